@@ -1,0 +1,63 @@
+"""How the learning rate of your network must change with depth.
+
+The public names are loaded on first use (PEP 562), so that ``import ammup`` does not import torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ammup.errors import InputError as InputError
+    from ammup.fitting.power_law import PowerLaw as PowerLaw
+    from ammup.fitting.power_law import fit_power_law as fit_power_law
+    from ammup.fitting.theory import finite_depth_law as finite_depth_law
+    from ammup.measurement.data import Data as Data
+    from ammup.measurement.data import load_data as load_data
+    from ammup.measurement.depth_law import DepthLaw as DepthLaw
+    from ammup.measurement.depth_law import depth_exponent as depth_exponent
+    from ammup.measurement.updates import UpdateMoments as UpdateMoments
+    from ammup.measurement.updates import check_finite_step as check_finite_step
+    from ammup.measurement.updates import maximal_lr as maximal_lr
+    from ammup.measurement.updates import measure_updates as measure_updates
+    from ammup.models.depth import depth_units as depth_units
+    from ammup.models.depth import minimal_depth as minimal_depth
+    from ammup.models.families import cnn as cnn
+    from ammup.models.families import mlp as mlp
+    from ammup.models.families import resnet as resnet
+    from ammup.models.initialization import initialize_ as initialize_
+
+_HOME = {
+    "InputError": "ammup.errors",
+    "PowerLaw": "ammup.fitting.power_law",
+    "fit_power_law": "ammup.fitting.power_law",
+    "finite_depth_law": "ammup.fitting.theory",
+    "Data": "ammup.measurement.data",
+    "load_data": "ammup.measurement.data",
+    "DepthLaw": "ammup.measurement.depth_law",
+    "depth_exponent": "ammup.measurement.depth_law",
+    "UpdateMoments": "ammup.measurement.updates",
+    "check_finite_step": "ammup.measurement.updates",
+    "maximal_lr": "ammup.measurement.updates",
+    "measure_updates": "ammup.measurement.updates",
+    "depth_units": "ammup.models.depth",
+    "minimal_depth": "ammup.models.depth",
+    "cnn": "ammup.models.families",
+    "mlp": "ammup.models.families",
+    "resnet": "ammup.models.families",
+    "initialize_": "ammup.models.initialization",
+}
+
+__version__ = "0.1.0"
+__all__ = ["__version__", *_HOME]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'ammup' has no attribute {name!r}; public names: {', '.join(sorted(_HOME))}")
+    value = getattr(import_module(_HOME[name]), name)
+    globals()[name] = value  # the next access does not come here
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

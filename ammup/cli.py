@@ -1,0 +1,207 @@
+"""The command line: one library call for each verb. Exit code 0 done, 1 claim or gate failed, 2 bad input."""
+
+import ast
+import importlib
+import json
+import os
+import sys
+import warnings
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import click
+
+from ammup.errors import InputError
+
+if TYPE_CHECKING:  # the libraries behind a verb are imported when it runs: --help answers at once
+    from ammup.measurement.data import Data
+    from ammup.measurement.depth_law import Factory
+
+FAMILIES = ("mlp", "cnn", "resnet")
+FAMILY_WIDTH = 128
+
+
+class _Cli(click.Group):
+    """Shows an InputError as one line and exits with 2."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except InputError as error:
+            failure = click.ClickException(str(error))
+            failure.exit_code = 2
+            raise failure from error
+
+
+class _Depths(click.ParamType):
+    name = "L,L,…"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        if isinstance(value, tuple):
+            return value
+        try:
+            return tuple(int(part) for part in value.split(","))
+        except ValueError:
+            self.fail(f"{value!r} is not a list of whole numbers such as 4,8,16,32", param, ctx)
+
+
+class _Setting(click.ParamType):
+    name = "NAME=VALUE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, Any]:
+        if isinstance(value, tuple):
+            return value
+        name, equals, text = value.partition("=")
+        if not equals or not name.isidentifier():
+            self.fail(f"{value!r} is not of the form NAME=VALUE", param, ctx)
+        try:
+            return name, ast.literal_eval(text)
+        except (ValueError, SyntaxError):
+            return name, text  # a word such as zero
+
+
+@click.group(cls=_Cli, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="ammup")
+def cli() -> None:
+    """How the learning rate of your network must change with depth: measured, fitted, tested.
+
+    \b
+    Example:
+      ammup exponent                       # a CNN on synthetic images, in seconds
+      ammup exponent resnet --data ~/cifar10 --plot law.png
+    """
+
+
+@cli.command()
+@click.argument("family", default="cnn", metavar="[FAMILY|PACKAGE.MODULE:FACTORY]")
+@click.option("--depths", type=_Depths(), default=(4, 8, 16, 32), show_default="4,8,16,32", help="Depths to measure.")
+@click.option("--width", type=click.IntRange(1), help="Width of every unit.  [default: 128]")
+@click.option("--seeds", type=click.IntRange(1), default=16, show_default=True, help="Weight draws at each depth.")
+@click.option("--data", default="synthetic", show_default=True, help="synthetic, cifar10, cifar100, a folder or .npz.")
+@click.option("--image-size", type=click.IntRange(1), help="Resize images to this side.  [default: 8 if synthetic]")
+@click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True, help="Images in the step.")
+@click.option("--loss", type=click.Choice(["cross_entropy", "mse"]), default="cross_entropy", show_default=True)
+@click.option("--part", type=click.Choice(["total", "label", "output"]), default="total", show_default=True)
+@click.option("--labels", type=click.Choice(["data", "drawn"]), help="[default: data; drawn for mse]")
+@click.option("--set", "settings", type=_Setting(), multiple=True, help="Any other argument of the factory.")
+@click.option("--device", help="Where to measure.  [default: cuda if there is one, else cpu]")
+@click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="Draw the law into a new file.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def exponent(
+    family: str,
+    depths: tuple[int, ...],
+    width: int | None,
+    seeds: int,
+    data: str,
+    image_size: int | None,
+    batch_size: int,
+    loss: str,
+    part: str,
+    labels: str | None,
+    settings: tuple[tuple[str, Any], ...],
+    device: str | None,
+    plot: Path | None,
+    as_json: bool,
+) -> None:
+    """Measure how the maximal-update learning rate η* falls with depth, without training.
+
+    FAMILY is mlp, cnn or resnet (default: cnn), or your own PACKAGE.MODULE:FACTORY, called as factory(depth, seed=...),
+    which must return an nn.Module that takes images (batch, channels, height, width). That module is imported and run.
+
+    \b
+    Examples:
+      ammup exponent
+      ammup exponent resnet --depths 4,8,16 --set branch=2 --set scaled=last --plot law.png
+      ammup exponent cnn --data ~/cifar10 --image-size 16
+      ammup exponent mlp --loss mse --part label --batch-size 1 --set readout=he
+      ammup exponent my_package.models:make_net --data ~/cifar10 --json
+    """
+    if plot is not None:
+        _check_new_file(plot)
+    if image_size is None and data == "synthetic":
+        image_size = 8
+    from ammup.measurement.data import load_data
+    from ammup.measurement.depth_law import depth_exponent
+
+    images = load_data(data, image_size=image_size, progress=not as_json)
+    inputs, classes = images.batch(min(batch_size, len(images.train_images)))
+    arguments = dict(settings) if width is None else {"width": width, **dict(settings)}
+    law = depth_exponent(
+        _factory(family, images, arguments),
+        depths,
+        inputs=inputs,
+        targets=classes if (labels or ("data" if loss == "cross_entropy" else "drawn")) == "data" else None,
+        loss=loss,
+        part=part,
+        seeds=seeds,
+        device=device or _default_device(),
+        progress=not as_json,
+    )
+    shape = "×".join(str(n) for n in inputs.shape[1:])
+    heading = f"{family} on {data}: {len(inputs)} images of {shape}, {loss}, {seeds} weight draws at each depth"
+    if plot is not None:
+        from ammup.report.plots import plot_depth_law, save
+
+        save(plot_depth_law(law, title=heading), plot)
+    if as_json:
+        click.echo(json.dumps({"family": family, "heading": heading, **law.to_dict()}, allow_nan=False))
+        return
+    from ammup.report.text import depth_law_text, show
+
+    show(depth_law_text(law, heading=heading))
+    if plot is not None:
+        click.echo(f"figure: {plot}")
+
+
+def _factory(name: str, data: "Data", arguments: dict[str, Any]) -> "Factory":
+    """The named family fitted to the data's shape, or the user's own factory."""
+    if ":" in name:
+        return partial(_load(name), **arguments)
+    if name not in FAMILIES:
+        raise InputError(
+            f"family {name!r} is not known; allowed: {', '.join(FAMILIES)}, or PACKAGE.MODULE:FACTORY for your own"
+        )
+    import ammup
+
+    height, width, channels = data.image_shape
+    flat = name == "mlp" or (name == "resnet" and arguments.get("dims") == 0)
+    size, outputs = (height * width * channels if flat else channels), len(data.classes)
+    shape = {"in_features": size, "out_features": outputs} if name == "mlp" else {"in_channels": size, "out_channels": outputs}
+    return partial(getattr(ammup, name), **{"width": FAMILY_WIDTH, **shape, **arguments})
+
+
+def _load(name: str) -> "Factory":
+    module, _, attribute = name.partition(":")
+    sys.path.insert(0, os.getcwd())  # as `python -m` does
+    try:
+        factory = getattr(importlib.import_module(module), attribute)
+    except Exception as error:  # importing runs the user's code: anything can be raised there
+        raise InputError(f"factory {name!r} cannot be imported: {type(error).__name__}: {error}") from error
+    if not callable(factory):
+        raise InputError(f"factory {name!r} is a {type(factory).__name__}; it must be callable")
+    return cast("Factory", factory)
+
+
+def _default_device() -> str:
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _check_new_file(path: Path) -> None:
+    """Refuse, before anything is computed, a figure that could not be written or would replace a file."""
+    from ammup.report.plots import check_format
+
+    check_format(path)
+    if path.exists():
+        raise InputError(f"{path} exists; give another name, or remove it first")
+    if not path.absolute().parent.is_dir():
+        raise InputError(f"{path}: the folder {path.absolute().parent} does not exist")
+
+
+def main() -> None:
+    """Entry point of the command ``ammup``."""
+    # torch's own forward-mode rules call torch.jit.script, which torch 2.14 deprecates: nothing a user could act on.
+    warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated")
+    cli(prog_name="ammup")

@@ -1,0 +1,257 @@
+"""How η* falls with depth: many weight draws at several depths, and the power law through them."""
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import ArrayLike, NDArray
+from rich.console import Console
+from rich.progress import track
+from torch import Tensor, nn
+
+from ammup.errors import InputError
+from ammup.fitting.power_law import PowerLaw, fit_maximal_lr, fit_power_law, maximal_lr_of
+from ammup.fitting.theory import checked_depths, finite_depth_law
+from ammup.measurement.loss import Loss, Objective
+from ammup.measurement.step import Step
+from ammup.measurement.updates import UpdateMoments, measure_draws, stack_size
+from ammup.models.depth import depth_units
+from ammup.models.families import MLP, ResNet
+from ammup.models.initialization import random_stream
+
+Array = NDArray[np.float64]
+Factory = Callable[..., nn.Module]
+
+# Above this coefficient of variation of S̄ between weight draws a few draws carry the mean, and the standard error of so
+# few is itself a guess (a log-normal S̄ of that spread has skewness 4).
+SCATTER_LIMIT = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class DepthLaw:
+    """η* against depth.
+
+    Attributes:
+        table: one row for each depth and seed: depth, seed, S_bar (at learning rate 1), lr_star = S_bar^(-1/2).
+        units: for each depth the number of depth units of the model.
+        S: for each depth S_l at learning rate 1, averaged over seeds.
+        power_law: the line through η*(L) = (mean over seeds of S̄)^(-1/2), see
+            :func:`ammup.fitting.power_law.fit_maximal_lr`.
+        reference: slope of the finite-depth law at the same depths, or None where no closed law is known.
+    """
+
+    table: pd.DataFrame
+    units: Mapping[int, int]
+    S: Mapping[int, Array]
+    power_law: PowerLaw
+    reference: float | None
+
+    @property
+    def curve(self) -> pd.DataFrame:
+        """One row a depth.
+
+        Columns: depth; lr_star; se_log10, the standard error of log10 lr_star; local_slope from the depth before;
+        scatter, the coefficient of variation of S̄ between seeds; seeds, their number.
+        """
+        groups = self.table.groupby("depth")["S_bar"]
+        rows = []
+        for depth, s in groups:
+            lr_star, se = maximal_lr_of(s.to_numpy())
+            scatter = float(s.std(ddof=1) / s.mean()) if len(s) > 1 else float("nan")
+            rows.append({"depth": depth, "lr_star": lr_star, "se_log10": se, "scatter": scatter, "seeds": len(s)})
+        curve = pd.DataFrame(rows)
+        slopes = np.diff(np.log(curve["lr_star"])) / np.diff(np.log(curve["depth"].astype(float)))
+        curve.insert(3, "local_slope", np.append(np.nan, slopes))
+        return curve
+
+    @property
+    def noisy_depths(self) -> tuple[int, ...]:
+        """Depths whose S̄ scatters so much between seeds that their standard error is not to be trusted."""
+        curve = self.curve
+        return tuple(int(d) for d in curve["depth"][curve["scatter"] > SCATTER_LIMIT])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers, lists and None for JSON; a number that does not exist is None."""
+        p = self.power_law
+        return {
+            "slope": p.slope,
+            "slope_se": _number(p.slope_se),
+            "slope_ci": [_number(v) for v in p.slope_ci],
+            "level": p.level,
+            "prefactor": p.prefactor,
+            "r2": _number(p.r2),
+            "reference": self.reference,
+            "noisy_depths": list(self.noisy_depths),
+            "curve": [{k: _number(v) for k, v in row.items()} for row in self.curve.to_dict("records")],
+            "units": {str(depth): n for depth, n in self.units.items()},
+            "S": {str(depth): s.tolist() for depth, s in self.S.items()},
+            "draws": self.table.to_dict("records"),
+        }
+
+
+def depth_exponent(
+    factory: Factory,
+    depths: Sequence[int] | ArrayLike,
+    *,
+    inputs: Tensor,
+    targets: Tensor | None = None,
+    loss: Loss = "mse",
+    part: str = "total",
+    seeds: int | Sequence[int] = 8,
+    label_draws: int = 4,
+    level: float = 0.95,
+    device: torch.device | str | None = None,
+    progress: bool = False,
+) -> DepthLaw:
+    """Measure S̄ at every depth for several weight draws, without training, and fit the slope of η*(L).
+
+    Args:
+        factory: ``factory(depth, seed=...)``, or ``factory(depth)`` that draws from torch's global generator, which is
+            then seeded. Returns a module; see :func:`ammup.measure_updates` for what it may hold.
+        depths: at least two different depths.
+        inputs: (B, …), one batch for all depths and seeds.
+        targets: as in :func:`ammup.measure_updates`; None draws labels.
+        loss: as in :func:`ammup.measure_updates`.
+        part: "total", "label" or "output".
+        seeds: the seeds, or how many (0, 1, …). Draws of different depths are independent.
+        label_draws: number of drawn labels for each weight draw.
+        level: confidence level of the slope's interval.
+        device: where to measure; None leaves models where the factory put them.
+        progress: show a progress bar on standard error.
+
+    Returns:
+        The law. Its ``reference`` is known for `ammup.mlp` and for dense `ammup.resnet` with one layer in a branch, one
+        sample, loss "mse" and part "label" with drawn labels.
+
+    Raises:
+        InputError: fewer than two depths, a repeated one, a factory that fails or ignores its depth, unusable data.
+
+    Example:
+        >>> import ammup, torch
+        >>> from functools import partial
+        >>> net = partial(ammup.mlp, width=128, in_features=128, out_features=128, readout="he")
+        >>> law = ammup.depth_exponent(net, [2, 4, 8], inputs=torch.ones(1, 128), part="label", seeds=16)
+        >>> low, high = law.power_law.slope_ci
+        >>> low < law.reference < high
+        True
+    """
+    wanted = tuple(sorted(checked_depths(depths, at_least=2)))
+    numbers = _seeds(seeds)
+    objective = Objective(loss=loss, part=part, label_draws=label_draws)
+    models = {depth: build_model(factory, depth, numbers[0], device) for depth in wanted}
+    units = _units(models)
+    found: dict[int, list[UpdateMoments]] = {depth: [] for depth in wanted}
+    steps = {depth: Step.of(models[depth], inputs, targets, objective, units[depth]) for depth in wanted}
+    blocks = [(depth, block) for depth in wanted for block in _blocks(numbers, stack_size(steps[depth]))]
+    del steps
+    for depth, block in track(
+        blocks, "measuring", console=Console(stderr=True), transient=True, disable=not progress
+    ):
+        found[depth] += measure_draws(
+            [build_model(factory, depth, seed, device) for seed in block],
+            inputs,
+            targets,
+            objective=objective,
+            units=units[depth],
+            streams=[(depth, seed) for seed in block],
+        )
+    table = pd.DataFrame(
+        [
+            {"depth": depth, "seed": seed, "S_bar": m.S_bar, "lr_star": m.lr_star}
+            for depth in wanted
+            for seed, m in zip(numbers, found[depth], strict=True)
+        ]
+    )
+    return DepthLaw(
+        table=table,
+        units={depth: len(names) for depth, names in units.items()},
+        S={depth: np.mean([m.S for m in found[depth]], axis=0) for depth in wanted},
+        power_law=fit_maximal_lr({depth: [m.S_bar for m in found[depth]] for depth in wanted}, level=level),
+        reference=_reference(models, inputs, targets, objective),
+    )
+
+
+def build_model(factory: Factory, depth: int, seed: int, device: torch.device | str | None = None) -> nn.Module:
+    """The factory's module for one depth and seed; torch's random state is left as it was.
+
+    Raises:
+        InputError: the factory raised, or returned something else than a module.
+    """
+    try:
+        takes_seed = "seed" in inspect.signature(factory).parameters
+    except (TypeError, ValueError):  # a builtin without a signature
+        takes_seed = False
+    try:
+        with torch.random.fork_rng():
+            torch.manual_seed(random_stream("factory", depth, seed).initial_seed())
+            model = factory(depth, seed=seed) if takes_seed else factory(depth)
+    except InputError:
+        raise
+    except Exception as error:  # whatever the user's code raises
+        raise InputError(f"the factory failed at depth {depth}: {type(error).__name__}: {error}") from error
+    if not isinstance(model, nn.Module):
+        raise InputError(f"the factory returned {type(model).__name__} at depth {depth}; it must return an nn.Module")
+    return model if device is None else model.to(device)
+
+
+def _units(models: Mapping[int, nn.Module]) -> dict[int, tuple[str, ...]]:
+    units = {depth: depth_units(model) for depth, model in models.items()}
+    owners: dict[int, int] = {}
+    for depth, names in units.items():
+        other = owners.setdefault(len(names), depth)
+        if other != depth:
+            raise InputError(
+                f"the factory ignores its depth: depths {other} and {depth} both gave {len(names)} depth units"
+            )
+    return units
+
+
+def _seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
+    numbers = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
+    if not numbers or len(set(numbers)) < len(numbers):
+        raise InputError(f"seeds={seeds!r} must be a count of at least 1 or distinct seeds")
+    return numbers
+
+
+def _blocks(seeds: tuple[int, ...], size: int) -> Iterator[tuple[int, ...]]:
+    return (seeds[i : i + size] for i in range(0, len(seeds), size))
+
+
+def _reference(
+    models: Mapping[int, nn.Module], inputs: Tensor, targets: Tensor | None, objective: Objective
+) -> float | None:
+    """Slope of the closed law at these depths, for nets as `ammup.mlp` and dense `ammup.resnet` build them."""
+    net = next(iter(models.values()))
+    if targets is not None or objective.loss != "mse" or objective.part != "label" or len(inputs) != 1:
+        return None
+    if isinstance(net, MLP):
+        family, c, first, hidden = "mlp", 2.0, net.layers[0], net.layers
+    elif isinstance(net, ResNet) and net.dims == 0 and all(len(block.branch) == 1 for block in net.blocks):
+        family, c, first, hidden = "resnet", net.c, net.stem, [b.branch[0] for b in net.blocks]
+    else:
+        return None
+    widths = {layer.out_features for layer in hidden}
+    if len(widths) > 1:
+        return None
+    lr_star = finite_depth_law(
+        list(models),
+        family=family,
+        activation=net.activation_name,
+        c=c,
+        width=widths.pop(),
+        in_features=first.in_features,
+        out_features=net.readout.out_features,
+        input_power=float(inputs.square().mean()),
+    )
+    return fit_power_law(list(models), lr_star).slope
+
+
+def _number(value: object) -> float | int | None:
+    number = float(str(value))
+    if not np.isfinite(number):
+        return None
+    return int(number) if isinstance(value, int | np.integer) else number

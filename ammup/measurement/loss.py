@@ -1,0 +1,110 @@
+"""What one gradient step sees of the labels: residuals, split into the paper's A and B terms (Lemma 2).
+
+Axes: R residual row, B batch, M output unit (class or channel), P position of an output field.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional as F
+
+from ammup.errors import InputError
+
+Loss = str | Callable[[Tensor, Tensor], Tensor]
+LOSSES = ("mse", "cross_entropy")
+PARTS = ("total", "label", "output")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Residuals:
+    """Derivatives of the loss with respect to the outputs; S is the sum over ``fixed`` plus the mean over ``drawn``."""
+
+    fixed: Float[Tensor, "R0 B *M"]
+    drawn: Float[Tensor, "R1 B *M"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Objective:
+    """A loss and the part of its gradient that is measured.
+
+    Attributes:
+        loss: "mse" (the paper's 1/(2 B M) Σ (z - y)², half of torch's), "cross_entropy" (mean over samples and
+            positions), or a callable (outputs, targets) -> scalar.
+        part: "total"; "label", where the residual keeps the labels only (the paper's B-term); or "output", where it
+            keeps the network's outputs only (the A-term): z for mse, softmax(z) for cross-entropy.
+        label_draws: number of label draws where no targets are given: N(0, 1) for mse, uniform classes for
+            cross-entropy.
+    """
+
+    loss: Loss
+    part: str
+    label_draws: int
+
+    def __post_init__(self) -> None:
+        if not callable(self.loss) and self.loss not in LOSSES:
+            raise InputError(f"loss={self.loss!r} is not known; allowed: {', '.join(LOSSES)}, or a callable")
+        if self.part not in PARTS:
+            raise InputError(f"part={self.part!r} is not known; allowed: {', '.join(PARTS)}")
+        if callable(self.loss) and self.part != "total":
+            raise InputError(f"part={self.part!r} of a callable loss is not defined; use part='total'")
+        if self.label_draws < 1:
+            raise InputError(f"label_draws={self.label_draws} must be at least 1")
+
+    def draw_labels(self, shape: torch.Size, like: Tensor, generator: torch.Generator) -> Tensor:
+        """``label_draws`` labels for outputs of ``shape`` (B, M, *P), drawn on the CPU and moved to ``like``."""
+        if callable(self.loss):
+            raise InputError("a callable loss needs targets=; labels can be drawn for mse and cross_entropy only")
+        if self.loss == "mse":
+            return torch.randn(self.label_draws, *shape, generator=generator).to(like)
+        classes = torch.randint(shape[1], (self.label_draws, shape[0], *shape[2:]), generator=generator)
+        return classes.to(like.device)
+
+    def check_targets(self, outputs: Tensor, targets: Tensor) -> None:
+        """Raise InputError where targets do not fit the outputs (B, M, *P)."""
+        if callable(self.loss):
+            return
+        index_shape = (outputs.shape[0], *outputs.shape[2:])
+        if targets.is_floating_point():
+            if targets.shape != outputs.shape:
+                raise InputError(f"targets have shape {tuple(targets.shape)}, outputs {tuple(outputs.shape)}")
+            if not torch.isfinite(targets).all():
+                raise InputError("targets hold NaN or infinite values")
+        elif targets.shape != index_shape:
+            raise InputError(f"class indices have shape {tuple(targets.shape)}; the outputs ask for {index_shape}")
+        elif targets.min() < 0 or targets.max() >= outputs.shape[1]:
+            raise InputError(f"class indices reach {int(targets.max())}; the model has {outputs.shape[1]} outputs")
+
+    def residuals(self, outputs: Tensor, targets: Tensor, *, drawn: bool) -> Residuals:
+        """Residuals of given targets, or of drawn labels with the draw as leading axis.
+
+        With drawn labels and mse, "total" is the average over each label and its negative, to which
+        ½ Q(z - y) + ½ Q(z + y) = Q(z) + Q(y) gives one row for z and one for each y: the cross term, of mean zero,
+        adds no noise.
+        """
+        none = outputs.new_zeros((0, *outputs.shape))
+        if callable(self.loss):
+            loss = self.loss
+            gradient = torch.func.grad(lambda z: loss(z, targets))(outputs)
+            return Residuals(fixed=gradient[None], drawn=none)
+        y = self._as_outputs(outputs, targets, lead=1 if drawn else 0)
+        per_loss_term = outputs.numel() if self.loss == "mse" else outputs.numel() // outputs.shape[1]
+        label = (y if drawn else y[None]) / per_loss_term
+        output = (outputs if self.loss == "mse" else outputs.softmax(1))[None] / per_loss_term
+        if self.part == "output":
+            return Residuals(fixed=output, drawn=none)
+        if self.part == "total" and not drawn:
+            return Residuals(fixed=output - label, drawn=none)
+        if self.part == "total" and self.loss == "mse":
+            return Residuals(fixed=output, drawn=label)
+        rows = label if self.part == "label" else output - label
+        return Residuals(fixed=none, drawn=rows) if drawn else Residuals(fixed=rows, drawn=none)
+
+    @staticmethod
+    def _as_outputs(outputs: Tensor, targets: Tensor, *, lead: int) -> Tensor:
+        """Targets in the outputs' shape behind ``lead`` leading axes; class indices become one-hot vectors."""
+        if targets.is_floating_point():
+            return targets.to(outputs)
+        return F.one_hot(targets, outputs.shape[1]).movedim(-1, lead + 1).to(outputs)

@@ -1,0 +1,199 @@
+"""One SGD step of a module as pure functions of its weights.
+
+Axes: B batch, U depth unit.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.autograd.forward_ad as fwad
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.func import functional_call, jvp, vjp
+
+from ammup.errors import InputError
+from ammup.measurement.loss import Objective, Residuals
+from ammup.models.depth import depth_units
+from ammup.models.initialization import random_stream
+
+Weights = dict[str, Tensor]
+PullBack = Callable[[Tensor], tuple[Weights]]
+OUTPUT = ""  # no module but the model itself has this name
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """A module, a batch and an objective. Nothing here writes to the module or to torch's random state.
+
+    Attributes:
+        model: the module whose forward is called with the weights below.
+        units: names of the observed modules.
+        weights: trainable parameters by name, detached.
+        frozen: the other parameters by name.
+        inputs: (B, …) on the device and in the dtype of the weights.
+        targets: on the same device, or None where labels are drawn.
+        objective: the loss and the part of its gradient.
+    """
+
+    model: nn.Module
+    units: tuple[str, ...]
+    weights: Weights
+    frozen: Weights
+    inputs: Tensor
+    targets: Tensor | None
+    objective: Objective
+
+    @classmethod
+    def of(
+        cls,
+        model: nn.Module,
+        inputs: Tensor,
+        targets: Tensor | None,
+        objective: Objective,
+        units: Sequence[str] | None,
+    ) -> "Step":
+        """Check everything that can be checked before the first pass.
+
+        Raises:
+            InputError: inputs that are empty, not floating point or not finite, no trainable weight, an unknown unit.
+        """
+        parameters = dict(model.named_parameters())
+        weights = {name: p.detach() for name, p in parameters.items() if p.requires_grad and p.is_floating_point()}
+        if not weights:
+            raise InputError(f"{type(model).__name__} has no trainable weights, so a step changes nothing")
+        names = depth_units(model) if units is None else tuple(units)
+        unknown = sorted(set(names) - {name for name, _ in model.named_modules()})
+        if unknown or not names or len(set(names)) < len(names):
+            raise InputError(f"units={list(names)} must be distinct module names; not in the model: {unknown}")
+        like = next(iter(weights.values()))
+        return cls(
+            model=model,
+            units=names,
+            weights={name: _fast_layout(w) for name, w in weights.items()},
+            frozen={name: p.detach() for name, p in parameters.items() if name not in weights},
+            inputs=_fast_layout(_checked_inputs(inputs).to(like)),
+            targets=None if targets is None else targets.to(like.device),
+            objective=objective,
+        )
+
+    def run(self, weights: Weights) -> Tensor:
+        """The model's outputs (B, M, *P) at ``weights``."""
+        buffers = {name: b.detach().clone() for name, b in self.model.named_buffers()}  # batch norm updates them
+        try:
+            outputs = functional_call(self.model, (weights, self.frozen, buffers), (self.inputs,))
+        except (RuntimeError, TypeError, IndexError, KeyError, AttributeError) as error:
+            message = str(error).strip().splitlines()
+            raise InputError(
+                f"{type(self.model).__name__} cannot be run on inputs of shape {tuple(self.inputs.shape)}: "
+                f"{message[0] if message else type(error).__name__}"
+            ) from error
+        if not isinstance(outputs, Tensor) or outputs.ndim < 2 or len(outputs) != len(self.inputs):
+            got = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
+            raise InputError(f"the model returned {got}; allowed: a tensor (batch, outputs, …)")
+        return outputs
+
+    def backward(self, stream: object) -> tuple[Tensor, PullBack]:
+        """The outputs, and the function from a residual to the gradient of every weight."""
+        with self._fixed_masks(stream):
+            outputs, pull_back = vjp(self.run, self.weights)
+        return outputs.detach(), pull_back
+
+    def labels(self, outputs: Tensor, stream: object, *, like: Tensor | None = None) -> Tensor | None:
+        """Labels drawn for outputs of this shape, in ``like``'s dtype and device; None where targets were given."""
+        if self.targets is not None:
+            return None
+        generator = random_stream("labels", stream)
+        return self.objective.draw_labels(outputs.shape, outputs if like is None else like, generator)
+
+    def residuals(self, outputs: Tensor, labels: Tensor | None) -> Residuals:
+        """Residual rows of the drawn ``labels``, or of the given targets where there are none."""
+        if self.targets is None:
+            assert labels is not None
+            return self.objective.residuals(outputs, labels, drawn=True)
+        self.objective.check_targets(outputs, self.targets)
+        return self.objective.residuals(outputs, self.targets, drawn=False)
+
+    def tangent_moments(self, weights: Weights, tangents: Weights, stream: object) -> Float[Tensor, "U"]:
+        """Mean square of every unit's directional derivative along ``tangents``, taken as the forward passes by."""
+        found: dict[str, Tensor] = {}
+
+        def record(name: str, z: Tensor) -> None:
+            tangent = fwad.unpack_dual(z).tangent
+            found[name] = z.new_zeros(()) if tangent is None else tangent.square().mean()
+
+        def moments(w: Weights) -> Tensor:
+            self.run(w)
+            return torch.stack([found[unit] for unit in self.units])
+
+        with torch.no_grad(), self._observed(record), self._fixed_masks(stream):
+            # The moments are made from the tangents, so they come out where jvp returns the function's value.
+            value, _ = jvp(moments, (weights,), (tangents,))
+        return value
+
+    def pre_activations(self, weights: Weights, stream: object) -> list[Tensor]:
+        """Every unit's output at ``weights``."""
+        found: dict[str, Tensor] = {}
+        with torch.no_grad(), self._observed(found.__setitem__), self._fixed_masks(stream):
+            self.run(weights)
+        return [found[unit] for unit in self.units]
+
+    def shapes(self) -> dict[str, torch.Size]:
+        """Shape of every unit and, under ``OUTPUT``, of the outputs, without computing them."""
+        found: dict[str, torch.Size] = {}
+        tensors = {name: t.detach().to("meta") for name, t in (*self.model.named_parameters(), *self.model.named_buffers())}
+        with self._observed(lambda name, z: found.__setitem__(name, z.shape)):
+            found[OUTPUT] = functional_call(self.model, tensors, (self.inputs.to("meta"),)).shape
+        return found
+
+    @contextmanager
+    def _observed(self, record: Callable[[str, Tensor], None]) -> Iterator[None]:
+        """Hand the output of each unit to ``record`` during the passes inside."""
+        modules = dict(self.model.named_modules())
+        runs = dict.fromkeys(self.units, 0)
+
+        def hook(name: str) -> Callable[[nn.Module, Any, Any], None]:
+            def observe(_module: nn.Module, _args: Any, output: Any) -> None:
+                if not isinstance(output, Tensor):
+                    raise InputError(f"unit {name!r} returned {type(output).__name__}; a unit's output is a tensor")
+                runs[name] += 1
+                record(name, output)
+
+            return observe
+
+        handles = [modules[name].register_forward_hook(hook(name)) for name in self.units]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+        wrong = [name for name, n in runs.items() if n != 1]
+        if wrong:
+            raise InputError(f"units {wrong} did not run exactly once in a forward; pass units= that do")
+
+    @contextmanager
+    def _fixed_masks(self, stream: object) -> Iterator[None]:
+        """The same dropout masks in every pass, and torch's random state as it was afterwards."""
+        devices = [w.device for w in self.weights.values() if w.device.type == "cuda"][:1]
+        with torch.random.fork_rng(devices=devices):
+            torch.manual_seed(random_stream("masks", stream).initial_seed())
+            yield
+
+
+def _checked_inputs(inputs: Tensor) -> Tensor:
+    if not inputs.is_floating_point():
+        raise InputError(f"inputs have dtype {inputs.dtype}; give floats (images: normalised, not uint8)")
+    if inputs.ndim < 2 or inputs.numel() == 0:
+        raise InputError(f"inputs have shape {tuple(inputs.shape)}; give (batch, …) with at least one sample")
+    if not torch.isfinite(inputs).all():
+        raise InputError("inputs hold NaN or infinite values")
+    return inputs
+
+
+def _fast_layout(tensor: Tensor) -> Tensor:
+    """channels_last for images and 2D kernels on the CPU, where convolutions otherwise reorder at every call."""
+    if tensor.ndim == 4 and tensor.device.type == "cpu":
+        return tensor.contiguous(memory_format=torch.channels_last)
+    return tensor

@@ -1,0 +1,265 @@
+"""The one-step second moments S_l of the pre-activations, exact to first order in the learning rate.
+
+One step of SGD at learning rate η moves depth unit l by Δz = -η J_l g to first order, with g the loss gradient and J_l
+the Jacobian with respect to all trainable weights, so S_l = E (Δz)² is exactly quadratic in η: one backward pass for g
+and one forward-mode pass (JVP along g) give every unit and every learning rate, and S̄(η*) = 1 is solved by
+η* = S̄(η = 1)^(-1/2) (paper, section 3.1).
+
+Axes: W weight draw, R residual row, B batch, U depth unit.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.func import vjp, vmap
+
+from ammup.errors import InputError
+from ammup.measurement.loss import Loss, Objective
+from ammup.measurement.step import OUTPUT, Step, Weights
+
+Array = NDArray[np.float64]
+
+# Nets whose largest weight and largest unit (over the batch) have up to this many elements are measured many weight
+# draws and label rows at a time: there the cost of a pass is that of launching its operations, beyond it that of leaving
+# the cache. benchmarks/measurement_draws.py prints the ratios on which the numbers rest.
+STACKED_WEIGHT = 2**17
+STACKED_UNIT = 2**16
+STACKED_BYTES = 2**28
+
+
+@dataclass(frozen=True, kw_only=True)
+class UpdateMoments:
+    """Second moments of one SGD step at learning rate 1, for one weight draw.
+
+    Attributes:
+        units: names of the depth units.
+        S: S_l, the mean over samples, channels and positions of (Δz)², averaged over label draws; one value a unit.
+        S_bar_se: standard error of ``S_bar`` over label draws: 0 where targets were given, NaN with a single draw.
+    """
+
+    units: tuple[str, ...]
+    S: Array
+    S_bar_se: float
+
+    @property
+    def S_bar(self) -> float:  # noqa: N802  (the paper's symbol)
+        """S̄ = (1/L) Σ S_l, the arithmetic mean over the units."""
+        return float(self.S.mean())
+
+    @property
+    def lr_star(self) -> float:
+        """η* = S̄^(-1/2), the learning rate at which S̄ = 1."""
+        return self.S_bar**-0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class FiniteStep:
+    """First order against the true step at one learning rate; every array has one value a unit.
+
+    Attributes:
+        units: names of the depth units.
+        lr: learning rate of the step.
+        first_order: η² S_l.
+        true: mean of (z(θ - ηg) - z(θ))².
+        gap: true / first_order - 1.
+    """
+
+    units: tuple[str, ...]
+    lr: float
+    first_order: Array
+    true: Array
+
+    @property
+    def gap(self) -> Array:
+        """Relative gap of each unit."""
+        return self.true / self.first_order - 1
+
+
+def measure_updates(
+    model: nn.Module,
+    inputs: Float[Tensor, "B *shape"],
+    targets: Tensor | None = None,
+    *,
+    loss: Loss = "mse",
+    part: str = "total",
+    units: Sequence[str] | None = None,
+    label_draws: int = 4,
+    seed: int = 0,
+) -> UpdateMoments:
+    """S_l of every depth unit for one gradient step on one batch, measured on that batch.
+
+    Args:
+        model: any module; it is left bit-identical, and so is torch's random state. Training flags are respected: in
+            training mode batch norm uses batch statistics, and dropout has one mask for the gradient and the step.
+        inputs: (B, …), moved to the device and dtype of the model's weights.
+        targets: class indices (B,) or (B, *P), or floats shaped like the outputs. Class indices under mse are one-hot
+            targets. None draws labels: N(0, 1) for mse (the paper's setting), uniform classes for cross-entropy.
+        loss: "mse", "cross_entropy" or a callable, see :class:`ammup.measurement.loss.Objective`.
+        part: "total", "label" (the paper's B-term) or "output" (its A-term).
+        units: names of the modules to observe instead of ``depth_units(model)``.
+        label_draws: number of drawn labels; they share one forward pass.
+        seed: stream of the drawn labels and of dropout.
+
+    Returns:
+        The moments at learning rate 1.
+
+    Raises:
+        InputError: inputs, targets, loss or units that do not fit, or moments that are zero or not finite.
+
+    Example:
+        >>> import ammup, torch
+        >>> net = ammup.mlp(8, width=512, in_features=512, out_features=512, readout="he")
+        >>> moments = ammup.measure_updates(net, torch.ones(1, 512), part="label")
+        >>> 0.1 < moments.lr_star < 0.25  # theory: 0.154
+        True
+    """
+    objective = Objective(loss=loss, part=part, label_draws=label_draws)
+    return measure_draws([model], inputs, targets, objective=objective, units=units, streams=[seed])[0]
+
+
+def maximal_lr(model: nn.Module, inputs: Tensor, targets: Tensor, *, loss: Loss = "cross_entropy") -> float:
+    """η* with S̄(η*) = 1 for one gradient step on this batch; arguments and errors as in :func:`measure_updates`."""
+    return measure_updates(model, inputs, targets, loss=loss).lr_star
+
+
+def measure_draws(
+    models: Sequence[nn.Module],
+    inputs: Tensor,
+    targets: Tensor | None,
+    *,
+    objective: Objective,
+    units: Sequence[str] | None,
+    streams: Sequence[object],
+) -> list[UpdateMoments]:
+    """:func:`measure_updates` for several weight draws of one net, all at once where that is faster.
+
+    Args:
+        models: modules that differ in their weights only.
+        inputs: one batch for all of them.
+        targets: one set of targets, or None.
+        objective: loss, part and label draws.
+        units: names of the units, or None.
+        streams: for each model what its labels and dropout masks depend on.
+    """
+    steps = [Step.of(models[0], inputs, targets, objective, units)]
+    steps += [Step.of(model, inputs, targets, objective, steps[0].units) for model in models[1:]]
+    measure = _measure_stacked if stack_size(steps[0]) > 1 else _measure_each
+    return measure(steps, streams)
+
+
+def stack_size(step: Step) -> int:
+    """How many weight draws of this net to measure at once; 1 where one after the other is faster or the only way.
+
+    Stacking runs the module's forward under vmap, so it is kept to modules known to allow that: torch.nn's and ours,
+    without dropout and batch norm.
+    """
+    modules = [m for m in step.model.modules() if getattr(m, "p", None) != 0]  # dropout at rate 0 is no dropout
+    known = all(type(m).__module__.startswith(("torch.nn.", "ammup.models.")) for m in modules)
+    stateful = any(isinstance(m, nn.modules.batchnorm._NormBase | nn.modules.dropout._DropoutNd) for m in modules)
+    if not known or stateful or max(w.numel() for w in step.weights.values()) > STACKED_WEIGHT:
+        return 1
+    if max(step.shapes().values(), key=lambda shape: shape.numel()).numel() > STACKED_UNIT:
+        return 1
+    row_bytes = sum(w.nbytes for w in step.weights.values())
+    return max(1, STACKED_BYTES // (row_bytes * (step.objective.label_draws + 1)))
+
+
+def check_finite_step(
+    model: nn.Module,
+    inputs: Float[Tensor, "B *shape"],
+    targets: Tensor | None = None,
+    *,
+    lr: float,
+    loss: Loss = "mse",
+    units: Sequence[str] | None = None,
+    seed: int = 0,
+) -> FiniteStep:
+    """Compare first order with a true SGD step at ``lr`` by two forwards, before and after the step.
+
+    Arguments and errors as in :func:`measure_updates`; without targets one label is drawn.
+
+    Example:
+        >>> import ammup, torch
+        >>> net = ammup.mlp(4, width=64, in_features=16)
+        >>> step = ammup.check_finite_step(net, torch.ones(2, 16), torch.tensor([0, 1]), lr=1e-4)
+        >>> bool(abs(step.gap).max() < 0.01)
+        True
+    """
+    if not (np.isfinite(lr) and lr > 0):
+        raise InputError(f"lr={lr} must be positive and finite")
+    step = Step.of(model, inputs, targets, Objective(loss=loss, part="total", label_draws=1), units)
+    outputs, pull_back = step.backward(seed)
+    labels = step.labels(outputs, seed)
+    if labels is not None:
+        step = replace(step, targets=labels[0])
+    (gradient,) = pull_back(step.residuals(outputs, None).fixed[0])
+    first_order = step.tangent_moments(step.weights, gradient, seed)
+    before = step.pre_activations(step.weights, seed)
+    after = step.pre_activations({name: w - lr * gradient[name] for name, w in step.weights.items()}, seed)
+    true = [float((z - z0).double().square().mean()) for z0, z in zip(before, after, strict=True)]
+    return FiniteStep(units=step.units, lr=lr, first_order=lr**2 * _numpy(first_order), true=np.asarray(true))
+
+
+def _measure_each(steps: Sequence[Step], streams: Sequence[object]) -> list[UpdateMoments]:
+    """One weight draw and one residual row after the other."""
+    results = []
+    for step, stream in zip(steps, streams, strict=True):
+        outputs, pull_back = step.backward(stream)
+        residuals = step.residuals(outputs, step.labels(outputs, stream))
+        fixed, drawn = (
+            [_numpy(step.tangent_moments(step.weights, pull_back(row)[0], stream)) for row in rows]
+            for rows in (residuals.fixed, residuals.drawn)
+        )
+        del pull_back  # frees the graph before the next draw builds its own
+        results.append(_moments(step.units, fixed, drawn))
+    return results
+
+
+def _measure_stacked(steps: Sequence[Step], streams: Sequence[object]) -> list[UpdateMoments]:
+    """All weight draws and all residual rows at once."""
+    first = steps[0]
+    outputs = torch.empty(first.shapes()[OUTPUT], device="meta")
+    labels = [first.labels(outputs, stream, like=first.inputs) for stream in streams]
+    given = any(y is None for y in labels)
+    n_fixed = 0
+
+    def moments(weights: Weights, frozen: Weights, drawn: Tensor | None) -> Tensor:
+        nonlocal n_fixed
+        step = replace(first, weights=weights, frozen=frozen)
+        outputs, pull_back = vjp(step.run, weights)
+        residuals = step.residuals(outputs, drawn)
+        n_fixed = len(residuals.fixed)
+        rows = torch.cat([residuals.fixed, residuals.drawn])
+        return vmap(lambda row: step.tangent_moments(weights, pull_back(row)[0], None))(rows)
+
+    S = vmap(moments, in_dims=(0, 0, None if given else 0))(
+        {name: torch.stack([s.weights[name] for s in steps]) for name in first.weights},
+        {name: torch.stack([s.frozen[name] for s in steps]) for name in first.frozen},
+        None if given else torch.stack([y for y in labels if y is not None]),
+    )
+    return [_moments(first.units, list(rows[:n_fixed]), list(rows[n_fixed:])) for rows in _numpy(S)]
+
+
+def _moments(units: tuple[str, ...], fixed: Sequence[Array], drawn: Sequence[Array]) -> UpdateMoments:
+    """Sum of the fixed rows plus mean of the drawn ones."""
+    S = np.sum([*fixed, np.zeros(len(units))], axis=0)
+    se = 0.0
+    if len(drawn):
+        S = S + np.mean(drawn, axis=0)
+        means = np.mean(drawn, axis=1)
+        se = float(np.std(means, ddof=1) / np.sqrt(len(means))) if len(means) > 1 else float("nan")
+    if not np.isfinite(S).all():
+        unit = units[int(np.argmin(np.isfinite(S)))]
+        raise InputError(f"S_l of unit {unit!r} is not finite; check the weights and the inputs, or use float64")
+    if S.mean() == 0:
+        raise InputError("one step moves no depth unit: no trainable weight with a gradient lies before or in them")
+    return UpdateMoments(units=units, S=S, S_bar_se=se)
+
+
+def _numpy(tensor: Tensor) -> Array:
+    return np.asarray(tensor.detach().cpu().double().numpy())

@@ -1,0 +1,165 @@
+"""Fan-in variance rules of the paper (sections 2.3 and 3.2) for any module."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from ammup.errors import InputError
+from ammup.fitting.theory import GAINS, READOUTS, ActivationMoments, Array, moments_of, variance_gain
+from ammup.models.depth import WeightLayer, trace_structure
+from ammup.models.layers import WEIGHT_LAYERS
+
+SCALED = ("all", "last")
+
+
+@lru_cache(maxsize=64)
+def activation_moments(activation: Callable[[Tensor], Tensor]) -> ActivationMoments:
+    """E φ², E φ'² and E φ'⁴ of any elementwise torch activation under a standard normal, by quadrature.
+
+    Raises:
+        InputError: the activation is not elementwise on a vector, or its moments are not finite.
+    """
+
+    def phi(z: Array) -> Array:
+        with torch.no_grad():
+            return np.asarray(activation(torch.tensor(z)).numpy())
+
+    def derivative(z: Array) -> Array:
+        point = torch.tensor(z, requires_grad=True)
+        with torch.enable_grad():
+            (gradient,) = torch.autograd.grad(activation(point).sum(), point)
+        return np.asarray(gradient.numpy())
+
+    moments = moments_of(phi, derivative)
+    if not np.isfinite([moments.second, moments.derivative_second]).all() or moments.second == 0:
+        raise InputError(f"activation {activation!r} has no finite, positive Gaussian second moment")
+    return moments
+
+
+def initialize_(
+    model: nn.Module,
+    *,
+    gain: str = "forward",
+    c: float = 2.0,
+    scaled: str = "all",
+    readout: str = "mean-field",
+    blocks: Sequence[str] | None = None,
+    activation: Callable[[Tensor], Tensor] | None = None,
+    seed: int | None = None,
+) -> pd.DataFrame:
+    """Draw every weight of ``model`` in place from N(0, variance) and set every bias of a weight layer to zero.
+
+    A weight layer behind an activation φ has variance gain(φ)/fan_in, one whose input has passed none 1/fan_in; in a
+    residual branch c/(K fan_in) with K the number of residual blocks (section 3.2); the readout 1/fan_in² or like a
+    plain layer. The fan-in of a convolution is its kernel cardinality times its input channels per group.
+
+    Args:
+        model: any module; other parameters than those of linear and convolutional layers are left alone.
+        gain: "forward" (1/E φ²), "derivative" (1/E φ'²) or "paper" (its √2 for GELU).
+        c: residual variance constant.
+        scaled: "all" divides the variance of every branch layer by K, "last" only that of the last one in a branch.
+        readout: "mean-field" (variance 1/fan_in²) or "he".
+        blocks: names of the residual blocks of a model that cannot be traced; its weight layers are then taken in
+            the order of ``named_modules``, the first as fed by raw inputs, the last as the readout, all others behind
+            ``activation``.
+        activation: used together with ``blocks``.
+        seed: stream of the weights; the same seed gives the same weights, and models of other parameter shapes (other
+            depths) get independent ones. None draws from torch's global generator.
+
+    Returns:
+        A table with one row a weight: parameter, rule, fan_in, variance.
+
+    Raises:
+        InputError: an unknown name, or a structure that cannot be found.
+
+    Example:
+        >>> import ammup
+        >>> net = ammup.resnet(4, width=8, dims=0, in_channels=12, branch=1)
+        >>> ammup.initialize_(net, c=1.0, seed=3).head(3)
+                      parameter        rule  fan_in  variance
+        0           stem.weight    1/fan_in      12  0.083333
+        1  blocks.0.branch.0.weight  c/(K fan_in)       8  0.031250
+        2  blocks.1.branch.0.weight  c/(K fan_in)       8  0.031250
+    """
+    for name, value, allowed in (("gain", gain, GAINS), ("scaled", scaled, SCALED), ("readout", readout, READOUTS)):
+        if value not in allowed:
+            raise InputError(f"{name}={value!r} is not known; allowed: {', '.join(allowed)}")
+    if not (np.isfinite(c) and c > 0):
+        raise InputError(f"c={c} must be positive and finite")
+    layers, n_blocks = _layers(model, blocks, activation)
+    modules = dict(model.named_modules())
+    rows = []
+    for layer in layers:
+        fan_in = modules[layer.name].weight[0].numel()  # type: ignore[index, union-attr]
+        rule, variance = _rule(layer, fan_in, n_blocks, gain=gain, c=c, scaled=scaled, readout=readout)
+        rows.append({"parameter": f"{layer.name}.weight", "rule": rule, "fan_in": fan_in, "variance": variance})
+    # The shapes are part of the stream: nets of different depth never share weights.
+    shapes = [(name, tuple(p.shape)) for name, p in model.named_parameters()]
+    _draw_(model, rows, None if seed is None else random_stream("weights", seed, shapes))
+    return pd.DataFrame(rows)
+
+
+def random_stream(*key: object) -> torch.Generator:
+    """A CPU generator that depends on ``key`` and on nothing else."""
+    digest = hashlib.blake2b(repr(key).encode(), digest_size=8).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest, "big"))
+
+
+def _layers(
+    model: nn.Module, blocks: Sequence[str] | None, activation: Callable[[Tensor], Tensor] | None
+) -> tuple[tuple[WeightLayer, ...], int]:
+    if (blocks is None) != (activation is None):
+        raise InputError("blocks= and activation= describe a model that cannot be traced: give both or neither")
+    if blocks is None:
+        structure = trace_structure(model)
+        return structure.layers, structure.n_blocks
+    modules = dict(model.named_modules())
+    unknown = sorted(set(blocks) - set(modules))
+    names = [name for name, module in modules.items() if isinstance(module, WEIGHT_LAYERS)]
+    if unknown or not names:
+        raise InputError(f"blocks={unknown} are not modules of {type(model).__name__}, or it has no weight layers")
+    owner = {name: next((b for b in blocks if name.startswith(f"{b}.")), None) for name in names}
+    ends = {block: name for name, block in owner.items()}  # the last one of each block stays
+
+    def role(name: str) -> str:
+        block = owner[name]
+        if block is not None:
+            return "last" if ends[block] == name else "branch"
+        return "readout" if name == names[-1] else "plain"
+
+    return tuple(
+        WeightLayer(name=name, role=role(name), activation=activation if i else None) for i, name in enumerate(names)
+    ), len(blocks)
+
+
+def _rule(
+    layer: WeightLayer, fan_in: int, n_blocks: int, *, gain: str, c: float, scaled: str, readout: str
+) -> tuple[str, float]:
+    """(rule in words, variance) of one weight layer."""
+    if layer.role == "readout" and readout == "mean-field":
+        return "1/fan_in²", fan_in**-2.0
+    if layer.role == "last" or (layer.role == "branch" and scaled == "all"):
+        return "c/(K fan_in)", c / (n_blocks * fan_in)
+    if layer.activation is None:
+        return "1/fan_in", 1 / fan_in
+    factor = variance_gain(activation_moments(layer.activation), gain)
+    return f"{factor:.4g}/fan_in", factor / fan_in
+
+
+@torch.no_grad()
+def _draw_(model: nn.Module, rows: list[dict[str, object]], generator: torch.Generator | None) -> None:
+    parameters = dict(model.named_parameters())
+    variances = {str(row["parameter"]): float(str(row["variance"])) for row in rows}
+    for name, variance in variances.items():
+        weight = parameters[name]
+        # Drawn on the CPU in float32 whatever the model's device and dtype, so that they do not change the draw.
+        noise = torch.empty(weight.shape, dtype=torch.float32).normal_(0.0, 1.0, generator=generator)
+        weight.copy_(noise.mul_(variance**0.5))
+        bias = parameters.get(f"{name.removesuffix('weight')}bias")
+        if bias is not None:
+            bias.zero_()

@@ -1,0 +1,156 @@
+"""Weight layers with any finite kernel support, plus the activations by name.
+
+Axes: B batch, C channel, P position (one or two axes), K offset of the kernel's support.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils import skip_init
+
+from ammup.errors import InputError
+
+Kernel = int | tuple[int, ...] | Sequence[int | tuple[int, ...]]
+PADDINGS = ("circular", "zero")
+
+
+class SupportConv(nn.Module):
+    """Convolution over an arbitrary finite set of offsets (paper, section 3.2: 𝒦 ⊂ ℤ^d of any shape), stride 1.
+
+    z[p] = Σ_Δ W[:, :, Δ] x[p + Δ]. The weight holds one matrix for each offset and nothing else, so its fan-in is the
+    support's cardinality times the input channels.
+
+    Args:
+        in_channels: C of the input (B, C, *P).
+        out_channels: C of the output.
+        offsets: distinct offsets, one tuple of ``dims`` integers each.
+        padding: "circular" or "zero".
+        groups: number of channel groups.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        offsets: Sequence[tuple[int, ...]],
+        *,
+        padding: str = "circular",
+        groups: int = 1,
+    ) -> None:
+        super().__init__()
+        self.offsets, self.padding, self.groups = tuple(offsets), padding, groups
+        self.weight = nn.Parameter(torch.empty(out_channels, in_channels // groups, len(self.offsets)))
+        axes = list(zip(*self.offsets, strict=True))
+        low = [min(0, *axis) for axis in axes]
+        high = [max(0, *axis) for axis in axes]
+        self.box = tuple(h - lo + 1 for lo, h in zip(low, high, strict=True))
+        # F.pad counts axes from the last one.
+        self.pads = [n for lo, h in zip(reversed(low), reversed(high), strict=True) for n in (-lo, h)]
+        place = torch.zeros(len(self.offsets), *self.box)
+        for k, offset in enumerate(self.offsets):
+            place[(k, *(o - lo for o, lo in zip(offset, low, strict=True)))] = 1
+        self.register_buffer("place", place.flatten(1), persistent=False)
+
+    def forward(self, x: Float[Tensor, "B C *P"]) -> Float[Tensor, "B D *P"]:
+        """Lay the taps out in their bounding box, pad, and convolve."""
+        kernel = (self.weight @ self.place).unflatten(-1, self.box)
+        padded = F.pad(x, self.pads, mode="circular" if self.padding == "circular" else "constant")
+        convolve = F.conv1d if len(self.box) == 1 else F.conv2d
+        return convolve(padded, kernel, groups=self.groups)
+
+    def extra_repr(self) -> str:
+        """The settings shown by print(model)."""
+        return f"offsets={self.offsets}, padding={self.padding!r}, groups={self.groups}"
+
+
+def linear(in_features: int, out_features: int) -> nn.Linear:
+    """A dense layer without bias, its weight not yet drawn."""
+    return skip_init(nn.Linear, in_features, out_features, bias=False)  # type: ignore[return-value]
+
+
+WEIGHT_LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, SupportConv)
+
+
+def conv(
+    in_channels: int,
+    out_channels: int,
+    *,
+    dims: int,
+    kernel: Kernel,
+    padding: str,
+    stride: int = 1,
+    groups: int = 1,
+    dilation: int = 1,
+) -> nn.Module:
+    """A convolution without bias, its weight not yet drawn, that keeps the positions (divided by ``stride``).
+
+    Args:
+        in_channels: input channels, a multiple of ``groups``.
+        out_channels: output channels, a multiple of ``groups``.
+        dims: 1 or 2.
+        kernel: an int (equal sides), a tuple of ``dims`` ints (a rectangle), or a list of offsets.
+        padding: "circular" or "zero".
+        stride: step between outputs; needs an int or tuple kernel.
+        groups: number of channel groups.
+        dilation: spacing of the taps.
+
+    Raises:
+        InputError: a combination that has no such convolution.
+    """
+    if padding not in PADDINGS:
+        raise InputError(f"padding={padding!r} is not known; allowed: {', '.join(PADDINGS)}")
+    if in_channels % groups or out_channels % groups:
+        raise InputError(f"groups={groups} must divide the channels, {in_channels} and {out_channels}")
+    if isinstance(kernel, list):
+        if stride != 1 or dilation != 1:
+            raise InputError("a kernel given as offsets takes stride=1 and dilation=1; dilate the offsets instead")
+        return SupportConv(in_channels, out_channels, _offsets(kernel, dims), padding=padding, groups=groups)
+    sides = _sides(kernel, dims)
+    if padding == "zero" and any(side % 2 == 0 for side in sides):
+        raise InputError(f"kernel={kernel} has no centre under padding='zero'; use odd sides or a list of offsets")
+    layer = (nn.Conv1d, nn.Conv2d)[dims - 1]
+    pads = tuple(dilation * (side - 1) // 2 for side in sides)
+    even = any(dilation * (side - 1) % 2 for side in sides)
+    if even and stride != 1:
+        raise InputError(f"kernel={kernel} with stride={stride} has no symmetric padding; use odd sides")
+    return skip_init(
+        layer,
+        in_channels,
+        out_channels,
+        sides,
+        stride=stride,
+        padding="same" if even else pads,
+        padding_mode="circular" if padding == "circular" else "zeros",
+        groups=groups,
+        dilation=dilation,
+        bias=False,
+    )
+
+
+def _sides(kernel: object, dims: int) -> tuple[int, ...]:
+    sides = (kernel,) * dims if isinstance(kernel, int) else kernel
+    if not isinstance(sides, tuple) or len(sides) != dims or not all(isinstance(s, int) and s > 0 for s in sides):
+        raise InputError(f"kernel={kernel!r} must be a positive int, a tuple of {dims} of them, or a list of offsets")
+    return sides
+
+
+def _offsets(kernel: list[object], dims: int) -> tuple[tuple[int, ...], ...]:
+    offsets = [(o,) if isinstance(o, int) else o for o in kernel]
+    checked = [tuple(o) for o in offsets if isinstance(o, tuple | list) and len(o) == dims]
+    whole = all(isinstance(i, int) for o in checked for i in o)
+    if not offsets or len(checked) < len(offsets) or not whole or len(set(checked)) < len(checked):
+        raise InputError(f"kernel={kernel!r} must list distinct offsets of {dims} whole numbers each")
+    return tuple(checked)
+
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "linear": nn.Identity}
+
+
+def activation_module(name: str) -> nn.Module:
+    """A fresh module of the named activation."""
+    if name not in ACTIVATIONS:
+        raise InputError(f"activation={name!r} is not known; allowed: {', '.join(ACTIVATIONS)}")
+    return ACTIVATIONS[name]()

@@ -1,0 +1,61 @@
+"""Several weight draws at once (vmap) against one after the other, in one process, interleaved.
+
+Prints for each net the median seconds of each way, their ratio, and which one the library takes. The rule it follows
+(`STACKED_WEIGHT` and `STACKED_UNIT` in ammup/measurement/updates.py) rests on this table.
+
+    python benchmarks/measurement_draws.py --rounds 5
+"""
+
+import argparse
+import statistics
+import time
+import warnings
+from functools import partial
+
+import torch
+
+import ammup
+from ammup.measurement import updates
+from ammup.measurement.loss import Objective
+from ammup.measurement.step import Step
+
+warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated")
+
+
+def nets() -> list[tuple[str, partial, torch.Tensor]]:
+    cells: list[tuple[str, partial, torch.Tensor]] = []
+    for width, depth in ((32, 8), (64, 8), (128, 8), (128, 32), (256, 8), (256, 32), (512, 8), (1024, 8)):
+        factory = partial(ammup.mlp, depth, width=width, in_features=width, out_features=width)
+        cells.append((f"mlp n={width} L={depth}", factory, torch.randn(1, width)))
+    for width, depth, side, batch in ((8, 8, 8, 8), (16, 8, 16, 8), (32, 8, 8, 8), (32, 8, 16, 32), (64, 8, 8, 8),
+                                      (64, 8, 16, 32), (128, 8, 8, 8), (128, 8, 8, 32)):  # fmt: skip
+        factory = partial(ammup.cnn, depth, width=width)
+        cells.append((f"cnn C={width} L={depth} H={side} B={batch}", factory, torch.randn(batch, 3, side, side)))
+    return cells
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--draws", type=int, default=8)
+    args = parser.parse_args()
+    objective = Objective(loss="mse", part="label", label_draws=4)
+    print(f"{args.draws} weight draws, 4 label draws, {torch.get_num_threads()} threads, torch {torch.__version__}")
+    print(f"{'net':<28} {'weights':>9} {'each s':>8} {'stacked s':>10} {'each/stacked':>13}  taken")
+    for name, factory, inputs in nets():
+        models = [factory(seed=seed) for seed in range(args.draws)]
+        steps = [Step.of(model, inputs, None, objective, None) for model in models]
+        seconds: dict[str, list[float]] = {"each": [], "stacked": []}
+        for _ in range(args.rounds + 1):  # the first round warms up
+            for way, measure in (("each", updates._measure_each), ("stacked", updates._measure_stacked)):
+                start = time.perf_counter()
+                measure(steps, range(args.draws))
+                seconds[way].append(time.perf_counter() - start)
+        each, stacked = (statistics.median(s[1:]) for s in seconds.values())
+        weights = sum(p.numel() for p in models[0].parameters())
+        taken = "stacked" if updates.stack_size(steps[0]) > 1 else "each"
+        print(f"{name:<28} {weights:9d} {each:8.3f} {stacked:10.3f} {each / stacked:13.2f}  {taken}")
+
+
+if __name__ == "__main__":
+    main()

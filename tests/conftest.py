@@ -1,0 +1,57 @@
+"""Fixtures of all tests."""
+
+import os
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+from beartype import BeartypeConf, beartype
+from jaxtyping import config, install_import_hook
+
+# Check the signatures of the package while it is tested: shapes (jaxtyping) and types, an int passing for a float as in
+# Python's own typing rules. The hook takes the name of a checker, so ours needs a module.
+_checker = ModuleType("ammup_type_checker")
+_checker.check = beartype(conf=BeartypeConf(is_pep484_tower=True))
+sys.modules[_checker.__name__] = _checker
+install_import_hook("ammup", "ammup_type_checker.check")
+
+_trace = torch.fx.Tracer.trace
+
+
+def _trace_unchecked(*args: object, **kwargs: object) -> torch.fx.Graph:
+    """A tracer hands proxies to the forwards, and a proxy has no shape to check."""
+    config.update("jaxtyping_disable", True)
+    try:
+        return _trace(*args, **kwargs)
+    finally:
+        config.update("jaxtyping_disable", False)
+
+
+torch.fx.Tracer.trace = _trace_unchecked
+
+# Small tensors: threads cost more than they give, and results do not depend on the machine's number of cores.
+torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _cache_of_its_own(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AMMUP_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture(scope="session")
+def cifar10(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The unpacked CIFAR-10 image folder: $AMMUP_CIFAR10, or the archive beside the checkout."""
+    folder = os.environ.get("AMMUP_CIFAR10")
+    if folder:
+        return Path(folder)
+    archive = Path(__file__).parents[2] / "shared" / "data" / "cifar10.tar.gz"
+    if not archive.is_file():
+        pytest.skip("CIFAR-10 as an image folder is not here; set AMMUP_CIFAR10 to it")
+    import tarfile
+
+    target = tmp_path_factory.mktemp("data")
+    with tarfile.open(archive) as tar:
+        tar.extractall(target, filter="data")
+    return target / "cifar10"

@@ -1,0 +1,50 @@
+"""What holds for the package as a whole."""
+
+import subprocess
+import sys
+
+import pytest
+
+import ammup
+
+
+def _python(code: str) -> str:
+    return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+
+
+def test_importing_does_not_import_torch() -> None:
+    loaded = _python("import ammup, sys; print([m for m in ('torch', 'numpy', 'pandas', 'matplotlib') if m in sys.modules])")
+    assert loaded.strip() == "[]"
+
+
+def test_help_does_not_import_torch() -> None:
+    code = (
+        "import sys; from click.testing import CliRunner; from ammup.cli import cli;"
+        "assert CliRunner().invoke(cli, ['exponent', '--help']).exit_code == 0;"
+        "print([m for m in ('torch', 'numpy', 'pandas', 'matplotlib') if m in sys.modules])"
+    )
+    assert _python(code).strip() == "[]"
+
+
+@pytest.mark.parametrize("name", [n for n in ammup.__all__ if n != "__version__"])
+def test_every_public_name_resolves_and_has_a_docstring(name: str) -> None:
+    assert getattr(ammup, name).__doc__
+
+
+def test_an_unknown_name_lists_the_public_ones() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'mpl'.*depth_exponent"):
+        ammup.mpl  # noqa: B018
+
+
+def test_lazy_names_are_those_shown_to_type_checkers() -> None:
+    import ast
+    from pathlib import Path
+
+    tree = ast.parse(Path(ammup.__file__).read_text())
+    typed = {
+        alias.asname: node.module
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("ammup")
+        for alias in node.names
+    }
+    assert typed == ammup._HOME
