@@ -3,7 +3,6 @@
 import ast
 import importlib
 import json
-import os
 import sys
 import warnings
 from functools import partial
@@ -22,6 +21,10 @@ FAMILIES = ("mlp", "cnn", "resnet")
 FAMILY_WIDTH = 128
 
 
+class _BadInput(click.ClickException):
+    exit_code = 2
+
+
 class _Cli(click.Group):
     """Shows an InputError as one line and exits with 2."""
 
@@ -29,42 +32,34 @@ class _Cli(click.Group):
         try:
             return super().invoke(ctx)
         except InputError as error:
-            failure = click.ClickException(str(error))
-            failure.exit_code = 2
-            raise failure from error
+            raise _BadInput(str(error)) from error
 
 
-class _Depths(click.ParamType):
-    name = "L,L,…"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
-        if isinstance(value, tuple):
-            return value
-        try:
-            return tuple(int(part) for part in value.split(","))
-        except ValueError:
-            self.fail(f"{value!r} is not a list of whole numbers such as 4,8,16,32", param, ctx)
+def _depths(_ctx: click.Context, _param: click.Parameter, value: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in value.split(","))
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is not a list of whole numbers such as 4,8,16,32") from None
 
 
-class _Setting(click.ParamType):
-    name = "NAME=VALUE"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, Any]:
-        if isinstance(value, tuple):
-            return value
+def _settings(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]) -> dict[str, Any]:
+    """NAME=VALUE pairs; a value is a Python literal, or a word such as zero."""
+    settings = {}
+    for value in values:
         name, equals, text = value.partition("=")
         if not equals or not name.isidentifier():
-            self.fail(f"{value!r} is not of the form NAME=VALUE", param, ctx)
+            raise click.BadParameter(f"{value!r} is not of the form NAME=VALUE")
         try:
-            return name, ast.literal_eval(text)
+            settings[name] = ast.literal_eval(text)
         except (ValueError, SyntaxError):
-            return name, text  # a word such as zero
+            settings[name] = text
+    return settings
 
 
 @click.group(cls=_Cli, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="ammup")
 def cli() -> None:
-    """How the learning rate of your network must change with depth: measured, fitted, tested.
+    r"""How the learning rate of your network must change with depth: measured, fitted, tested.
 
     \b
     Example:
@@ -75,16 +70,17 @@ def cli() -> None:
 
 @cli.command()
 @click.argument("family", default="cnn", metavar="[FAMILY|PACKAGE.MODULE:FACTORY]")
-@click.option("--depths", type=_Depths(), default=(4, 8, 16, 32), show_default="4,8,16,32", help="Depths to measure.")
+@click.option("--depths", callback=_depths, default="4,8,16,32", show_default=True, help="Depths to measure.")
 @click.option("--width", type=click.IntRange(1), help="Width of every unit.  [default: 128]")
 @click.option("--seeds", type=click.IntRange(1), default=16, show_default=True, help="Weight draws at each depth.")
 @click.option("--data", default="synthetic", show_default=True, help="synthetic, cifar10, cifar100, a folder or .npz.")
 @click.option("--image-size", type=click.IntRange(1), help="Resize images to this side.  [default: 8 if synthetic]")
-@click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True, help="Images in the step.")
+@click.option("--batch-size", type=click.IntRange(1), help="Images in the step.  [default: 32, or all there are]")
 @click.option("--loss", type=click.Choice(["cross_entropy", "mse"]), default="cross_entropy", show_default=True)
 @click.option("--part", type=click.Choice(["total", "label", "output"]), default="total", show_default=True)
 @click.option("--labels", type=click.Choice(["data", "drawn"]), help="[default: data; drawn for mse]")
-@click.option("--set", "settings", type=_Setting(), multiple=True, help="Any other argument of the factory.")
+@click.option("--set", "settings", callback=_settings, multiple=True, metavar="NAME=VALUE",
+              help="Any other argument of the factory, as often as there are some.")  # fmt: skip
 @click.option("--device", help="Where to measure.  [default: cuda if there is one, else cpu]")
 @click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="Draw the law into a new file.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -95,16 +91,16 @@ def exponent(
     seeds: int,
     data: str,
     image_size: int | None,
-    batch_size: int,
+    batch_size: int | None,
     loss: str,
     part: str,
     labels: str | None,
-    settings: tuple[tuple[str, Any], ...],
+    settings: dict[str, Any],
     device: str | None,
     plot: Path | None,
     as_json: bool,
 ) -> None:
-    """Measure how the maximal-update learning rate η* falls with depth, without training.
+    r"""Measure how the maximal-update learning rate η* falls with depth, without training.
 
     FAMILY is mlp, cnn or resnet (default: cnn), or your own PACKAGE.MODULE:FACTORY, called as factory(depth, seed=...),
     which must return an nn.Module that takes images (batch, channels, height, width). That module is imported and run.
@@ -125,8 +121,8 @@ def exponent(
     from ammup.measurement.depth_law import depth_exponent
 
     images = load_data(data, image_size=image_size, progress=not as_json)
-    inputs, classes = images.batch(min(batch_size, len(images.train_images)))
-    arguments = dict(settings) if width is None else {"width": width, **dict(settings)}
+    inputs, classes = images.batch(batch_size or min(32, len(images.train_images)))
+    arguments = settings if width is None else {"width": width, **settings}
     law = depth_exponent(
         _factory(family, images, arguments),
         depths,
@@ -139,7 +135,9 @@ def exponent(
         progress=not as_json,
     )
     shape = "×".join(str(n) for n in inputs.shape[1:])
-    heading = f"{family} on {data}: {len(inputs)} images of {shape}, {loss}, {seeds} weight draws at each depth"
+    heading = (
+        f"{family} on {Path(data).name}: {len(inputs)} images of {shape}, {loss}, {seeds} weight draws at each depth"
+    )
     if plot is not None:
         from ammup.report.plots import plot_depth_law, save
 
@@ -167,13 +165,17 @@ def _factory(name: str, data: "Data", arguments: dict[str, Any]) -> "Factory":
     height, width, channels = data.image_shape
     flat = name == "mlp" or (name == "resnet" and arguments.get("dims") == 0)
     size, outputs = (height * width * channels if flat else channels), len(data.classes)
-    shape = {"in_features": size, "out_features": outputs} if name == "mlp" else {"in_channels": size, "out_channels": outputs}
+    shape = (
+        {"in_features": size, "out_features": outputs}
+        if name == "mlp"
+        else {"in_channels": size, "out_channels": outputs}
+    )
     return partial(getattr(ammup, name), **{"width": FAMILY_WIDTH, **shape, **arguments})
 
 
 def _load(name: str) -> "Factory":
     module, _, attribute = name.partition(":")
-    sys.path.insert(0, os.getcwd())  # as `python -m` does
+    sys.path.insert(0, str(Path.cwd()))  # as `python -m` does
     try:
         factory = getattr(importlib.import_module(module), attribute)
     except Exception as error:  # importing runs the user's code: anything can be raised there

@@ -44,9 +44,7 @@ def main() -> None:
     args = parser.parse_args()
     n, m = args.plain_width, args.residual_width
     plain = partial(ammup.mlp, width=n, in_features=n, out_features=n, readout="he")
-    residual = partial(
-        ammup.resnet, dims=0, width=m, branch=1, c=2.0, in_channels=m, out_channels=m, readout="he"
-    )
+    residual = partial(ammup.resnet, dims=0, width=m, branch=1, c=2.0, in_channels=m, out_channels=m, readout="he")
     for title, factory, width, family, depths in (
         (f"plain dense ReLU, n = {n}", plain, n, "mlp", PLAIN),
         (f"residual dense, m = 1, c = 2, n = {m}", residual, m, "resnet", RESIDUAL),

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import tarfile
 from pathlib import Path
 from types import ModuleType
 
@@ -41,17 +42,24 @@ def _cache_of_its_own(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pyt
 
 
 @pytest.fixture(scope="session")
-def cifar10(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The unpacked CIFAR-10 image folder: $AMMUP_CIFAR10, or the archive beside the checkout."""
+def _unpacked_cifar10(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The folder and a cache that keeps it decoded for the whole session."""
+    cache = tmp_path_factory.mktemp("cifar10-cache")
     folder = os.environ.get("AMMUP_CIFAR10")
     if folder:
-        return Path(folder)
+        return Path(folder), cache
     archive = Path(__file__).parents[2] / "shared" / "data" / "cifar10.tar.gz"
     if not archive.is_file():
         pytest.skip("CIFAR-10 as an image folder is not here; set AMMUP_CIFAR10 to it")
-    import tarfile
-
     target = tmp_path_factory.mktemp("data")
     with tarfile.open(archive) as tar:
         tar.extractall(target, filter="data")
-    return target / "cifar10"
+    return target / "cifar10", cache
+
+
+@pytest.fixture
+def cifar10(_unpacked_cifar10: tuple[Path, Path], _cache_of_its_own: None, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """CIFAR-10 as an image folder: $AMMUP_CIFAR10, or the archive beside the checkout."""
+    folder, cache = _unpacked_cifar10
+    monkeypatch.setenv("AMMUP_CACHE", str(cache))
+    return folder

@@ -13,7 +13,9 @@ def _python(code: str) -> str:
 
 
 def test_importing_does_not_import_torch() -> None:
-    loaded = _python("import ammup, sys; print([m for m in ('torch', 'numpy', 'pandas', 'matplotlib') if m in sys.modules])")
+    loaded = _python(
+        "import ammup, sys; print([m for m in ('torch', 'numpy', 'pandas', 'matplotlib') if m in sys.modules])"
+    )
     assert loaded.strip() == "[]"
 
 
@@ -32,7 +34,7 @@ def test_every_public_name_resolves_and_has_a_docstring(name: str) -> None:
 
 
 def test_an_unknown_name_lists_the_public_ones() -> None:
-    with pytest.raises(AttributeError, match="no attribute 'mpl'.*depth_exponent"):
+    with pytest.raises(AttributeError, match=r"no attribute 'mpl'.*depth_exponent"):
         ammup.mpl  # noqa: B018
 
 

@@ -1,0 +1,1 @@
+"""What the numbers say: theory and fits. No torch in here."""

@@ -103,22 +103,22 @@ def fit_maximal_lr(S_bar: Mapping[int, ArrayLike], *, level: float = 0.95) -> Po
     """The power law of η*(L) = (mean of S̄ over weight draws)^(-1/2), its uncertainty carried from the draws.
 
     Ordinary least squares on the depths, so that the slope is a fixed functional of the curve η*(L), equal to what the
-    same fit gives on a law at the same depths: the curvature of the finite-depth law is not noise and does not widen the
-    interval, nor does chance move the weights. Draws at different depths are independent; the variance of
-    each log10 η* is that of a log mean (delta method), its degrees of freedom are pooled by Welch-Satterthwaite.
+    same fit gives on a law at the same depths: the curvature of the finite-depth law is not noise and does not widen
+    the interval, nor does chance move the weights. Draws at different depths are independent; the variance of each
+    log10 η* is that of a log mean (delta method), its degrees of freedom are pooled by Welch-Satterthwaite.
 
     Args:
-        S_bar: for each depth the S̄ (at learning rate 1) of at least one weight draw.
+        S_bar: for each depth the S̄ (at learning rate 1) of at least one weight draw; 0 for a net that died.
         level: confidence level of the intervals.
 
     Returns:
         The line; with a single draw at some depth ``slope_se`` and the intervals are NaN.
 
     Raises:
-        InputError: fewer than two depths, or an S̄ that is not positive and finite.
+        InputError: fewer than two depths, or an S̄ that is negative, not finite, or 0 in every draw.
     """
     depths = checked_depths(list(S_bar), at_least=2)
-    samples = [_positive(f"S_bar at depth {depth}", S_bar[depth], None) for depth in depths]
+    samples = [_draws(depth, S_bar[depth]) for depth in depths]
     x, y = _log_points(depths, [maximal_lr_of(s)[0] for s in samples])
     coefficients, inverse = _line(x, y, np.ones_like(y))
     residual = y - coefficients[0] - coefficients[1] * x
@@ -145,10 +145,18 @@ def _log_points(depths: Sequence[int] | ArrayLike, values: ArrayLike) -> tuple[A
     return np.log10(np.asarray(whole, dtype=np.float64)), np.log10(_positive("values", values, len(whole)))
 
 
-def _positive(name: str, values: ArrayLike, size: int | None) -> Array:
+def _draws(depth: int, S_bar: ArrayLike) -> Array:
+    """S̄ of single draws: a dead net has 0, but not all of them may."""
+    s = np.atleast_1d(np.asarray(S_bar, dtype=np.float64))
+    if s.ndim != 1 or not np.all(np.isfinite(s) & (s >= 0)) or not s.any():
+        raise InputError(f"S_bar={s.tolist()} at depth {depth} must be finite and at least 0, and not all 0")
+    return s
+
+
+def _positive(name: str, values: ArrayLike, size: int) -> Array:
     array = np.atleast_1d(np.asarray(values, dtype=np.float64))
-    if array.ndim != 1 or array.size == 0 or (size is not None and array.size != size):
-        raise InputError(f"{name} has shape {array.shape}; give {size or 'at least one'} values in a row")
+    if array.shape != (size,):
+        raise InputError(f"{name} has shape {array.shape}; give {size} values in a row")
     if not np.all(np.isfinite(array) & (array > 0)):
         raise InputError(f"{name}={array.tolist()} must be positive and finite")
     return array

@@ -1,0 +1,1 @@
+"""How it is measured: data, one step, depth laws."""

@@ -9,19 +9,18 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import ArrayLike, NDArray
-from rich.console import Console
-from rich.progress import track
 from torch import Tensor, nn
 
 from ammup.errors import InputError
 from ammup.fitting.power_law import PowerLaw, fit_maximal_lr, fit_power_law, maximal_lr_of
-from ammup.fitting.theory import checked_depths, finite_depth_law
+from ammup.fitting.theory import checked_depths
 from ammup.measurement.loss import Loss, Objective
 from ammup.measurement.step import Step
 from ammup.measurement.updates import UpdateMoments, measure_draws, stack_size
 from ammup.models.depth import depth_units
 from ammup.models.families import MLP, ResNet
 from ammup.models.initialization import random_stream
+from ammup.progress import tracked
 
 Array = NDArray[np.float64]
 Factory = Callable[..., nn.Module]
@@ -89,7 +88,7 @@ class DepthLaw:
             "curve": [{k: _number(v) for k, v in row.items()} for row in self.curve.to_dict("records")],
             "units": {str(depth): n for depth, n in self.units.items()},
             "S": {str(depth): s.tolist() for depth, s in self.S.items()},
-            "draws": self.table.to_dict("records"),
+            "draws": [{k: _number(v) for k, v in row.items()} for row in self.table.to_dict("records")],
         }
 
 
@@ -148,9 +147,7 @@ def depth_exponent(
     steps = {depth: Step.of(models[depth], inputs, targets, objective, units[depth]) for depth in wanted}
     blocks = [(depth, block) for depth in wanted for block in _blocks(numbers, stack_size(steps[depth]))]
     del steps
-    for depth, block in track(
-        blocks, "measuring", console=Console(stderr=True), transient=True, disable=not progress
-    ):
+    for depth, block in tracked(blocks, "measuring", len(blocks), show=progress):
         found[depth] += measure_draws(
             [build_model(factory, depth, seed, device) for seed in block],
             inputs,
@@ -195,7 +192,12 @@ def build_model(factory: Factory, depth: int, seed: int, device: torch.device | 
         raise InputError(f"the factory failed at depth {depth}: {type(error).__name__}: {error}") from error
     if not isinstance(model, nn.Module):
         raise InputError(f"the factory returned {type(model).__name__} at depth {depth}; it must return an nn.Module")
-    return model if device is None else model.to(device)
+    if device is None:
+        return model
+    try:
+        return model.to(device)
+    except (RuntimeError, AssertionError) as error:  # torch asserts that it was built with CUDA
+        raise InputError(f"device {str(device)!r} cannot be used: {str(error).splitlines()[0]}") from error
 
 
 def _units(models: Mapping[int, nn.Module]) -> dict[int, tuple[str, ...]]:
@@ -225,29 +227,14 @@ def _reference(
     models: Mapping[int, nn.Module], inputs: Tensor, targets: Tensor | None, objective: Objective
 ) -> float | None:
     """Slope of the closed law at these depths, for nets as `ammup.mlp` and dense `ammup.resnet` build them."""
-    net = next(iter(models.values()))
     if targets is not None or objective.loss != "mse" or objective.part != "label" or len(inputs) != 1:
         return None
-    if isinstance(net, MLP):
-        family, c, first, hidden = "mlp", 2.0, net.layers[0], net.layers
-    elif isinstance(net, ResNet) and net.dims == 0 and all(len(block.branch) == 1 for block in net.blocks):
-        family, c, first, hidden = "resnet", net.c, net.stem, [b.branch[0] for b in net.blocks]
-    else:
+    nets = {depth: model.law for depth, model in models.items() if isinstance(model, MLP | ResNet) and model.law}
+    if len(nets) < len(models):
         return None
-    widths = {layer.out_features for layer in hidden}
-    if len(widths) > 1:
-        return None
-    lr_star = finite_depth_law(
-        list(models),
-        family=family,
-        activation=net.activation_name,
-        c=c,
-        width=widths.pop(),
-        in_features=first.in_features,
-        out_features=net.readout.out_features,
-        input_power=float(inputs.square().mean()),
-    )
-    return fit_power_law(list(models), lr_star).slope
+    power = float(inputs.square().mean())
+    law = [net.lr_star(depth, input_power=power) for depth, net in nets.items()]
+    return fit_power_law(list(nets), law).slope
 
 
 def _number(value: object) -> float | int | None:

@@ -18,10 +18,9 @@ from filelock import FileLock
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from platformdirs import user_cache_path
-from rich.console import Console
-from rich.progress import track
 
 from ammup.errors import InputError
+from ammup.progress import tracked
 
 Images = NDArray[np.uint8]
 Labels = NDArray[np.int64]
@@ -46,34 +45,35 @@ def cache_folder() -> Path:
 
 
 def synthesize(image_size: int, seed: int) -> Splits:
-    """Ten classes of images with the 1/f amplitude spectrum and the correlated channels of natural ones.
+    """Ten classes of textures with the 1/f amplitude spectrum and the correlated channels of natural images.
 
-    Each class has a pattern; an image is a randomly shifted copy of it in as much noise of the same spectrum.
+    A class has a preferred orientation and a tint; brightness varies from image to image.
     """
     rng = np.random.default_rng((seed, 0x1F))
-    patterns = _pink_images(rng, 10, image_size)
+    tints = rng.standard_normal((10, 3))
     arrays = {}
     for split, n in (("train", 10_000), ("test", 2_000)):
         labels = rng.integers(0, 10, n)
-        shifts = rng.integers(-(image_size // 8), image_size // 8 + 1, (n, 2))
         images = np.empty((n, image_size, image_size, 3), np.uint8)
-        for i in range(0, n, 1000):
-            part = slice(i, i + 1000)
-            noise = _pink_images(rng, len(labels[part]), image_size)
-            shown = [np.roll(patterns[y], s, axis=(0, 1)) for y, s in zip(labels[part], shifts[part], strict=True)]
-            images[part] = np.clip(128 + 45 * (np.stack(shown) + noise), 0, 255)
+        for start in range(0, n, 1000):
+            part = labels[start : start + 1000]
+            textures = _textures(rng, np.pi * part / 10, image_size)
+            tint = 0.5 * tints[part] + 0.4 * rng.standard_normal((len(part), 1))
+            images[start : start + 1000] = np.clip(128 + 45 * (textures + tint[:, None, None, :]), 0, 255)
         arrays[split] = (images, labels)
-    return Splits(arrays=arrays, classes=tuple(f"pattern {i}" for i in range(10)))
+    return Splits(arrays=arrays, classes=tuple(f"texture {i}" for i in range(10)))
 
 
-def _pink_images(rng: np.random.Generator, n: int, size: int) -> NDArray[np.float32]:
-    """N×H×W×3 fields of mean 0 and variance 1 whose amplitude falls as 1/frequency; channels correlate at 0.7."""
-    frequency = np.hypot(np.fft.fftfreq(size)[:, None], np.fft.rfftfreq(size)[None, :])
+def _textures(rng: np.random.Generator, angles: NDArray[np.float64], size: int) -> NDArray[np.float32]:
+    """N×H×W×3 fields of variance 1 whose amplitude falls as 1/frequency and is largest along each angle."""
+    fy, fx = np.fft.fftfreq(size)[:, None], np.fft.rfftfreq(size)[None, :]
+    frequency = np.hypot(fy, fx)
     frequency[0, 0] = np.inf  # no mean
-    white = rng.standard_normal((n, 4, size, size), dtype=np.float32)
-    pink = np.fft.irfft2(np.fft.rfft2(white) / frequency, s=(size, size))
-    pink /= np.sqrt(np.mean(pink**2, axis=(2, 3), keepdims=True)) + (size == 1)
-    channels = np.sqrt(0.7) * pink[:, :1] + np.sqrt(0.3) * pink[:, 1:]
+    preference = np.exp(np.cos(2 * (np.arctan2(fy, fx) - angles[:, None, None]))).astype(np.float32)
+    white = rng.standard_normal((len(angles), 4, size, size), dtype=np.float32)
+    pink = np.fft.irfft2(np.fft.rfft2(white) * (preference / frequency)[:, None], s=(size, size))
+    pink /= np.sqrt(np.mean(pink**2, axis=(2, 3), keepdims=True)) + (size == 1)  # one pixel is all mean
+    channels = np.sqrt(0.7) * pink[:, :1] + np.sqrt(0.3) * pink[:, 1:]  # channels correlate at 0.7
     return np.asarray(channels.transpose(0, 2, 3, 1), np.float32)
 
 
@@ -176,16 +176,13 @@ def _write(
     with warnings.catch_warnings(), ThreadPoolExecutor() as pool:
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         decoded = pool.map(lambda image: _decode(image, image_size), images)
-        steps = track(decoded, f"decoding {split}", len(images), console=Console(stderr=True), disable=not progress)
-        for i, pixels in enumerate(steps):
+        for i, pixels in enumerate(tracked(decoded, f"decoding {split}", len(images), show=progress)):
             if out is None:
                 target = folder / f"{split}_images.npy"
                 out = np.lib.format.open_memmap(target, "w+", np.uint8, (len(images), *pixels.shape))
             if pixels.shape != out.shape[1:]:
-                raise InputError(
-                    f"{images[i]} is {pixels.shape[0]}×{pixels.shape[1]}, the first image {out.shape[1]}×{out.shape[2]}; "
-                    "pass image_size= to bring all to one size"
-                )
+                sizes = " and ".join(f"{h}×{w}" for h, w, _ in (pixels.shape, out.shape[1:]))
+                raise InputError(f"{images[i]} and the first image differ in size, {sizes}; pass image_size=")
             out[i] = pixels
     np.save(folder / f"{split}_labels.npy", labels.astype(np.int64))
 
@@ -205,10 +202,11 @@ def _decode(image: Path | Images, image_size: int | None) -> Images:
     if image_size is not None:
         side = min(picture.size)
         left, top = (picture.width - side) // 2, (picture.height - side) // 2
-        square = (left, top, left + side, top + side)
-        picture = picture.resize((image_size, image_size), Image.Resampling.BOX, box=square)
-    pixels = np.asarray(picture)
-    return pixels if pixels.ndim == 3 else pixels[..., None]
+        square, size = (left, top, left + side, top + side), (image_size, image_size)
+        # In float: on bytes Pillow rounds after each axis, which brightens the average by half a level.
+        bands = [band.convert("F").resize(size, Image.Resampling.BOX, box=square) for band in picture.split()]
+        return np.asarray(np.rint(np.stack([np.asarray(band) for band in bands], axis=2)), np.uint8)
+    return np.asarray(picture)
 
 
 def _content_key(paths: Sequence[Path], root: Path) -> str:
@@ -219,9 +217,11 @@ def _content_key(paths: Sequence[Path], root: Path) -> str:
     if known.is_file():
         return known.read_text()
     with ThreadPoolExecutor() as pool:
-        key = _digest(part for p, data in zip(paths, pool.map(_bytes, paths), strict=True) for part in (
-            repr((str(p.relative_to(root)), len(data))).encode(), data
-        ))
+        key = _digest(
+            part
+            for p, data in zip(paths, pool.map(_bytes, paths), strict=True)
+            for part in (repr((str(p.relative_to(root)), len(data))).encode(), data)
+        )
     known.parent.mkdir(parents=True, exist_ok=True)
     temporary = known.with_name(f"{fingerprint}.{os.getpid()}")
     temporary.write_text(key)

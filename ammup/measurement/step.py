@@ -6,7 +6,7 @@ Axes: B batch, U depth unit.
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.autograd.forward_ad as fwad
@@ -84,7 +84,9 @@ class Step:
         buffers = {name: b.detach().clone() for name, b in self.model.named_buffers()}  # batch norm updates them
         try:
             outputs = functional_call(self.model, (weights, self.frozen, buffers), (self.inputs,))
-        except (RuntimeError, TypeError, IndexError, KeyError, AttributeError) as error:
+        except InputError:
+            raise
+        except (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError) as error:
             message = str(error).strip().splitlines()
             raise InputError(
                 f"{type(self.model).__name__} cannot be run on inputs of shape {tuple(self.inputs.shape)}: "
@@ -98,8 +100,12 @@ class Step:
     def backward(self, stream: object) -> tuple[Tensor, PullBack]:
         """The outputs, and the function from a residual to the gradient of every weight."""
         with self._fixed_masks(stream):
-            outputs, pull_back = vjp(self.run, self.weights)
+            outputs, pull_back = self.linearize(self.weights)
         return outputs.detach(), pull_back
+
+    def linearize(self, weights: Weights) -> tuple[Tensor, PullBack]:
+        """The outputs at ``weights``, and the function from a residual to the gradient there."""
+        return cast(tuple[Tensor, PullBack], vjp(self.run, weights))
 
     def labels(self, outputs: Tensor, stream: object, *, like: Tensor | None = None) -> Tensor | None:
         """Labels drawn for outputs of this shape, in ``like``'s dtype and device; None where targets were given."""
@@ -121,7 +127,7 @@ class Step:
         found: dict[str, Tensor] = {}
 
         def record(name: str, z: Tensor) -> None:
-            tangent = fwad.unpack_dual(z).tangent
+            tangent = fwad.unpack_dual(z).tangent  # type: ignore[no-untyped-call]
             found[name] = z.new_zeros(()) if tangent is None else tangent.square().mean()
 
         def moments(w: Weights) -> Tensor:
@@ -130,7 +136,7 @@ class Step:
 
         with torch.no_grad(), self._observed(record), self._fixed_masks(stream):
             # The moments are made from the tangents, so they come out where jvp returns the function's value.
-            value, _ = jvp(moments, (weights,), (tangents,))
+            value, _ = cast(tuple[Tensor, Tensor], jvp(moments, (weights,), (tangents,)))
         return value
 
     def pre_activations(self, weights: Weights, stream: object) -> list[Tensor]:
@@ -143,7 +149,9 @@ class Step:
     def shapes(self) -> dict[str, torch.Size]:
         """Shape of every unit and, under ``OUTPUT``, of the outputs, without computing them."""
         found: dict[str, torch.Size] = {}
-        tensors = {name: t.detach().to("meta") for name, t in (*self.model.named_parameters(), *self.model.named_buffers())}
+        tensors = {
+            name: t.detach().to("meta") for name, t in (*self.model.named_parameters(), *self.model.named_buffers())
+        }
         with self._observed(lambda name, z: found.__setitem__(name, z.shape)):
             found[OUTPUT] = functional_call(self.model, tensors, (self.inputs.to("meta"),)).shape
         return found

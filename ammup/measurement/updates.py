@@ -8,15 +8,16 @@ and one forward-mode pass (JVP along g) give every unit and every learning rate,
 Axes: W weight draw, R residual row, B batch, U depth unit.
 """
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Shaped
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.func import vjp, vmap
+from torch.func import vmap
 
 from ammup.errors import InputError
 from ammup.measurement.loss import Loss, Objective
@@ -25,8 +26,8 @@ from ammup.measurement.step import OUTPUT, Step, Weights
 Array = NDArray[np.float64]
 
 # Nets whose largest weight and largest unit (over the batch) have up to this many elements are measured many weight
-# draws and label rows at a time: there the cost of a pass is that of launching its operations, beyond it that of leaving
-# the cache. benchmarks/measurement_draws.py prints the ratios on which the numbers rest.
+# draws and label rows at a time: there the cost of a pass is that of launching its operations, beyond it that of
+# leaving the cache. benchmarks/measurement_draws.py prints the ratios on which the numbers rest.
 STACKED_WEIGHT = 2**17
 STACKED_UNIT = 2**16
 STACKED_BYTES = 2**28
@@ -53,8 +54,8 @@ class UpdateMoments:
 
     @property
     def lr_star(self) -> float:
-        """η* = S̄^(-1/2), the learning rate at which S̄ = 1."""
-        return self.S_bar**-0.5
+        """η* = S̄^(-1/2), the learning rate at which S̄ = 1; infinite where no step moves anything."""
+        return self.S_bar**-0.5 if self.S_bar > 0 else float("inf")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +83,7 @@ class FiniteStep:
 
 def measure_updates(
     model: nn.Module,
-    inputs: Float[Tensor, "B *shape"],
+    inputs: Shaped[Tensor, "B *shape"],
     targets: Tensor | None = None,
     *,
     loss: Loss = "mse",
@@ -119,7 +120,10 @@ def measure_updates(
         True
     """
     objective = Objective(loss=loss, part=part, label_draws=label_draws)
-    return measure_draws([model], inputs, targets, objective=objective, units=units, streams=[seed])[0]
+    moments = measure_draws([model], inputs, targets, objective=objective, units=units, streams=[seed])[0]
+    if moments.S_bar == 0:
+        raise InputError("one step moves no depth unit: every gradient before or in them is zero")
+    return moments
 
 
 def maximal_lr(model: nn.Module, inputs: Tensor, targets: Tensor, *, loss: Loss = "cross_entropy") -> float:
@@ -171,7 +175,7 @@ def stack_size(step: Step) -> int:
 
 def check_finite_step(
     model: nn.Module,
-    inputs: Float[Tensor, "B *shape"],
+    inputs: Shaped[Tensor, "B *shape"],
     targets: Tensor | None = None,
     *,
     lr: float,
@@ -181,7 +185,8 @@ def check_finite_step(
 ) -> FiniteStep:
     """Compare first order with a true SGD step at ``lr`` by two forwards, before and after the step.
 
-    Arguments and errors as in :func:`measure_updates`; without targets one label is drawn.
+    Arguments and errors as in :func:`measure_updates`; without targets one label is drawn. It runs on a copy of the
+    model in float64, for in float32 the difference of the two forwards cancels at small steps.
 
     Example:
         >>> import ammup, torch
@@ -192,7 +197,8 @@ def check_finite_step(
     """
     if not (np.isfinite(lr) and lr > 0):
         raise InputError(f"lr={lr} must be positive and finite")
-    step = Step.of(model, inputs, targets, Objective(loss=loss, part="total", label_draws=1), units)
+    objective = Objective(loss=loss, part="total", label_draws=1)
+    step = Step.of(copy.deepcopy(model).double(), inputs, targets, objective, units)
     outputs, pull_back = step.backward(seed)
     labels = step.labels(outputs, seed)
     if labels is not None:
@@ -231,7 +237,7 @@ def _measure_stacked(steps: Sequence[Step], streams: Sequence[object]) -> list[U
     def moments(weights: Weights, frozen: Weights, drawn: Tensor | None) -> Tensor:
         nonlocal n_fixed
         step = replace(first, weights=weights, frozen=frozen)
-        outputs, pull_back = vjp(step.run, weights)
+        outputs, pull_back = step.linearize(weights)
         residuals = step.residuals(outputs, drawn)
         n_fixed = len(residuals.fixed)
         rows = torch.cat([residuals.fixed, residuals.drawn])
@@ -256,8 +262,6 @@ def _moments(units: tuple[str, ...], fixed: Sequence[Array], drawn: Sequence[Arr
     if not np.isfinite(S).all():
         unit = units[int(np.argmin(np.isfinite(S)))]
         raise InputError(f"S_l of unit {unit!r} is not finite; check the weights and the inputs, or use float64")
-    if S.mean() == 0:
-        raise InputError("one step moves no depth unit: no trainable weight with a gradient lies before or in them")
     return UpdateMoments(units=units, S=S, S_bar_se=se)
 
 

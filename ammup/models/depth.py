@@ -17,7 +17,8 @@ from ammup.models.layers import WEIGHT_LAYERS, SupportConv
 CONVENTIONS = ("paper",)
 _ADDITIONS = ("add", "add_", "iadd")
 _ACTIVATION_FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    name: getattr(F, name) for name in ("relu", "gelu", "silu", "elu", "selu", "mish", "hardswish", "relu6", "leaky_relu")
+    name: getattr(F, name)
+    for name in ("relu", "gelu", "silu", "elu", "selu", "mish", "hardswish", "relu6", "leaky_relu")
 } | {"relu_": F.relu, "tanh": torch.tanh, "sigmoid": torch.sigmoid}
 
 

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ammup.errors import InputError
+from ammup.fitting.theory import DenseNet
 from ammup.models.initialization import initialize_
 from ammup.models.layers import Kernel, activation_module, conv, linear
 
@@ -19,12 +20,15 @@ HEADS = ("pool", "field")
 
 
 class MLP(nn.Module):
-    """z_1 = W_1 x, z_l = W_l φ(z_(l-1)), output W φ(z_L). Each of ``layers`` is a depth unit."""
+    """z_1 = W_1 x, z_l = W_l φ(z_(l-1)), output W φ(z_L). Each of ``layers`` is a depth unit.
+
+    ``law`` is what the finite-depth law needs to know of the net as `mlp` initialized it, where there is a closed law.
+    """
 
     def __init__(self, widths: Sequence[int], *, in_features: int, out_features: int, activation: str) -> None:
         super().__init__()
         sizes = [in_features, *widths]
-        self.activation_name = activation
+        self.law: DenseNet | None = None
         self.layers = nn.ModuleList(linear(a, b) for a, b in zip(sizes, widths, strict=False))
         self.activation = activation_module(activation)
         self.readout = linear(sizes[-1], out_features)
@@ -34,7 +38,8 @@ class MLP(nn.Module):
         z = x.flatten(1)
         for i, layer in enumerate(self.layers):
             z = layer(self.activation(z) if i else z)
-        return self.readout(self.activation(z))
+        out: Tensor = self.readout(self.activation(z))
+        return out
 
 
 class CNN(nn.Module):
@@ -52,7 +57,8 @@ class CNN(nn.Module):
         z = x.flatten(2) if self.dims == 1 else x
         for i, layer in enumerate(self.layers):
             z = layer(self.activation(z) if i else z)
-        return self.readout(self.activation(z))
+        out: Tensor = self.readout(self.activation(z))
+        return out
 
 
 class ResidualBlock(nn.Module):
@@ -81,11 +87,15 @@ class ResidualBlock(nn.Module):
         for i, (norm, layer) in enumerate(zip(self.norms, self.branch, strict=True)):
             h = self.activation(norm(h))
             h = layer(self.dropout(h) if i == last else h)
-        return self.skip(z) + h
+        merged: Tensor = self.skip(z) + h
+        return merged
 
 
 class ResNet(nn.Module):
-    """Stem, residual blocks, readout. Each of ``blocks`` is a depth unit; stem and readout are not counted."""
+    """Stem, residual blocks, readout. Each of ``blocks`` is a depth unit; stem and readout are not counted.
+
+    ``law`` as in :class:`MLP`.
+    """
 
     def __init__(
         self,
@@ -93,12 +103,12 @@ class ResNet(nn.Module):
         blocks: Sequence[ResidualBlock],
         *,
         dims: int,
-        c: float,
         activation: str,
         head: nn.Module,
     ) -> None:
         super().__init__()
-        self.dims, self.c, self.activation_name = dims, c, activation
+        self.dims = dims
+        self.law: DenseNet | None = None
         self.stem = stem
         self.blocks = nn.ModuleList(blocks)
         self.activation = activation_module(activation)
@@ -109,7 +119,8 @@ class ResNet(nn.Module):
         z = self.stem(x.flatten(self.dims + 1) if self.dims == 1 else x.flatten(1) if self.dims == 0 else x)
         for block in self.blocks:
             z = block(z)
-        return self.readout(self.activation(z))
+        out: Tensor = self.readout(self.activation(z))
+        return out
 
 
 class MeanOverPositions(nn.Module):
@@ -154,6 +165,15 @@ def mlp(
     _at_least_one(in_features=in_features, out_features=out_features)
     net = MLP(widths, in_features=in_features, out_features=out_features, activation=activation)
     initialize_(net, readout=readout, seed=seed)
+    if len(set(widths)) == 1:
+        net.law = DenseNet(
+            family="mlp",
+            activation=activation,
+            readout=readout,
+            width=widths[0],
+            in_features=in_features,
+            out_features=out_features,
+        )
     return net
 
 
@@ -285,11 +305,20 @@ def resnet(
         replace(layer, groups=1)("conv", in_channels, width),
         [block(number, a) for number, a in enumerate(widths[:-1], start=1)],
         dims=dims,
-        c=c,
         activation=activation,
         head=_head(head, widths[-1], out_channels, dims),
     )
     initialize_(net, c=c, scaled=scaled, readout=readout, seed=seed)
+    if dims == 0 and len(kinds) == 1 and not (batchnorm or dropout or projections):
+        net.law = DenseNet(
+            family="resnet",
+            activation=activation,
+            c=c,
+            readout=readout,
+            width=width,
+            in_features=in_channels,
+            out_features=out_channels,
+        )
     return net
 
 

@@ -92,10 +92,10 @@ def initialize_(
     if not (np.isfinite(c) and c > 0):
         raise InputError(f"c={c} must be positive and finite")
     layers, n_blocks = _layers(model, blocks, activation)
-    modules = dict(model.named_modules())
+    parameters = dict(model.named_parameters())
     rows = []
     for layer in layers:
-        fan_in = modules[layer.name].weight[0].numel()  # type: ignore[index, union-attr]
+        fan_in = parameters[f"{layer.name}.weight"][0].numel()
         rule, variance = _rule(layer, fan_in, n_blocks, gain=gain, c=c, scaled=scaled, readout=readout)
         rows.append({"parameter": f"{layer.name}.weight", "rule": rule, "fan_in": fan_in, "variance": variance})
     # The shapes are part of the stream: nets of different depth never share weights.

@@ -4,6 +4,7 @@ Axes: B batch, C channel, P position (one or two axes), K offset of the kernel's
 """
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from jaxtyping import Float
@@ -41,6 +42,7 @@ class SupportConv(nn.Module):
         groups: int = 1,
     ) -> None:
         super().__init__()
+        self.place: Tensor
         self.offsets, self.padding, self.groups = tuple(offsets), padding, groups
         self.weight = nn.Parameter(torch.empty(out_channels, in_channels // groups, len(self.offsets)))
         axes = list(zip(*self.offsets, strict=True))
@@ -56,7 +58,7 @@ class SupportConv(nn.Module):
 
     def forward(self, x: Float[Tensor, "B C *P"]) -> Float[Tensor, "B D *P"]:
         """Lay the taps out in their bounding box, pad, and convolve."""
-        kernel = (self.weight @ self.place).unflatten(-1, self.box)
+        kernel = (self.weight @ self.place).reshape(*self.weight.shape[:2], *self.box)
         padded = F.pad(x, self.pads, mode="circular" if self.padding == "circular" else "constant")
         convolve = F.conv1d if len(self.box) == 1 else F.conv2d
         return convolve(padded, kernel, groups=self.groups)
@@ -68,7 +70,7 @@ class SupportConv(nn.Module):
 
 def linear(in_features: int, out_features: int) -> nn.Linear:
     """A dense layer without bias, its weight not yet drawn."""
-    return skip_init(nn.Linear, in_features, out_features, bias=False)  # type: ignore[return-value]
+    return cast(nn.Linear, skip_init(nn.Linear, in_features, out_features, bias=False))  # type: ignore[no-untyped-call]
 
 
 WEIGHT_LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, SupportConv)
@@ -116,7 +118,7 @@ def conv(
     even = any(dilation * (side - 1) % 2 for side in sides)
     if even and stride != 1:
         raise InputError(f"kernel={kernel} with stride={stride} has no symmetric padding; use odd sides")
-    return skip_init(
+    made = skip_init(  # type: ignore[no-untyped-call]
         layer,
         in_channels,
         out_channels,
@@ -128,6 +130,7 @@ def conv(
         dilation=dilation,
         bias=False,
     )
+    return cast(nn.Module, made)
 
 
 def _sides(kernel: object, dims: int) -> tuple[int, ...]:

@@ -13,11 +13,12 @@ def depth_law_text(law: DepthLaw, *, heading: str) -> RenderableType:
     table = Table("L", "η*", "± s.e.", "local slope", title=heading, title_justify="left", title_style="bold")
     for column in table.columns:
         column.justify = "right"
-    for row in law.curve.itertuples():
-        # A standard error of log10 η*, shown in the units of η*.
-        error = row.lr_star * np.log(10) * row.se_log10
-        slope = "" if np.isnan(row.local_slope) else f"{row.local_slope:.2f}"
-        table.add_row(str(row.depth), f"{row.lr_star:.3g}", "?" if np.isnan(error) else f"{error:.2g}", slope)
+    curve = law.curve
+    columns = (curve[name].tolist() for name in ("depth", "lr_star", "se_log10", "local_slope"))
+    for depth, lr_star, se_log10, local in zip(*columns, strict=True):
+        error = lr_star * np.log(10) * se_log10  # of log10 η*, shown in the units of η*
+        slope = "" if np.isnan(local) else f"{local:.2f}"
+        table.add_row(str(depth), f"{lr_star:.3g}", "?" if np.isnan(error) else f"{error:.2g}", slope)
     return Group(table, Text("\n".join([*_slopes(law), *_notes(law)])))
 
 

@@ -54,7 +54,7 @@ def test_variance_gain(activation: str, gain: str, expected: float) -> None:
 
 
 def _plain_relu_double_sum(depth: int) -> float:
-    """The law as a sum over pairs of layers: a_1 = 1, a_h = 1/2, every gain 1, growth 2 (independent of the recursion)."""
+    """The law as a sum over pairs of layers: a_1 = 1, a_h = 1/2, every gain 1, growth 2; no recursion."""
     a = np.array([1.0] + [0.5] * (depth - 1))
     h = np.arange(1, depth + 1)
     pairs = np.outer(a, a)

@@ -1,0 +1,5 @@
+"""``python -m ammup`` is the command ``ammup``."""
+
+from ammup.cli import main
+
+main()

@@ -1,0 +1,162 @@
+"""Depth laws: what factories may do, how draws are kept apart, and when a closed law is named."""
+
+import json
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import ammup
+from ammup import InputError
+from ammup.fitting.power_law import fit_maximal_lr
+from ammup.measurement.depth_law import build_model
+
+ONES = torch.ones(1, 16)
+SMALL = partial(ammup.mlp, width=16, in_features=16, out_features=16, readout="he")
+
+
+def _user_factory(depth: int) -> nn.Module:
+    """Draws from torch's global generator, as most user code does."""
+    layers = [module for _ in range(depth) for module in (nn.Linear(16, 16), nn.ReLU())]
+    return nn.Sequential(*layers, nn.Linear(16, 3))
+
+
+def test_table_curve_and_fit_belong_together() -> None:
+    law = ammup.depth_exponent(SMALL, [8, 2, 4], inputs=ONES, part="label", seeds=[3, 1, 9])
+    assert list(law.table.columns) == ["depth", "seed", "S_bar", "lr_star"]
+    assert law.table["depth"].tolist() == [2, 2, 2, 4, 4, 4, 8, 8, 8]
+    assert law.table["seed"].tolist() == [3, 1, 9] * 3
+    np.testing.assert_allclose(law.table["lr_star"], law.table["S_bar"] ** -0.5)
+    means = law.table.groupby("depth")["S_bar"].mean()
+    np.testing.assert_allclose(law.curve["lr_star"], means**-0.5)
+    assert law.power_law == fit_maximal_lr({d: g["S_bar"] for d, g in law.table.groupby("depth")})
+    assert {depth: len(S) for depth, S in law.S.items()} == {2: 2, 4: 4, 8: 8} == dict(law.units)
+    for depth, S in law.S.items():
+        assert S.mean() == pytest.approx(means[depth])
+    slopes = law.curve["local_slope"]
+    assert np.isnan(slopes[0])
+    assert slopes[1] == pytest.approx(np.log2(law.curve["lr_star"][1] / law.curve["lr_star"][0]))
+
+
+def test_each_draw_is_that_of_measure_updates_for_its_stream() -> None:
+    law = ammup.depth_exponent(SMALL, [2, 4], inputs=ONES, targets=torch.tensor([1]), loss="cross_entropy", seeds=3)
+    for row in law.table.itertuples():
+        moments = ammup.measure_updates(SMALL(row.depth, seed=row.seed), ONES, torch.tensor([1]), loss="cross_entropy")
+        assert row.S_bar == pytest.approx(moments.S_bar, rel=1e-5)
+
+
+def test_results_do_not_depend_on_global_state_or_on_other_depths() -> None:
+    torch.manual_seed(0)
+    first = ammup.depth_exponent(_user_factory, [2, 4], inputs=ONES, seeds=2).table
+    torch.manual_seed(1)
+    second = ammup.depth_exponent(_user_factory, [8, 4], inputs=ONES, seeds=2).table
+    at_4 = [table[table["depth"] == 4].reset_index(drop=True) for table in (first, second)]
+    assert at_4[0].equals(at_4[1])
+    assert len(set(first["S_bar"])) == 4
+
+
+def test_factories_without_seed_are_seeded_and_leave_no_trace() -> None:
+    torch.manual_seed(0)
+    state = torch.get_rng_state()
+    a, b, c = (build_model(_user_factory, 2, seed)[0].weight for seed in (0, 0, 1))
+    assert torch.equal(a, b)
+    assert not torch.equal(a, c)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_seeds_in_blocks_equal_seeds_at_once(monkeypatch) -> None:
+    from ammup.measurement import updates
+
+    whole = ammup.depth_exponent(SMALL, [2, 4], inputs=ONES, seeds=5).table
+    monkeypatch.setattr(updates, "STACKED_BYTES", 2 * 5 * (4 * 16 * 16 + 16 * 16) * 4)
+    parts = ammup.depth_exponent(SMALL, [2, 4], inputs=ONES, seeds=5).table
+    np.testing.assert_allclose(whole["S_bar"], parts["S_bar"], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("factory", "arguments", "known"),
+    [
+        (SMALL, {"part": "label"}, True),
+        (partial(ammup.resnet, dims=0, width=16, branch=1, in_channels=16), {"part": "label"}, True),
+        (SMALL, {"part": "total"}, False),
+        (SMALL, {"part": "label", "loss": "cross_entropy"}, False),
+        (SMALL, {"part": "label", "inputs": torch.ones(2, 16)}, False),
+        (SMALL, {"part": "label", "targets": torch.ones(1, 16)}, False),
+        (partial(ammup.resnet, dims=0, width=16, branch=2, in_channels=16), {"part": "label"}, False),
+        (partial(ammup.resnet, dims=0, width=16, branch=1, in_channels=16, dropout=0.1), {"part": "label"}, False),
+        (_user_factory, {"part": "label"}, False),
+    ],
+)  # fmt: skip
+def test_where_a_closed_law_is_named(factory, arguments: dict, known: bool) -> None:
+    law = ammup.depth_exponent(factory, [2, 4], **{"inputs": ONES, "seeds": 1, **arguments})
+    assert (law.reference is not None) == known
+
+
+def test_reference_is_the_slope_of_the_law_at_these_depths() -> None:
+    depths = [2, 4, 8]
+    inputs = 3 * torch.ones(1, 48)
+    factory = partial(ammup.mlp, width=16, in_features=48, out_features=5)
+    law = ammup.depth_exponent(factory, depths, inputs=inputs, part="label", seeds=1)
+    expected = ammup.finite_depth_law(
+        depths, family="mlp", width=16, in_features=48, out_features=5, readout="mean-field", input_power=9.0
+    )
+    assert law.reference == pytest.approx(ammup.fit_power_law(depths, expected).slope)
+
+
+def test_json_has_no_nan() -> None:
+    law = ammup.depth_exponent(SMALL, [2, 4], inputs=ONES, seeds=1)
+    text = json.dumps(law.to_dict(), allow_nan=False)
+    assert json.loads(text)["slope_ci"] == [None, None]
+    assert json.loads(text)["curve"][0]["depth"] == 2
+
+
+def test_scatter_that_a_few_draws_carry_is_pointed_out() -> None:
+    law = ammup.depth_exponent(partial(SMALL, width=32), [2, 64], inputs=ONES, part="label", seeds=12)
+    assert law.noisy_depths == (64,)
+
+
+def test_a_net_that_died_counts_as_a_draw_of_zero() -> None:
+    """ReLU nets of width 2 die often: their S̄ is 0, and leaving them out would bias the mean."""
+    law = ammup.depth_exponent(partial(SMALL, width=2), [2, 8], inputs=ONES, part="label", seeds=24)
+    dead = law.table["S_bar"] == 0
+    assert dead.any()
+    assert np.isinf(law.table["lr_star"][dead]).all()
+    json.dumps(law.to_dict(), allow_nan=False)
+    with pytest.raises(InputError, match="not all 0"):
+        fit_maximal_lr({2: [1.0], 4: [0.0, 0.0]})
+
+
+def _returns_none(depth: int) -> None:
+    return None
+
+
+def _ignores_depth(depth: int) -> nn.Module:
+    return _user_factory(3)
+
+
+def _fails(depth: int, seed: int) -> nn.Module:
+    raise RuntimeError("no such depth")
+
+
+@pytest.mark.parametrize(
+    ("factory", "depths", "arguments", "message"),
+    [
+        (SMALL, [4], {}, "at least 2"),
+        (SMALL, [4, 4], {}, "holds a depth twice"),
+        (SMALL, [0, 4], {}, "at least 1"),
+        (SMALL, [2, 4], {"seeds": 0}, "seeds=0"),
+        (SMALL, [2, 4], {"seeds": [1, 1]}, "distinct seeds"),
+        (SMALL, [2, 4], {"device": "abacus"}, "device 'abacus'"),
+        (SMALL, [2, 4], {"level": 2.0}, "confidence level"),
+        (partial(SMALL, width=0), [2, 4], {}, "width=0"),
+        (partial(SMALL, wdith=8), [2, 4], {}, "failed at depth 2: TypeError.*wdith"),
+        (_returns_none, [2, 4], {}, "returned NoneType at depth 2"),
+        (_ignores_depth, [2, 4], {}, "ignores its depth: depths 2 and 4 both gave 3"),
+        (_fails, [2, 4], {}, "failed at depth 2: RuntimeError: no such depth"),
+    ],
+)
+def test_unusable_requests_are_refused(factory, depths, arguments: dict, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        ammup.depth_exponent(factory, depths, **{"inputs": ONES, "seeds": 2, **arguments})
