@@ -26,12 +26,12 @@ class _BadInput(click.ClickException):
 
 
 class _Cli(click.Group):
-    """Shows an InputError as one line and exits with 2."""
+    """Shows what could not be used, read or written as one line and exits with 2."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except InputError as error:
+        except (InputError, OSError) as error:
             raise _BadInput(str(error)) from error
 
 

@@ -127,7 +127,7 @@ def fails(depth: int, width: int) -> torch.nn.Module:
 
 
 def ignores_depth(depth: int, width: int) -> torch.nn.Module:
-    return ammup.mlp(3, width=4)
+    return ammup.mlp(3, width=4, in_features=192)
 
 
 NOT_CALLABLE = 3

@@ -13,13 +13,12 @@ from torch import Tensor, nn
 
 from ammup.errors import InputError
 from ammup.fitting.power_law import PowerLaw, fit_maximal_lr, fit_power_law, maximal_lr_of
-from ammup.fitting.theory import checked_depths
+from ammup.fitting.theory import DenseNet, checked_depths
 from ammup.measurement.loss import Loss, Objective
 from ammup.measurement.step import Step
 from ammup.measurement.updates import UpdateMoments, measure_draws, stack_size
-from ammup.models.depth import depth_units
 from ammup.models.families import MLP, ResNet
-from ammup.models.initialization import random_stream
+from ammup.models.initialization import seeded
 from ammup.progress import tracked
 
 Array = NDArray[np.float64]
@@ -141,19 +140,17 @@ def depth_exponent(
     wanted = tuple(sorted(checked_depths(depths, at_least=2)))
     numbers = _seeds(seeds)
     objective = Objective(loss=loss, part=part, label_draws=label_draws)
-    models = {depth: build_model(factory, depth, numbers[0], device) for depth in wanted}
-    units = _units(models)
+    nets = {depth: _Net.of(build_model(factory, depth, numbers[0], device), inputs, objective) for depth in wanted}
+    _check_depths_differ(nets)
     found: dict[int, list[UpdateMoments]] = {depth: [] for depth in wanted}
-    steps = {depth: Step.of(models[depth], inputs, targets, objective, units[depth]) for depth in wanted}
-    blocks = [(depth, block) for depth in wanted for block in _blocks(numbers, stack_size(steps[depth]))]
-    del steps
+    blocks = [(depth, block) for depth in wanted for block in _blocks(numbers, nets[depth].stack)]
     for depth, block in tracked(blocks, "measuring", len(blocks), show=progress):
         found[depth] += measure_draws(
             [build_model(factory, depth, seed, device) for seed in block],
             inputs,
             targets,
             objective=objective,
-            units=units[depth],
+            units=nets[depth].units,
             streams=[(depth, seed) for seed in block],
         )
     table = pd.DataFrame(
@@ -165,10 +162,10 @@ def depth_exponent(
     )
     return DepthLaw(
         table=table,
-        units={depth: len(names) for depth, names in units.items()},
+        units={depth: len(net.units) for depth, net in nets.items()},
         S={depth: np.mean([m.S for m in found[depth]], axis=0) for depth in wanted},
         power_law=fit_maximal_lr({depth: [m.S_bar for m in found[depth]] for depth in wanted}, level=level),
-        reference=_reference(models, inputs, targets, objective),
+        reference=_reference(nets, inputs, targets, objective),
     )
 
 
@@ -183,8 +180,7 @@ def build_model(factory: Factory, depth: int, seed: int, device: torch.device | 
     except (TypeError, ValueError):  # a builtin without a signature
         takes_seed = False
     try:
-        with torch.random.fork_rng():
-            torch.manual_seed(random_stream("factory", depth, seed).initial_seed())
+        with seeded("factory", depth, seed):
             model = factory(depth, seed=seed) if takes_seed else factory(depth)
     except InputError:
         raise
@@ -200,16 +196,35 @@ def build_model(factory: Factory, depth: int, seed: int, device: torch.device | 
         raise InputError(f"device {str(device)!r} cannot be used: {str(error).splitlines()[0]}") from error
 
 
-def _units(models: Mapping[int, nn.Module]) -> dict[int, tuple[str, ...]]:
-    units = {depth: depth_units(model) for depth, model in models.items()}
+@dataclass(frozen=True, kw_only=True)
+class _Net:
+    """What is kept of one depth's model when the model itself is gone.
+
+    Attributes:
+        units: names of the depth units.
+        stack: weight draws to measure at once.
+        law: the net as the finite-depth law sees it, or None.
+    """
+
+    units: tuple[str, ...]
+    stack: int
+    law: DenseNet | None
+
+    @classmethod
+    def of(cls, model: nn.Module, inputs: Tensor, objective: Objective) -> "_Net":
+        step = Step.of(model, inputs, None, objective, None)
+        law = model.law if isinstance(model, MLP | ResNet) else None
+        return cls(units=step.units, stack=stack_size(step), law=law)
+
+
+def _check_depths_differ(nets: Mapping[int, _Net]) -> None:
     owners: dict[int, int] = {}
-    for depth, names in units.items():
-        other = owners.setdefault(len(names), depth)
+    for depth, net in nets.items():
+        other = owners.setdefault(len(net.units), depth)
         if other != depth:
             raise InputError(
-                f"the factory ignores its depth: depths {other} and {depth} both gave {len(names)} depth units"
+                f"the factory ignores its depth: depths {other} and {depth} both gave {len(net.units)} depth units"
             )
-    return units
 
 
 def _seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
@@ -223,18 +238,16 @@ def _blocks(seeds: tuple[int, ...], size: int) -> Iterator[tuple[int, ...]]:
     return (seeds[i : i + size] for i in range(0, len(seeds), size))
 
 
-def _reference(
-    models: Mapping[int, nn.Module], inputs: Tensor, targets: Tensor | None, objective: Objective
-) -> float | None:
+def _reference(nets: Mapping[int, _Net], inputs: Tensor, targets: Tensor | None, objective: Objective) -> float | None:
     """Slope of the closed law at these depths, for nets as `ammup.mlp` and dense `ammup.resnet` build them."""
     if targets is not None or objective.loss != "mse" or objective.part != "label" or len(inputs) != 1:
         return None
-    nets = {depth: model.law for depth, model in models.items() if isinstance(model, MLP | ResNet) and model.law}
-    if len(nets) < len(models):
+    laws = {depth: net.law for depth, net in nets.items() if net.law is not None}
+    if len(laws) < len(nets):
         return None
     power = float(inputs.square().mean())
-    law = [net.lr_star(depth, input_power=power) for depth, net in nets.items()]
-    return fit_power_law(list(nets), law).slope
+    lr_star = [law.lr_star(depth, input_power=power) for depth, law in laws.items()]
+    return fit_power_law(list(laws), lr_star).slope
 
 
 def _number(value: object) -> float | int | None:

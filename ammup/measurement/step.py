@@ -17,7 +17,7 @@ from torch.func import functional_call, jvp, vjp
 from ammup.errors import InputError
 from ammup.measurement.loss import Objective, Residuals
 from ammup.models.depth import depth_units
-from ammup.models.initialization import random_stream
+from ammup.models.initialization import random_stream, seeded
 
 Weights = dict[str, Tensor]
 PullBack = Callable[[Tensor], tuple[Weights]]
@@ -27,6 +27,8 @@ OUTPUT = ""  # no module but the model itself has this name
 @dataclass(frozen=True, kw_only=True)
 class Step:
     """A module, a batch and an objective. Nothing here writes to the module or to torch's random state.
+
+    Every pass of one ``stream`` has the same dropout masks.
 
     Attributes:
         model: the module whose forward is called with the weights below.
@@ -82,24 +84,27 @@ class Step:
     def run(self, weights: Weights) -> Tensor:
         """The model's outputs (B, M, *P) at ``weights``."""
         buffers = {name: b.detach().clone() for name, b in self.model.named_buffers()}  # batch norm updates them
+        return self._call({**weights, **self.frozen, **buffers}, self.inputs)
+
+    def _call(self, tensors: Weights, inputs: Tensor) -> Tensor:
         try:
-            outputs = functional_call(self.model, (weights, self.frozen, buffers), (self.inputs,))
+            outputs = functional_call(self.model, tensors, (inputs,))
         except InputError:
             raise
         except (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError) as error:
             message = str(error).strip().splitlines()
             raise InputError(
-                f"{type(self.model).__name__} cannot be run on inputs of shape {tuple(self.inputs.shape)}: "
+                f"{type(self.model).__name__} cannot be run on inputs of shape {tuple(inputs.shape)}: "
                 f"{message[0] if message else type(error).__name__}"
             ) from error
-        if not isinstance(outputs, Tensor) or outputs.ndim < 2 or len(outputs) != len(self.inputs):
+        if not isinstance(outputs, Tensor) or outputs.ndim < 2 or len(outputs) != len(inputs):
             got = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
             raise InputError(f"the model returned {got}; allowed: a tensor (batch, outputs, …)")
         return outputs
 
     def backward(self, stream: object) -> tuple[Tensor, PullBack]:
         """The outputs, and the function from a residual to the gradient of every weight."""
-        with self._fixed_masks(stream):
+        with seeded("masks", stream):
             outputs, pull_back = self.linearize(self.weights)
         return outputs.detach(), pull_back
 
@@ -128,13 +133,15 @@ class Step:
 
         def record(name: str, z: Tensor) -> None:
             tangent = fwad.unpack_dual(z).tangent  # type: ignore[no-untyped-call]
-            found[name] = z.new_zeros(()) if tangent is None else tangent.square().mean()
+            # In float64: at extreme depths the square of a float32 tangent leaves the range of float32.
+            norm = z.new_zeros(()) if tangent is None else torch.linalg.vector_norm(tangent, dtype=torch.float64)
+            found[name] = norm.double().square() / z.numel()
 
         def moments(w: Weights) -> Tensor:
             self.run(w)
             return torch.stack([found[unit] for unit in self.units])
 
-        with torch.no_grad(), self._observed(record), self._fixed_masks(stream):
+        with torch.no_grad(), self._observed(record), seeded("masks", stream):
             # The moments are made from the tangents, so they come out where jvp returns the function's value.
             value, _ = cast(tuple[Tensor, Tensor], jvp(moments, (weights,), (tangents,)))
         return value
@@ -142,7 +149,11 @@ class Step:
     def pre_activations(self, weights: Weights, stream: object) -> list[Tensor]:
         """Every unit's output at ``weights``."""
         found: dict[str, Tensor] = {}
-        with torch.no_grad(), self._observed(found.__setitem__), self._fixed_masks(stream):
+
+        def record(name: str, z: Tensor) -> None:
+            found[name] = z.clone()  # an activation may work in place
+
+        with torch.no_grad(), self._observed(record), seeded("masks", stream):
             self.run(weights)
         return [found[unit] for unit in self.units]
 
@@ -153,7 +164,7 @@ class Step:
             name: t.detach().to("meta") for name, t in (*self.model.named_parameters(), *self.model.named_buffers())
         }
         with self._observed(lambda name, z: found.__setitem__(name, z.shape)):
-            found[OUTPUT] = functional_call(self.model, tensors, (self.inputs.to("meta"),)).shape
+            found[OUTPUT] = self._call(tensors, self.inputs.to("meta")).shape
         return found
 
     @contextmanager
@@ -180,14 +191,6 @@ class Step:
         wrong = [name for name, n in runs.items() if n != 1]
         if wrong:
             raise InputError(f"units {wrong} did not run exactly once in a forward; pass units= that do")
-
-    @contextmanager
-    def _fixed_masks(self, stream: object) -> Iterator[None]:
-        """The same dropout masks in every pass, and torch's random state as it was afterwards."""
-        devices = [w.device for w in self.weights.values() if w.device.type == "cuda"][:1]
-        with torch.random.fork_rng(devices=devices):
-            torch.manual_seed(random_stream("masks", stream).initial_seed())
-            yield
 
 
 def _checked_inputs(inputs: Tensor) -> Tensor:

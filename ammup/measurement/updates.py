@@ -31,6 +31,11 @@ Array = NDArray[np.float64]
 STACKED_WEIGHT = 2**17
 STACKED_UNIT = 2**16
 STACKED_BYTES = 2**28
+STACKABLE_FILES = (
+    "ammup.models.families",
+    "ammup.models.layers",
+    *(f"torch.nn.modules.{name}" for name in ("activation", "container", "conv", "flatten", "linear")),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,13 +164,12 @@ def measure_draws(
 def stack_size(step: Step) -> int:
     """How many weight draws of this net to measure at once; 1 where one after the other is faster or the only way.
 
-    Stacking runs the module's forward under vmap, so it is kept to modules known to allow that: torch.nn's and ours,
-    without dropout and batch norm.
+    Stacking runs the module's forward under vmap, so it is kept to modules known to allow that: not batch norm, dropout
+    or code of the user's.
     """
     modules = [m for m in step.model.modules() if getattr(m, "p", None) != 0]  # dropout at rate 0 is no dropout
-    known = all(type(m).__module__.startswith(("torch.nn.", "ammup.models.")) for m in modules)
-    stateful = any(isinstance(m, nn.modules.batchnorm._NormBase | nn.modules.dropout._DropoutNd) for m in modules)
-    if not known or stateful or max(w.numel() for w in step.weights.values()) > STACKED_WEIGHT:
+    known = all(type(m).__module__ in STACKABLE_FILES and not isinstance(m, nn.MultiheadAttention) for m in modules)
+    if not known or max(w.numel() for w in step.weights.values()) > STACKED_WEIGHT:
         return 1
     if max(step.shapes().values(), key=lambda shape: shape.numel()).numel() > STACKED_UNIT:
         return 1

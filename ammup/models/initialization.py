@@ -1,7 +1,8 @@
 """Fan-in variance rules of the paper (sections 2.3 and 3.2) for any module."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 
 import numpy as np
@@ -108,6 +109,15 @@ def random_stream(*key: object) -> torch.Generator:
     """A CPU generator that depends on ``key`` and on nothing else."""
     digest = hashlib.blake2b(repr(key).encode(), digest_size=8).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest, "big"))
+
+
+@contextmanager
+def seeded(*key: object) -> Iterator[None]:
+    """The global generators of torch seeded from ``key`` inside, and as they were afterwards."""
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()  # type: ignore[no-untyped-call]
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(random_stream(*key).initial_seed())
+        yield
 
 
 def _layers(

@@ -97,10 +97,17 @@ def test_where_a_closed_law_is_named(factory, arguments: dict, known: bool) -> N
 def test_reference_is_the_slope_of_the_law_at_these_depths() -> None:
     depths = [2, 4, 8]
     inputs = 3 * torch.ones(1, 48)
-    factory = partial(ammup.mlp, width=16, in_features=48, out_features=5)
+    factory = partial(ammup.mlp, width=16, in_features=48, out_features=5, activation="gelu")
     law = ammup.depth_exponent(factory, depths, inputs=inputs, part="label", seeds=1)
     expected = ammup.finite_depth_law(
-        depths, family="mlp", width=16, in_features=48, out_features=5, readout="mean-field", input_power=9.0
+        depths,
+        family="mlp",
+        activation="gelu",
+        width=16,
+        in_features=48,
+        out_features=5,
+        readout="mean-field",
+        input_power=9.0,
     )
     assert law.reference == pytest.approx(ammup.fit_power_law(depths, expected).slope)
 
@@ -123,6 +130,7 @@ def test_a_net_that_died_counts_as_a_draw_of_zero() -> None:
     dead = law.table["S_bar"] == 0
     assert dead.any()
     assert np.isinf(law.table["lr_star"][dead]).all()
+    np.testing.assert_allclose(law.curve["lr_star"], law.table.groupby("depth")["S_bar"].mean() ** -0.5)
     json.dumps(law.to_dict(), allow_nan=False)
     with pytest.raises(InputError, match="not all 0"):
         fit_maximal_lr({2: [1.0], 4: [0.0, 0.0]})

@@ -222,6 +222,30 @@ def test_dropout_has_one_mask_for_gradient_step_and_both_forwards() -> None:
     assert ammup.measure_updates(net.eval(), x, y, loss="cross_entropy").S_bar != by_seed[0]
 
 
+def test_activations_that_work_in_place_change_nothing() -> None:
+    x, y = torch.randn(3, 6, dtype=torch.float64), torch.arange(3)
+    layers = [nn.Linear(6, 6) for _ in range(3)]
+    nets = [
+        nn.Sequential(layers[0], nn.ReLU(inplace), layers[1], nn.ReLU(inplace), layers[2]).double()
+        for inplace in (False, True)
+    ]
+    S, in_place = (ammup.measure_updates(net, x, y, loss="cross_entropy").S for net in nets)
+    np.testing.assert_allclose(S, in_place, rtol=1e-12)
+    true, in_place = (ammup.check_finite_step(net, x, y, lr=0.1, loss="cross_entropy").true for net in nets)
+    np.testing.assert_allclose(true, in_place, rtol=1e-12)
+
+
+def test_moments_beyond_the_range_of_float32_squares() -> None:
+    net = ammup.mlp(2, width=8, in_features=8)
+    with torch.no_grad():
+        net.readout.weight.mul_(1e-25)
+    S = ammup.measure_updates(net, torch.ones(1, 8), part="label").S
+    double = ammup.measure_updates(net.double(), torch.ones(1, 8), part="label").S
+    assert (S > 0).all()
+    assert S.max() < 1e-45
+    np.testing.assert_allclose(S, double, rtol=1e-4)
+
+
 def test_frozen_weights_take_no_step() -> None:
     net, x = _net("mlp")
     everything = ammup.measure_updates(net, x, torch.arange(3)).S
@@ -319,6 +343,7 @@ def _bad(**changes):
             _bad(model=ammup.resnet(2, dims=0, width=4, in_channels=4, batchnorm=True), inputs=torch.ones(1, 4)),
             "cannot be run.*more than 1 value per channel",
         ),
+        (_bad(model=ammup.mlp(2, width=4, in_features=4), inputs=torch.ones(2, 5)), "MLP cannot be run on inputs"),
         (_bad(targets=torch.ones(3, 2)), r"targets have shape \(3, 2\), outputs \(2, 2\)"),
         (_bad(targets=torch.full((2, 2), torch.inf)), "targets hold NaN"),
         (_bad(targets=torch.tensor([0, 2])), "reach 2; the model has 2 outputs"),
