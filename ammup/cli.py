@@ -4,7 +4,6 @@ import ast
 import importlib
 import json
 import sys
-import warnings
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -204,6 +203,4 @@ def _check_new_file(path: Path) -> None:
 
 def main() -> None:
     """Entry point of the command ``ammup``."""
-    # torch's own forward-mode rules call torch.jit.script, which torch 2.14 deprecates: nothing a user could act on.
-    warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated")
     cli(prog_name="ammup")

@@ -9,7 +9,6 @@ Prints for each net the median seconds of each way, their ratio, and which one t
 import argparse
 import statistics
 import time
-import warnings
 from functools import partial
 
 import torch
@@ -18,8 +17,6 @@ import ammup
 from ammup.measurement import updates
 from ammup.measurement.loss import Objective
 from ammup.measurement.step import Step
-
-warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated")
 
 
 def nets() -> list[tuple[str, partial, torch.Tensor]]:

@@ -3,9 +3,11 @@
 Axes: B batch, U depth unit.
 """
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, cast
 
 import torch
@@ -62,6 +64,7 @@ class Step:
         Raises:
             InputError: inputs that are empty, not floating point or not finite, no trainable weight, an unknown unit.
         """
+        _load_forward_rules()
         parameters = dict(model.named_parameters())
         weights = {name: p.detach() for name, p in parameters.items() if p.requires_grad and p.is_floating_point()}
         if not weights:
@@ -191,6 +194,14 @@ class Step:
         wrong = [name for name, n in runs.items() if n != 1]
         if wrong:
             raise InputError(f"units {wrong} did not run exactly once in a forward; pass units= that do")
+
+
+@cache
+def _load_forward_rules() -> None:
+    """Have torch load its forward-mode rules, and keep to ourselves that torch 2.14 deprecates how it does so."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated")
+        jvp(torch.sin, (torch.ones(1),), (torch.ones(1),))
 
 
 def _checked_inputs(inputs: Tensor) -> Tensor:
