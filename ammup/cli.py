@@ -58,13 +58,13 @@ def _settings(_ctx: click.Context, _param: click.Parameter, values: tuple[str, .
 @click.group(cls=_Cli, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="ammup")
 def cli() -> None:
-    r"""How the learning rate of your network must change with depth: measured, fitted, tested.
+    """How the learning rate of your network must change with depth: measured, fitted, tested.
 
     \b
     Example:
       ammup exponent                       # a CNN on synthetic images, in seconds
       ammup exponent resnet --data ~/cifar10 --plot law.png
-    """
+    """  # noqa: D301  (click reads the \b)
 
 
 @cli.command()
@@ -99,7 +99,7 @@ def exponent(
     plot: Path | None,
     as_json: bool,
 ) -> None:
-    r"""Measure how the maximal-update learning rate η* falls with depth, without training.
+    """Measure how the maximal-update learning rate η* falls with depth, without training.
 
     FAMILY is mlp, cnn or resnet (default: cnn), or your own PACKAGE.MODULE:FACTORY, called as factory(depth, seed=...),
     which must return an nn.Module that takes images (batch, channels, height, width). That module is imported and run.
@@ -111,7 +111,7 @@ def exponent(
       ammup exponent cnn --data ~/cifar10 --image-size 16
       ammup exponent mlp --loss mse --part label --batch-size 1 --set readout=he
       ammup exponent my_package.models:make_net --data ~/cifar10 --json
-    """
+    """  # noqa: D301  (click reads the \b)
     if plot is not None:
         _check_new_file(plot)
     if image_size is None and data == "synthetic":
