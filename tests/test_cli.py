@@ -194,7 +194,7 @@ def test_bad_input_is_one_clear_line_and_exit_code_2(
 
 def test_help_shows_an_example() -> None:
     result = CliRunner().invoke(cli, ["exponent", "--help"])
-    assert "\n  ammup exponent resnet --depths" in result.output  # on a line of its own
+    assert "\n    ammup exponent resnet --depths" in result.output  # on a line of its own
 
 
 def test_exponent_of_real_images(cifar10: Path) -> None:
