@@ -8,9 +8,21 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from ammup.errors import InputError
-from ammup.fitting.theory import checked_depths
 
 Array = NDArray[np.float64]
+
+
+def checked_depths(depths: Sequence[int] | ArrayLike, *, at_least: int = 1) -> tuple[int, ...]:
+    """The depths as a tuple of distinct positive integers."""
+    values = np.atleast_1d(np.asarray(depths))
+    if values.ndim != 1 or values.size < at_least:
+        raise InputError(f"depths={depths!r} has {values.size} entries; give at least {at_least}")
+    if not np.issubdtype(values.dtype, np.number) or np.any(values != np.floor(values)) or np.any(values < 1):
+        raise InputError(f"depths={depths!r} must be whole numbers of at least 1")
+    whole = tuple(int(v) for v in values)
+    if len(set(whole)) < len(whole):
+        raise InputError(f"depths={list(whole)} holds a depth twice; give each once")
+    return whole
 
 
 @dataclass(frozen=True, kw_only=True)

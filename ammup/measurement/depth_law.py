@@ -12,12 +12,13 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from ammup.errors import InputError
-from ammup.fitting.power_law import PowerLaw, fit_maximal_lr, fit_power_law, maximal_lr_of
-from ammup.fitting.theory import DenseNet, checked_depths
+from ammup.fitting.dense import DenseNet
+from ammup.fitting.positions import PlainNet
+from ammup.fitting.power_law import PowerLaw, checked_depths, fit_maximal_lr, fit_power_law, maximal_lr_of
 from ammup.measurement.loss import Loss, Objective
 from ammup.measurement.step import Step
 from ammup.measurement.updates import UpdateMoments, measure_draws, stack_size
-from ammup.models.families import MLP, ResNet
+from ammup.models.families import CNN, MLP, ResNet
 from ammup.models.initialization import seeded
 from ammup.progress import tracked
 
@@ -27,6 +28,8 @@ Factory = Callable[..., nn.Module]
 # Above this coefficient of variation of S̄ between weight draws a few draws carry the mean, and the standard error of so
 # few is itself a guess (a log-normal S̄ of that spread has skewness 4).
 SCATTER_LIMIT = 1.0
+# The law of a plain net works on matrices over pairs of positions of the whole batch; up to so many it takes seconds.
+LAW_POSITIONS = 1024
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,8 +125,9 @@ def depth_exponent(
         progress: show a progress bar on standard error.
 
     Returns:
-        The law. Its ``reference`` is known for `ammup.mlp` and for dense `ammup.resnet` with one layer in a branch, one
-        sample, loss "mse" and part "label" with drawn labels.
+        The law. Its ``reference`` is known for loss "mse", part "label" and drawn labels: for `ammup.mlp` and, with
+        head "field", `ammup.cnn` of one width, up to 1024 positions in the batch; for dense `ammup.resnet` with one
+        layer in a branch, one sample.
 
     Raises:
         InputError: fewer than two depths, a repeated one, a factory that fails or ignores its depth, unusable data.
@@ -208,12 +212,12 @@ class _Net:
 
     units: tuple[str, ...]
     stack: int
-    law: DenseNet | None
+    law: DenseNet | PlainNet | None
 
     @classmethod
     def of(cls, model: nn.Module, inputs: Tensor, objective: Objective) -> "_Net":
         step = Step.of(model, inputs, None, objective, None)
-        law = model.law if isinstance(model, MLP | ResNet) else None
+        law = model.law if isinstance(model, MLP | CNN | ResNet) else None
         return cls(units=step.units, stack=stack_size(step), law=law)
 
 
@@ -239,15 +243,26 @@ def _blocks(seeds: tuple[int, ...], size: int) -> Iterator[tuple[int, ...]]:
 
 
 def _reference(nets: Mapping[int, _Net], inputs: Tensor, targets: Tensor | None, objective: Objective) -> float | None:
-    """Slope of the closed law at these depths, for nets as `ammup.mlp` and dense `ammup.resnet` build them."""
-    if targets is not None or objective.loss != "mse" or objective.part != "label" or len(inputs) != 1:
+    """Slope of the closed law at these depths, for nets as `ammup.mlp`, `ammup.cnn` and `ammup.resnet` build them."""
+    if targets is not None or objective.loss != "mse" or objective.part != "label":
         return None
-    laws = {depth: net.law for depth, net in nets.items() if net.law is not None}
-    if len(laws) < len(nets):
+    batch = inputs.detach().cpu().double().numpy()
+    lr_star = [_law_lr_star(net.law, depth, batch) for depth, net in nets.items()]
+    known = [value for value in lr_star if value is not None]
+    return fit_power_law(list(nets), known).slope if len(known) == len(nets) else None
+
+
+def _law_lr_star(law: DenseNet | PlainNet | None, depth: int, batch: Array) -> float | None:
+    if isinstance(law, DenseNet):
+        return law.lr_star(depth, input_power=float(np.mean(batch**2))) if len(batch) == 1 else None
+    if law is None:
         return None
-    power = float(inputs.square().mean())
-    lr_star = [law.lr_star(depth, input_power=power) for depth, law in laws.items()]
-    return fit_power_law(list(laws), lr_star).slope
+    axes = len(law.offsets[0])
+    if axes < 2:  # the families flatten what is left: features of a dense net, a raster sequence
+        batch = batch.reshape(*batch.shape[: axes + 1], -1)
+        batch = batch.reshape(len(batch), -1) if axes == 0 else batch
+    n_positions = batch.size // law.in_features
+    return law.lr_star(depth, batch) if n_positions <= LAW_POSITIONS else None
 
 
 def _number(value: object) -> float | int | None:

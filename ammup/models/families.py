@@ -11,9 +11,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ammup.errors import InputError
-from ammup.fitting.theory import DenseNet
+from ammup.fitting.dense import DenseNet
+from ammup.fitting.positions import Kernel, PlainNet, kernel_offsets
 from ammup.models.initialization import initialize_
-from ammup.models.layers import Kernel, activation_module, conv, linear
+from ammup.models.layers import activation_module, conv, linear
 
 Widths = int | Sequence[int]
 HEADS = ("pool", "field")
@@ -28,7 +29,7 @@ class MLP(nn.Module):
     def __init__(self, widths: Sequence[int], *, in_features: int, out_features: int, activation: str) -> None:
         super().__init__()
         sizes = [in_features, *widths]
-        self.law: DenseNet | None = None
+        self.law: PlainNet | None = None
         self.layers = nn.ModuleList(linear(a, b) for a, b in zip(sizes, widths, strict=False))
         self.activation = activation_module(activation)
         self.readout = linear(sizes[-1], out_features)
@@ -43,11 +44,15 @@ class MLP(nn.Module):
 
 
 class CNN(nn.Module):
-    """Homogeneous convolutional blocks (paper, section 3.2). Each of ``layers`` is a depth unit."""
+    """Homogeneous convolutional blocks (paper, section 3.2). Each of ``layers`` is a depth unit.
+
+    ``law`` as in :class:`MLP`.
+    """
 
     def __init__(self, layers: Sequence[nn.Module], *, dims: int, activation: str, head: nn.Module) -> None:
         super().__init__()
         self.dims = dims
+        self.law: PlainNet | None = None
         self.layers = nn.ModuleList(layers)
         self.activation = activation_module(activation)
         self.readout = head
@@ -166,8 +171,7 @@ def mlp(
     net = MLP(widths, in_features=in_features, out_features=out_features, activation=activation)
     initialize_(net, readout=readout, seed=seed)
     if len(set(widths)) == 1:
-        net.law = DenseNet(
-            family="mlp",
+        net.law = PlainNet(
             activation=activation,
             readout=readout,
             width=widths[0],
@@ -223,6 +227,16 @@ def cnn(
     ]
     net = CNN(layers, dims=dims, activation=activation, head=_head(head, widths[-1], out_channels, dims))
     initialize_(net, readout=readout, seed=seed)
+    if head == "field" and groups == 1 and len(set(widths)) == 1:
+        net.law = PlainNet(
+            activation=activation,
+            readout=readout,
+            width=widths[0],
+            in_features=in_channels,
+            out_features=out_channels,
+            offsets=kernel_offsets(kernel, dims, dilation=dilation),
+            padding=padding,
+        )
     return net
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ammup.errors import InputError
-from ammup.fitting.theory import GAINS, READOUTS, ActivationMoments, Array, moments_of, variance_gain
+from ammup.fitting.activations import GAINS, READOUTS, ActivationMoments, Array, moments_of, variance_gain
 from ammup.models.depth import WeightLayer, trace_structure
 from ammup.models.layers import WEIGHT_LAYERS
 

@@ -13,9 +13,7 @@ from torch.nn import functional as F
 from torch.nn.utils import skip_init
 
 from ammup.errors import InputError
-
-Kernel = int | tuple[int, ...] | Sequence[int | tuple[int, ...]]
-PADDINGS = ("circular", "zero")
+from ammup.fitting.positions import PADDINGS, Kernel, kernel_offsets, kernel_sides
 
 
 class SupportConv(nn.Module):
@@ -109,8 +107,8 @@ def conv(
     if isinstance(kernel, list):
         if stride != 1 or dilation != 1:
             raise InputError("a kernel given as offsets takes stride=1 and dilation=1; dilate the offsets instead")
-        return SupportConv(in_channels, out_channels, _offsets(kernel, dims), padding=padding, groups=groups)
-    sides = _sides(kernel, dims)
+        return SupportConv(in_channels, out_channels, kernel_offsets(kernel, dims), padding=padding, groups=groups)
+    sides = kernel_sides(kernel, dims)
     if padding == "zero" and any(side % 2 == 0 for side in sides):
         raise InputError(f"kernel={kernel} has no centre under padding='zero'; use odd sides or a list of offsets")
     layer = (nn.Conv1d, nn.Conv2d)[dims - 1]
@@ -131,22 +129,6 @@ def conv(
         bias=False,
     )
     return cast(nn.Module, made)
-
-
-def _sides(kernel: object, dims: int) -> tuple[int, ...]:
-    sides = (kernel,) * dims if isinstance(kernel, int) else kernel
-    if not isinstance(sides, tuple) or len(sides) != dims or not all(isinstance(s, int) and s > 0 for s in sides):
-        raise InputError(f"kernel={kernel!r} must be a positive int, a tuple of {dims} of them, or a list of offsets")
-    return sides
-
-
-def _offsets(kernel: list[object], dims: int) -> tuple[tuple[int, ...], ...]:
-    offsets = [(o,) if isinstance(o, int) else o for o in kernel]
-    checked = [tuple(o) for o in offsets if isinstance(o, tuple | list) and len(o) == dims]
-    whole = all(isinstance(i, int) for o in checked for i in o)
-    if not offsets or len(checked) < len(offsets) or not whole or len(set(checked)) < len(checked):
-        raise InputError(f"kernel={kernel!r} must list distinct offsets of {dims} whole numbers each")
-    return tuple(checked)
 
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "linear": nn.Identity}

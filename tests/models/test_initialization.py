@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 import ammup
 from ammup import InputError
-from ammup.fitting.theory import activation_moments as named_moments
+from ammup.fitting.activations import activation_moments as named_moments
 from ammup.models.initialization import activation_moments
 
 

@@ -79,8 +79,35 @@ def test_the_law_holds_for_other_activations(family: str, activation: str, recor
     assert abs(ratio - 1) < 0.06
 
 
+conv = partial(ammup.cnn, width=256, out_channels=256, head="field", readout="he")
+BATCHES = {
+    "dense, 8 images": (partial(ammup.mlp, width=512, in_features=192, out_features=512, readout="he"), (8, 8)),
+    "1D, zero padding": (partial(conv, dims=1, padding="zero"), (1, 4)),
+    "2D, circular": (conv, (1, 6)),
+    "2D, zero padding, GELU": (partial(conv, padding="zero", activation="gelu"), (1, 6)),
+    "2D, plus, 2 images": (partial(conv, kernel=[(0, 0), (1, 0), (-1, 0), (0, 1), (0, -1)]), (2, 6)),
+    "2D, off the centre": (partial(conv, kernel=[(1, 2)]), (1, 6)),
+}
+
+
+# n = 96 draws at L = 4 and 256 channels (width 512 in the dense net), on images. Standard error of η* 1.0 to 1.5 %;
+# finite width lowers η* by about 3.4/C at this depth, 1.3 % here (`benchmarks/plain_law.py --channels`); margin 6 %:
+# the law passes with probability 0.999 at each cell.
+@pytest.mark.parametrize("name", BATCHES)
+def test_plain_nets_on_batches_of_images_follow_the_law(name: str, record_property: Callable) -> None:
+    factory, (batch, size) = BATCHES[name]
+    images, _ = ammup.load_data("synthetic", image_size=size).batch(batch)
+    net = factory(4)
+    axes = len(net.law.offsets[0])
+    inputs = images.flatten(1) if axes == 0 else images.flatten(2) if axes == 1 else images
+    lr_star, se = maximal_lr_of(_draws(factory, 4, 96, images))
+    ratio = lr_star / net.law.lr_star(4, inputs.double().numpy())
+    record_property("ratio", ratio)
+    assert np.log(10) * se < 0.025
+    assert abs(ratio - 1) < 0.06
+
+
 CHANNELS, POSITIONS = 256, 8
-LAW_AT_KERNEL_1 = {2: 4.856, 8: 1.089}  # circular 1D convolutions on white noise, in the limit of many channels
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +142,8 @@ def test_lr_star_times_kernel_size_is_one_number(
 ) -> None:
     lr_star, _ = maximal_lr_of(conv_draws[kernel, depth])
     record_property("lr_star times k", lr_star * kernel)
-    assert abs(lr_star * kernel / LAW_AT_KERNEL_1[depth] - 1) < margin
+    (law,) = ammup.finite_depth_law([depth], family="cnn", kernel=1, positions=(POSITIONS,))
+    assert abs(lr_star * kernel / law - 1) < margin
 
 
 # Equivalence: the 99 % interval of the difference must lie within ±0.21. Its standard error is 0.037 (3.5 % at L = 8
