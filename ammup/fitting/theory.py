@@ -68,30 +68,28 @@ def finite_depth_law(
         [1.619, 0.363]
     """
     wanted = checked_depths(depths)
-    if family == "cnn" or (family == "mlp" and inputs is not None):
-        batch = None if inputs is None else np.asarray(inputs, dtype=np.float64)
+    batch = None if inputs is None else np.asarray(inputs, dtype=np.float64)
+    if family == "cnn" or (family == "mlp" and batch is not None):
+        if width is None and (readout == "mean-field" or out_features is not None):
+            raise InputError(f"readout={readout!r}, out_features={out_features}: give width= as well")
         axes = 0 if family == "mlp" else len(positions) if batch is None else batch.ndim - 2
-        size = width or 1
-        plain = PlainNet(
-            width=size,
-            in_features=in_features or (size if batch is None else batch.shape[1]),
-            out_features=out_features or size,
+        fan_in = in_features or (width or 1 if batch is None else batch.shape[1])
+        net = PlainNet(
+            width=width or fan_in,
+            in_features=fan_in,
+            out_features=out_features or width or fan_in,
             offsets=kernel_offsets(kernel, axes) if axes else ((),),
             padding=padding,
             activation=activation,
             gain=gain,
             readout=readout,
         )
-        values = [
-            plain.lr_star_of_noise(depth, positions, label_variance=label_variance)
-            if batch is None
-            else plain.lr_star(depth, batch, label_variance=label_variance)
-            for depth in wanted
-        ]
-        return np.array(values)
-    if inputs is not None:
+        if batch is None:
+            return np.array([net.lr_star_of_noise(d, positions, label_variance=label_variance) for d in wanted])
+        return np.array([net.lr_star(d, batch, label_variance=label_variance) for d in wanted])
+    if batch is not None:
         raise InputError(f"inputs= of family={family!r}: the law is known for one sample only; give input_power=")
-    net = DenseNet(
+    dense = DenseNet(
         family=family,
         activation=activation,
         gain=gain,
@@ -101,6 +99,4 @@ def finite_depth_law(
         in_features=in_features,
         out_features=out_features,
     )
-    return np.array(
-        [net.lr_star(depth, input_power=input_power, label_variance=label_variance) for depth in checked_depths(depths)]
-    )
+    return np.array([dense.lr_star(d, input_power=input_power, label_variance=label_variance) for d in wanted])

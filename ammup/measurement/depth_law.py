@@ -18,8 +18,8 @@ from ammup.fitting.power_law import PowerLaw, checked_depths, fit_maximal_lr, fi
 from ammup.measurement.loss import Loss, Objective
 from ammup.measurement.step import Step
 from ammup.measurement.updates import UpdateMoments, measure_draws, stack_size
-from ammup.models.families import CNN, MLP, ResNet
 from ammup.models.initialization import seeded
+from ammup.models.nets import CNN, MLP, ResNet
 from ammup.progress import tracked
 
 Array = NDArray[np.float64]
@@ -146,6 +146,7 @@ def depth_exponent(
     objective = Objective(loss=loss, part=part, label_draws=label_draws)
     nets = {depth: _Net.of(build_model(factory, depth, numbers[0], device), inputs, objective) for depth in wanted}
     _check_depths_differ(nets)
+    _check_seeds_differ(factory, wanted[0], numbers[:2])
     found: dict[int, list[UpdateMoments]] = {depth: [] for depth in wanted}
     blocks = [(depth, block) for depth in wanted for block in _blocks(numbers, nets[depth].stack)]
     for depth, block in tracked(blocks, "measuring", len(blocks), show=progress):
@@ -229,6 +230,19 @@ def _check_depths_differ(nets: Mapping[int, _Net]) -> None:
             raise InputError(
                 f"the factory ignores its depth: depths {other} and {depth} both gave {len(net.units)} depth units"
             )
+
+
+def _check_seeds_differ(factory: Factory, depth: int, seeds: Sequence[int]) -> None:
+    """Equal draws would make a standard error of zero out of nothing."""
+    if len(seeds) < 2:
+        return
+    one, other = (build_model(factory, depth, seed) for seed in seeds)
+    pairs = zip(one.parameters(), other.parameters(), strict=True)
+    if all(torch.equal(a, b) for a, b in pairs):
+        raise InputError(
+            f"the factory ignores its seed: seeds {seeds[0]} and {seeds[1]} gave the same weights at depth {depth}; "
+            "draw them from the seed argument or from torch's global generator, or measure one seed only"
+        )
 
 
 def _seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:

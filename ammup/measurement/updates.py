@@ -32,7 +32,7 @@ STACKED_WEIGHT = 2**17
 STACKED_UNIT = 2**16
 STACKED_BYTES = 2**28
 STACKABLE_FILES = (
-    "ammup.models.families",
+    "ammup.models.nets",
     "ammup.models.layers",
     *(f"torch.nn.modules.{name}" for name in ("activation", "container", "conv", "flatten", "linear")),
 )

@@ -49,6 +49,15 @@ def test_kernel_size_1_on_positions_is_a_dense_batch_over_its_positions() -> Non
     )
 
 
+def test_ratios_that_are_not_given_are_one() -> None:
+    batch = RNG.standard_normal((3, 6))
+    sizes = {"width": 6, "in_features": 6, "out_features": 6}
+    given = finite_depth_law([3], family="mlp", inputs=batch, **sizes)
+    np.testing.assert_allclose(finite_depth_law([3], family="mlp", inputs=batch), given, rtol=1e-12)
+    half = finite_depth_law([3], family="cnn", width=4, in_features=8, positions=(5,))
+    assert half < finite_depth_law([3], family="cnn", width=4, positions=(5,))
+
+
 @pytest.mark.parametrize("padding", ["circular", "zero"])
 def test_copies_of_a_sample_only_average_its_labels(padding: str) -> None:
     """B equal samples with independent labels: the gradient is that of their mean label, S falls by B."""

@@ -65,6 +65,8 @@ def test_constants_scale_the_law_as_the_derivation_says() -> None:
         ({"family": "mlp", "width": 8}, "or neither"),
         ({"family": "mlp", "in_features": 8}, "needs width="),
         ({"family": "resnet", "inputs": [[1.0]]}, "one sample only"),
+        ({"family": "cnn", "readout": "mean-field"}, "give width="),
+        ({"family": "cnn", "out_features": 3}, "give width="),
         ({"family": "cnn", "padding": "same"}, "padding='same'"),
         ({"family": "cnn", "kernel": 0}, "must be a positive int"),
         ({"family": "cnn", "inputs": [[[1.0]]], "in_features": 3}, "the law asks for"),

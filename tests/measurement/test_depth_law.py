@@ -148,6 +148,15 @@ def _ignores_depth(depth: int) -> nn.Module:
     return _user_factory(3)
 
 
+def _ignores_seed(depth: int, seed: int) -> nn.Module:
+    return SMALL(depth, seed=0)
+
+
+def _seeds_itself(depth: int) -> nn.Module:
+    torch.manual_seed(0)
+    return _user_factory(depth)
+
+
 def _fails(depth: int, seed: int) -> nn.Module:
     raise RuntimeError("no such depth")
 
@@ -166,6 +175,8 @@ def _fails(depth: int, seed: int) -> nn.Module:
         (partial(SMALL, wdith=8), [2, 4], {}, "failed at depth 2: TypeError.*wdith"),
         (_returns_none, [2, 4], {}, "returned NoneType at depth 2"),
         (_ignores_depth, [2, 4], {}, "ignores its depth: depths 2 and 4 both gave 3"),
+        (_ignores_seed, [2, 4], {}, "ignores its seed: seeds 0 and 1 gave the same weights at depth 2"),
+        (_seeds_itself, [2, 4], {}, "ignores its seed"),
         (_fails, [2, 4], {}, "failed at depth 2: RuntimeError: no such depth"),
     ],
 )
