@@ -112,7 +112,8 @@ def depth_exponent(
 
     Args:
         factory: ``factory(depth, seed=...)``, or ``factory(depth)`` that draws from torch's global generator, which is
-            then seeded. Returns a module; see :func:`ammup.measure_updates` for what it may hold.
+            then seeded; one that draws nothing is a single draw, without an interval. Returns a module; see
+            :func:`ammup.measure_updates` for what it may hold.
         depths: at least two different depths.
         inputs: (B, …), one batch for all depths and seeds.
         targets: as in :func:`ammup.measure_updates`; None draws labels.
@@ -130,7 +131,8 @@ def depth_exponent(
         layer in a branch, one sample.
 
     Raises:
-        InputError: fewer than two depths, a repeated one, a factory that fails or ignores its depth, unusable data.
+        InputError: fewer than two depths, a repeated one, unusable data, or a factory that fails or that ignores its
+            depth or its seed.
 
     Example:
         >>> import ammup, torch
@@ -146,7 +148,7 @@ def depth_exponent(
     objective = Objective(loss=loss, part=part, label_draws=label_draws)
     nets = {depth: _Net.of(build_model(factory, depth, numbers[0], device), inputs, objective) for depth in wanted}
     _check_depths_differ(nets)
-    _check_seeds_differ(factory, wanted[0], numbers[:2])
+    numbers = _distinct(factory, wanted[0], numbers)
     found: dict[int, list[UpdateMoments]] = {depth: [] for depth in wanted}
     blocks = [(depth, block) for depth in wanted for block in _blocks(numbers, nets[depth].stack)]
     for depth, block in tracked(blocks, "measuring", len(blocks), show=progress):
@@ -181,12 +183,8 @@ def build_model(factory: Factory, depth: int, seed: int, device: torch.device | 
         InputError: the factory raised, or returned something else than a module.
     """
     try:
-        takes_seed = "seed" in inspect.signature(factory).parameters
-    except (TypeError, ValueError):  # a builtin without a signature
-        takes_seed = False
-    try:
         with seeded("factory", depth, seed):
-            model = factory(depth, seed=seed) if takes_seed else factory(depth)
+            model = factory(depth, seed=seed) if _takes_seed(factory) else factory(depth)
     except InputError:
         raise
     except Exception as error:  # whatever the user's code raises
@@ -199,6 +197,13 @@ def build_model(factory: Factory, depth: int, seed: int, device: torch.device | 
         return model.to(device)
     except (RuntimeError, AssertionError) as error:  # torch asserts that it was built with CUDA
         raise InputError(f"device {str(device)!r} cannot be used: {str(error).splitlines()[0]}") from error
+
+
+def _takes_seed(factory: Factory) -> bool:
+    try:
+        return "seed" in inspect.signature(factory).parameters
+    except (TypeError, ValueError):  # a builtin without a signature
+        return False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -232,17 +237,19 @@ def _check_depths_differ(nets: Mapping[int, _Net]) -> None:
             )
 
 
-def _check_seeds_differ(factory: Factory, depth: int, seeds: Sequence[int]) -> None:
-    """Equal draws would make a standard error of zero out of nothing."""
+def _distinct(factory: Factory, depth: int, seeds: tuple[int, ...]) -> tuple[int, ...]:
+    """The seeds, or the first one where every seed gives the same weights: equal draws would have no standard error."""
     if len(seeds) < 2:
-        return
-    one, other = (build_model(factory, depth, seed) for seed in seeds)
-    pairs = zip(one.parameters(), other.parameters(), strict=True)
-    if all(torch.equal(a, b) for a, b in pairs):
+        return seeds
+    one, other = (build_model(factory, depth, seed) for seed in seeds[:2])
+    if not all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True)):
+        return seeds
+    if _takes_seed(factory):
         raise InputError(
             f"the factory ignores its seed: seeds {seeds[0]} and {seeds[1]} gave the same weights at depth {depth}; "
-            "draw them from the seed argument or from torch's global generator, or measure one seed only"
+            "draw them from that seed"
         )
+    return seeds[:1]
 
 
 def _seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:

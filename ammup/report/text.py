@@ -25,7 +25,9 @@ def depth_law_text(law: DepthLaw, *, heading: str) -> RenderableType:
 def _slopes(law: DepthLaw) -> list[str]:
     fit = law.power_law
     low, high = fit.slope_ci
-    interval = f"{fit.level:.0%} interval [{low:.2f}, {high:.2f}]" if np.isfinite(low) else "no interval from one seed"
+    interval = (
+        f"{fit.level:.0%} interval [{low:.2f}, {high:.2f}]" if np.isfinite(low) else "no interval from one weight draw"
+    )
     depths = ", ".join(str(depth) for depth in law.S)
     known = f"{law.reference:.2f}" if law.reference is not None else "not known in closed form for this measurement"
     return [

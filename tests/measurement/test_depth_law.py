@@ -116,6 +116,12 @@ def test_reference_is_the_slope_of_the_law_at_these_depths() -> None:
     assert law.reference == pytest.approx(ammup.fit_power_law(depths, expected).slope)
 
 
+def test_a_factory_without_seed_that_draws_nothing_is_one_draw() -> None:
+    law = ammup.depth_exponent(_seeds_itself, [2, 4], inputs=ONES, seeds=5)
+    assert law.table["seed"].tolist() == [0, 0]
+    assert np.isnan(law.power_law.slope_ci).all()
+
+
 def test_json_has_no_nan() -> None:
     law = ammup.depth_exponent(SMALL, [2, 4], inputs=ONES, seeds=1)
     text = json.dumps(law.to_dict(), allow_nan=False)
@@ -176,7 +182,6 @@ def _fails(depth: int, seed: int) -> nn.Module:
         (_returns_none, [2, 4], {}, "returned NoneType at depth 2"),
         (_ignores_depth, [2, 4], {}, "ignores its depth: depths 2 and 4 both gave 3"),
         (_ignores_seed, [2, 4], {}, "ignores its seed: seeds 0 and 1 gave the same weights at depth 2"),
-        (_seeds_itself, [2, 4], {}, "ignores its seed"),
         (_fails, [2, 4], {}, "failed at depth 2: RuntimeError: no such depth"),
     ],
 )
