@@ -30,6 +30,8 @@ class _Cli(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
+        except BrokenPipeError:
+            raise  # the reader has gone; click ends quietly
         except (InputError, OSError) as error:
             raise _BadInput(str(error)) from error
 
