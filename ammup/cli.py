@@ -136,9 +136,8 @@ def exponent(
         progress=not as_json,
     )
     shape = "×".join(str(n) for n in inputs.shape[1:])
-    heading = (
-        f"{family} on {Path(data).name}: {len(inputs)} images of {shape}, {loss}, {seeds} weight draws at each depth"
-    )
+    count = f"{len(inputs)} image{'' if len(inputs) == 1 else 's'} of {shape}"
+    heading = f"{family} on {Path(data).name}: {count}, {loss}, {seeds} weight draws at each depth"
     if plot is not None:
         from ammup.report.plots import plot_depth_law, save
 
