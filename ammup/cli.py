@@ -137,7 +137,8 @@ def exponent(
     )
     shape = "×".join(str(n) for n in inputs.shape[1:])
     count = f"{len(inputs)} image{'' if len(inputs) == 1 else 's'} of {shape}"
-    heading = f"{family} on {Path(data).name}: {count}, {loss}, {seeds} weight draws at each depth"
+    draws = len(law.table) // len(law.S)  # one where the factory draws nothing
+    heading = f"{family} on {Path(data).name}: {count}, {loss}, weight draws at each depth: {draws}"
     if plot is not None:
         from ammup.report.plots import plot_depth_law, save
 
