@@ -67,8 +67,7 @@ def main() -> None:
             nets = [factory(depth, seed=seed) for seed in range(args.draws)]
             S = [ammup.measure_updates(net, inputs, part="label", seed=seed).S_bar for seed, net in enumerate(nets)]
             lr_star, se = maximal_lr_of(S)
-            batch = inputs if inputs.ndim - 2 == len(nets[0].law.offsets[0]) else inputs.flatten(1)
-            law = nets[0].law.lr_star(depth, batch.double().numpy())
+            law = nets[0].law.lr_star(depth, inputs.double().numpy())
             errors.append(abs(lr_star / law - 1))
             seconds = time.perf_counter() - start
             ratio = f"{lr_star / law:7.3f} {np.log(10) * se:6.3f}"

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
-from ammup.errors import InputError
+from ammup.errors import check_known
 
 Array = NDArray[np.float64]
 Function = Callable[[Array], Array]
@@ -74,8 +74,7 @@ ACTIVATIONS: dict[str, tuple[Function, Function]] = {
 @lru_cache(maxsize=256)
 def activation_moments(activation: str, variance: float = 1.0) -> ActivationMoments:
     """Gaussian moments of a named activation at input variance ``variance``."""
-    if activation not in ACTIVATIONS:
-        raise InputError(f"activation={activation!r} is not known; allowed: {', '.join(ACTIVATIONS)}")
+    check_known("activation", activation, ACTIVATIONS)
     return moments_of(*ACTIVATIONS[activation], variance)
 
 
@@ -86,8 +85,7 @@ def variance_gain(moments: ActivationMoments, gain: str) -> float:
     1/q (section 2.3); "paper" is its appendix D.1, the He variance 2 times √2, meant for GELU. For ReLU and linear
     units the first two are the same, and "paper" is the same as them.
     """
-    if gain not in GAINS:
-        raise InputError(f"gain={gain!r} is not known; allowed: {', '.join(GAINS)}")
+    check_known("gain", gain, GAINS)
     forward, derivative = 1 / moments.second, 1 / moments.derivative_second
     if gain == "paper":
         homogeneous = np.isclose(forward, derivative, rtol=1e-9)

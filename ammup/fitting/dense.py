@@ -37,7 +37,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ammup.errors import InputError
+from ammup.errors import InputError, check_known
 from ammup.fitting.activations import READOUTS, Array, activation_moments, pair_moments, variance_gain
 
 
@@ -61,8 +61,7 @@ class DenseNet:
     def __post_init__(self) -> None:
         if self.family not in ("mlp", "resnet"):
             raise InputError(f"family={self.family!r} has no closed law yet; allowed: mlp, resnet, cnn")
-        if self.readout not in READOUTS:
-            raise InputError(f"readout={self.readout!r} is not known; allowed: {', '.join(READOUTS)}")
+        check_known("readout", self.readout, READOUTS)
         activation_moments(self.activation)
         if self.in_features is not None and self.width is None:
             raise InputError("in_features= needs width= as well: the law depends on their ratio")

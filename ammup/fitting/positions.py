@@ -28,7 +28,7 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from ammup.errors import InputError
+from ammup.errors import InputError, check_known
 from ammup.fitting.activations import READOUTS, Array, activation_moments, pair_moments, variance_gain
 
 Indices = NDArray[np.intp]
@@ -96,19 +96,24 @@ class PlainNet:
     readout: str = "he"
 
     def __post_init__(self) -> None:
-        for name, value, allowed in (("padding", self.padding, PADDINGS), ("readout", self.readout, READOUTS)):
-            if value not in allowed:
-                raise InputError(f"{name}={value!r} is not known; allowed: {', '.join(allowed)}")
+        check_known("padding", self.padding, PADDINGS)
+        check_known("readout", self.readout, READOUTS)
         variance_gain(activation_moments(self.activation), self.gain)
 
     def lr_star(self, depth: int, inputs: Array, *, label_variance: float = 1.0) -> float:
-        """η* at one depth for a batch (B, in_features, *positions)."""
-        if inputs.ndim < 2 or inputs.shape[1] != self.in_features or inputs.ndim - 2 != len(self.offsets[0]):
-            wanted = f"(batch, {self.in_features}) and {len(self.offsets[0])} position axes"
+        """η* at one depth for a batch (B, in_features, *positions).
+
+        What a dense net or a 1D one flattens is flattened here too: a sample, or its positions in raster order.
+        """
+        axes = len(self.offsets[0])
+        flattens = axes < 2 and inputs.ndim >= axes + 2
+        batch = inputs.reshape(*inputs.shape[: axes + 1], -1) if flattens else inputs
+        if batch.ndim != axes + 2 or batch.shape[1] != self.in_features:
+            wanted = f"(batch, {self.in_features}) and {axes} position axes"
             raise InputError(f"inputs have shape {inputs.shape}; the law asks for {wanted}")
-        columns = np.moveaxis(inputs, 1, 0).reshape(self.in_features, -1)
+        columns = np.moveaxis(batch, 1, 0).reshape(self.in_features, -1)
         gram = columns.T @ columns / self.width
-        return self._lr_star(depth, gram, len(inputs), inputs.shape[2:], label_variance)
+        return self._lr_star(depth, gram, len(batch), batch.shape[2:], label_variance)
 
     def lr_star_of_noise(self, depth: int, positions: tuple[int, ...], *, label_variance: float = 1.0) -> float:
         """η* at one depth for one sample of white noise of variance 1."""

@@ -278,12 +278,7 @@ def _law_lr_star(law: DenseNet | PlainNet | None, depth: int, batch: Array) -> f
         return law.lr_star(depth, input_power=float(np.mean(batch**2))) if len(batch) == 1 else None
     if law is None:
         return None
-    axes = len(law.offsets[0])
-    if axes < 2:  # the families flatten what is left: features of a dense net, a raster sequence
-        batch = batch.reshape(*batch.shape[: axes + 1], -1)
-        batch = batch.reshape(len(batch), -1) if axes == 0 else batch
-    n_positions = batch.size // law.in_features
-    return law.lr_star(depth, batch) if n_positions <= LAW_POSITIONS else None
+    return law.lr_star(depth, batch) if batch.size // law.in_features <= LAW_POSITIONS else None
 
 
 def _number(value: object) -> float | int | None:

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from ammup.errors import InputError
+from ammup.errors import InputError, check_known
 
 Loss = str | Callable[[Tensor, Tensor], Tensor]
 LOSSES = ("mse", "cross_entropy")
@@ -46,8 +46,7 @@ class Objective:
     def __post_init__(self) -> None:
         if not callable(self.loss) and self.loss not in LOSSES:
             raise InputError(f"loss={self.loss!r} is not known; allowed: {', '.join(LOSSES)}, or a callable")
-        if self.part not in PARTS:
-            raise InputError(f"part={self.part!r} is not known; allowed: {', '.join(PARTS)}")
+        check_known("part", self.part, PARTS)
         if callable(self.loss) and self.part != "total":
             raise InputError(f"part={self.part!r} of a callable loss is not defined; use part='total'")
         if self.label_draws < 1:

@@ -211,7 +211,7 @@ def check_finite_step(
     first_order = step.tangent_moments(step.weights, gradient, seed)
     before = step.pre_activations(step.weights, seed)
     after = step.pre_activations({name: w - lr * gradient[name] for name, w in step.weights.items()}, seed)
-    true = [float((z - z0).double().square().mean()) for z0, z in zip(before, after, strict=True)]
+    true = [float((z - z0).square().mean()) for z0, z in zip(before, after, strict=True)]
     return FiniteStep(units=step.units, lr=lr, first_order=lr**2 * _numpy(first_order), true=np.asarray(true))
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
-from ammup.errors import InputError
+from ammup.errors import InputError, check_known
 from ammup.models.layers import WEIGHT_LAYERS, SupportConv
 
 CONVENTIONS = ("paper",)
@@ -68,8 +68,7 @@ def depth_units(model: nn.Module, example_input: Tensor | None = None, *, conven
     Raises:
         InputError: an unknown convention, a model that cannot be traced, or a unit that is no module's output.
     """
-    if convention not in CONVENTIONS:
-        raise InputError(f"convention={convention!r} is not known; allowed: {', '.join(CONVENTIONS)}")
+    check_known("convention", convention, CONVENTIONS)
     return trace_structure(model).units
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from torch import nn
 
-from ammup.errors import InputError
+from ammup.errors import InputError, check_known
 from ammup.fitting.dense import DenseNet
 from ammup.fitting.positions import Kernel, PlainNet, kernel_offsets
 from ammup.models.initialization import initialize_
@@ -272,8 +272,7 @@ def _batchnorm(dims: int) -> type[nn.BatchNorm1d] | type[nn.BatchNorm2d]:
 
 
 def _head(head: str, channels: int, out_channels: int, dims: int) -> nn.Module:
-    if head not in HEADS:
-        raise InputError(f"head={head!r} is not known; allowed: {', '.join(HEADS)}")
+    check_known("head", head, HEADS)
     if dims == 0:
         return linear(channels, out_channels)
     if head == "field":

@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from ammup.errors import InputError
+from ammup.errors import InputError, check_known
 from ammup.fitting.activations import GAINS, READOUTS, ActivationMoments, Array, moments_of, variance_gain
 from ammup.models.depth import WeightLayer, trace_structure
 from ammup.models.layers import WEIGHT_LAYERS
@@ -88,8 +88,7 @@ def initialize_(
         2  blocks.1.branch.0.weight  c/(K fan_in)       8  0.031250
     """
     for name, value, allowed in (("gain", gain, GAINS), ("scaled", scaled, SCALED), ("readout", readout, READOUTS)):
-        if value not in allowed:
-            raise InputError(f"{name}={value!r} is not known; allowed: {', '.join(allowed)}")
+        check_known(name, value, allowed)
     if not (np.isfinite(c) and c > 0):
         raise InputError(f"c={c} must be positive and finite")
     layers, n_blocks = _layers(model, blocks, activation)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import skip_init
 
-from ammup.errors import InputError
+from ammup.errors import InputError, check_known
 from ammup.fitting.positions import PADDINGS, Kernel, kernel_offsets, kernel_sides
 
 
@@ -100,8 +100,7 @@ def conv(
     Raises:
         InputError: a combination that has no such convolution.
     """
-    if padding not in PADDINGS:
-        raise InputError(f"padding={padding!r} is not known; allowed: {', '.join(PADDINGS)}")
+    check_known("padding", padding, PADDINGS)
     if in_channels % groups or out_channels % groups:
         raise InputError(f"groups={groups} must divide the channels, {in_channels} and {out_channels}")
     if isinstance(kernel, list):
@@ -136,6 +135,5 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "li
 
 def activation_module(name: str) -> nn.Module:
     """A fresh module of the named activation."""
-    if name not in ACTIVATIONS:
-        raise InputError(f"activation={name!r} is not known; allowed: {', '.join(ACTIVATIONS)}")
+    check_known("activation", name, ACTIVATIONS)
     return ACTIVATIONS[name]()

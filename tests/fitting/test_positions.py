@@ -113,6 +113,14 @@ def test_inputs_of_another_shape_are_refused() -> None:
         PlainNet(width=4, in_features=3, out_features=2, offsets=((0,),)).lr_star(2, np.ones((2, 3)))
 
 
+def test_what_the_families_flatten_the_law_flattens() -> None:
+    images = RNG.standard_normal((2, 3, 4, 5))
+    dense = PlainNet(width=8, in_features=60, out_features=8)
+    assert dense.lr_star(3, images) == dense.lr_star(3, images.reshape(2, 60))
+    line = PlainNet(width=8, in_features=3, out_features=8, offsets=((-1,), (0,)))
+    assert line.lr_star(3, images) == line.lr_star(3, images.reshape(2, 3, 20))
+
+
 def test_families_know_their_law() -> None:
     net = ammup.cnn(2, width=8, dims=1, kernel=[0, 2], head="field", readout="he", padding="zero", out_channels=4)
     assert net.law == PlainNet(
