@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,7 @@ from ammup.errors import check_known
 
 Array = NDArray[np.float64]
 Function = Callable[[Array], Array]
+Activation = str | tuple[Function, Function]  # a known name, or φ and φ' on arrays
 
 GAINS = ("forward", "derivative", "paper")
 READOUTS = ("mean-field", "he")
@@ -71,11 +72,22 @@ ACTIVATIONS: dict[str, tuple[Function, Function]] = {
 }
 
 
-@lru_cache(maxsize=256)
-def activation_moments(activation: str, variance: float = 1.0) -> ActivationMoments:
-    """Gaussian moments of a named activation at input variance ``variance``."""
+def activation_functions(activation: Activation) -> tuple[Function, Function]:
+    """φ and φ' of a known name, or as they are given.
+
+    Raises:
+        InputError: an unknown name.
+    """
+    if isinstance(activation, tuple):
+        return activation
     check_known("activation", activation, ACTIVATIONS)
-    return moments_of(*ACTIVATIONS[activation], variance)
+    return ACTIVATIONS[activation]
+
+
+@lru_cache(maxsize=256)
+def activation_moments(activation: Activation, variance: float = 1.0) -> ActivationMoments:
+    """Gaussian moments of an activation at input variance ``variance``."""
+    return moments_of(*activation_functions(activation), variance)
 
 
 def variance_gain(moments: ActivationMoments, gain: str) -> float:
@@ -93,34 +105,82 @@ def variance_gain(moments: ActivationMoments, gain: str) -> float:
     return forward if gain == "forward" else derivative
 
 
-@dataclass(frozen=True, kw_only=True)
-class PairMoments:
-    """Expectations over pairs of Gaussians: E φφ, E φ'φ' and E φ'²φ'², each shaped like the covariance."""
+@dataclass(frozen=True, eq=False)
+class Gaussians:
+    """Centred Gaussians z_p with standard deviations ``scale`` (N,), as an activation φ meets them."""
 
-    value: Array
-    derivative: Array
-    derivative_squared: Array
+    activation: Activation
+    scale: Array
 
+    @cached_property
+    def slope(self) -> Array:
+        """E φ'(z_p), shape (N,)."""
+        return np.asarray(self._expand("slope")[0])
 
-def pair_moments(activation: str, covariance: Array) -> PairMoments:
-    """Expectations over (z_p, z_q) for every pair of positions with the given covariance (N, N)."""
-    scale = np.sqrt(np.diag(covariance))
-    size = np.outer(scale, scale)
-    correlation = np.clip(np.divide(covariance, size, out=np.zeros_like(size), where=size > 0), -1, 1)
-    if activation == "linear":
-        ones = np.ones_like(size)
-        return PairMoments(value=covariance, derivative=ones, derivative_squared=ones)
-    if activation == "relu":
-        angle = np.arccos(correlation)
-        open_both = (np.pi - angle) / (2 * np.pi)
-        value = size * (np.sin(angle) / (2 * np.pi) + open_both * correlation)
-        return PairMoments(value=value, derivative=open_both, derivative_squared=open_both)
-    phi, derivative = ACTIVATIONS[activation]
-    return PairMoments(
-        value=_pair_expectation(phi, scale, correlation),
-        derivative=_pair_expectation(derivative, scale, correlation),
-        derivative_squared=_pair_expectation(lambda z: derivative(z) ** 2, scale, correlation),
-    )
+    @cached_property
+    def square(self) -> Array:
+        """E φ'(z_p)², shape (N,)."""
+        return np.asarray(self._expand("square")[0])
+
+    def value_pairs(self, covariance: Array) -> Array:
+        """E φ(z_p) φ(z_q) at the covariance (N, N) of the z."""
+        return self._pairs("value", self, "value", covariance)
+
+    def slope_pairs(self, covariance: Array) -> Array:
+        """E φ'(z_p) φ'(z_q)."""
+        return self._pairs("slope", self, "slope", covariance)
+
+    def square_pairs(self, other: "Gaussians", covariance: Array) -> Array:
+        """E φ'(z_p)² φ'(y_q)², where ``other`` holds the y and ``covariance`` is E z_p y_q."""
+        return self._pairs("square", other, "square", covariance)
+
+    def square_slope_covariance(self, other: "Gaussians", covariance: Array) -> Array:
+        """Cov(φ'(z_p)², φ'(y_q))."""
+        return self._pairs("square", other, "slope", covariance) - np.outer(self.square, other.slope)
+
+    def _pairs(self, f: str, other: "Gaussians", g: str, covariance: Array) -> Array:
+        size = np.outer(self.scale, other.scale)
+        correlation = np.clip(np.divide(covariance, size, out=np.zeros_like(size), where=size > 0), -1, 1)
+        if self.activation == "relu":
+            angle = np.arccos(correlation)
+            open_both = (np.pi - angle) / (2 * np.pi)
+            value = size * (np.sin(angle) / (2 * np.pi) + open_both * correlation)
+            return np.asarray(value if f == "value" else open_both)
+        if self.activation == "linear":
+            return covariance if f == "value" else np.ones_like(size)
+        return self._smooth_pairs(f, other, g, correlation)
+
+    def _smooth_pairs(self, f: str, other: "Gaussians", g: str, correlation: Array) -> Array:
+        """E f(z_p) g(y_q) = Σ_k ρ_pq^k a_k(p) b_k(q), with a_k(p) = E h_k(u) f(σ_p u) (Mehler's formula).
+
+        Meant for smooth f and g, whose coefficients fall geometrically; where z_p and y_q are one and the same Gaussian
+        it is a moment of that one, without them.
+        """
+        total, power = np.zeros_like(correlation), np.ones_like(correlation)
+        for a, b in zip(self._expand(f), other._expand(g), strict=True):
+            total += power * np.outer(a, b)
+            power *= correlation
+        _, w = gaussian_quadrature()
+        product = (self._values(f) * other._values(g)) @ w if len(self.scale) == len(other.scale) else np.nan
+        same = (correlation > 1 - 1e-12) & np.isclose(self.scale[:, None], other.scale, rtol=1e-9, atol=0)
+        return np.where(same, np.reshape(product, (-1, 1)), total)
+
+    def _expand(self, f: str) -> Array:
+        """Hermite coefficients of f at every Gaussian, shape (terms, N)."""
+        if f not in self._expansions:
+            self._expansions[f] = _hermite_functions() @ self._values(f).T
+        return self._expansions[f]
+
+    def _values(self, f: str) -> Array:
+        """The function at the nodes of the quadrature, shape (N, nodes)."""
+        phi, derivative = activation_functions(self.activation)
+        scale, inverse = np.unique(self.scale, return_inverse=True)
+        z = scale[inverse][:, None] * gaussian_quadrature()[0]
+        return phi(z) if f == "value" else derivative(z) if f == "slope" else derivative(z) ** 2
+
+    @cached_property
+    def _expansions(self) -> dict[str, Array]:
+        return {}
 
 
 @lru_cache(maxsize=1)
@@ -131,18 +191,3 @@ def _hermite_functions() -> Array:
     for k in range(1, _TERMS - 1):
         h.append((u * h[k] - np.sqrt(k) * h[k - 1]) / np.sqrt(k + 1))
     return np.stack(h) * w
-
-
-def _pair_expectation(f: Function, scale: Array, correlation: Array) -> Array:
-    """E f(z_p) f(z_q) = Σ_k ρ_pq^k a_k(p) a_k(q), with a_k(p) = E h_k(u) f(σ_p u) (Mehler's formula).
-
-    Meant for smooth f, whose coefficients fall geometrically; where ρ = 1 it is a moment of one Gaussian, without them.
-    """
-    u, w = gaussian_quadrature()
-    values = f(scale[:, None] * u)
-    total, power = np.zeros_like(correlation), np.ones_like(correlation)
-    for coefficient in _hermite_functions() @ values.T:
-        total += power * np.outer(coefficient, coefficient)
-        power *= correlation
-    same = (correlation > 1 - 1e-12) & np.isclose(scale[:, None], scale, rtol=1e-9, atol=0)
-    return np.where(same, (values**2 @ w)[:, None], total)

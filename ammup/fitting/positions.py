@@ -1,35 +1,20 @@
-"""The finite-depth law of plain nets over many samples and positions: dense layers and convolutions alike.
+"""Kernels and the positions that they connect.
 
-A position here is a pair (sample, place in it); N is their number, over the whole batch. A layer connects position p to
-the positions p + Δ of its kernel's support, k offsets Δ within the same sample (a dense layer: k = 1, Δ = 0). With C
-channels, gain g (Var[W] = g/(k C)), the loss 1/(2 M N) Σ (z - y)² over M outputs at every position, white labels of
-variance σ_y² and many channels, scalars of `ammup.fitting.dense` become N×N matrices over pairs of positions:
-
-    covariance  K[p, q] = E z_p z_q,           K' = (g/k) Σ_Δ F[p + Δ, q + Δ],    F = E φ(z_p) φ(z_q)
-    new weights G[p, q] = Σ_Δ F[p + Δ, q + Δ]  (for the first layer F is the inputs' Gram matrix over C)
-    mean step   α[p, q] = (1/C) Σ_i A_(ip, iq),                α' = (g/k) Σ_Δ (Γ∘α)[p + Δ, q + Δ] + G'
-    the rest    Ω[p, q] = (1/C) Σ_(i≠j) A_(ip, jq)²,   Ω' = (g/k)² Σ_Δ Σ_Δ' (γ γᵀ ∘ Ω + Λ ∘ α²)[p + Δ, q + Δ']
-    backward    r[q], the mean square of one label's gradient at unit l:  r = γ[q] (g/k) Σ_Δ r'[q - Δ]
-    S_l = η² σ_y² (C/M) N⁻³ Σ_pq (Ω_l + α_l²)[p, q] r_l[q]
-
-with A = J Jᵀ/C, Γ = E φ'(z_p) φ'(z_q), Λ = E φ'(z_p)² φ'(z_q)² and γ = E φ'(z_p)². Two different channels see
-independent weights at their offsets Δ and Δ', which is why Ω sums over both; Wick pairings that cross are O(1/C). A
-position outside an image (zero padding) contributes nothing. The kernel's cardinality k enters through G alone: with
-one global learning rate η* ∝ 1/k on white noise.
-
-Assumes labels drawn at every output (the field head of Lemma 2), so that what is propagated back stays white.
+A position is a pair (sample, place in it); N is their number, over the whole batch. A layer connects position p to the
+positions p + Δ of its kernel's support, k offsets Δ within the same sample; a dense layer has k = 1 and Δ = 0.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ammup.errors import InputError, check_known
-from ammup.fitting.activations import READOUTS, Array, activation_moments, pair_moments, variance_gain
+from ammup.errors import InputError
+from ammup.fitting.activations import Array
 
 Indices = NDArray[np.intp]
 Offsets = tuple[tuple[int, ...], ...]
@@ -68,72 +53,45 @@ def _listed_offsets(kernel: list[object], dims: int) -> Offsets:
     return tuple(checked)
 
 
-@dataclass(frozen=True, kw_only=True)
-class PlainNet:
-    """What the law of a plain net depends on, but for its depth and its batch; see :func:`finite_depth_law`.
+@dataclass(frozen=True, eq=False)
+class Support:
+    """The sums over a kernel's support of things that live on positions or on pairs of them.
 
     Attributes:
-        width: C, features or channels of every layer.
-        in_features: features of a sample, or channels at each position.
-        out_features: M, outputs at each position.
-        offsets: the support of the kernel; one empty offset for a dense net.
-        padding: "circular" or "zero".
-        activation: "relu", "gelu" or "linear".
-        gain: the variance rule of layers behind an activation.
-        readout: "he" or "mean-field".
-
-    Raises:
-        InputError: an unknown name.
+        neighbours: index of p + Δ for every offset and position, shape (k, N), as :func:`shifts` gives it.
+        reversed_neighbours: the same for the offsets -Δ.
     """
 
-    width: int
-    in_features: int
-    out_features: int
-    offsets: Offsets = ((),)
-    padding: str = "circular"
-    activation: str = "relu"
-    gain: str = "forward"
-    readout: str = "he"
+    neighbours: Indices
+    reversed_neighbours: Indices
 
-    def __post_init__(self) -> None:
-        check_known("padding", self.padding, PADDINGS)
-        check_known("readout", self.readout, READOUTS)
-        variance_gain(activation_moments(self.activation), self.gain)
+    @classmethod
+    def of(cls, n_samples: int, shape: tuple[int, ...], offsets: Offsets, padding: str) -> "Support":
+        """The support of ``offsets`` on samples of this shape."""
+        back = tuple(tuple(-step for step in offset) for offset in offsets)
+        return cls(shifts(n_samples, shape, offsets, padding), shifts(n_samples, shape, back, padding))
 
-    def lr_star(self, depth: int, inputs: Array, *, label_variance: float = 1.0) -> float:
-        """η* at one depth for a batch (B, in_features, *positions).
+    @property
+    def cardinality(self) -> int:
+        """The number k of offsets."""
+        return len(self.neighbours)
 
-        What a dense net or a 1D one flattens is flattened here too: a sample, or its positions in raster order.
-        """
-        axes = len(self.offsets[0])
-        flattens = axes < 2 and inputs.ndim >= axes + 2
-        batch = inputs.reshape(*inputs.shape[: axes + 1], -1) if flattens else inputs
-        if batch.ndim != axes + 2 or batch.shape[1] != self.in_features:
-            wanted = f"(batch, {self.in_features}) and {axes} position axes"
-            raise InputError(f"inputs have shape {inputs.shape}; the law asks for {wanted}")
-        columns = np.moveaxis(batch, 1, 0).reshape(self.in_features, -1)
-        gram = columns.T @ columns / self.width
-        return self._lr_star(depth, gram, len(batch), batch.shape[2:], label_variance)
+    @cached_property
+    def _is_identity(self) -> bool:
+        return self.cardinality == 1 and bool(np.all(self.neighbours[0] == np.arange(self.neighbours.shape[1])))
 
-    def lr_star_of_noise(self, depth: int, positions: tuple[int, ...], *, label_variance: float = 1.0) -> float:
-        """η* at one depth for one sample of white noise of variance 1."""
-        gram = np.eye(math.prod(positions)) * self.in_features / self.width
-        return self._lr_star(depth, gram, 1, positions, label_variance)
+    def gather_pairs(self, matrix: Array) -> Array:
+        """Σ_Δ X[p + Δ, q + Δ] of a matrix (N, N)."""
+        return matrix if self._is_identity else _over_pairs(matrix, self.neighbours)
 
-    def _lr_star(
-        self, depth: int, gram: Array, n_samples: int, positions: tuple[int, ...], label_variance: float
-    ) -> float:
-        gain = variance_gain(activation_moments(self.activation), self.gain)
-        S = unit_moments(
-            depth,
-            gram,
-            shifts(n_samples, positions, self.offsets, self.padding),
-            activation=self.activation,
-            gain=gain,
-            first_variance=self.width / (len(self.offsets) * self.in_features),
-            readout=gain if self.readout == "he" else 1 / self.width,
-        )
-        return float((label_variance * self.width / self.out_features * S.mean()) ** -0.5)
+    def scatter_pairs(self, matrix: Array) -> Array:
+        """The adjoint, Σ_Δ X[p - Δ, q - Δ]."""
+        return matrix if self._is_identity else _over_pairs(matrix, self.reversed_neighbours)
+
+    def scatter(self, rows: Array) -> Array:
+        """Σ_Δ x[p - Δ] of each row of (..., N)."""
+        padded = np.concatenate([rows, np.zeros_like(rows[..., :1])], axis=-1)
+        return np.asarray(sum(padded[..., row] for row in self.reversed_neighbours))
 
 
 def shifts(n_samples: int, shape: tuple[int, ...], offsets: Offsets, padding: str) -> Indices:
@@ -149,55 +107,6 @@ def shifts(n_samples: int, shape: tuple[int, ...], offsets: Offsets, padding: st
     return np.asarray(rows, dtype=np.intp).reshape(len(offsets), n_samples * size)
 
 
-def _over_kernel(matrix: Array, neighbours: Indices) -> Array:
-    """Σ_Δ X[p + Δ, q + Δ]."""
+def _over_pairs(matrix: Array, neighbours: Indices) -> Array:
     padded = np.pad(matrix, ((0, 1), (0, 1)))
     return np.asarray(sum(padded[np.ix_(row, row)] for row in neighbours))
-
-
-def _over_both(matrix: Array, neighbours: Indices) -> Array:
-    """Σ_Δ Σ_Δ' X[p + Δ, q + Δ']."""
-    padded = np.pad(matrix, ((0, 1), (0, 1)))
-    rows = sum(padded[row] for row in neighbours)
-    return np.asarray(sum(rows[:, column] for column in neighbours))
-
-
-def unit_moments(
-    depth: int, gram: Array, neighbours: Indices, *, activation: str, gain: float, first_variance: float, readout: float
-) -> Array:
-    """S_l at η = σ_y = 1 for l = 1..depth, but for the factor C/M; symbols as at the top.
-
-    Args:
-        depth: L.
-        gram: Σ_c x_cp x_cq / C over all pairs of positions, shape (N, N).
-        neighbours: what :func:`shifts` returns, shape (k, N).
-        activation: "relu", "gelu" or "linear".
-        gain: g.
-        first_variance: C Var[W] of the first layer.
-        readout: C Var[W] of the readout.
-    """
-    k, n = neighbours.shape
-    fan = gain / k
-    new = _over_kernel(gram, neighbours)
-    covariance, alpha, omega = first_variance * new, new, np.zeros_like(new)
-    totals, gates = [], []
-    for unit in range(1, depth + 1):
-        pairs = pair_moments(activation, covariance)
-        gate = np.diag(pairs.derivative)
-        totals.append(omega + alpha**2)
-        gates.append(gate)
-        if unit < depth:
-            new = _over_kernel(pairs.value, neighbours)
-            rest = np.outer(gate, gate) * omega + pairs.derivative_squared * alpha**2
-            omega = fan**2 * _over_both(rest, neighbours)
-            alpha = fan * _over_kernel(pairs.derivative * alpha, neighbours) + new
-            covariance = fan * new
-    backward, S = readout * gates[-1], []
-    for unit in range(depth - 1, -1, -1):
-        S.append(float((totals[unit] @ backward).sum()) / n**3)
-        if unit:
-            spread = np.zeros(n + 1)
-            for row in neighbours:
-                np.add.at(spread, row, fan * backward)
-            backward = gates[unit - 1] * spread[:n]
-    return np.asarray(S[::-1])

@@ -1,62 +1,79 @@
 """The finite-depth law: what η*(L) is at the depths that are measured, before its limit is reached."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ammup.errors import InputError
-from ammup.fitting.activations import Array
-from ammup.fitting.dense import DenseNet
-from ammup.fitting.positions import Kernel, PlainNet, kernel_offsets
+from ammup.errors import InputError, check_known
+from ammup.fitting.activations import Activation, Array
+from ammup.fitting.loss_gradient import LossGradient
+from ammup.fitting.positions import Kernel, kernel_offsets
 from ammup.fitting.power_law import checked_depths
+from ammup.fitting.wide_limit import unit_moments, unit_moments_of_noise
+from ammup.fitting.wide_net import DENSE, WideNet, plain_net, residual_net
+
+FAMILIES = ("mlp", "cnn", "resnet")
+Widths = int | Callable[[int], Sequence[int]]
 
 
 def finite_depth_law(
     depths: Sequence[int] | ArrayLike,
     *,
     family: str,
-    activation: str = "relu",
+    activation: Activation = "relu",
     gain: str = "forward",
     c: float = 2.0,
+    branch: int | Sequence[str] = 1,
+    scaled: str = "all",
     readout: str = "he",
-    width: int | None = None,
+    width: Widths | None = None,
     in_features: int | None = None,
     out_features: int | None = None,
     input_power: float = 1.0,
-    label_variance: float = 1.0,
     kernel: Kernel = 3,
     padding: str = "circular",
-    positions: tuple[int, ...] = (8,),
+    head: str = "field",
+    positions: tuple[int, ...] = (),
     inputs: ArrayLike | None = None,
+    targets: ArrayLike | None = None,
+    loss: str = "mse",
+    part: str = "label",
+    label_variance: float = 1.0,
 ) -> Array:
-    """η* at each depth, with its constants: loss mse, label part, wide limit.
-
-    The derivations stand at the top of `ammup.fitting.dense` and `ammup.fitting.positions`.
+    """η* at each depth in the limit of wide layers, with its constants; `ammup/fitting/wide_limit.md` derives it.
 
     Args:
         depths: depths L, whole numbers of at least 1.
-        family: "mlp" (plain layers), "resnet" (dense, one weight layer in a block, Var[W] = c/(K n), trained stem), or
-            "cnn" (stride 1, field head).
-        activation: "relu", "gelu" or "linear".
-        gain: the variance rule of plain layers behind an activation, see :func:`variance_gain`.
+        family: "mlp", "cnn" (stride 1) or "resnet" (K = L blocks behind a trained stem; convolutional where there are
+            positions, dense where there are none).
+        activation: "relu", "gelu", "linear", or a pair of functions φ and φ'.
+        gain: the variance rule behind an activation, see :func:`ammup.fitting.activations.variance_gain`.
         c: the residual variance constant of the paper's section 3.2.
+        branch: number of layers in a residual branch, or their kinds such as ("conv", "dense").
+        scaled: "all" branch layers have variance c/(K fan_in), or the "last" of each branch.
         readout: "he" (variance like a plain layer) or "mean-field" (1/width²; needs ``width``).
-        width: n. Where it and ``in_features`` or ``out_features`` are not given, their ratio is 1.
-        in_features: d, the number of input features, or of channels at each position of a "cnn".
+        width: n or C, or for plain nets a function from depth to the widths of its layers. Where it and
+            ``in_features`` or ``out_features`` are not given, their ratio is 1.
+        in_features: features of a sample, or channels at each position.
         out_features: M, the number of outputs, or of outputs at each position.
-        input_power: ‖x‖²/d of the one sample; unused where ``inputs`` are given and in a "cnn".
-        label_variance: σ_y².
-        kernel: of a "cnn": an int, a tuple of ints, or a list of offsets.
-        padding: of a "cnn": "circular" or "zero".
-        positions: of a "cnn" without ``inputs``: the size of each axis of one sample of white noise of variance 1.
-        inputs: a batch (B, d) for "mlp" or (B, channels, *positions) for "cnn"; labels are drawn for every sample.
+        input_power: mean square of the one sample that is taken where no ``inputs`` are given: of its features, or at
+            ``positions`` of its white noise.
+        kernel: of convolutions: an int, a tuple of ints, or a list of offsets.
+        padding: of convolutions: "circular" or "zero".
+        head: of convolutions: "field" or "pool".
+        positions: the size of each position axis where no ``inputs`` are given; by default (8,) for a "cnn".
+        inputs: a batch (B, d), or (B, channels, *positions).
+        targets: class indices, see :class:`ammup.fitting.loss_gradient.LossGradient`; None draws labels.
+        loss: "mse" or "cross_entropy".
+        part: "label", "output" or "total"; the last two assume M ≪ width.
+        label_variance: σ_y² of the labels drawn for mse.
 
     Returns:
         η*(L) = S̄(η=1)^(-1/2), one value per depth.
 
     Raises:
-        InputError: an unknown name or an unusable depth.
+        InputError: an unknown name, an unusable depth, or sizes of which only some are given.
 
     Example:
         >>> from ammup import finite_depth_law
@@ -67,36 +84,80 @@ def finite_depth_law(
         >>> finite_depth_law([2, 8], family="cnn", kernel=3, positions=(8,)).round(3).tolist()
         [1.619, 0.363]
     """
-    wanted = checked_depths(depths)
+    check_known("family", family, FAMILIES)
     batch = None if inputs is None else np.asarray(inputs, dtype=np.float64)
-    if family == "cnn" or (family == "mlp" and batch is not None):
-        if width is None and (readout == "mean-field" or out_features is not None):
-            raise InputError(f"readout={readout!r}, out_features={out_features}: give width= as well")
-        axes = 0 if family == "mlp" else len(positions) if batch is None else batch.ndim - 2
-        fan_in = in_features or (width or 1 if batch is None else batch.shape[1])
-        net = PlainNet(
-            width=width or fan_in,
+    shape = positions or ((8,) if family == "cnn" else ()) if batch is None else batch.shape[2:]
+    axes = 0 if family == "mlp" else len(shape)
+    if width is None and (readout == "mean-field" or out_features is not None or in_features is not None):
+        raise InputError("readout='mean-field', in_features= and out_features= need width= as well: give it")
+    fan_in = in_features or (batch.shape[1] if batch is not None else width if isinstance(width, int) else 1)
+    gradient = LossGradient(
+        loss=loss,
+        part=part,
+        label_variance=label_variance,
+        classes=None if targets is None else np.asarray(targets, dtype=np.int64),
+    )
+
+    def net(depth: int) -> WideNet:
+        widths = [width or fan_in] * depth if width is None or isinstance(width, int) else list(width(depth))
+        support = kernel_offsets(kernel, axes) if axes else DENSE
+        if family != "resnet":
+            return plain_net(
+                widths,
+                in_features=fan_in,
+                out_features=out_features or widths[-1],
+                offsets=support,
+                padding=padding,
+                head=head,
+                activation=activation,
+                gain=gain,
+                readout=readout,
+            )
+        kinds = ["conv"] * branch if isinstance(branch, int) else branch
+        return residual_net(
+            depth,
+            width=widths[0],
             in_features=fan_in,
-            out_features=out_features or width or fan_in,
-            offsets=kernel_offsets(kernel, axes) if axes else ((),),
+            out_features=out_features or widths[-1],
+            branch=[support if kind == "conv" else ((0,) * axes,) for kind in kinds],
+            stem=support,
+            c=c,
+            scaled=scaled,
             padding=padding,
+            head=head,
             activation=activation,
             gain=gain,
             readout=readout,
         )
+
+    def moments(depth: int) -> Array:
         if batch is None:
-            return np.array([net.lr_star_of_noise(d, positions, label_variance=label_variance) for d in wanted])
-        return np.array([net.lr_star(d, batch, label_variance=label_variance) for d in wanted])
-    if batch is not None:
-        raise InputError(f"inputs= of family={family!r}: the law is known for one sample only; give input_power=")
-    dense = DenseNet(
-        family=family,
-        activation=activation,
-        gain=gain,
-        c=c,
-        readout=readout,
-        width=width,
-        in_features=in_features,
-        out_features=out_features,
-    )
-    return np.array([dense.lr_star(d, input_power=input_power, label_variance=label_variance) for d in wanted])
+            return unit_moments_of_noise(net(depth), shape, gradient, power=input_power)
+        return unit_moments(net(depth), batch, gradient)
+
+    return np.array([moments(depth).mean() ** -0.5 for depth in checked_depths(depths)])
+
+
+def effective_depth(lr_star: ArrayLike) -> Array:
+    """L_eff = S̄_law^(1/3) = η*_law^(-2/3) of the law at each depth, in units in which the law is η* = L_eff^(-3/2).
+
+    Against it an exact law has a slope of exactly -3/2 at any depths, and a measured curve has that slope where it
+    follows the law: a fit against L_eff tests the paper's exponent at depths where the limit is far away.
+
+    Args:
+        lr_star: η* of the law, as :func:`finite_depth_law` gives it.
+
+    Raises:
+        InputError: a value that is not positive and finite.
+
+    Example:
+        >>> import numpy as np
+        >>> law = finite_depth_law([2, 4, 8], family="mlp")
+        >>> slope = np.polyfit(np.log(effective_depth(law)), np.log(law), 1)[0]
+        >>> round(float(slope), 9)
+        -1.5
+    """
+    values = np.asarray(lr_star, dtype=np.float64)
+    if not (values.size and np.all(np.isfinite(values) & (values > 0))):
+        raise InputError(f"lr_star={values.tolist()} must be positive and finite")
+    return np.asarray(values ** (-2 / 3))

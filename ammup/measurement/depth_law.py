@@ -12,9 +12,10 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from ammup.errors import InputError
-from ammup.fitting.dense import DenseNet
-from ammup.fitting.positions import PlainNet
+from ammup.fitting.loss_gradient import LossGradient
 from ammup.fitting.power_law import PowerLaw, checked_depths, fit_maximal_lr, fit_power_law, maximal_lr_of
+from ammup.fitting.wide_limit import unit_moments
+from ammup.fitting.wide_net import WideNet
 from ammup.measurement.loss import Loss, Objective
 from ammup.measurement.step import Step
 from ammup.measurement.updates import UpdateMoments, measure_draws, stack_size
@@ -28,8 +29,10 @@ Factory = Callable[..., nn.Module]
 # Above this coefficient of variation of S̄ between weight draws a few draws carry the mean, and the standard error of so
 # few is itself a guess (a log-normal S̄ of that spread has skewness 4).
 SCATTER_LIMIT = 1.0
-# The law of a plain net works on matrices over pairs of positions of the whole batch; up to so many it takes seconds.
-LAW_POSITIONS = 1024
+# The law works on matrices over pairs of positions of the whole batch; up to so many multiplications it takes seconds.
+LAW_PRODUCTS = 10**11
+# It takes the outputs for independent of the gradient they cause, which asks for fewer outputs than channels.
+MANY_OUTPUTS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,9 +129,9 @@ def depth_exponent(
         progress: show a progress bar on standard error.
 
     Returns:
-        The law. Its ``reference`` is known for loss "mse", part "label" and drawn labels: for `ammup.mlp` and, with
-        head "field", `ammup.cnn` of one width, up to 1024 positions in the batch; for dense `ammup.resnet` with one
-        layer in a branch, one sample.
+        The law. Its ``reference`` is known for `ammup.mlp`, `ammup.cnn` and `ammup.resnet` (without batch norm, dropout
+        and projections) where the batch has few positions, with outputs fewer than a quarter of the channels unless
+        ``part`` is "label".
 
     Raises:
         InputError: fewer than two depths, a repeated one, unusable data, or a factory that fails or that ignores its
@@ -218,7 +221,7 @@ class _Net:
 
     units: tuple[str, ...]
     stack: int
-    law: DenseNet | PlainNet | None
+    law: WideNet | None
 
     @classmethod
     def of(cls, model: nn.Module, inputs: Tensor, objective: Objective) -> "_Net":
@@ -264,21 +267,28 @@ def _blocks(seeds: tuple[int, ...], size: int) -> Iterator[tuple[int, ...]]:
 
 
 def _reference(nets: Mapping[int, _Net], inputs: Tensor, targets: Tensor | None, objective: Objective) -> float | None:
-    """Slope of the closed law at these depths, for nets as `ammup.mlp`, `ammup.cnn` and `ammup.resnet` build them."""
-    if targets is not None or objective.loss != "mse" or objective.part != "label":
+    """Slope of the wide-limit law at these depths, for nets as `ammup.mlp`, `ammup.cnn` and `ammup.resnet` build them.
+
+    None where the law is not known or is costly: several hundred positions in deep residual nets, for instance.
+    """
+    laws = {depth: net.law for depth, net in nets.items()}
+    if not isinstance(objective.loss, str) or (targets is not None and targets.is_floating_point()):
         return None
+    if any(law is None or not _law_applies(law, inputs, objective) for law in laws.values()):
+        return None
+    gradient = LossGradient(
+        loss=objective.loss, part=objective.part, classes=None if targets is None else targets.cpu().numpy()
+    )
     batch = inputs.detach().cpu().double().numpy()
-    lr_star = [_law_lr_star(net.law, depth, batch) for depth, net in nets.items()]
-    known = [value for value in lr_star if value is not None]
-    return fit_power_law(list(nets), known).slope if len(known) == len(nets) else None
+    lr_star = [unit_moments(law, batch, gradient).mean() ** -0.5 for law in laws.values() if law is not None]
+    return fit_power_law(list(nets), lr_star).slope
 
 
-def _law_lr_star(law: DenseNet | PlainNet | None, depth: int, batch: Array) -> float | None:
-    if isinstance(law, DenseNet):
-        return law.lr_star(depth, input_power=float(np.mean(batch**2))) if len(batch) == 1 else None
-    if law is None:
-        return None
-    return law.lr_star(depth, batch) if batch.size // law.in_features <= LAW_POSITIONS else None
+def _law_applies(law: WideNet, inputs: Tensor, objective: Objective) -> bool:
+    size = inputs.numel() // law.stem.fan_in
+    products = len(law.blocks) ** 2 if law.residual else 3 * len(law.blocks)
+    few_outputs = MANY_OUTPUTS * law.readout.fan_out <= law.readout.fan_in or objective.part == "label"
+    return few_outputs and products * size**3 <= LAW_PRODUCTS
 
 
 def _number(value: object) -> float | int | None:

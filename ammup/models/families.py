@@ -6,14 +6,13 @@ from dataclasses import dataclass, replace
 from torch import nn
 
 from ammup.errors import InputError, check_known
-from ammup.fitting.dense import DenseNet
-from ammup.fitting.positions import Kernel, PlainNet, kernel_offsets
+from ammup.fitting.positions import Kernel, kernel_offsets
+from ammup.fitting.wide_net import DENSE, HEADS, plain_net, residual_net
 from ammup.models.initialization import initialize_
 from ammup.models.layers import conv, linear
 from ammup.models.nets import CNN, MLP, MeanOverPositions, ResidualBlock, ResNet
 
 Widths = int | Sequence[int]
-HEADS = ("pool", "field")
 
 
 def mlp(
@@ -50,14 +49,9 @@ def mlp(
     _at_least_one(in_features=in_features, out_features=out_features)
     net = MLP(widths, in_features=in_features, out_features=out_features, activation=activation)
     initialize_(net, readout=readout, seed=seed)
-    if len(set(widths)) == 1:
-        net.law = PlainNet(
-            activation=activation,
-            readout=readout,
-            width=widths[0],
-            in_features=in_features,
-            out_features=out_features,
-        )
+    net.law = plain_net(
+        widths, in_features=in_features, out_features=out_features, activation=activation, readout=readout
+    )
     return net
 
 
@@ -107,16 +101,17 @@ def cnn(
     ]
     net = CNN(layers, dims=dims, activation=activation, head=_head(head, widths[-1], out_channels, dims))
     initialize_(net, readout=readout, seed=seed)
-    if head == "field" and groups == 1 and len(set(widths)) == 1:
-        net.law = PlainNet(
-            activation=activation,
-            readout=readout,
-            width=widths[0],
-            in_features=in_channels,
-            out_features=out_channels,
-            offsets=kernel_offsets(kernel, dims, dilation=dilation),
-            padding=padding,
-        )
+    net.law = plain_net(
+        widths,
+        in_features=in_channels,
+        out_features=out_channels,
+        offsets=kernel_offsets(kernel, dims, dilation=dilation),
+        padding=padding,
+        head=head,
+        activation=activation,
+        readout=readout,
+        groups=groups,
+    )
     return net
 
 
@@ -203,15 +198,22 @@ def resnet(
         head=_head(head, widths[-1], out_channels, dims),
     )
     initialize_(net, c=c, scaled=scaled, readout=readout, seed=seed)
-    if dims == 0 and len(kinds) == 1 and not (batchnorm or dropout or projections):
-        net.law = DenseNet(
-            family="resnet",
-            activation=activation,
-            c=c,
-            readout=readout,
+    if not (batchnorm or dropout or projections):
+        support = kernel_offsets(kernel, dims, dilation=dilation) if dims else DENSE
+        net.law = residual_net(
+            depth,
             width=width,
             in_features=in_channels,
             out_features=out_channels,
+            branch=[support if kind == "conv" else ((0,) * dims,) for kind in kinds],
+            stem=support,
+            c=c,
+            scaled=scaled,
+            padding=padding,
+            head=head,
+            activation=activation,
+            readout=readout,
+            groups=[groups if kind == "conv" else 1 for kind in kinds],
         )
     return net
 

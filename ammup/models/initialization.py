@@ -12,10 +12,9 @@ from torch import Tensor, nn
 
 from ammup.errors import InputError, check_known
 from ammup.fitting.activations import GAINS, READOUTS, ActivationMoments, Array, moments_of, variance_gain
+from ammup.fitting.wide_net import SCALED
 from ammup.models.depth import WeightLayer, trace_structure
 from ammup.models.layers import WEIGHT_LAYERS
-
-SCALED = ("all", "last")
 
 
 @lru_cache(maxsize=64)

@@ -9,8 +9,7 @@ from collections.abc import Sequence
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ammup.fitting.dense import DenseNet
-from ammup.fitting.positions import PlainNet
+from ammup.fitting.wide_net import WideNet
 from ammup.models.layers import activation_module, linear
 
 
@@ -23,7 +22,7 @@ class MLP(nn.Module):
     def __init__(self, widths: Sequence[int], *, in_features: int, out_features: int, activation: str) -> None:
         super().__init__()
         sizes = [in_features, *widths]
-        self.law: PlainNet | None = None
+        self.law: WideNet | None = None
         self.layers = nn.ModuleList(linear(a, b) for a, b in zip(sizes, widths, strict=False))
         self.activation = activation_module(activation)
         self.readout = linear(sizes[-1], out_features)
@@ -46,7 +45,7 @@ class CNN(nn.Module):
     def __init__(self, layers: Sequence[nn.Module], *, dims: int, activation: str, head: nn.Module) -> None:
         super().__init__()
         self.dims = dims
-        self.law: PlainNet | None = None
+        self.law: WideNet | None = None
         self.layers = nn.ModuleList(layers)
         self.activation = activation_module(activation)
         self.readout = head
@@ -107,7 +106,7 @@ class ResNet(nn.Module):
     ) -> None:
         super().__init__()
         self.dims = dims
-        self.law: DenseNet | None = None
+        self.law: WideNet | None = None
         self.stem = stem
         self.blocks = nn.ModuleList(blocks)
         self.activation = activation_module(activation)
