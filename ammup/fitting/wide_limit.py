@@ -26,14 +26,17 @@ class Node:
         activation: φ.
         covariance: K[p, q] = E z_p z_q of one channel, shape (N, N).
         tangent: α[p, q] = E A_(ip, iq), the diagonal of the tangent kernel A = J Jᵀ of all weights before.
+        own: G[p, q], the share of the last layer's own weights in α.
     """
 
     activation: Activation
     covariance: Array
     tangent: Array
+    own: Array
 
     def __add__(self, other: "Node") -> "Node":
-        return Node(self.activation, self.covariance + other.covariance, self.tangent + other.tangent)
+        tangent = self.tangent + other.tangent
+        return Node(self.activation, self.covariance + other.covariance, tangent, other.own)
 
     @cached_property
     def gaussians(self) -> Gaussians:
@@ -74,6 +77,23 @@ def unit_moments(net: WideNet, inputs: ArrayLike, gradient: LossGradient) -> Arr
     Raises:
         InputError: inputs of another shape.
     """
+    passes, gram = _on_batch(net, inputs)
+    return passes.unit_moments(gram, gradient)
+
+
+def gradient_squares(net: WideNet, inputs: ArrayLike, gradient: LossGradient) -> Array:
+    """E ‖∂loss/∂W_l‖² of every layer of a plain net without groups; arguments as in :func:`unit_moments`.
+
+    For dense ReLU and linear nets on one sample it holds at any width, not only in the limit: their gates are fair
+    coins that are independent of everything else.
+    """
+    if net.residual:
+        raise InputError("squared gradients are derived for plain nets only; give a net without residual blocks")
+    passes, gram = _on_batch(net, inputs)
+    return passes.gradient_squares(gram, gradient)
+
+
+def _on_batch(net: WideNet, inputs: ArrayLike) -> tuple["_Passes", Array]:
     batch = np.asarray(inputs, dtype=np.float64)
     if net.axes < 2 and batch.ndim >= net.axes + 2:
         batch = batch.reshape(*batch.shape[: net.axes + 1], -1)
@@ -81,7 +101,7 @@ def unit_moments(net: WideNet, inputs: ArrayLike, gradient: LossGradient) -> Arr
         wanted = f"(batch, {net.stem.fan_in}) and {net.axes} position axes"
         raise InputError(f"inputs have shape {np.shape(inputs)}; the law asks for {wanted}")
     columns = np.moveaxis(batch, 1, 0).reshape(net.stem.fan_in, -1)
-    return _Passes(net, len(batch), batch.shape[2:]).unit_moments(columns.T @ columns, gradient)
+    return _Passes(net, len(batch), batch.shape[2:]), columns.T @ columns
 
 
 def unit_moments_of_noise(net: WideNet, shape: tuple[int, ...], gradient: LossGradient, *, power: float = 1.0) -> Array:
@@ -107,6 +127,14 @@ class _Passes:
         trunk, inner = self._forward(gram)
         return self._sum(*self._backward(trunk, inner, gradient))
 
+    def gradient_squares(self, gram: Array, gradient: LossGradient) -> Array:
+        """E ‖∂loss/∂W_l‖² for l = 1..L of a plain net."""
+        trunk, inner = self._forward(gram)
+        visits, _ = self._backward(trunk, inner, gradient)
+        layers = [self.net.stem, *(block[0] for block in self.net.blocks)]
+        signals = [visit.node.own * visit.node.slope_pairs * visit.right for visit in visits]
+        return np.array([layer.fan_out * signal.sum() for layer, signal in zip(layers, signals, strict=True)])
+
     def _support(self, layer: WideLayer) -> Support:
         if layer.offsets not in self._supports:
             support = Support.of(self.n_samples, self.shape, layer.offsets, self.net.padding)
@@ -118,12 +146,12 @@ class _Passes:
         support = self._support(layer)
         own = layer.fan_in * support.gather_pairs(node.value_pairs)
         carried = layer.fan_in * layer.variance * support.gather_pairs(node.slope_pairs * node.tangent)
-        return Node(self.net.activation, layer.variance * own, carried + own)
+        return Node(self.net.activation, layer.variance * own, carried + own, own)
 
     def _forward(self, gram: Array) -> tuple[list[Node], list[list[Node]]]:
         """The nodes z_0 … z_K, and those inside each block."""
         own = self._support(self.net.stem).gather_pairs(gram)
-        trunk, inner = [Node(self.net.activation, self.net.stem.variance * own, own)], []
+        trunk, inner = [Node(self.net.activation, self.net.stem.variance * own, own, own)], []
         for block in self.net.blocks:
             nodes = [trunk[-1]]
             for layer in block:

@@ -155,13 +155,10 @@ def depth_exponent(
     found: dict[int, list[UpdateMoments]] = {depth: [] for depth in wanted}
     blocks = [(depth, block) for depth in wanted for block in _blocks(numbers, nets[depth].stack)]
     for depth, block in tracked(blocks, "measuring", len(blocks), show=progress):
+        models = [build_model(factory, depth, seed, device) for seed in block]
+        streams = [(depth, seed) for seed in block]
         found[depth] += measure_draws(
-            [build_model(factory, depth, seed, device) for seed in block],
-            inputs,
-            targets,
-            objective=objective,
-            units=nets[depth].units,
-            streams=[(depth, seed) for seed in block],
+            models, inputs, targets, objective=objective, units=nets[depth].units, streams=streams
         )
     table = pd.DataFrame(
         [

@@ -3,10 +3,11 @@
 Axes: B batch, U depth unit.
 """
 
+import math
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, cast
 
@@ -40,6 +41,7 @@ class Step:
         inputs: (B, …) on the device and in the dtype of the weights.
         targets: on the same device, or None where labels are drawn.
         objective: the loss and the part of its gradient.
+        lr_factors: factor of the learning rate of some weights, by name; 1 for the others.
     """
 
     model: nn.Module
@@ -49,6 +51,7 @@ class Step:
     inputs: Tensor
     targets: Tensor | None
     objective: Objective
+    lr_factors: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -58,11 +61,13 @@ class Step:
         targets: Tensor | None,
         objective: Objective,
         units: Sequence[str] | None,
+        lr_factors: Mapping[str, float] | None = None,
     ) -> "Step":
         """Check everything that can be checked before the first pass.
 
         Raises:
-            InputError: inputs that are empty, not floating point or not finite, no trainable weight, an unknown unit.
+            InputError: inputs that are empty, not floating point or not finite, no trainable weight, an unknown unit,
+                a factor that is not one of a weight.
         """
         _load_forward_rules()
         parameters = dict(model.named_parameters())
@@ -73,6 +78,9 @@ class Step:
         unknown = sorted(set(names) - {name for name, _ in model.named_modules()})
         if unknown or not names or len(set(names)) < len(names):
             raise InputError(f"units={list(names)} must be distinct module names; not in the model: {unknown}")
+        factors = dict(lr_factors or {})
+        if not set(factors) <= set(weights) or not all(math.isfinite(f) and f >= 0 for f in factors.values()):
+            raise InputError(f"lr_factors={factors} must be finite, at least 0, and of trainable weights by name")
         like = next(iter(weights.values()))
         return cls(
             model=model,
@@ -82,6 +90,7 @@ class Step:
             inputs=_fast_layout(_checked_inputs(inputs).to(like)),
             targets=None if targets is None else targets.to(like.device),
             objective=objective,
+            lr_factors=factors,
         )
 
     def run(self, weights: Weights) -> Tensor:
@@ -130,8 +139,12 @@ class Step:
         self.objective.check_targets(outputs, self.targets)
         return self.objective.residuals(outputs, self.targets, drawn=False)
 
-    def tangent_moments(self, weights: Weights, tangents: Weights, stream: object) -> Float[Tensor, "U"]:
-        """Mean square of every unit's directional derivative along ``tangents``, taken as the forward passes by."""
+    def direction(self, gradient: Weights) -> Weights:
+        """The step of every weight at learning rate 1, but for its sign."""
+        return {name: g * self.lr_factors[name] if name in self.lr_factors else g for name, g in gradient.items()}
+
+    def tangent_moments(self, weights: Weights, gradient: Weights, stream: object) -> Float[Tensor, "U"]:
+        """Mean square of every unit's derivative along the step of ``gradient``, taken as the forward passes by."""
         found: dict[str, Tensor] = {}
 
         def record(name: str, z: Tensor) -> None:
@@ -146,7 +159,7 @@ class Step:
 
         with torch.no_grad(), self._observed(record), seeded("masks", stream):
             # The moments are made from the tangents, so they come out where jvp returns the function's value.
-            value, _ = cast(tuple[Tensor, Tensor], jvp(moments, (weights,), (tangents,)))
+            value, _ = cast(tuple[Tensor, Tensor], jvp(moments, (weights,), (self.direction(gradient),)))
         return value
 
     def pre_activations(self, weights: Weights, stream: object) -> list[Tensor]:
@@ -156,9 +169,16 @@ class Step:
         def record(name: str, z: Tensor) -> None:
             found[name] = z.clone()  # an activation may work in place
 
-        with torch.no_grad(), self._observed(record), seeded("masks", stream):
+        with self._observed(record), seeded("masks", stream):
             self.run(weights)
         return [found[unit] for unit in self.units]
+
+    def unit_tangents(self, direction: Weights) -> list[Tensor]:
+        """Every unit's derivative along a direction in weight space; weights that it leaves out stay where they are."""
+        tangents = {name: direction.get(name, torch.zeros_like(w)) for name, w in self.weights.items()}
+        with torch.no_grad():
+            _, found, *_ = jvp(lambda w: tuple(self.pre_activations(w, None)), (self.weights,), (tangents,))
+        return list(cast(tuple[Tensor, ...], found))
 
     def shapes(self) -> dict[str, torch.Size]:
         """Shape of every unit and, under ``OUTPUT``, of the outputs, without computing them."""

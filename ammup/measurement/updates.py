@@ -9,12 +9,12 @@ Axes: W weight draw, R residual row, B batch, U depth unit.
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Shaped
+from jaxtyping import Float, Shaped
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.func import vmap
@@ -46,11 +46,13 @@ class UpdateMoments:
         units: names of the depth units.
         S: S_l, the mean over samples, channels and positions of (Δz)², averaged over label draws; one value a unit.
         S_bar_se: standard error of ``S_bar`` over label draws: 0 where targets were given, NaN with a single draw.
+        gradient_squares: squared norm of the loss gradient of each weight, averaged over label draws like S.
     """
 
     units: tuple[str, ...]
     S: Array
     S_bar_se: float
+    gradient_squares: Mapping[str, float]
 
     @property
     def S_bar(self) -> float:  # noqa: N802  (the paper's symbol)
@@ -95,6 +97,7 @@ def measure_updates(
     part: str = "total",
     units: Sequence[str] | None = None,
     label_draws: int = 4,
+    lr_factors: Mapping[str, float] | None = None,
     seed: int = 0,
 ) -> UpdateMoments:
     """S_l of every depth unit for one gradient step on one batch, measured on that batch.
@@ -109,6 +112,7 @@ def measure_updates(
         part: "total", "label" (the paper's B-term) or "output" (its A-term).
         units: names of the modules to observe instead of ``depth_units(model)``.
         label_draws: number of drawn labels; they share one forward pass.
+        lr_factors: factor of the learning rate of some weights, by parameter name; 1 for the others.
         seed: stream of the drawn labels and of dropout.
 
     Returns:
@@ -125,7 +129,9 @@ def measure_updates(
         True
     """
     objective = Objective(loss=loss, part=part, label_draws=label_draws)
-    moments = measure_draws([model], inputs, targets, objective=objective, units=units, streams=[seed])[0]
+    (moments,) = measure_draws(
+        [model], inputs, targets, objective=objective, units=units, streams=[seed], lr_factors=lr_factors
+    )
     if moments.S_bar == 0:
         raise InputError("one step moves no depth unit: every gradient before or in them is zero")
     return moments
@@ -144,6 +150,7 @@ def measure_draws(
     objective: Objective,
     units: Sequence[str] | None,
     streams: Sequence[object],
+    lr_factors: Mapping[str, float] | None = None,
 ) -> list[UpdateMoments]:
     """:func:`measure_updates` for several weight draws of one net, all at once where that is faster.
 
@@ -154,9 +161,10 @@ def measure_draws(
         objective: loss, part and label draws.
         units: names of the units, or None.
         streams: for each model what its labels and dropout masks depend on.
+        lr_factors: as in :func:`measure_updates`.
     """
-    steps = [Step.of(models[0], inputs, targets, objective, units)]
-    steps += [Step.of(model, inputs, targets, objective, steps[0].units) for model in models[1:]]
+    steps = [Step.of(models[0], inputs, targets, objective, units, lr_factors)]
+    steps += [Step.of(model, inputs, targets, objective, steps[0].units, lr_factors) for model in models[1:]]
     measure = _measure_stacked if stack_size(steps[0]) > 1 else _measure_each
     return measure(steps, streams)
 
@@ -209,8 +217,9 @@ def check_finite_step(
         step = replace(step, targets=labels[0])
     (gradient,) = pull_back(step.residuals(outputs, None).fixed[0])
     first_order = step.tangent_moments(step.weights, gradient, seed)
-    before = step.pre_activations(step.weights, seed)
-    after = step.pre_activations({name: w - lr * gradient[name] for name, w in step.weights.items()}, seed)
+    with torch.no_grad():
+        before = step.pre_activations(step.weights, seed)
+        after = step.pre_activations({name: w - lr * gradient[name] for name, w in step.weights.items()}, seed)
     true = [float((z - z0).square().mean()) for z0, z in zip(before, after, strict=True)]
     return FiniteStep(units=step.units, lr=lr, first_order=lr**2 * _numpy(first_order), true=np.asarray(true))
 
@@ -222,11 +231,11 @@ def _measure_each(steps: Sequence[Step], streams: Sequence[object]) -> list[Upda
         outputs, pull_back = step.backward(stream)
         residuals = step.residuals(outputs, step.labels(outputs, stream))
         fixed, drawn = (
-            [_numpy(step.tangent_moments(step.weights, pull_back(row)[0], stream)) for row in rows]
+            [_numpy(_row_moments(step, step.weights, pull_back(row)[0], stream)) for row in rows]
             for rows in (residuals.fixed, residuals.drawn)
         )
         del pull_back  # frees the graph before the next draw builds its own
-        results.append(_moments(step.units, fixed, drawn))
+        results.append(_moments(step, fixed, drawn))
     return results
 
 
@@ -245,28 +254,37 @@ def _measure_stacked(steps: Sequence[Step], streams: Sequence[object]) -> list[U
         residuals = step.residuals(outputs, drawn)
         n_fixed = len(residuals.fixed)
         rows = torch.cat([residuals.fixed, residuals.drawn])
-        return vmap(lambda row: step.tangent_moments(weights, pull_back(row)[0], None))(rows)
+        return vmap(lambda row: _row_moments(step, weights, pull_back(row)[0], None))(rows)
 
     S = vmap(moments, in_dims=(0, 0, None if given else 0))(
         {name: torch.stack([s.weights[name] for s in steps]) for name in first.weights},
         {name: torch.stack([s.frozen[name] for s in steps]) for name in first.frozen},
         None if given else torch.stack([y for y in labels if y is not None]),
     )
-    return [_moments(first.units, list(rows[:n_fixed]), list(rows[n_fixed:])) for rows in _numpy(S)]
+    return [_moments(first, list(rows[:n_fixed]), list(rows[n_fixed:])) for rows in _numpy(S)]
 
 
-def _moments(units: tuple[str, ...], fixed: Sequence[Array], drawn: Sequence[Array]) -> UpdateMoments:
+def _row_moments(step: Step, weights: Weights, gradient: Weights, stream: object) -> Float[Tensor, "U_and_weights"]:
+    """What one residual row contributes: the mean square of every unit's step, then every gradient's squared norm."""
+    squares = [torch.linalg.vector_norm(g).double().square() for g in gradient.values()]
+    return torch.cat([step.tangent_moments(weights, gradient, stream), torch.stack(squares)])
+
+
+def _moments(step: Step, fixed: Sequence[Array], drawn: Sequence[Array]) -> UpdateMoments:
     """Sum of the fixed rows plus mean of the drawn ones."""
-    S = np.sum([*fixed, np.zeros(len(units))], axis=0)
+    n_units = len(step.units)
+    sums = np.sum([*fixed, np.zeros(n_units + len(step.weights))], axis=0)
     se = 0.0
     if len(drawn):
-        S = S + np.mean(drawn, axis=0)
-        means = np.mean(drawn, axis=1)
+        sums = sums + np.mean(drawn, axis=0)
+        means = np.mean(np.asarray(drawn)[:, :n_units], axis=1)
         se = float(np.std(means, ddof=1) / np.sqrt(len(means))) if len(means) > 1 else float("nan")
+    S = sums[:n_units]
     if not np.isfinite(S).all():
-        unit = units[int(np.argmin(np.isfinite(S)))]
+        unit = step.units[int(np.argmin(np.isfinite(S)))]
         raise InputError(f"S_l of unit {unit!r} is not finite; check the weights and the inputs, or use float64")
-    return UpdateMoments(units=units, S=S, S_bar_se=se)
+    squares = dict(zip(step.weights, sums[n_units:].tolist(), strict=True))
+    return UpdateMoments(units=step.units, S=S, S_bar_se=se, gradient_squares=squares)
 
 
 def _numpy(tensor: Tensor) -> Array:

@@ -83,12 +83,26 @@ def minimal_depth(model: nn.Module, example_input: Tensor | None = None, *, conv
     return len(depth_units(model, example_input, convention=convention))
 
 
+OWN_NETS = "ammup.models.nets"
+_TRACED: dict[tuple[type, str], "Structure"] = {}
+
+
 def trace_structure(model: nn.Module) -> Structure:
     """The structure of any module that torch.fx can trace.
 
     Raises:
         InputError: the module cannot be traced, has no weight layer, or adds a residual outside any module's output.
     """
+    if type(model).__module__ != OWN_NETS:
+        return _trace(model)
+    # Their forwards depend on nothing that their repr does not show, and a trace costs as much as a small measurement.
+    key = (type(model), repr(model))
+    if key not in _TRACED:
+        _TRACED[key] = _trace(model)
+    return _TRACED[key]
+
+
+def _trace(model: nn.Module) -> Structure:
     tracer = _Tracer()
     try:
         graph = tracer.trace(model)

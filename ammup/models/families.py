@@ -22,6 +22,7 @@ def mlp(
     in_features: int = 3072,
     out_features: int = 10,
     activation: str = "relu",
+    gain: str = "forward",
     readout: str = "mean-field",
     seed: int | None = 0,
 ) -> MLP:
@@ -33,6 +34,7 @@ def mlp(
         in_features: size of a flattened sample.
         out_features: number of outputs.
         activation: "relu", "gelu" or "linear".
+        gain: the variance rule behind an activation: "forward", "derivative" or "paper", see :func:`ammup.initialize_`.
         readout: "mean-field" (variance 1/n²) or "he".
         seed: stream of the weights, see :func:`ammup.initialize_`.
 
@@ -48,9 +50,9 @@ def mlp(
     widths = _widths(depth, width)
     _at_least_one(in_features=in_features, out_features=out_features)
     net = MLP(widths, in_features=in_features, out_features=out_features, activation=activation)
-    initialize_(net, readout=readout, seed=seed)
+    initialize_(net, gain=gain, readout=readout, seed=seed)
     net.law = plain_net(
-        widths, in_features=in_features, out_features=out_features, activation=activation, readout=readout
+        widths, in_features=in_features, out_features=out_features, activation=activation, gain=gain, readout=readout
     )
     return net
 
@@ -66,6 +68,7 @@ def cnn(
     out_channels: int = 10,
     head: str = "pool",
     activation: str = "relu",
+    gain: str = "forward",
     readout: str = "mean-field",
     groups: int = 1,
     dilation: int = 1,
@@ -83,6 +86,7 @@ def cnn(
         out_channels: outputs (head "pool"), or outputs at each position (head "field").
         head: "pool" (global average, then linear) or "field" (a 1×1 readout that keeps every position).
         activation: "relu", "gelu" or "linear".
+        gain: the variance rule behind an activation: "forward", "derivative" or "paper", see :func:`ammup.initialize_`.
         readout: "mean-field" (variance 1/C²) or "he".
         groups: channel groups of every layer but the first.
         dilation: spacing of the kernel's taps.
@@ -100,7 +104,7 @@ def cnn(
         for i, (a, b) in enumerate(zip([in_channels, *widths], widths, strict=False))
     ]
     net = CNN(layers, dims=dims, activation=activation, head=_head(head, widths[-1], out_channels, dims))
-    initialize_(net, readout=readout, seed=seed)
+    initialize_(net, gain=gain, readout=readout, seed=seed)
     net.law = plain_net(
         widths,
         in_features=in_channels,
@@ -109,6 +113,7 @@ def cnn(
         padding=padding,
         head=head,
         activation=activation,
+        gain=gain,
         readout=readout,
         groups=groups,
     )
@@ -131,6 +136,7 @@ def resnet(
     batchnorm: bool = False,
     dropout: float = 0.0,
     activation: str = "relu",
+    gain: str = "forward",
     readout: str = "mean-field",
     projections: Sequence[int] = (),
     groups: int = 1,
@@ -155,6 +161,7 @@ def resnet(
         batchnorm: batch norm before each activation of a branch.
         dropout: rate of the dropout before the last branch layer.
         activation: "relu", "gelu" or "linear".
+        gain: the variance rule behind an activation: "forward", "derivative" or "paper", see :func:`ammup.initialize_`.
         readout: "mean-field" or "he".
         projections: numbers (from 1) of the blocks that double the width and, with positions, halve every axis; their
             skip is a 1×1 projection.
@@ -197,7 +204,7 @@ def resnet(
         activation=activation,
         head=_head(head, widths[-1], out_channels, dims),
     )
-    initialize_(net, c=c, scaled=scaled, readout=readout, seed=seed)
+    initialize_(net, gain=gain, c=c, scaled=scaled, readout=readout, seed=seed)
     if not (batchnorm or dropout or projections):
         support = kernel_offsets(kernel, dims, dilation=dilation) if dims else DENSE
         net.law = residual_net(
@@ -212,6 +219,7 @@ def resnet(
             padding=padding,
             head=head,
             activation=activation,
+            gain=gain,
             readout=readout,
             groups=[groups if kind == "conv" else 1 for kind in kinds],
         )

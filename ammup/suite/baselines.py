@@ -1,0 +1,233 @@
+"""Baselines: what each claim's figure was, how it was obtained, and whether it has moved.
+
+One JSON file for each group of claims, ``baselines/<group>.json``; `ammup claims` prints the ledger from them.
+"""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ammup.errors import InputError
+
+SCHEMA_VERSION = 1
+# Where torch, device and dtype are those of the baseline, the same seeds give the same figure but for the order of
+# additions (threads, vector units): far less than this share of the standard error.
+NEAR = 0.05
+Record = dict[str, Any]
+ENVIRONMENT = ("torch", "device", "dtype")
+
+
+def folder() -> Path:
+    """Where the baselines are: in the checkout, or those that were installed with the package."""
+    checkout = Path(__file__).parents[2] / "baselines"
+    return checkout if (checkout.parent / "pyproject.toml").is_file() else Path(__file__).parent / "baselines"
+
+
+def read(where: Path | None = None) -> dict[str, Record]:
+    """Every record by claim id, in the order of the files.
+
+    Raises:
+        InputError: a file that is not a baseline file of this version.
+    """
+    records: dict[str, Record] = {}
+    for path in sorted((where or folder()).glob("*.json")):
+        records |= parse(path.read_text(encoding="utf-8"), str(path))
+    return records
+
+
+def parse(text: str, name: str) -> dict[str, Record]:
+    """The records of one file's text."""
+    try:
+        content = json.loads(text)
+        version, claims = content["schema_version"], content["claims"]
+        complete = all({"id", "verdict", "estimate", "se", "key", "provenance"} <= set(record) for record in claims)
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{name} is not a baseline file ({type(error).__name__}: {error}); restore it from git"
+        ) from error
+    if version != SCHEMA_VERSION or not complete:
+        raise InputError(
+            f"{name} has schema version {version} or incomplete records; this ammup reads {SCHEMA_VERSION}"
+        )
+    return {str(record["id"]): dict(record) for record in claims}
+
+
+def write(records: Iterable[Record], group: str, where: Path | None = None) -> Path:
+    """Write one group's file, whole or not at all."""
+    path = (where or folder()) / f"{group}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_suffix(".tmp")
+    content = {"schema_version": SCHEMA_VERSION, "claims": list(records)}
+    scratch.write_text(json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+    scratch.replace(path)
+    return path
+
+
+def environment() -> dict[str, Any]:
+    """What a figure may depend on beside the code."""
+    import torch
+
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "device": "cpu",
+        "dtype": str(torch.get_default_dtype()).removeprefix("torch."),
+        "threads": torch.get_num_threads(),
+        "machine": platform.machine(),
+    }
+
+
+def provenance(seconds: float) -> dict[str, Any]:
+    """Environment, commit, command and time of a measurement."""
+    return {
+        "commit": git("rev-parse", "HEAD"),
+        "dirty": bool(git("status", "--porcelain")),
+        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+        **environment(),
+        "command": " ".join(["ammup", *sys.argv[1:]]),
+        "seconds": round(seconds, 1),
+    }
+
+
+def git(*arguments: str, where: Path | None = None) -> str:
+    """What git prints, or nothing where there is no git checkout."""
+    try:
+        done = subprocess.run(
+            ["git", *arguments], cwd=where or folder().parent, capture_output=True, text=True, check=True, timeout=60
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.strip()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """A new record beside the stored one.
+
+    Attributes:
+        id: of the claim.
+        old: the stored record, or None.
+        new: the new record.
+        problems: why they do not agree, one sentence each; empty where they do.
+    """
+
+    id: str
+    old: Record | None
+    new: Record
+    problems: tuple[str, ...]
+
+    @property
+    def moved(self) -> bool:
+        """Whether the stored record must be rewritten to hold the new one."""
+        return bool(self.problems) or self.old is None or _text(self.old) != _text(self.new)
+
+    @property
+    def verdict_changed(self) -> bool:
+        """Whether a stored verdict is another one now."""
+        return self.old is not None and self.old["verdict"] != self.new["verdict"]
+
+
+def compare(new: Record, old: Record | None) -> Comparison:
+    """Hold a new record against the stored one.
+
+    Nearly exact where torch, device, dtype and seeds are the same; within the claim's drift margin otherwise.
+    """
+    return Comparison(id=new["id"], old=old, new=new, problems=tuple(_problems(new, old)))
+
+
+def _problems(new: Record, old: Record | None) -> list[str]:
+    if old is None:
+        return ["there is no baseline; measure one with `ammup baselines update`"]
+    if old["key"] != new["key"]:
+        return ["the claim was defined differently when its baseline was measured"]
+    problems = []
+    if old["verdict"] != new["verdict"]:
+        problems.append(f"verdict {old['verdict']!r} became {new['verdict']!r}")
+    same = old["root"] == new["root"] and all(old["provenance"][k] == new["provenance"][k] for k in ENVIRONMENT)
+    allowed = max(NEAR * old["se"], 1e-7 * abs(old["estimate"])) if same else drift_margin(new)
+    if abs(new["estimate"] - old["estimate"]) > allowed:
+        kind = "the same seeds, torch and device" if same else "another torch, device or seed root"
+        problems.append(f"{old['estimate']:.6g} became {new['estimate']:.6g}; {kind} allow {allowed:.2g}")
+    return problems
+
+
+def drift_margin(record: Record) -> float:
+    """How far a figure may be from its baseline elsewhere: the margin of the region that is guarded."""
+    low, high = record["law"] or record["stated"]
+    return 10 * float(record["se"]) if low is None or high is None else float(high - low) / 2
+
+
+def _text(record: Record) -> tuple[object, ...]:
+    return tuple(record[name] for name in ("where", "statement", "change", "remark", "stated"))
+
+
+def check_updatable(environ: Mapping[str, str] | None = None) -> None:
+    """Refuse to update where nobody would see it, or where it could not be told what was measured.
+
+    Raises:
+        InputError: under CI, outside a git checkout, or with uncommitted changes.
+    """
+    if (environ or os.environ).get("CI", "") not in ("", "0", "false"):
+        raise InputError("baselines are not updated under CI: a moved figure there is what they are for")
+    if not git("rev-parse", "HEAD"):
+        raise InputError("baselines are updated in a git checkout of ammup, so that each figure names its commit")
+    if git("status", "--porcelain"):
+        raise InputError("there are uncommitted changes; commit them first, so that the figures name what was measured")
+
+
+def differences(
+    before: Mapping[str, Record], after: Mapping[str, Record]
+) -> list[tuple[str, Record | None, Record | None]]:
+    """Claims that are new, gone or whose figure or verdict is another: (id, before, after)."""
+    ids = [*before, *(name for name in after if name not in before)]
+    pairs = [(name, before.get(name), after.get(name)) for name in ids]
+    return [(name, a, b) for name, a, b in pairs if a is None or b is None or _figure(a) != _figure(b)]
+
+
+def _figure(record: Record) -> tuple[object, ...]:
+    return record["verdict"], record["estimate"], record["se"], record["key"]
+
+
+def at_commit(commit: str) -> dict[str, Record]:
+    """The records of another commit of this checkout.
+
+    Raises:
+        InputError: no such commit here.
+    """
+    names = git("ls-tree", "--name-only", commit, f"{folder().name}/")
+    if not git("rev-parse", "--verify", f"{commit}^{{commit}}"):
+        raise InputError(f"{commit!r} is not a commit of {folder().parent}; give a hash, a branch or a tag")
+    records: dict[str, Record] = {}
+    for name in names.splitlines():
+        if name.endswith(".json"):
+            records |= parse(git("show", f"{commit}:{name}"), f"{commit}:{name}")
+    return records
+
+
+class Stopwatch:
+    """Seconds since it was made."""
+
+    def __init__(self) -> None:
+        self._start = time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """Seconds so far."""
+        return time.perf_counter() - self._start
+
+
+def ordered(records: Iterable[Record], ids: Sequence[str]) -> list[Record]:
+    """Records in the order of the ids."""
+    place = {name: i for i, name in enumerate(ids)}
+    return sorted(records, key=lambda record: place.get(record["id"], len(place)))

@@ -1,0 +1,180 @@
+"""One statement of the paper as an executable claim, and the verdict on it.
+
+A claim measures one row for each weight draw; its statistic of all rows is estimated with a jackknife, and its interval
+is held against the region that the statement allows. Error rates: an interval has one-sided error rate `ALPHA`, a claim
+may look twice, and `ALPHA` is such that all claims together pass wrongly with probability of at most 1 % (Bonferroni).
+"""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ammup.errors import InputError
+from ammup.fitting.activations import Array
+from ammup.fitting.equivalence import INSIDE, OUTSIDE, Estimate, Region, jackknife
+from ammup.suite.draws import Seeds
+
+HOLDS = "holds"
+HOLDS_WITH_CHANGE = "holds with change"
+DOES_NOT_HOLD = "does not hold"
+INCONCLUSIVE = "inconclusive"
+VERDICTS = (HOLDS, HOLDS_WITH_CHANGE, DOES_NOT_HOLD, INCONCLUSIVE)
+
+ALPHA = 1e-4
+LOOKS = 2
+FALSE_ALARM_BUDGET = 0.01
+SEEDS_PER_ROOT = 1_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """A statement, how it is measured, and what would make it true.
+
+    Attributes:
+        id: short and stable, "where.what"; the part before the first dot names its baseline file.
+        where: place in the paper.
+        statement: what is stated, in our words.
+        regime: nets, depths and data of the test.
+        estimator: the measured number, in words.
+        rows: measures one row for each seed, shape (n, ...).
+        statistic: of the rows; its value is the estimate.
+        stated: the region that the statement allows.
+        law: computes the region that our own theory gives, where that is not the stated one. The estimate must lie
+            in it whatever the verdict: it is what a change of code, torch or hardware would move.
+        change: with what change the statement holds, where the law amounts to such a change.
+        n: rows in a look.
+        exact: the rows are examples, not draws: there is no sampling error.
+        remark: what else there is to say, a sentence.
+    """
+
+    id: str
+    where: str
+    statement: str
+    regime: str
+    estimator: str
+    rows: Callable[[Seeds], Array]
+    stated: Region
+    n: int
+    statistic: Callable[[Array], float] = np.mean
+    law: Callable[[], Region] | None = None
+    change: str = ""
+    exact: bool = False
+    remark: str = ""
+
+    def __post_init__(self) -> None:
+        if self.change and self.law is None:
+            raise InputError(f"claim {self.id}: a change names the law that holds instead; give law=")
+
+    @property
+    def group(self) -> str:
+        """Name of the baseline file."""
+        return self.id.partition(".")[0]
+
+    @property
+    def guarded(self) -> Region:
+        """The region in which the estimate has to stay: the law's, or the stated one."""
+        return self.law() if self.law else self.stated
+
+    @property
+    def key(self) -> str:
+        """Changes with the definition of the claim: figures of different keys are not comparable."""
+        parts = (self.id, self.regime, self.estimator, self.n, self.exact, self.stated)
+        return hashlib.blake2b(repr(parts).encode(), digest_size=8).hexdigest()
+
+    def estimate(self, root: int, looks: int) -> tuple[Estimate, Array]:
+        """The estimate after so many looks at the draws of a seed root, and the mean of every column of the rows."""
+        first = root * SEEDS_PER_ROOT
+        rows = np.asarray(self.rows(range(first, first + looks * self.n)), dtype=np.float64)
+        means = rows.mean(axis=0).ravel()
+        if self.exact:
+            return Estimate(value=float(self.statistic(rows)), se=0.0, df=1, n=len(rows)), means
+        return jackknife(rows, self.statistic), means
+
+    def verdict(self, estimate: Estimate) -> str:
+        """What the estimate says of the statement."""
+        stated = estimate.against(self.stated, ALPHA)
+        if stated == INSIDE:
+            return HOLDS
+        if stated != OUTSIDE:
+            return INCONCLUSIVE
+        if self.law is None:
+            return DOES_NOT_HOLD
+        law = estimate.against(self.guarded, ALPHA)
+        if law == INSIDE:
+            return HOLDS_WITH_CHANGE if self.change else DOES_NOT_HOLD
+        return DOES_NOT_HOLD if law == OUTSIDE else INCONCLUSIVE
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """A claim's figure and verdict.
+
+    Attributes:
+        claim: the claim.
+        estimate: its estimate.
+        verdict: one of `VERDICTS`.
+        looks: how many batches of draws it took.
+        root: seed root.
+        means: mean of every column of the rows (often S̄ at each depth).
+        power: probability that a run of this precision would put the estimate inside the guarded region, were the
+            measured value the true one.
+    """
+
+    claim: Claim
+    estimate: Estimate
+    verdict: str
+    looks: int
+    root: int
+    means: tuple[float, ...] = field(default=())
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The interval that the verdict rests on, of level 1 - 2 `ALPHA`."""
+        return self.estimate.interval(ALPHA)
+
+    @property
+    def agrees_with_law(self) -> bool:
+        """Whether the estimate lies in the region that is guarded, beyond doubt."""
+        return self.estimate.against(self.claim.guarded, ALPHA) == INSIDE
+
+    @property
+    def power(self) -> float:
+        """Probability that all looks together would do so too, were the measured value the true one."""
+        e, more = self.estimate, LOOKS / self.looks
+        full = Estimate(value=e.value, se=e.se / more**0.5, df=more * (e.df + 1) - 1, n=round(more * e.n))
+        return full.power(self.claim.guarded, ALPHA, e.value)
+
+
+def examine(claim: Claim, *, root: int = 0) -> Finding:
+    """Measure a claim; where one batch of draws leaves it open, once more with the next, declared in advance.
+
+    A claim is settled when its verdict is not "inconclusive" and its estimate lies inside the region that it guards, or
+    outside it beyond doubt.
+    """
+    looks = 1
+    estimate, means = claim.estimate(root, looks)
+    while looks < LOOKS and not claim.exact and not _settled(claim, estimate):
+        looks += 1
+        estimate, means = claim.estimate(root, looks)
+    return Finding(
+        claim=claim, estimate=estimate, verdict=claim.verdict(estimate), looks=looks, root=root, means=tuple(means)
+    )
+
+
+def _settled(claim: Claim, estimate: Estimate) -> bool:
+    guarded = estimate.against(claim.guarded, ALPHA)
+    return claim.verdict(estimate) != INCONCLUSIVE and guarded in (INSIDE, OUTSIDE)
+
+
+def claim_named(claims: Sequence[Claim], name: str) -> Claim:
+    """The claim of this id.
+
+    Raises:
+        InputError: there is none.
+    """
+    for claim in claims:
+        if claim.id == name:
+            return claim
+    raise InputError(f"claim {name!r} is not known; allowed: {', '.join(claim.id for claim in claims)}")

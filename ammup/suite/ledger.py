@@ -1,0 +1,92 @@
+"""Measure claims, make records of their findings, and update the baselines."""
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
+
+import numpy as np
+
+from ammup.fitting.equivalence import Region
+from ammup.suite import baselines
+from ammup.suite.baselines import Comparison, Record, Stopwatch
+from ammup.suite.claims import ALPHA, Claim, Finding, examine
+from ammup.suite.statements import CLAIMS
+
+
+def record_of(finding: Finding, *, seconds: float, reason: str = "") -> Record:
+    """A finding as plain numbers and text."""
+    claim, estimate = finding.claim, finding.estimate
+    power = finding.power
+    return {
+        "id": claim.id,
+        "where": claim.where,
+        "statement": claim.statement,
+        "regime": claim.regime,
+        "estimator": claim.estimator,
+        "stated": _ends(claim.stated),
+        "law": None if claim.law is None else _ends(claim.guarded),
+        "change": claim.change,
+        "remark": claim.remark,
+        "verdict": finding.verdict,
+        "agrees_with_law": finding.agrees_with_law,
+        "estimate": estimate.value,
+        "se": estimate.se,
+        "interval": list(finding.interval),
+        "interval_level": 1 - 2 * ALPHA,
+        "n": estimate.n,
+        "looks": finding.looks,
+        "power": power,
+        "false_alarm": 1 - power,
+        "alpha": 0.0 if claim.exact else ALPHA,
+        "columns": [float(mean) for mean in finding.means[:16]],
+        "root": finding.root,
+        "key": claim.key,
+        "reason": reason,
+        "provenance": baselines.provenance(seconds),
+    }
+
+
+def measure(claims: Sequence[Claim] = CLAIMS, *, root: int = 0, reason: str = "") -> Iterator[Comparison]:
+    """Measure one claim after the other and hold it against its baseline."""
+    stored = baselines.read()
+    for claim in claims:
+        watch = Stopwatch()
+        finding = examine(claim, root=root)
+        record = record_of(finding, seconds=watch.seconds, reason=reason)
+        yield baselines.compare(record, stored.get(claim.id))
+
+
+def update(
+    claims: Sequence[Claim], *, reason: str, accept_verdicts: bool, report: Callable[[Comparison, bool], None]
+) -> bool:
+    """Measure claims and rewrite the records that moved, group by group, so that a killed run loses one group at most.
+
+    Args:
+        claims: which.
+        reason: why the figures may move; stored with each.
+        accept_verdicts: whether a verdict may change.
+        report: called with every comparison and whether its new record is written.
+
+    Returns:
+        Whether all that moved was written.
+    """
+    baselines.check_updatable()
+    complete = True
+    names = [claim.id for claim in CLAIMS]
+    for group, members in groupby(claims, key=lambda claim: claim.group):
+        stored = {name: record for name, record in baselines.read().items() if name.split(".")[0] == group}
+        known = {name: record for name, record in stored.items() if name in names}
+        moved = False
+        for comparison in measure(list(members), reason=reason):
+            accepted = comparison.moved and (accept_verdicts or not comparison.verdict_changed)
+            complete &= accepted or not comparison.moved
+            if accepted:
+                known[comparison.id] = comparison.new
+                moved = True
+            report(comparison, accepted)
+        if moved or len(known) < len(stored):
+            baselines.write(baselines.ordered(known.values(), names), group)
+    return complete
+
+
+def _ends(region: Region) -> list[float | None]:
+    return [float(end) if np.isfinite(end) else None for end in (region.low, region.high)]
