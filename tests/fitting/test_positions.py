@@ -1,88 +1,49 @@
-"""The law over samples and positions: special cases that are known exactly, and the geometry of kernels."""
+"""The geometry of kernels, and the sums over their supports."""
 
-import itertools
+from itertools import product
 
 import numpy as np
 import pytest
 import torch
 
-import ammup
-from ammup import InputError, finite_depth_law
-from ammup.fitting.positions import PlainNet, kernel_offsets, shifts
+from ammup import InputError
+from ammup.fitting.positions import Kernel, Support, kernel_offsets, shifts
 from ammup.models.layers import conv
 
-RNG = np.random.default_rng(0)
+PADDINGS = pytest.mark.parametrize("padding", ["circular", "zero"])
+# A line, an even kernel, rectangles, dilation and taps off the centre (reaching around the short axis).
+SUPPORTS = pytest.mark.parametrize(
+    ("shape", "kernel", "dilation"),
+    [
+        ((), 1, 1),
+        ((5,), 3, 1),
+        ((5,), 2, 1),
+        ((6,), [1, 4], 1),
+        ((3, 4), 3, 1),
+        ((3, 4), (1, 3), 2),
+        ((3, 4), [(0, 2)], 1),
+        ((3, 4), [(0, 0), (1, 2), (-2, 0)], 1),
+    ],
+)
 
 
-@pytest.mark.parametrize("activation", ["relu", "gelu", "linear"])
-def test_one_dense_sample_is_the_scalar_law(activation: str) -> None:
-    sample = 1.5 * np.ones((1, 24))
-    sizes = {"width": 16, "in_features": 24, "out_features": 5, "activation": activation}
-    ours = finite_depth_law([1, 2, 5, 12], family="mlp", inputs=sample, **sizes)
-    np.testing.assert_allclose(
-        ours, finite_depth_law([1, 2, 5, 12], family="mlp", input_power=2.25, **sizes), rtol=1e-7
-    )
+def _support(shape: tuple[int, ...], kernel: Kernel, dilation: int, padding: str) -> Support:
+    offsets = kernel_offsets(kernel, len(shape), dilation=dilation) if shape else ((),)
+    return Support.of(2, shape, offsets, padding)
 
 
-def test_white_noise_in_1d_is_the_table_of_the_derivation() -> None:
-    """Computed independently when the law was derived; rounded to three digits."""
-    table = {
-        (8, 1): [4.856, 2.499, 1.089, 0.427],
-        (8, 3): [1.619, 0.833, 0.363, 0.142],
-        (8, 5): [0.971, 0.500, 0.218, 0.085],
-        (4, 3): [0.817, 0.430, 0.194, 0.078],
-        (16, 3): [3.179, 1.571, 0.649, 0.245],
-        (32, 3): [6.140, 2.841, 1.097, 0.398],
-    }
-    for (positions, kernel), expected in table.items():
-        law = finite_depth_law([2, 4, 8, 16], family="cnn", kernel=kernel, positions=(positions,))
-        np.testing.assert_allclose(law, expected, atol=0.00061)
-
-
-def test_kernel_size_1_on_positions_is_a_dense_batch_over_its_positions() -> None:
-    """A 1×1 convolution of one image is a dense net on a batch of its positions, but that one image shares no label."""
-    image = RNG.standard_normal((1, 6, 5))
-    law = finite_depth_law([3], family="cnn", kernel=1, width=6, in_features=6, inputs=image)
-    batch = image[0].T
-    np.testing.assert_allclose(
-        law, finite_depth_law([3], family="mlp", width=6, in_features=6, inputs=batch), rtol=1e-12
-    )
-
-
-def test_ratios_that_are_not_given_are_one() -> None:
-    batch = RNG.standard_normal((3, 6))
-    sizes = {"width": 6, "in_features": 6, "out_features": 6}
-    given = finite_depth_law([3], family="mlp", inputs=batch, **sizes)
-    np.testing.assert_allclose(finite_depth_law([3], family="mlp", inputs=batch), given, rtol=1e-12)
-    half = finite_depth_law([3], family="cnn", width=4, in_features=8, positions=(5,))
-    assert half < finite_depth_law([3], family="cnn", width=4, positions=(5,))
-
-
-@pytest.mark.parametrize("padding", ["circular", "zero"])
-def test_copies_of_a_sample_only_average_its_labels(padding: str) -> None:
-    """B equal samples with independent labels: the gradient is that of their mean label, S falls by B."""
-    image = RNG.standard_normal((1, 3, 4, 4))
-    sizes = {"family": "cnn", "width": 8, "in_features": 3, "padding": padding, "kernel": 3}
-    one = finite_depth_law([4], inputs=image, **sizes)
-    np.testing.assert_allclose(finite_depth_law([4], inputs=np.repeat(image, 5, axis=0), **sizes), one * np.sqrt(5))
-
-
-def test_far_samples_do_not_see_each_other_in_a_linear_net() -> None:
-    """Orthogonal samples of a linear net have no gradient in common: S of two is a quarter of the sum over one."""
-    samples = np.eye(2, 16) * 4.0
-    sizes = {"family": "mlp", "width": 16, "in_features": 16, "activation": "linear"}
-    one = finite_depth_law([1], inputs=samples[:1], **sizes)
-    np.testing.assert_allclose(finite_depth_law([1], inputs=samples, **sizes), one * 2)
-
-
-def test_zero_padding_tends_to_circular_padding() -> None:
-    ratio = [
-        finite_depth_law([4], family="cnn", positions=(n,), padding="zero")[0]
-        / finite_depth_law([4], family="cnn", positions=(n,))[0]
-        - 1
-        for n in (8, 16, 32, 64)
-    ]
-    assert all(0 < b < 0.6 * a for a, b in itertools.pairwise(ratio))  # the boundary term is of order s/N
+def _taps(shape: tuple[int, ...], kernel: Kernel, dilation: int, padding: str) -> np.ndarray:
+    """T[Δ, p, p + Δ] = 1, position by position, for two samples."""
+    offsets = kernel_offsets(kernel, len(shape), dilation=dilation) if shape else ((),)
+    positions = [(sample, *place) for sample in range(2) for place in product(*map(range, shape))]
+    taps = np.zeros((len(offsets), len(positions), len(positions)))
+    for k, offset in enumerate(offsets):
+        for p, (sample, *place) in enumerate(positions):
+            moved = [i + step for i, step in zip(place, offset, strict=True)]
+            wrapped = [i % size for i, size in zip(moved, shape, strict=True)]
+            if padding == "circular" or moved == wrapped:
+                taps[k, p, positions.index((sample, *wrapped))] = 1
+    return taps
 
 
 def test_support_of_kernels() -> None:
@@ -92,9 +53,28 @@ def test_support_of_kernels() -> None:
     assert kernel_offsets([0, 5], 1) == ((0,), (5,))
 
 
-@pytest.mark.parametrize("padding", ["circular", "zero"])
+@pytest.mark.parametrize(
+    ("kernel", "message"),
+    [
+        (0, "must be a positive int"),
+        ((3,), "a tuple of 2 of them"),
+        ((3, 1.5), "must be a positive int"),
+        ([], "must list distinct offsets of 2 whole numbers"),
+        ([(0, 0), (0, 0)], "distinct"),
+        ([(0, 1), 2], "of 2 whole numbers each"),
+        ([(0, 0.5)], "whole numbers"),
+    ],
+)
+def test_kernels_that_are_none_are_refused(kernel: object, message: str) -> None:
+    # The checked signature names the types; what is refused here must be refused without it too.
+    unchecked = getattr(kernel_offsets, "__wrapped__", kernel_offsets)
+    with pytest.raises(InputError, match=message):
+        unchecked(kernel, 2)
+
+
+@PADDINGS
 @pytest.mark.parametrize(("kernel", "dilation"), [(3, 1), (2, 1), ((1, 3), 1), (3, 2), ([(0, 0), (1, 2), (-2, 0)], 1)])
-def test_neighbours_are_those_of_the_convolution(kernel, dilation: int, padding: str) -> None:
+def test_neighbours_are_those_of_the_convolution(kernel: Kernel, dilation: int, padding: str) -> None:
     """An input of powers of two tells which positions a tap has read."""
     if kernel == 2 and padding == "zero":
         return  # refused by conv
@@ -108,25 +88,37 @@ def test_neighbours_are_those_of_the_convolution(kernel, dilation: int, padding:
     assert np.array_equal(read, values[shifts(2, shape, offsets, padding)].sum(axis=0))
 
 
-def test_inputs_of_another_shape_are_refused() -> None:
-    with pytest.raises(InputError, match=r"inputs have shape \(2, 3\); the law asks for .*1 position axes"):
-        PlainNet(width=4, in_features=3, out_features=2, offsets=((0,),)).lr_star(2, np.ones((2, 3)))
+@PADDINGS
+@SUPPORTS
+def test_sums_over_a_support(shape: tuple[int, ...], kernel: Kernel, dilation: int, padding: str) -> None:
+    support, taps = _support(shape, kernel, dilation, padding), _taps(shape, kernel, dilation, padding)
+    assert support.cardinality == len(taps)
+    X, x = np.random.default_rng(1).standard_normal((2, taps.shape[1], taps.shape[1]))
+    np.testing.assert_allclose(support.gather_pairs(X), np.einsum("kpa,kqb,ab->pq", taps, taps, X), atol=1e-12)
+    np.testing.assert_allclose(support.scatter_pairs(X), np.einsum("kap,kbq,ab->pq", taps, taps, X), atol=1e-12)
+    np.testing.assert_allclose(support.scatter(x[:3]), np.einsum("kap,la->lp", taps, x[:3]), atol=1e-12)
 
 
-def test_what_the_families_flatten_the_law_flattens() -> None:
-    images = RNG.standard_normal((2, 3, 4, 5))
-    dense = PlainNet(width=8, in_features=60, out_features=8)
-    assert dense.lr_star(3, images) == dense.lr_star(3, images.reshape(2, 60))
-    line = PlainNet(width=8, in_features=3, out_features=8, offsets=((-1,), (0,)))
-    assert line.lr_star(3, images) == line.lr_star(3, images.reshape(2, 3, 20))
+@PADDINGS
+@SUPPORTS
+def test_gather_and_scatter_are_adjoint(shape: tuple[int, ...], kernel: Kernel, dilation: int, padding: str) -> None:
+    support = _support(shape, kernel, dilation, padding)
+    N = support.neighbours.shape[1]
+    X, Y = np.random.default_rng(2).standard_normal((2, N, N))
+    assert (support.gather_pairs(X) * Y).sum() == pytest.approx((X * support.scatter_pairs(Y)).sum(), abs=1e-10)
+    # On a diagonal a sum over pairs is a sum over positions: <gather x, y> = <x, scatter y>.
+    x, y = X[0], Y[0]
+    assert np.diag(support.gather_pairs(np.diag(x))) @ y == pytest.approx(x @ support.scatter(y), abs=1e-10)
 
 
-def test_families_know_their_law() -> None:
-    net = ammup.cnn(2, width=8, dims=1, kernel=[0, 2], head="field", readout="he", padding="zero", out_channels=4)
-    assert net.law == PlainNet(
-        width=8, in_features=3, out_features=4, offsets=((0,), (2,)), padding="zero", activation="relu", readout="he"
-    )
-    assert ammup.cnn(2, width=8).law is None  # pooled: what is propagated back is not white
-    assert ammup.cnn(2, width=[8, 4], head="field").law is None
-    assert ammup.mlp(2, width=8).law is not None
-    assert ammup.resnet(2, width=8).law is None
+def test_scatter_takes_any_leading_axes() -> None:
+    support = _support((5,), 3, 1, "zero")
+    rows = np.random.default_rng(3).standard_normal((2, 3, 10))
+    np.testing.assert_array_equal(support.scatter(rows)[1, 2], support.scatter(rows[1, 2]))
+
+
+def test_samples_do_not_see_each_other() -> None:
+    support = _support((3, 4), 3, 1, "circular")
+    block = np.kron(np.diag([1.0, 0.0]), np.ones((12, 12)))
+    assert not support.gather_pairs(block)[12:].any()
+    assert not support.scatter(np.repeat([1.0, 0.0], 12))[12:].any()
