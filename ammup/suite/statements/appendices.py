@@ -161,7 +161,7 @@ CLAIMS = (
         estimator="mean of ‖softmax(z) - y‖²",
         rows=_softmax_gap("he"),
         stated=Region.around(0.9, 0.01),
-        n=64,
+        n=256,
         remark="the logits are of order 1, which adds the spread of softmax(z)",
     ),
     Claim(

@@ -321,7 +321,7 @@ CLAIMS = (
         rows=_residual_growth,
         statistic=_over_recursion,
         stated=Region.around(1, 0.1),
-        n=96,
+        n=160,
     ),
     Claim(
         id="lemma-3.upper-bound",
@@ -333,7 +333,7 @@ CLAIMS = (
         statistic=_largest_share_of_bound,
         stated=Region(low=-np.inf, high=1.15),
         remark="the law is below 1 by 1/(4K/c): 0.98 at c = 0.5, K = 16; the margin is for sampling",
-        n=96,
+        n=160,
     ),
     Claim(
         id="lemma-3.lower-bound",
@@ -344,7 +344,7 @@ CLAIMS = (
         rows=_residual_growth,
         statistic=_smallest_share_of_bound,
         stated=Region(low=0, high=np.inf),
-        n=96,
+        n=160,
     ),
     Claim(
         id="lemma-3.comparison",

@@ -194,7 +194,7 @@ CLAIMS = (
         stated=Region.around(0, 0.2),
         law=lambda: Region.around(-np.log(2), 0.2),
         change="the readout has variance 1/C² (mean-field); with a He readout η* ∝ C^(-1/2)",
-        n=96,
+        n=160,
     ),
     Claim(
         id="theorem-1.free-of-resolution",

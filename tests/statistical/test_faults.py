@@ -1,0 +1,249 @@
+"""Plant a fault, and require that a named claim or its baseline notices.
+
+"claim": the verdict changes, or the figure leaves the region that the claim guards: it would be noticed with any seeds.
+"baseline": only the stored figure of the same seeds gives it away.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import ammup
+from ammup.fitting import activations
+from ammup.measurement import depth_law, loss, step, updates
+from ammup.models import depth, families, initialization, nets
+from ammup.suite import draws
+from ammup.suite.claims import claim_named
+from ammup.suite.ledger import measure
+from ammup.suite.statements import CLAIMS
+
+pytestmark = pytest.mark.statistical
+Patch = Callable[[pytest.MonkeyPatch], None]
+
+
+def variance(change: Callable[[Any, int, int], float]) -> Patch:
+    """Multiply the variance of every weight layer by change(layer, fan_in, n_blocks)."""
+    rule = initialization._rule
+
+    def changed(layer: Any, fan_in: int, n_blocks: int, **settings: Any) -> tuple[str, float]:
+        name, value = rule(layer, fan_in, n_blocks, **settings)
+        return name, value * change(layer, fan_in, n_blocks)
+
+    return lambda patch: patch.setattr(initialization, "_rule", changed)
+
+
+def branch(factor: Callable[[int], float]) -> Patch:
+    return variance(lambda layer, _fan_in, n: factor(n) if layer.role in ("branch", "last") else 1.0)
+
+
+def fan_out(patch: pytest.MonkeyPatch) -> None:
+    """Draw every weight with the variance of its transpose's fan-in."""
+    draw = initialization._draw_
+
+    def changed(model: nn.Module, rows: list[dict[str, Any]], generator: torch.Generator) -> None:
+        shapes = {name: p.shape for name, p in model.named_parameters()}
+        for row in rows:
+            shape = shapes[row["parameter"]]
+            row["variance"] *= shape[1] / shape[0]
+        draw(model, rows, generator)
+
+    patch.setattr(initialization, "_draw_", changed)
+
+
+def unit_gain(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(initialization, "variance_gain", lambda moments, gain: 1.0)
+
+
+def no_kernel_in_fan_in(patch: pytest.MonkeyPatch) -> None:
+    draw = initialization._draw_
+
+    def changed(model: nn.Module, rows: list[dict[str, Any]], generator: torch.Generator) -> None:
+        shapes = {name: p.shape for name, p in model.named_parameters()}
+        for row in rows:
+            row["variance"] *= shapes[row["parameter"]][2:].numel()
+        draw(model, rows, generator)
+
+    patch.setattr(initialization, "_draw_", changed)
+
+
+def zero_padding(patch: pytest.MonkeyPatch) -> None:
+    made = families.conv
+    patch.setattr(families, "conv", lambda *a, **k: made(*a, **{**k, "padding": "zero"}))
+
+
+def one_layer_more(patch: pytest.MonkeyPatch) -> None:
+    counted = families._widths
+    patch.setattr(families, "_widths", lambda depth, width: counted(depth + 1, width))
+
+
+def other_activation(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(nets, "activation_module", lambda name: nn.GELU())
+
+
+def scaled_skip(patch: pytest.MonkeyPatch) -> None:
+    forward = nets.ResidualBlock.forward
+
+    def changed(self: nets.ResidualBlock, z: torch.Tensor) -> torch.Tensor:
+        return forward(self, z) - self.skip(z) * (1 - 0.5**0.5)
+
+    patch.setattr(nets.ResidualBlock, "forward", changed)
+
+
+def batch_norm(patch: pytest.MonkeyPatch) -> None:
+    forward = nets.ResidualBlock.forward
+
+    def changed(self: nets.ResidualBlock, z: torch.Tensor) -> torch.Tensor:
+        normed = nn.functional.batch_norm(z, None, None, training=True)
+        return self.skip(z) + forward(self, normed) - self.skip(normed)
+
+    patch.setattr(nets.ResidualBlock, "forward", changed)
+
+
+def detached(patch: pytest.MonkeyPatch) -> None:
+    """Everything before the last layer of a convolutional net gets no gradient and hands on no step."""
+
+    def changed(self: nets.CNN, x: torch.Tensor) -> torch.Tensor:
+        z = x.flatten(2) if self.dims == 1 else x
+        for i, layer in enumerate(self.layers):
+            z = layer(self.activation(z).detach() if i == len(self.layers) - 1 else self.activation(z) if i else z)
+        return self.readout(self.activation(z))
+
+    patch.setattr(nets.CNN, "forward", changed)
+
+
+def summed_loss(patch: pytest.MonkeyPatch) -> None:
+    residuals = loss.Objective.residuals
+
+    def changed(self: loss.Objective, outputs: torch.Tensor, *a: Any, **k: Any) -> loss.Residuals:
+        found = residuals(self, outputs, *a, **k)
+        return loss.Residuals(fixed=found.fixed * outputs.numel(), drawn=found.drawn * outputs.numel())
+
+    patch.setattr(loss.Objective, "residuals", changed)
+
+
+def wrong_units(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(step, "depth_units", lambda model: (*depth.depth_units(model)[1:], "readout"))
+
+
+def biases(patch: pytest.MonkeyPatch) -> None:
+    def changed(self: nets.MLP, x: torch.Tensor) -> torch.Tensor:
+        z = x.flatten(1)
+        for i, layer in enumerate(self.layers):
+            z = layer(self.activation(z + 0.5) if i else z)
+        return self.readout(self.activation(z))
+
+    patch.setattr(nets.MLP, "forward", changed)
+
+
+def half_precision(patch: pytest.MonkeyPatch) -> None:
+    built = depth_law.build_model
+    patch.setattr(draws, "build_model", lambda *a, **k: built(*a, **k).bfloat16())
+
+
+def one_label(patch: pytest.MonkeyPatch) -> None:
+    drawn = loss.Objective.draw_labels
+
+    def changed(
+        self: loss.Objective, shape: torch.Size, like: torch.Tensor, generator: torch.Generator
+    ) -> torch.Tensor:
+        labels = drawn(self, shape, like, generator)
+        return labels[:, :, :1].expand_as(labels).contiguous()
+
+    patch.setattr(loss.Objective, "draw_labels", changed)
+
+
+def he_readout(patch: pytest.MonkeyPatch) -> None:
+    rule = initialization._rule
+    patch.setattr(initialization, "_rule", lambda *a, **k: rule(*a, **{**k, "readout": "he"}))
+
+
+def forgotten_step(patch: pytest.MonkeyPatch) -> None:
+    """The first layer is left out of the step, not of the gradient."""
+    direction = step.Step.direction
+
+    def changed(self: step.Step, gradient: step.Weights) -> step.Weights:
+        moved = direction(self, gradient)
+        first = next(iter(moved))
+        return {**moved, first: torch.zeros_like(moved[first])}
+
+    patch.setattr(step.Step, "direction", changed)
+
+
+def squared_mean(patch: pytest.MonkeyPatch) -> None:
+    """S_l as the square of the mean step instead of the mean of its square: the norm is not squared."""
+    moments = updates._moments
+
+    def changed(*arguments: Any) -> updates.UpdateMoments:
+        found = moments(*arguments)
+        return dataclasses.replace(found, S=found.S**0.5)
+
+    patch.setattr(updates, "_moments", changed)
+
+
+def wrong_gate_law(patch: pytest.MonkeyPatch) -> None:
+    """The theory takes gates of different positions and blocks for independent."""
+
+    def changed(self: activations.Gaussians, other: activations.Gaussians, covariance: Any) -> Any:
+        return 0 * covariance
+
+    patch.setattr(activations.Gaussians, "square_slope_covariance", changed)
+
+
+FAULTS: dict[str, tuple[Patch, str, str]] = {
+    "residual scaling missing": (branch(lambda n: n), "lemma-3.recursion", "claim"),
+    "residual scaling applied twice": (branch(lambda n: 1 / n), "lemma-3.recursion", "claim"),
+    "1/sqrt(K) in place of 1/K": (branch(lambda n: n**0.5), "lemma-3.recursion", "claim"),
+    "fan-out for fan-in": (fan_out, "law.plain-batch", "claim"),
+    "gain 1 for 2": (unit_gain, "lemma-1.invariance-dense", "claim"),
+    "kernel cardinality left out of the fan-in": (no_kernel_in_fan_in, "lemma-1.invariance-1d-5", "claim"),
+    "circular padding silently zero": (zero_padding, "lemma-1.invariance-1d-5", "claim"),
+    "depth off by one": (one_layer_more, "law.plain-dense", "claim"),
+    "activation swapped": (other_activation, "lemma-1.invariance-dense", "claim"),
+    "skip scaled by 1/sqrt(2)": (scaled_skip, "lemma-3.recursion", "claim"),
+    "a batch norm slipped in": (batch_norm, "theorem-3.exponent-conv", "claim"),
+    "one layer's gradient detached": (detached, "law.field-2d-zero", "claim"),
+    "loss summed instead of averaged": (summed_loss, "law.field-2d-zero", "claim"),
+    "S averaged over units of the wrong layer": (wrong_units, "law.field-2d-zero", "claim"),
+    "nonzero biases": (biases, "lemma-1.invariance-dense", "claim"),
+    "half precision used silently": (half_precision, "law.field-2d-zero", "baseline"),
+    "one label for all positions": (one_label, "law.field-2d-zero", "claim"),
+    "He readout for mean-field": (he_readout, "appendix-f.gradient-norm", "claim"),
+    "a layer left out of the step": (forgotten_step, "law.field-2d-zero", "claim"),
+    "S not squared": (squared_mean, "law.field-2d-zero", "claim"),
+    "gates taken for independent in the law": (wrong_gate_law, "law.residual-m1", "baseline"),
+}
+
+
+@contextmanager
+def planted(patch: Patch) -> Iterator[None]:
+    """Under the fault nothing is reused that was measured, traced or computed without it."""
+    depth._TRACED.clear()
+    with pytest.MonkeyPatch.context() as monkeypatch, draws.fresh():
+        patch(monkeypatch)
+        try:
+            yield
+        finally:
+            depth._TRACED.clear()
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_planted_fault_is_noticed(name: str) -> None:
+    patch, claim, by = FAULTS[name]
+    with planted(patch):
+        (comparison,) = measure([claim_named(CLAIMS, claim)])
+    assert comparison.problems, "the baseline did not notice"
+    if by == "claim":
+        assert comparison.verdict_changed or not comparison.new["agrees_with_law"], comparison.new["estimate"]
+
+
+def test_without_a_fault_nothing_is_noticed() -> None:
+    """The same call as above, so that the alarms there are the faults' and not the planting's."""
+    for claim in sorted({claim for _, claim, _ in FAULTS.values()} - {"law.residual-m1", "lemma-3.recursion"}):
+        with planted(lambda patch: patch.setattr(ammup, "_unused", None, raising=False)):
+            (comparison,) = measure([claim_named(CLAIMS, claim)])
+        assert not comparison.problems, comparison.problems
