@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ammup.errors import InputError as InputError
+    from ammup.fitting.pathsum import pathsum_lr as pathsum_lr
     from ammup.fitting.power_law import PowerLaw as PowerLaw
     from ammup.fitting.power_law import fit_power_law as fit_power_law
     from ammup.fitting.theory import finite_depth_law as finite_depth_law
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "InputError": "ammup.errors",
+    "pathsum_lr": "ammup.fitting.pathsum",
     "PowerLaw": "ammup.fitting.power_law",
     "fit_power_law": "ammup.fitting.power_law",
     "finite_depth_law": "ammup.fitting.theory",

@@ -76,7 +76,9 @@ def test_closed_law_is_printed_where_it_is_known() -> None:
     assert answer["reference"] is not None
     dense = ["--set", "dims=0", "--set", "branch=1"]
     assert json.loads(_run("resnet", *QUICK[:-2], *arguments, *dense).stdout)["reference"] is not None
-    assert json.loads(_run("cnn", *QUICK[:-2], *arguments).stdout)["reference"] is None
+    assert json.loads(_run("cnn", *QUICK[:-2], *arguments).stdout)["reference"] is not None
+    normed = ["--set", "batchnorm=True"]
+    assert json.loads(_run("resnet", *QUICK[:-2], *arguments, *normed).stdout)["reference"] is None
 
 
 def test_settings_reach_the_factory() -> None:

@@ -161,9 +161,8 @@ class Gaussians:
             total += power * np.outer(a, b)
             power *= correlation
         _, w = gaussian_quadrature()
-        product = (self._values(f) * other._values(g)) @ w if len(self.scale) == len(other.scale) else np.nan
         same = (correlation > 1 - 1e-12) & np.isclose(self.scale[:, None], other.scale, rtol=1e-9, atol=0)
-        return np.where(same, np.reshape(product, (-1, 1)), total)
+        return np.where(same, ((self._values(f) * self._values(g)) @ w)[:, None], total)
 
     def _expand(self, f: str) -> Array:
         """Hermite coefficients of f at every Gaussian, shape (terms, N)."""

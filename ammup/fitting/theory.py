@@ -86,11 +86,15 @@ def finite_depth_law(
     """
     check_known("family", family, FAMILIES)
     batch = None if inputs is None else np.asarray(inputs, dtype=np.float64)
+    if batch is not None and family == "mlp":
+        batch = batch.reshape(len(batch), -1)
     shape = positions or ((8,) if family == "cnn" else ()) if batch is None else batch.shape[2:]
     axes = 0 if family == "mlp" else len(shape)
+    kinds = ["conv"] * branch if isinstance(branch, int) else list(branch)
+    for kind in kinds:
+        check_known("branch", kind, ("conv", "dense"))
     if width is None and (readout == "mean-field" or out_features is not None or in_features is not None):
         raise InputError("readout='mean-field', in_features= and out_features= need width= as well: give it")
-    fan_in = in_features or (batch.shape[1] if batch is not None else width if isinstance(width, int) else 1)
     gradient = LossGradient(
         loss=loss,
         part=part,
@@ -99,7 +103,10 @@ def finite_depth_law(
     )
 
     def net(depth: int) -> WideNet:
-        widths = [width or fan_in] * depth if width is None or isinstance(width, int) else list(width(depth))
+        widths = _widths_at(depth, width)
+        fan_in = in_features or (batch.shape[1] if batch is not None else widths[0])
+        if width is None:
+            widths = [fan_in] * depth
         support = kernel_offsets(kernel, axes) if axes else DENSE
         if family != "resnet":
             return plain_net(
@@ -113,7 +120,8 @@ def finite_depth_law(
                 gain=gain,
                 readout=readout,
             )
-        kinds = ["conv"] * branch if isinstance(branch, int) else branch
+        if len(set(widths)) > 1:
+            raise InputError(f"width gives {widths} at depth {depth}; a residual net has one width")
         return residual_net(
             depth,
             width=widths[0],
@@ -136,6 +144,15 @@ def finite_depth_law(
         return unit_moments(net(depth), batch, gradient)
 
     return np.array([moments(depth).mean() ** -0.5 for depth in checked_depths(depths)])
+
+
+def _widths_at(depth: int, width: Widths | None) -> list[int]:
+    if width is None or isinstance(width, int):
+        return [width or 1] * depth
+    widths = list(width(depth))
+    if len(widths) != depth or not all(isinstance(n, int) and n > 0 for n in widths):
+        raise InputError(f"width gives {widths} at depth {depth}; it must give one positive width for each layer")
+    return widths
 
 
 def effective_depth(lr_star: ArrayLike) -> Array:

@@ -95,7 +95,7 @@ def gradient_squares(net: WideNet, inputs: ArrayLike, gradient: LossGradient) ->
 
 def _on_batch(net: WideNet, inputs: ArrayLike) -> tuple["_Passes", Array]:
     batch = np.asarray(inputs, dtype=np.float64)
-    if net.axes < 2 and batch.ndim >= net.axes + 2:
+    if batch.size and net.axes < 2 and batch.ndim >= net.axes + 2:
         batch = batch.reshape(*batch.shape[: net.axes + 1], -1)
     if batch.ndim != net.axes + 2 or batch.shape[1] != net.stem.fan_in or not batch.size:
         wanted = f"(batch, {net.stem.fan_in}) and {net.axes} position axes"

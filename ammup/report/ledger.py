@@ -16,7 +16,8 @@ STYLES = {"holds": "green", "holds with change": "yellow", "does not hold": "red
 def ledger_text(records: Iterable[Record]) -> RenderableType:
     """One line for each claim, and how many there are of each verdict."""
     known = list(records)
-    table = Table("claim", "measured", "interval", "stated", "verdict")
+    table = Table("claim", "measured", "interval", "stated", "verdict", box=None, pad_edge=False)
+    table.columns[0].overflow = "fold"  # an id that is cut off cannot be typed
     for record in known:
         verdict = Text(record["verdict"], style=STYLES[record["verdict"]])
         table.add_row(record["id"], _number(record["estimate"]), _range(record["interval"]), _stated(record), verdict)

@@ -53,6 +53,8 @@ def _notes(law: DepthLaw) -> list[str]:
 
 
 def show(renderable: RenderableType) -> None:
-    """Print to standard output; plain text where that is no terminal."""
+    """Print to standard output; plain text, on lines as long as they are, where that is no terminal."""
     console = Console()
+    if not console.is_terminal:
+        console = Console(width=max(console.width, 160))
     console.print(renderable, soft_wrap=True)

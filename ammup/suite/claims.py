@@ -1,8 +1,9 @@
 """One statement of the paper as an executable claim, and the verdict on it.
 
-A claim measures one row for each weight draw; its statistic of all rows is estimated with a jackknife, and its interval
-is held against the region that the statement allows. Error rates: an interval has one-sided error rate `ALPHA`, a claim
-may look twice, and `ALPHA` is such that all claims together pass wrongly with probability of at most 1 % (Bonferroni).
+A claim measures one row for each weight draw. Its statistic of all rows (a slope, say, of log means over draws) is
+estimated with a jackknife, whose pseudo-values are one slope for each seed, and the interval is held against the region
+that the statement allows. Error rates: an interval has one-sided error rate `ALPHA`, a claim may look twice, and `ALPHA`
+is such that all claims together pass wrongly with probability of at most 1 % (Bonferroni).
 """
 
 import hashlib

@@ -113,6 +113,14 @@ def test_equals_have_the_moments_of_one(activation: Activation) -> None:
 
 
 @ALL
+def test_equals_of_large_variance_have_the_moments_of_one(activation: Activation) -> None:
+    """Nearly a jump: the series alone would be 1 % off for GELU and far more for tanh."""
+    pair, one = Gaussians(activation, np.full(2, 10.0)), activation_moments(activation, 100.0)
+    np.testing.assert_allclose(pair.slope_pairs(np.full((2, 2), 100.0)), one.derivative_second, rtol=1e-7)
+    np.testing.assert_allclose(pair.square_pairs(pair, np.full((2, 2), 100.0)), one.derivative_fourth, rtol=1e-7)
+
+
+@ALL
 def test_near_equals_have_almost_the_moments_of_one(activation: Activation) -> None:
     """The series and the moment that takes its place where it converges badly meet: at 1 - ρ = 1e-10 they are one."""
     near = np.array([[1.0, 1 - 1e-10], [1 - 1e-10, 1.0]])
@@ -160,7 +168,6 @@ def test_unknown_names_are_refused() -> None:
         variance_gain(activation_moments("relu"), "xavier")
 
 
-@pytest.mark.xfail(strict=True, reason="_smooth_pairs pairs equal Gaussians by their place in the two sets")
 def test_equals_at_other_places_of_the_two_sets_have_the_moments_of_one() -> None:
     x, y = Gaussians("gelu", np.array([1.0, 2.0])), Gaussians("gelu", np.array([2.0, 1.0]))
     expected = [activation_moments("gelu", s).derivative_fourth for s in (1.0, 4.0)]
@@ -168,7 +175,6 @@ def test_equals_at_other_places_of_the_two_sets_have_the_moments_of_one() -> Non
     assert [found[0, 1], found[1, 0]] == pytest.approx(expected, rel=1e-8)
 
 
-@pytest.mark.xfail(strict=True, reason="_smooth_pairs gives nan for equal Gaussians of sets of different sizes")
 def test_equals_in_sets_of_different_sizes_are_finite() -> None:
     pairs = Gaussians("gelu", np.ones(1)).square_pairs(Gaussians("gelu", np.array([1.0, 2.0])), np.ones((1, 2)))
     assert pairs[0, 0] == pytest.approx(activation_moments("gelu").derivative_fourth, rel=1e-8)

@@ -243,27 +243,22 @@ def test_unusable_depths_are_refused(depths: list) -> None:
         finite_depth_law(depths, family="mlp")
 
 
-# Suspected bugs, each of them strict: the mark goes with the bug.
-@pytest.mark.xfail(strict=True, reason="in_features is taken for 1, not for the width, where width is a function")
 def test_a_constant_profile_is_a_width() -> None:
     assert finite_depth_law([4], family="mlp", width=lambda depth: [64] * depth) == pytest.approx(
         finite_depth_law([4], family="mlp", width=64)
     )
 
 
-@pytest.mark.xfail(strict=True, reason="the number of widths is not compared with the depth")
 def test_a_profile_of_another_depth_is_refused() -> None:
     with pytest.raises(InputError):
         finite_depth_law([4], family="mlp", width=lambda depth: [8] * 2, in_features=8)
 
 
-@pytest.mark.xfail(strict=True, reason="any other name in a branch passes for 'dense'")
 def test_unknown_kinds_of_branch_layers_are_refused() -> None:
-    with pytest.raises(InputError):
+    with pytest.raises(InputError, match="branch"):
         finite_depth_law([2], family="resnet", branch=["conv", "norm"], positions=(4,))
 
 
-@pytest.mark.xfail(strict=True, reason="in_features is taken for the number of channels, so the law refuses the images")
 def test_a_dense_law_flattens_images() -> None:
     images = np.random.default_rng(2).standard_normal((2, 3, 2, 2))
     assert finite_depth_law([2], family="mlp", inputs=images) == finite_depth_law(

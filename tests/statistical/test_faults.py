@@ -85,23 +85,33 @@ def other_activation(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(nets, "activation_module", lambda name: nn.GELU())
 
 
+class Scaled(nn.Module):
+    """z/√2."""
+
+    def forward(self, z: torch.Tensor) -> torch.Tensor:
+        return z * 0.5**0.5
+
+
+Scaled.__module__ = nets.__name__  # many draws of nets made of known modules are measured at once
+
+
 def scaled_skip(patch: pytest.MonkeyPatch) -> None:
-    forward = nets.ResidualBlock.forward
+    made = nets.ResidualBlock.__init__
 
-    def changed(self: nets.ResidualBlock, z: torch.Tensor) -> torch.Tensor:
-        return forward(self, z) - self.skip(z) * (1 - 0.5**0.5)
+    def changed(self: nets.ResidualBlock, *a: Any, **k: Any) -> None:
+        made(self, *a, **k)
+        self.skip = Scaled()
 
-    patch.setattr(nets.ResidualBlock, "forward", changed)
+    patch.setattr(nets.ResidualBlock, "__init__", changed)
 
 
 def batch_norm(patch: pytest.MonkeyPatch) -> None:
-    forward = nets.ResidualBlock.forward
+    made = nets.ResidualBlock.__init__
 
-    def changed(self: nets.ResidualBlock, z: torch.Tensor) -> torch.Tensor:
-        normed = nn.functional.batch_norm(z, None, None, training=True)
-        return self.skip(z) + forward(self, normed) - self.skip(normed)
+    def changed(self: nets.ResidualBlock, layers: list[nn.Module], **k: Any) -> None:
+        made(self, layers, **{**k, "norms": [nn.BatchNorm2d(layer.in_channels) for layer in layers]})
 
-    patch.setattr(nets.ResidualBlock, "forward", changed)
+    patch.setattr(nets.ResidualBlock, "__init__", changed)
 
 
 def detached(patch: pytest.MonkeyPatch) -> None:
@@ -152,7 +162,7 @@ def one_label(patch: pytest.MonkeyPatch) -> None:
         self: loss.Objective, shape: torch.Size, like: torch.Tensor, generator: torch.Generator
     ) -> torch.Tensor:
         labels = drawn(self, shape, like, generator)
-        return labels[:, :, :1].expand_as(labels).contiguous()
+        return labels[..., :1].expand_as(labels).contiguous()
 
     patch.setattr(loss.Objective, "draw_labels", changed)
 
@@ -195,16 +205,16 @@ def wrong_gate_law(patch: pytest.MonkeyPatch) -> None:
 
 
 FAULTS: dict[str, tuple[Patch, str, str]] = {
-    "residual scaling missing": (branch(lambda n: n), "lemma-3.recursion", "claim"),
-    "residual scaling applied twice": (branch(lambda n: 1 / n), "lemma-3.recursion", "claim"),
-    "1/sqrt(K) in place of 1/K": (branch(lambda n: n**0.5), "lemma-3.recursion", "claim"),
+    "residual scaling missing": (branch(lambda n: n), "law.residual-m1", "claim"),
+    "residual scaling applied twice": (branch(lambda n: 1 / n), "law.residual-m1", "claim"),
+    "1/sqrt(K) in place of 1/K": (branch(lambda n: n**0.5), "law.residual-m1", "claim"),
     "fan-out for fan-in": (fan_out, "law.plain-batch", "claim"),
     "gain 1 for 2": (unit_gain, "lemma-1.invariance-dense", "claim"),
     "kernel cardinality left out of the fan-in": (no_kernel_in_fan_in, "lemma-1.invariance-1d-5", "claim"),
     "circular padding silently zero": (zero_padding, "lemma-1.invariance-1d-5", "claim"),
     "depth off by one": (one_layer_more, "law.plain-dense", "claim"),
     "activation swapped": (other_activation, "lemma-1.invariance-dense", "claim"),
-    "skip scaled by 1/sqrt(2)": (scaled_skip, "lemma-3.recursion", "claim"),
+    "skip scaled by 1/sqrt(2)": (scaled_skip, "law.residual-m1", "claim"),
     "a batch norm slipped in": (batch_norm, "theorem-3.exponent-conv", "claim"),
     "one layer's gradient detached": (detached, "law.field-2d-zero", "claim"),
     "loss summed instead of averaged": (summed_loss, "law.field-2d-zero", "claim"),
@@ -243,7 +253,7 @@ def test_a_planted_fault_is_noticed(name: str) -> None:
 
 def test_without_a_fault_nothing_is_noticed() -> None:
     """The same call as above, so that the alarms there are the faults' and not the planting's."""
-    for claim in sorted({claim for _, claim, _ in FAULTS.values()} - {"law.residual-m1", "lemma-3.recursion"}):
+    for claim in ("law.field-2d-zero", "lemma-1.invariance-dense", "appendix-f.gradient-norm"):
         with planted(lambda patch: patch.setattr(ammup, "_unused", None, raising=False)):
             (comparison,) = measure([claim_named(CLAIMS, claim)])
         assert not comparison.problems, comparison.problems

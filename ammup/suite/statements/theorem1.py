@@ -124,6 +124,17 @@ CLAIMS = (
         n=96,
     ),
     Claim(
+        id="theorem-1.exponent-free-of-kernel-shape",
+        where=WHERE,
+        statement="the exponent does not depend on the shape of a 2D kernel",
+        regime="2D, C = 64, 5×5 positions of white noise, field, mse, label part; L = 2, 8; plus and 3×3",
+        estimator="slope with 3×3 minus slope with a plus",
+        rows=side_by_side(*_kernel_columns(PLUS, (3, 3), depths=(2, 8), base=FIELD)),
+        statistic=slope_difference((2, 8)),
+        stated=Region.around(0, 0.25),
+        n=128,
+    ),
+    Claim(
         id="theorem-1.prefactor-free-of-kernel",
         where=WHERE,
         statement="κ does not depend on the kernel size",
