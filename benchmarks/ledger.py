@@ -1,4 +1,6 @@
-"""Write the ledger of claims, as the baselines have it, into README.md; with --check only say whether it is there.
+"""Write the ledger of claims, as the baselines have it, into README.md.
+
+With --check nothing is written, and the exit code is 1 where the page is stale.
 
     python benchmarks/ledger.py
 """

@@ -24,6 +24,8 @@ class Region:
     high: float
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "low", float(self.low))
+        object.__setattr__(self, "high", float(self.high))
         if not self.low <= self.high:
             raise InputError(f"region from {self.low} to {self.high} is empty; give low <= high")
 
@@ -70,9 +72,9 @@ class Estimate:
 
         ``truth`` is the region's centre unless given. Normal approximation of the estimate, Student's t for the bounds.
         """
-        if self.se == 0:
-            return 1.0
         centre = region.centre if truth is None else truth
+        if self.se == 0:
+            return float(region.low <= centre <= region.high)
         quantile = float(stats.t.ppf(1 - alpha, self.df))
         upper = (region.high - centre) / self.se - quantile
         lower = (region.low - centre) / self.se + quantile
@@ -124,5 +126,5 @@ def controlled(values: Array, control: Array, expected: float) -> Array:
     # Sums without draw i, about the means without it: rank-one downdates.
     scale = n / (n - 1)
     xy, xx = (x @ y) - scale * x * y, (x @ x) - scale * x * x
-    slope = np.divide(xy, xx, out=np.zeros_like(xy), where=xx > 0)
+    slope = np.divide(xy, xx, out=np.zeros_like(xy), where=xx > 1e-24 * (control @ control))
     return np.asarray(values - slope * (control - expected))

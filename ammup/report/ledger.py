@@ -51,7 +51,7 @@ def claim_text(record: Record) -> RenderableType:
     grid = Table.grid(padding=(0, 2))
     for name, value in lines:
         if value:
-            grid.add_row(Text(name, style="bold"), value)
+            grid.add_row(Text(name, style="bold"), Text(value))  # not markup: a reason may hold brackets
     return Group(Text(record["id"], style="bold"), grid)
 
 

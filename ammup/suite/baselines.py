@@ -25,12 +25,14 @@ SCHEMA_VERSION = 1
 NEAR = 0.01
 Record = dict[str, Any]
 ENVIRONMENT = ("torch", "device", "dtype")
+TEXTS = ("where", "statement", "change", "remark", "stated")
+NEEDED = {"id", "verdict", "estimate", "se", "key", "provenance", "root", "law", *TEXTS}
 
 
 def folder() -> Path:
     """Where the baselines are: in the checkout, or those that were installed with the package."""
     checkout = Path(__file__).parents[2] / "baselines"
-    return checkout if (checkout.parent / "pyproject.toml").is_file() else Path(__file__).parent / "baselines"
+    return checkout if (checkout.parent / "pyproject.toml").is_file() else Path(__file__).parent / "stored"
 
 
 def read(where: Path | None = None) -> dict[str, Record]:
@@ -41,16 +43,16 @@ def read(where: Path | None = None) -> dict[str, Record]:
     """
     records: dict[str, Record] = {}
     for path in sorted((where or folder()).glob("*.json")):
-        records |= parse(path.read_text(encoding="utf-8"), str(path))
+        records |= parse(path.read_bytes(), str(path))
     return records
 
 
-def parse(text: str, name: str) -> dict[str, Record]:
+def parse(text: str | bytes, name: str) -> dict[str, Record]:
     """The records of one file's text."""
     try:
-        content = json.loads(text)
+        content = json.loads(text)  # bytes are decoded as UTF-8
         version, claims = content["schema_version"], content["claims"]
-        complete = all({"id", "verdict", "estimate", "se", "key", "provenance"} <= set(record) for record in claims)
+        complete = all(set(record) >= NEEDED for record in claims)
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"{name} is not a baseline file ({type(error).__name__}: {error}); restore it from git"
@@ -77,11 +79,13 @@ def environment() -> dict[str, Any]:
     """What a figure may depend on beside the code."""
     import torch
 
+    from ammup.suite.draws import device
+
     return {
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": np.__version__,
-        "device": "cpu",
+        "device": device(),
         "dtype": str(torch.get_default_dtype()).removeprefix("torch."),
         "threads": torch.get_num_threads(),
         "machine": platform.machine(),
@@ -92,7 +96,8 @@ def provenance(seconds: float) -> dict[str, Any]:
     """Environment, commit, command and time of a measurement."""
     return {
         "commit": git("rev-parse", "HEAD"),
-        "dirty": bool(git("status", "--porcelain")),
+        # The baselines that the same update has written already are no change of what is measured.
+        "dirty": bool(git("status", "--porcelain", "--", ".", f":!{folder().name}")),
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
         **environment(),
         "command": " ".join(["ammup", *sys.argv[1:]]),
@@ -169,7 +174,7 @@ def drift_margin(record: Record) -> float:
 
 
 def _text(record: Record) -> tuple[object, ...]:
-    return tuple(record[name] for name in ("where", "statement", "change", "remark", "stated"))
+    return tuple(record[name] for name in TEXTS)
 
 
 def check_updatable(environ: Mapping[str, str] | None = None) -> None:
@@ -178,7 +183,7 @@ def check_updatable(environ: Mapping[str, str] | None = None) -> None:
     Raises:
         InputError: under CI, outside a git checkout, or with uncommitted changes.
     """
-    if (environ or os.environ).get("CI", "") not in ("", "0", "false"):
+    if (os.environ if environ is None else environ).get("CI", "") not in ("", "0", "false"):
         raise InputError("baselines are not updated under CI: a moved figure there is what they are for")
     if not git("rev-parse", "HEAD"):
         raise InputError("baselines are updated in a git checkout of ammup, so that each figure names its commit")

@@ -2,7 +2,7 @@
 
 A claim measures one row for each weight draw. Its statistic of all rows (a slope, say, of log means over draws) is
 estimated with a jackknife, whose pseudo-values are one slope for each seed, and the interval is held against the region
-that the statement allows. Error rates: an interval has one-sided error rate `ALPHA`, a claim may look twice, and `ALPHA`
+that the statement allows. Error rates: an interval has one-sided error rate `ALPHA` and a claim may look twice; `ALPHA`
 is such that all claims together pass wrongly with probability of at most 1 % (Bonferroni).
 """
 
@@ -89,9 +89,12 @@ class Claim:
         first = root * SEEDS_PER_ROOT
         rows = np.asarray(self.rows(range(first, first + looks * self.n)), dtype=np.float64)
         means = rows.mean(axis=0).ravel()
-        if self.exact:
-            return Estimate(value=float(self.statistic(rows)), se=0.0, df=1, n=len(rows)), means
-        return jackknife(rows, self.statistic), means
+        if not self.exact:
+            return jackknife(rows, self.statistic), means
+        value = float(self.statistic(rows))
+        if not np.isfinite(value):
+            raise InputError(f"claim {self.id}: its figure is {value}, not finite; look at its rows")
+        return Estimate(value=value, se=0.0, df=1, n=len(rows)), means
 
     def verdict(self, estimate: Estimate) -> str:
         """What the estimate says of the statement."""

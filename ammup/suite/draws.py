@@ -31,6 +31,12 @@ Rows = TypeVar("Rows")
 _KEPT: list[Any] = []
 
 
+@lru_cache(maxsize=1)
+def device() -> str:
+    """Where the claims are measured: CUDA where there is a device, the CPU otherwise."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
 def kept(function: Callable[..., Rows]) -> Callable[..., Rows]:
     """Remember what a function returned: several claims read the same draws. See :func:`forget`."""
     cached = lru_cache(maxsize=None)(function)
@@ -161,13 +167,13 @@ def moments(setting: Setting, depth: int, seeds: Seeds) -> list[UpdateMoments]:
     """One measurement for each seed."""
     inputs, targets = setting.batch
     objective = Objective(loss=setting.loss, part=setting.part, label_draws=setting.label_draws)
-    model = build_model(setting.factory, depth, seeds[0])
+    model = build_model(setting.factory, depth, seeds[0], device())
     factors = _per_tap(model) if setting.per_tap_lr else None
     size = stack_size(Step.of(model, inputs, targets, objective, None))
     found: list[UpdateMoments] = []
     for start in range(0, len(seeds), size):
         block = seeds[start : start + size]
-        models = [build_model(setting.factory, depth, seed) for seed in block]
+        models = [build_model(setting.factory, depth, seed, device()) for seed in block]
         streams = [(depth, seed) for seed in block]
         found += measure_draws(
             models, inputs, targets, objective=objective, units=None, streams=streams, lr_factors=factors
@@ -183,16 +189,17 @@ def step_of(setting: Setting, seed: int, *, units: Sequence[str] | None = None) 
     """One weight draw at the only depth, ready for :meth:`Step.unit_tangents` and the like."""
     (depth,) = setting.depths
     objective = Objective(loss="mse", part="label", label_draws=1)
-    return Step.of(build_model(setting.factory, depth, seed), setting.batch[0], None, objective, units)
+    return Step.of(build_model(setting.factory, depth, seed, device()), setting.batch[0], None, objective, units)
 
 
 def random_direction(step: Step, names: Sequence[str], *key: object) -> dict[str, Tensor]:
     """A standard normal direction in the space of the named weights."""
     generator = random_stream("direction", *key)
-    return {name: torch.randn(step.weights[name].shape, generator=generator) for name in names}
+    weights = {name: step.weights[name] for name in names}
+    return {name: torch.randn(w.shape, generator=generator).to(w) for name, w in weights.items()}
 
 
 def pulled_back(step: Step, unit: int, vector: Tensor) -> dict[str, Tensor]:
     """J_lᵀ v of one unit: the gradient of v · z_l with respect to every weight."""
     _, pull_back, *_ = vjp(lambda weights: step.pre_activations(weights, None)[unit], step.weights)
-    return cast(dict[str, Tensor], pull_back(vector)[0])
+    return cast(dict[str, Tensor], pull_back(vector.to(step.inputs))[0])

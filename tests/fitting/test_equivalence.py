@@ -142,6 +142,10 @@ def test_without_sampling_error_the_power_is_one_inside() -> None:
     assert _exactly(0.5).power(UNIT, 1e-9, 0.5) == 1
 
 
+def test_without_sampling_error_the_power_is_nothing_outside() -> None:
+    assert _exactly(5.0).power(UNIT, 1e-9, 5.0) == 0
+
+
 def test_the_jackknife_of_a_mean_is_the_textbook_s_standard_error() -> None:
     values = np.random.default_rng(2).lognormal(size=17)
     estimate, textbook = jackknife(values, np.mean), _of_mean(values)
@@ -232,3 +236,9 @@ def test_an_uncontrolled_draw_s_value_stays_where_its_control_is_as_expected() -
 def test_too_few_draws_or_controls_of_another_shape_are_refused(n: int, shape: tuple[int, ...]) -> None:
     with pytest.raises(InputError, match="give at least 4 draws with one each"):
         controlled(np.arange(float(n)), np.ones(shape), 1.0)
+
+
+@pytest.mark.parametrize(("n", "constant"), [(7, 0.1), (10, 1 / 3), (11, 0.7)])
+def test_a_control_that_is_the_same_in_every_draw_changes_nothing_much(n: int, constant: float) -> None:
+    values = np.random.default_rng(7).normal(size=n)
+    assert np.all(abs(controlled(values, np.full(n, constant), 1.0)) < 100)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from ammup.fitting.means import arithmetic_mean, geometric_mean, harmonic_mean, power_mean, weighted_harmonic_bound
 
-PROPERTY = settings(derandomize=True, deadline=None)
+PROPERTY = settings(derandomize=True, deadline=None, max_examples=50)
 ROUNDING = 1e-11
 OTHER_MEANS = {
     "geometric": geometric_mean,

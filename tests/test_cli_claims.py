@@ -1,0 +1,289 @@
+"""`ammup claims` and `ammup baselines` as a user types them, on baselines in a folder of their own."""
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from ammup.cli import cli
+from ammup.suite import baselines
+from ammup.suite.claims import claim_named
+from ammup.suite.ledger import measure
+from ammup.suite.statements import CLAIMS
+
+IDENTITY, CONSTANT = "overlap.sum-identity", "appendix-e.relu-constant"
+CHEAP = [claim_named(CLAIMS, name) for name in (CONSTANT, IDENTITY)]
+
+
+def _run(*arguments: str) -> Result:
+    # Wide, so that no line of a table is broken.
+    result = CliRunner(env={"COLUMNS": "240"}).invoke(cli, list(arguments))
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+def _git(where: Path, *arguments: str) -> str:
+    who = ["-c", "user.name=test", "-c", "user.email=test@example.com", "-c", "commit.gpgsign=false"]
+    done = subprocess.run(["git", *who, *arguments], cwd=where, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def _commit(folder: Path) -> str:
+    _git(folder.parent, "add", "--all")
+    _git(folder.parent, "commit", "--quiet", "--allow-empty", "--message", "a commit")
+    return _git(folder.parent, "rev-parse", "HEAD")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Holds the right baselines of the cheap claims."""
+    folder = tmp_path / "repository" / "baselines"
+    monkeypatch.setattr(baselines, "folder", lambda: folder)
+    folder.mkdir(parents=True)
+    for comparison in measure(CHEAP):
+        baselines.write([comparison.new], comparison.id.partition(".")[0])
+    return folder
+
+
+@pytest.fixture
+def checkout(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The same, committed."""
+    if shutil.which("git") is None:
+        pytest.skip("git is not here")
+    for name in [name for name in os.environ if name == "CI" or name.startswith("GIT_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
+    _git(folder.parent, "init", "--quiet")
+    _commit(folder)
+    return folder
+
+
+def _tamper(folder: Path, name: str, **changed) -> None:
+    record = baselines.read()[name] | changed
+    baselines.write([record], name.partition(".")[0])
+
+
+def _refused(result: Result, message: str) -> None:
+    assert result.exit_code == 2, result.output
+    assert message in result.stderr
+    errors = [line for line in result.stderr.splitlines() if line.startswith("Error: ")]
+    assert len(errors) == 1
+    assert "Traceback" not in result.output
+    assert result.stdout == ""
+
+
+# ammup claims
+
+
+def test_claims_prints_the_ledger_of_the_stored_baselines(folder: Path) -> None:
+    _tamper(folder, IDENTITY, estimate=0.25, verdict="inconclusive")
+    result = _run("claims")
+    assert result.exit_code == 0
+    (line,) = [line for line in result.stdout.splitlines() if IDENTITY in line]
+    assert "0.250" in line
+    assert "inconclusive" in line
+    assert CONSTANT in result.stdout
+    assert "2 claims: 1 holds, 1 inconclusive." in result.stdout
+    assert result.stderr == ""
+
+
+def test_claims_tells_one_whole(folder: Path) -> None:
+    result = _run("claims", "--id", IDENTITY)
+    assert result.exit_code == 0
+    assert result.stdout.startswith(IDENTITY)
+    assert "Σ min{h1, h2} over h1, h2 <= l is l(l+1)(2l+1)/6" in result.stdout
+    assert f"ammup claims --measure --id {IDENTITY}" in result.stdout
+    assert CONSTANT not in result.stdout
+
+
+def test_claims_as_json_is_what_is_stored(folder: Path) -> None:
+    assert json.loads(_run("claims", "--json").stdout) == list(baselines.read().values())
+    assert json.loads(_run("claims", "--json", "--id", IDENTITY).stdout) == [baselines.read()[IDENTITY]]
+
+
+def test_an_unknown_claim_is_one_clear_line_that_names_those_that_there_are(folder: Path) -> None:
+    _refused(_run("claims", "--id", "overlap"), f"claim 'overlap' is not known; allowed: {CONSTANT}, {IDENTITY}")
+    _refused(_run("claims", "--id", "overlap", "--json"), "claim 'overlap' is not known")
+    _refused(_run("claims", "--id", "overlap", "--measure"), f"claim 'overlap' is not known; allowed: {CLAIMS[0].id}, ")
+
+
+def test_without_baselines_there_is_nothing_to_tell(folder: Path) -> None:
+    for path in folder.iterdir():
+        path.unlink()
+    _refused(_run("claims", "--id", IDENTITY), "allowed: none, for there are no baselines")
+    assert json.loads(_run("claims", "--json").stdout) == []
+    assert "0 claims" in _run("claims").stdout
+
+
+def test_a_broken_baseline_file_is_one_clear_line(folder: Path) -> None:
+    (folder / "overlap.json").write_text("{")
+    _refused(_run("claims"), f"{folder / 'overlap.json'} is not a baseline file")
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_measuring_again_ends_with_0_where_nothing_moved(as_json: bool, folder: Path) -> None:
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    result = _run("claims", "--measure", "--id", IDENTITY, *["--json"] * as_json)
+    assert result.exit_code == 0, result.output
+    assert result.stderr == ""
+    assert IDENTITY in result.stdout
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+@pytest.mark.parametrize(
+    ("changed", "problem"),
+    [({"estimate": 0.5}, "0.5 became 0"), ({"verdict": "does not hold"}, "verdict 'does not hold' became 'holds'"),
+     ({"key": "another"}, "the claim was defined differently")],
+)  # fmt: skip
+def test_measuring_again_ends_with_1_and_says_what_moved(
+    as_json: bool, changed: dict, problem: str, folder: Path
+) -> None:
+    _tamper(folder, IDENTITY, **changed)
+    result = _run("claims", "--measure", "--id", IDENTITY, *["--json"] * as_json)
+    assert result.exit_code == 1
+    (line,) = result.stderr.splitlines()
+    assert line.startswith(f"{IDENTITY}: {problem}")
+    if as_json:
+        (record,) = json.loads(result.stdout)
+        assert (record["estimate"], record["verdict"]) == (0.0, "holds")  # the new figures, not the stored ones
+    else:
+        assert result.stdout.startswith(IDENTITY)
+
+
+def test_measuring_a_claim_without_a_baseline_ends_with_1(folder: Path) -> None:
+    (folder / "overlap.json").unlink()
+    result = _run("claims", "--measure", "--id", IDENTITY)
+    assert result.exit_code == 1
+    assert f"{IDENTITY}: there is no baseline" in result.stderr
+
+
+def test_a_seed_root_reaches_the_measurement(folder: Path) -> None:
+    arguments = ["claims", "--measure", "--id", "means.a1-geometric", "--json"]
+    records = [json.loads(_run(*arguments, "--seed-root", root).stdout)[0] for root in ("0", "3")]
+    assert [record["root"] for record in records] == [0, 3]
+    assert records[0]["estimate"] != records[1]["estimate"]
+    _refused(_run("claims", "--seed-root", "-1"), "-1 is not in the range")
+
+
+def test_all_claims_are_measured_without_an_id(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ammup.suite.statements.CLAIMS", tuple(CHEAP))
+    result = _run("claims", "--measure", "--json")
+    assert result.exit_code == 0, result.stderr
+    assert [record["id"] for record in json.loads(result.stdout)] == [CONSTANT, IDENTITY]
+
+
+# ammup baselines update
+
+
+def _update(*arguments: str) -> Result:
+    return _run("baselines", "update", "--reason", "a test", "--id", IDENTITY, *arguments)
+
+
+def test_an_update_tells_old_and_new_and_writes_the_reason(checkout: Path) -> None:
+    _tamper(checkout, IDENTITY, estimate=0.5)
+    _commit(checkout)
+    result = _update("--id", CONSTANT)
+    assert result.exit_code == 0, result.output
+    assert result.stdout.splitlines() == [
+        f"{IDENTITY}: 0.5 (holds) → 0 (holds)  written",
+        f"{CONSTANT}: 0.5 (holds) → 0.5 (holds)  unmoved",
+    ]
+    assert baselines.read()[IDENTITY]["estimate"] == 0
+    assert [record["reason"] for record in baselines.read().values()] == ["", "a test"]
+
+
+def test_a_first_measurement_comes_from_nothing(checkout: Path) -> None:
+    (checkout / "overlap.json").unlink()
+    _commit(checkout)
+    assert _update().stdout == f"{IDENTITY}: nothing → 0 (holds)  written\n"
+
+
+def test_another_verdict_is_refused_with_exit_code_1_until_it_is_accepted(checkout: Path) -> None:
+    _tamper(checkout, IDENTITY, verdict="does not hold")
+    _commit(checkout)
+    result = _update()
+    assert result.exit_code == 1
+    assert result.stdout == f"{IDENTITY}: 0 (does not hold) → 0 (holds)  REFUSED\n"
+    assert result.stderr == "a verdict would change; look into it, or give --accept-verdicts\n"
+    assert baselines.read()[IDENTITY]["verdict"] == "does not hold"
+    result = _update("--accept-verdicts")
+    assert result.exit_code == 0
+    assert result.stdout.endswith("→ 0 (holds)  written\n")
+    assert baselines.read()[IDENTITY]["verdict"] == "holds"
+
+
+@pytest.mark.parametrize("reason", ["", "  ", "\t\n"])
+def test_an_update_without_a_reason_is_refused(reason: str, checkout: Path) -> None:
+    before = {path.name: path.read_bytes() for path in checkout.iterdir()}
+    _refused(_run("baselines", "update", "--id", IDENTITY, "--reason", reason), "--reason is empty; say why")
+    _refused(_run("baselines", "update", "--id", IDENTITY), "Missing option '--reason'")
+    assert {path.name: path.read_bytes() for path in checkout.iterdir()} == before
+
+
+def test_an_update_of_an_unknown_claim_is_refused(checkout: Path) -> None:
+    _refused(_update("--id", "overlap"), "claim 'overlap' is not known")
+
+
+@pytest.mark.parametrize("why", ["not updated under CI", "uncommitted changes", "in a git checkout"])
+def test_an_update_that_nobody_could_trace_is_refused(why: str, checkout: Path, monkeypatch) -> None:
+    if "CI" in why:
+        monkeypatch.setenv("CI", "true")
+    elif "uncommitted" in why:
+        _tamper(checkout, IDENTITY, estimate=0.5)
+    else:
+        shutil.rmtree(checkout.parent / ".git")
+        monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(checkout.parents[1]))
+    _refused(_update(), why)
+
+
+# ammup baselines diff
+
+
+def test_diff_tells_what_differs_between_two_commits(checkout: Path) -> None:
+    _tamper(checkout, IDENTITY, estimate=0.5, se=0.0123, verdict="does not hold")
+    (checkout / "appendix-e.json").unlink()
+    _commit(checkout)
+    result = _run("baselines", "diff", "HEAD~1", "HEAD")
+    assert result.exit_code == 0
+    assert result.stdout.splitlines() == [
+        f"{CONSTANT}: 0.5 ± 0 (holds) → nothing",
+        f"{IDENTITY}: 0 ± 0 (holds) → 0.5 ± 0.012 (does not hold)",
+        "2 of the claims differ",
+    ]
+    gone, moved = json.loads(_run("baselines", "diff", "HEAD~1", "HEAD", "--json").stdout)
+    assert (gone["id"], gone["before"]["estimate"], gone["after"]) == (CONSTANT, 0.5, None)
+    assert (moved["id"], moved["before"]["estimate"], moved["after"]["estimate"]) == (IDENTITY, 0.0, 0.5)
+    assert moved["after"] == baselines.read()[IDENTITY]
+
+
+def test_diff_of_a_commit_with_itself_is_empty(checkout: Path) -> None:
+    assert _run("baselines", "diff", "HEAD", "HEAD").stdout == "0 of the claims differ\n"
+    assert json.loads(_run("baselines", "diff", "HEAD", "HEAD", "--json").stdout) == []
+
+
+def test_diff_with_an_unknown_commit_is_one_clear_line(checkout: Path) -> None:
+    for pair in (("HEAD", "nowhere"), ("nowhere", "HEAD")):
+        _refused(_run("baselines", "diff", *pair), "'nowhere' is not a commit of")
+
+
+@pytest.mark.parametrize("verb", [["claims"], ["baselines"], ["baselines", "update"], ["baselines", "diff"]])
+def test_help_tells_each_verb_and_shows_an_example(verb: list[str]) -> None:
+    result = _run(*verb, "--help")
+    assert result.exit_code == 0
+    assert f"Usage: cli {' '.join(verb)}" in result.stdout
+    if verb != ["baselines"]:
+        assert f"\n    ammup {' '.join(verb)}" in result.stdout  # on a line of its own
+
+
+@pytest.mark.parametrize("name", ["overlap.sum-identity", "theorem-1.a-name-as-long-as-the-longest-of-them"])
+def test_the_ledger_in_a_pipe_has_every_id_on_one_line(name: str, folder: Path) -> None:
+    """For grep, and to be copied behind --id."""
+    baselines.write([baselines.read()[IDENTITY] | {"id": name}], "overlap")
+    result = CliRunner(env={"COLUMNS": None}).invoke(cli, ["claims"])
+    assert name in result.stdout.split()
