@@ -29,7 +29,7 @@ def _slopes(law: DepthLaw) -> list[str]:
         f"{fit.level:.0%} interval [{low:.2f}, {high:.2f}]" if np.isfinite(low) else "no interval from one weight draw"
     )
     depths = ", ".join(str(depth) for depth in law.S)
-    known = f"{law.reference:.2f}" if law.reference is not None else "not known in closed form for this measurement"
+    known = f"{law.reference:.2f}" if law.reference is not None else "not computed for this net and batch"
     return [
         f"slope of log η* on log L   {fit.slope:.2f}   {interval}",
         f"finite-depth law           {known}{f'   at L = {depths}' if law.reference is not None else ''}",

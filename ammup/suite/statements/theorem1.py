@@ -101,7 +101,7 @@ FIELD = Setting(
     inputs=("noise", 1, 64, 5, 5),
     arguments=(("width", 64), ("in_channels", 64), ("out_channels", 64), ("head", "field"), ("readout", "he")),
 )
-GRID = FIELD.at(2, 4, 8)
+GRID = replace(FIELD.at(2, 4, 8).having(width=128, in_channels=128, out_channels=128), inputs=("noise", 1, 128, 5, 5))
 SHAPES = _kernel_columns(1, (1, 3), PLUS, (3, 3), depths=(4,), base=FIELD)
 SHAPES_PER_TAP = _kernel_columns(1, (1, 3), PLUS, (3, 3), depths=(4,), base=FIELD, per_tap=True)
 TAPS = (1, 3, 5, 9)
@@ -112,7 +112,9 @@ CLAIMS = (
     *_exponent(
         "1d", LINE, "1D, k = 3, C = 128, 8 positions of white noise, field, mse, label part", n=128, margin=0.15
     ),
-    *_exponent("2d", GRID, "2D, 3×3, C = 64, 5×5 positions of white noise, field, mse, label part", n=128, margin=0.15),
+    *_exponent(
+        "2d", GRID, "2D, 3×3, C = 128, 5×5 positions of white noise, field, mse, label part", n=128, margin=0.15
+    ),
     *_exponent("images", PLANE, "2D, 3×3, C = 128, 4 images of 6×6, pooled, cross-entropy", n=128, margin=0.25),
     Claim(
         id="theorem-1.exponent-free-of-kernel",
