@@ -64,7 +64,8 @@ def ledger_markdown(records: Iterable[Record]) -> str:
             verdict = f"**{record['verdict']}**"
             notes = [note for note in (_change(record), record["remark"]) if note]
             told = "; ".join([verdict, *notes])
-            figure = f"{_number(record['estimate'])} {_range(record['interval'])}"
+            interval = "" if record["se"] == 0 else f" {_range(record['interval'])}"
+            figure = f"{_number(record['estimate'])}{interval}"
             row = (f"`{record['id'].partition('.')[2]}`", record["statement"], figure, _stated(record), told)
             parts.append("| " + " | ".join(cell.replace("|", "\\|").replace("*(", "\\*(") for cell in row) + " |")
         parts.append("")

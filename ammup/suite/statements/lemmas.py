@@ -311,7 +311,7 @@ CLAIMS = (
         statistic=_magnitude_rate,
         stated=Region(low=-3, high=-0.6),
         n=128,
-        remark="it falls faster than stated: A/B ∝ 1/n², the logits' variance times the gradient's",
+        remark="the variance of the logits, which is of order 1/n",
     ),
     Claim(
         id="lemma-2.unit-wise",

@@ -48,7 +48,7 @@ def _exponent(name: str, where: str, setting: Setting, words: str, regime: str, 
     )
 
 
-def _unchanged(name: str, words: str, changed: Setting, *, n: int = 64) -> Claim:
+def _unchanged(name: str, words: str, changed: Setting, *, remark: str = "") -> Claim:
     return Claim(
         id=f"theorem-3.{name}",
         where="Theorem 3, section 3.2",
@@ -58,7 +58,8 @@ def _unchanged(name: str, words: str, changed: Setting, *, n: int = 64) -> Claim
         rows=side_by_side(IMAGES, changed),
         statistic=slope_difference(IMAGES.depths),
         stated=Region.around(0, 0.25),
-        n=n,
+        n=64,
+        remark=remark,
     )
 
 
@@ -120,6 +121,7 @@ CLAIMS = (
         "batch-norm",
         "batch norms in the branches (appendix D.2, here at initialization)",
         IMAGES.having(batchnorm=True),
+        remark="a batch norm undoes the 1/K of the layer before it, as if only the last one were scaled",
     ),
     _unchanged("dropout", "dropout in the branches (appendix D.2, here at initialization)", IMAGES.having(dropout=0.2)),
 )
