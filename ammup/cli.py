@@ -174,6 +174,8 @@ def claims(name: str | None, measure: bool, seed_root: int, as_json: bool) -> No
 
     records = baselines.read()
     problems: list[str] = []
+    if seed_root and not measure:
+        raise InputError("--seed-root draws other weights; give --measure with it")
     if measure:
         records, problems = _measured(name, seed_root, progress=not as_json)
     elif name is not None and name not in records:
@@ -198,12 +200,12 @@ def _measured(name: str | None, root: int, *, progress: bool) -> tuple[dict[str,
     """Records of the claims, measured now, and where they disagree with the baselines."""
     from ammup.progress import tracked
     from ammup.suite.claims import claim_named
-    from ammup.suite.ledger import measure
+    from ammup.suite.ledger import alarms, measure
     from ammup.suite.statements import CLAIMS
 
     wanted = CLAIMS if name is None else (claim_named(CLAIMS, name),)
     found = list(tracked(measure(wanted, root=root), "measuring", len(wanted), show=progress))
-    problems = [f"{comparison.id}: {problem}" for comparison in found for problem in comparison.problems]
+    problems = [f"{comparison.id}: {problem}" for comparison in found for problem in alarms(comparison)]
     return {comparison.id: comparison.new for comparison in found}, problems
 
 

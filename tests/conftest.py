@@ -16,7 +16,13 @@ from jaxtyping import config, install_import_hook
 _checker = ModuleType("ammup_type_checker")
 _checker.check = beartype(conf=BeartypeConf(is_pep484_tower=True))
 sys.modules[_checker.__name__] = _checker
-install_import_hook("ammup", "ammup_type_checker.check")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Install the checks, but not where thousands of nets are drawn: there they would take most of the time."""
+    if config.option.markexpr != "statistical":
+        install_import_hook("ammup", "ammup_type_checker.check")
+
 
 _trace = torch.fx.Tracer.trace
 

@@ -94,7 +94,7 @@ def residual_factor(block: int, *, n_blocks: int, c: float = 2.0) -> float:
     """r_l = (1 + c/(2K))^l, how much E T_l has grown after l of K blocks (Lemma 3 and its comparison factor).
 
     For one-layer branches z ← z + W relu(z) with Var[W] = c/(K n). It is the growth of a mean (E T_l); the mean square
-    that makes S_l needs `ammup.fitting.dense`.
+    that makes S_l needs `ammup.fitting.wide_limit`.
 
     Args:
         block: l, from 0 to ``n_blocks``.

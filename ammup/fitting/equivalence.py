@@ -126,5 +126,6 @@ def controlled(values: Array, control: Array, expected: float) -> Array:
     # Sums without draw i, about the means without it: rank-one downdates.
     scale = n / (n - 1)
     xy, xx = (x @ y) - scale * x * y, (x @ x) - scale * x * x
-    slope = np.divide(xy, xx, out=np.zeros_like(xy), where=xx > 1e-24 * (control @ control))
+    known = max(1e-12 * (x @ x), 1e-24 * (control @ control))  # below is rounding
+    slope = np.divide(xy, xx, out=np.zeros_like(xy), where=xx > known)
     return np.asarray(values - slope * (control - expected))

@@ -26,5 +26,5 @@ def power_mean(S: Array, order: float) -> float:
 
 
 def weighted_harmonic_bound(S: Array, weights: Array) -> float:
-    """L²/Σ(w_l/S_l) for weights of sum L, which is at most S̄·(...) where (A3) holds."""
+    """L²/Σ(w_l/S_l) for weights of sum L, which (A3) states to be at most S̄; it is not."""
     return float(len(S) ** 2 / np.sum(weights / S))

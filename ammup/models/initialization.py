@@ -90,6 +90,8 @@ def initialize_(
         check_known(name, value, allowed)
     if not (np.isfinite(c) and c > 0):
         raise InputError(f"c={c} must be positive and finite")
+    if hasattr(model, "law"):
+        model.law = None  # type: ignore[assignment]  # of the weights that the family drew, not of these
     layers, n_blocks = _layers(model, blocks, activation)
     parameters = dict(model.named_parameters())
     rows = []

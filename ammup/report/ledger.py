@@ -86,6 +86,8 @@ def _stated(record: Record) -> str:
 
 def _range(ends: Iterable[float | None]) -> str:
     low, high = ends
+    if low is None and high is None:
+        return "any"
     if low is None or high is None:
         return f"≥ {_number(low)}" if high is None and low is not None else f"≤ {_number(high or 0.0)}"
     return f"[{_number(low)}, {_number(high)}]"

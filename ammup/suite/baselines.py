@@ -24,15 +24,18 @@ SCHEMA_VERSION = 1
 # additions (threads, vector units): far less than this share of the standard error.
 NEAR = 0.01
 Record = dict[str, Any]
-ENVIRONMENT = ("torch", "device", "dtype")
+INSTALLED = Path(__file__).parent / "stored"
+ENVIRONMENT = ("torch", "numpy", "device", "dtype")
+# Two samples differ by more than so many standard errors of the difference once in ten million.
+DRIFT_ERRORS = 5.3
 TEXTS = ("where", "statement", "change", "remark", "stated")
-NEEDED = {"id", "verdict", "estimate", "se", "key", "provenance", "root", "law", *TEXTS}
+NEEDED = {"id", "verdict", "estimate", "se", "key", "provenance", "root", "law", "exact", "margin", *TEXTS}
 
 
 def folder() -> Path:
     """Where the baselines are: in the checkout, or those that were installed with the package."""
     checkout = Path(__file__).parents[2] / "baselines"
-    return checkout if (checkout.parent / "pyproject.toml").is_file() else Path(__file__).parent / "stored"
+    return checkout if (checkout.parent / "pyproject.toml").is_file() else INSTALLED
 
 
 def read(where: Path | None = None) -> dict[str, Record]:
@@ -97,7 +100,7 @@ def provenance(seconds: float) -> dict[str, Any]:
     return {
         "commit": git("rev-parse", "HEAD"),
         # The baselines that the same update has written already are no change of what is measured.
-        "dirty": bool(git("status", "--porcelain", "--", ".", f":!{folder().name}")),
+        "dirty": bool(_uncommitted()),
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
         **environment(),
         "command": " ".join(["ammup", *sys.argv[1:]]),
@@ -105,11 +108,18 @@ def provenance(seconds: float) -> dict[str, Any]:
     }
 
 
-def git(*arguments: str, where: Path | None = None) -> str:
-    """What git prints, or nothing where there is no git checkout."""
+def _uncommitted() -> str:
+    """Changes but for those of the baselines, so that an update that was cut off can go on."""
+    return git("status", "--porcelain", "--", ".", f":!{folder().name}/*.json")
+
+
+def git(*arguments: str) -> str:
+    """What git prints, or nothing outside a checkout of ammup."""
+    if folder() == INSTALLED:
+        return ""
     try:
         done = subprocess.run(
-            ["git", *arguments], cwd=where or folder().parent, capture_output=True, text=True, check=True, timeout=60
+            ["git", *arguments], cwd=folder().parent, capture_output=True, text=True, check=True, timeout=60
         )
     except (OSError, subprocess.SubprocessError):
         return ""
@@ -159,22 +169,28 @@ def _problems(new: Record, old: Record | None) -> list[str]:
     problems = []
     if old["verdict"] != new["verdict"]:
         problems.append(f"verdict {old['verdict']!r} became {new['verdict']!r}")
-    same = old["root"] == new["root"] and all(old["provenance"][k] == new["provenance"][k] for k in ENVIRONMENT)
-    allowed = max(NEAR * old["se"], 1e-7 * abs(old["estimate"])) if same else drift_margin(new)
-    if abs(new["estimate"] - old["estimate"]) > allowed:
-        kind = "the same seeds, torch and device" if same else "another torch, device or seed root"
-        problems.append(f"{old['estimate']:.6g} became {new['estimate']:.6g}; {kind} allow {allowed:.2g}")
+    if not new["exact"]:  # an exact figure is held by its region alone: what it is off by is rounding
+        same = old["root"] == new["root"] and all(old["provenance"][k] == new["provenance"][k] for k in ENVIRONMENT)
+        allowed = NEAR * old["se"] if same else drift_margin(new, old)
+        if abs(new["estimate"] - old["estimate"]) > allowed:
+            kind = "the same seeds, torch and device" if same else "another torch, device or seed root"
+            problems.append(f"{old['estimate']:.6g} became {new['estimate']:.6g}; {kind} allow {allowed:.2g}")
     return problems
 
 
-def drift_margin(record: Record) -> float:
-    """How far a figure may be from its baseline elsewhere: the margin of the region that is guarded."""
-    low, high = record["law"] or record["stated"]
-    return 10 * float(record["se"]) if low is None or high is None else float(high - low) / 2
+def drift_margin(new: Record, old: Record) -> float:
+    """How far a figure may be from its baseline elsewhere.
+
+    The margin of the region that is guarded, or what two independent samples of this precision may differ by where that
+    is more.
+    """
+    scatter = DRIFT_ERRORS * float(np.hypot(new["se"], old["se"]))
+    return max(new["margin"] or 0.0, scatter)
 
 
 def _text(record: Record) -> tuple[object, ...]:
-    return tuple(record[name] for name in TEXTS)
+    law = record["law"] and [None if end is None else float(f"{end:.6g}") for end in record["law"]]
+    return (*(record[name] for name in TEXTS), law)
 
 
 def check_updatable(environ: Mapping[str, str] | None = None) -> None:
@@ -187,7 +203,7 @@ def check_updatable(environ: Mapping[str, str] | None = None) -> None:
         raise InputError("baselines are not updated under CI: a moved figure there is what they are for")
     if not git("rev-parse", "HEAD"):
         raise InputError("baselines are updated in a git checkout of ammup, so that each figure names its commit")
-    if git("status", "--porcelain"):
+    if _uncommitted():
         raise InputError("there are uncommitted changes; commit them first, so that the figures name what was measured")
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from scipy import stats
 
 from ammup.errors import InputError
 from ammup.fitting.activations import Array
@@ -84,17 +85,20 @@ class Claim:
         parts = (self.id, self.regime, self.estimator, self.n, self.exact, self.stated)
         return hashlib.blake2b(repr(parts).encode(), digest_size=8).hexdigest()
 
-    def estimate(self, root: int, looks: int) -> tuple[Estimate, Array]:
-        """The estimate after so many looks at the draws of a seed root, and the mean of every column of the rows."""
+    def seeds(self, root: int, looks: int) -> Seeds:
+        """The seeds of so many looks."""
         first = root * SEEDS_PER_ROOT
-        rows = np.asarray(self.rows(range(first, first + looks * self.n)), dtype=np.float64)
-        means = rows.mean(axis=0).ravel()
+        return range(first, first + looks * self.n)
+
+    def estimate(self, root: int, looks: int) -> tuple[Estimate, Array]:
+        """The estimate after so many looks at the draws of a seed root, and the rows that it rests on."""
+        rows = np.asarray(self.rows(self.seeds(root, looks)), dtype=np.float64)
         if not self.exact:
-            return jackknife(rows, self.statistic), means
+            return jackknife(rows, self.statistic), rows
         value = float(self.statistic(rows))
         if not np.isfinite(value):
             raise InputError(f"claim {self.id}: its figure is {value}, not finite; look at its rows")
-        return Estimate(value=value, se=0.0, df=1, n=len(rows)), means
+        return Estimate(value=value, se=0.0, df=1, n=len(rows)), rows
 
     def verdict(self, estimate: Estimate) -> str:
         """What the estimate says of the statement."""
@@ -122,8 +126,7 @@ class Finding:
         looks: how many batches of draws it took.
         root: seed root.
         means: mean of every column of the rows (often S̄ at each depth).
-        power: probability that a run of this precision would put the estimate inside the guarded region, were the
-            measured value the true one.
+        mean_errors: their standard errors.
     """
 
     claim: Claim
@@ -132,6 +135,7 @@ class Finding:
     looks: int
     root: int
     means: tuple[float, ...] = field(default=())
+    mean_errors: tuple[float, ...] = field(default=())
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -145,10 +149,42 @@ class Finding:
 
     @property
     def power(self) -> float:
-        """Probability that all looks together would do so too, were the measured value the true one."""
+        """Probability that all looks together put the estimate inside the guarded region, were its centre the truth.
+
+        A one-sided region has no centre; there the measured value is taken.
+        """
+        guarded = self.claim.guarded
+        truth = guarded.centre if np.isfinite(guarded.margin) else self.estimate.value
+        return self._last_look.power(guarded, ALPHA, truth)
+
+    @property
+    def false_alarm(self) -> float:
+        """Probability that another seed root comes to another verdict or leaves the region that it should lie in.
+
+        The measured value is taken for the truth; normal approximation.
+        """
+        last = self._last_look
+        if last.se == 0:
+            return 0.0
+        half = last.interval(ALPHA)[1] - last.value
+        low, high = -np.inf, np.inf
+        stated, guarded = self.claim.stated, self.claim.guarded
+        if self.verdict == HOLDS or self.claim.law:
+            low, high = guarded.low + half, guarded.high - half
+        if self.verdict == HOLDS:
+            low, high = max(low, stated.low + half), min(high, stated.high - half)
+        elif last.value > stated.centre:
+            low = max(low, stated.high + half)
+        else:
+            high = min(high, stated.low - half)
+        agree = stats.norm.cdf((high - last.value) / last.se) - stats.norm.cdf((low - last.value) / last.se)
+        return float(1 - max(agree, 0.0))
+
+    @property
+    def _last_look(self) -> Estimate:
+        """The estimate with the precision that it has when all looks are taken."""
         e, more = self.estimate, LOOKS / self.looks
-        full = Estimate(value=e.value, se=e.se / more**0.5, df=more * (e.df + 1) - 1, n=round(more * e.n))
-        return full.power(self.claim.guarded, ALPHA, e.value)
+        return Estimate(value=e.value, se=e.se / more**0.5, df=more * (e.df + 1) - 1, n=round(more * e.n))
 
 
 def examine(claim: Claim, *, root: int = 0) -> Finding:
@@ -158,12 +194,19 @@ def examine(claim: Claim, *, root: int = 0) -> Finding:
     outside it beyond doubt.
     """
     looks = 1
-    estimate, means = claim.estimate(root, looks)
+    estimate, rows = claim.estimate(root, looks)
     while looks < LOOKS and not claim.exact and not _settled(claim, estimate):
         looks += 1
-        estimate, means = claim.estimate(root, looks)
+        estimate, rows = claim.estimate(root, looks)
+    flat = rows.reshape(len(rows), -1)
     return Finding(
-        claim=claim, estimate=estimate, verdict=claim.verdict(estimate), looks=looks, root=root, means=tuple(means)
+        claim=claim,
+        estimate=estimate,
+        verdict=claim.verdict(estimate),
+        looks=looks,
+        root=root,
+        means=tuple(flat.mean(axis=0)),
+        mean_errors=tuple(flat.std(axis=0) / max(1, len(flat) - 1) ** 0.5),
     )
 
 

@@ -8,14 +8,13 @@ import numpy as np
 from ammup.fitting.equivalence import Region
 from ammup.suite import baselines
 from ammup.suite.baselines import Comparison, Record, Stopwatch
-from ammup.suite.claims import ALPHA, Claim, Finding, examine
+from ammup.suite.claims import ALPHA, HOLDS, INCONCLUSIVE, Claim, Finding, examine
 from ammup.suite.statements import CLAIMS
 
 
 def record_of(finding: Finding, *, seconds: float, reason: str = "") -> Record:
     """A finding as plain numbers and text."""
     claim, estimate = finding.claim, finding.estimate
-    power = finding.power
     return {
         "id": claim.id,
         "where": claim.where,
@@ -34,11 +33,16 @@ def record_of(finding: Finding, *, seconds: float, reason: str = "") -> Record:
         "interval_level": 1 - 2 * ALPHA,
         "n": estimate.n,
         "looks": finding.looks,
-        "power": power,
-        "false_alarm": 1 - power,
+        "reference": float(claim.guarded.centre),
+        "margin": _finite(claim.guarded.margin),
+        "power": finding.power,
+        "false_alarm": finding.false_alarm,
         "alpha": 0.0 if claim.exact else ALPHA,
-        "columns": [float(mean) for mean in finding.means[:16]],
+        "exact": claim.exact,
+        "column_means": [float(mean) for mean in finding.means[:16]],
+        "column_errors": [float(error) for error in finding.mean_errors[:16]],
         "root": finding.root,
+        "seeds": [claim.seeds(finding.root, finding.looks)[0], claim.seeds(finding.root, finding.looks)[-1]],
         "key": claim.key,
         "reason": reason,
         "provenance": baselines.provenance(seconds),
@@ -86,6 +90,21 @@ def update(
         if moved or len(known) < len(stored):
             baselines.write(baselines.ordered(known.values(), names), group)
     return complete
+
+
+def alarms(comparison: Comparison) -> list[str]:
+    """Why a run of this claim fails: it is open, left the region that it guards, or is not what its baseline says."""
+    new = comparison.new
+    found = list(comparison.problems)
+    if new["verdict"] == INCONCLUSIVE:
+        found.append(f"{new['looks']} looks leave the claim open: {new['interval']}")
+    if (new["law"] or new["verdict"] == HOLDS) and not new["agrees_with_law"]:
+        found.append(f"{new['interval']} leaves {new['law'] or new['stated']}")
+    return found
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
 
 
 def _ends(region: Region) -> list[float | None]:

@@ -66,7 +66,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     comparisons = config.stash[_COMPARISONS]
     if not comparisons:
         return
-    terminalreporter.section("claims")
+    terminalreporter.write_sep("=", "claims")
     for comparison in comparisons:
         record = comparison.new
         low, high = record["interval"]

@@ -11,41 +11,32 @@ import pytest
 from scipy.stats import binom
 
 from ammup.suite import baselines
-from ammup.suite.baselines import Comparison
-from ammup.suite.claims import ALPHA, FALSE_ALARM_BUDGET, HOLDS, INCONCLUSIVE, LOOKS, Claim, claim_named
-from ammup.suite.ledger import measure
+from ammup.suite.claims import ALPHA, FALSE_ALARM_BUDGET, HOLDS, LOOKS, Claim
+from ammup.suite.ledger import alarms, measure
 from ammup.suite.statements import CLAIMS
 
 pytestmark = pytest.mark.statistical
-
-
-def alarm(comparison: Comparison) -> list[str]:
-    """Why a run of this claim fails; empty where it passes."""
-    claim, new = claim_named(CLAIMS, comparison.id), comparison.new
-    found = list(comparison.problems)
-    if new["verdict"] == INCONCLUSIVE:
-        found.append(f"{new['looks']} looks leave the claim open: {new['interval']}")
-    if (claim.law or new["verdict"] == HOLDS) and not new["agrees_with_law"]:
-        found.append(f"{new['interval']} leaves {new['law'] or new['stated']}")
-    return found
 
 
 @pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.id)
 def test_claim(claim: Claim, seed_root: int, record_claim: Callable) -> None:
     (comparison,) = measure([claim], root=seed_root)
     record_claim(comparison)
-    assert not alarm(comparison), "; ".join(alarm(comparison))
-    if claim.law or comparison.new["verdict"] == HOLDS:
-        assert comparison.new["power"] >= 0.99
+    assert not alarms(comparison), "; ".join(alarms(comparison))
 
 
 def test_error_rates_stay_within_the_budget() -> None:
-    """Bonferroni over both looks for wrong passes; the sum of 1 - power for false alarms."""
-    drawn = [claim for claim in CLAIMS if not claim.exact]
+    """Bonferroni over both looks for wrong passes; for false alarms the sum over all claims, verdict flips included."""
+    drawn = [baselines.read()[claim.id] for claim in CLAIMS if not claim.exact]
     assert LOOKS * ALPHA * len(drawn) <= FALSE_ALARM_BUDGET
-    records = baselines.read()
-    guarded = [records[c.id] for c in drawn if c.law or records[c.id]["verdict"] == "holds"]
-    assert sum(record["false_alarm"] for record in guarded) <= FALSE_ALARM_BUDGET
+    assert sum(record["false_alarm"] for record in drawn) <= FALSE_ALARM_BUDGET
+
+
+@pytest.mark.parametrize("claim", [c for c in CLAIMS if not c.exact], ids=lambda claim: claim.id)
+def test_the_power_of_a_guarded_claim_is_enough(claim: Claim) -> None:
+    """Were the reference the truth, all looks together would find the estimate inside the region."""
+    record = baselines.read()[claim.id]
+    assert record["power"] >= 0.999 or not (record["law"] or record["verdict"] == HOLDS)
 
 
 ROOTS = range(1, 201)
@@ -56,6 +47,6 @@ def test_no_alarm_beyond_the_budget_over_other_seed_roots(claim: Claim, request:
     """At the rate that the baseline states, the alarms of one claim over 200 roots exceed this once in a thousand."""
     if not request.config.getoption("--full"):
         pytest.skip("200 seed roots take hours; give --full")
-    alarms = [root for root in ROOTS for comparison in measure([claim], root=root) if alarm(comparison)]
-    rate = max(baselines.read()[claim.id]["false_alarm"] if claim.law or not claim.exact else 0.0, 1e-4)
+    alarms = [root for root in ROOTS for comparison in measure([claim], root=root) if alarms(comparison)]
+    rate = max(baselines.read()[claim.id]["false_alarm"], 1e-4)
     assert len(alarms) <= binom.ppf(0.999, len(ROOTS), rate), f"roots {alarms}"

@@ -52,8 +52,8 @@ CLAIMS = (
         statistic=_log_last_over_first,
         stated=Region.around(np.log(8), 0.5),
         law=lambda: Region.around(-np.log(1 + 2 * 7), 0.5),
-        change="it falls with h, as 1 + 2 (l - max{h1, h2}); the sum over h1 and h2 is a cubic in l either way",
         n=64,
+        remark="it falls with h, as 1 + 2 (l - max{h1, h2}); the sum over h1 and h2 is a cubic in l either way",
     ),
     Claim(
         id="overlap.sum-identity",

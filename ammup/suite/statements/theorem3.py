@@ -9,7 +9,8 @@ from ammup.fitting.equivalence import Region
 from ammup.fitting.wide_limit import unit_moments
 from ammup.suite.claims import Claim
 from ammup.suite.draws import Setting
-from ammup.suite.statistics import around_slope_of_law, side_by_side, slope_difference, slope_over
+from ammup.suite.statements.theorem1 import DIFFERENCE_MARGIN
+from ammup.suite.statistics import around_slope_of_law, log_ratio, side_by_side, slope_difference, slope_over
 
 WHERE = "Theorem 3, appendix C"
 DEPTHS = (4, 8, 16)
@@ -57,10 +58,15 @@ def _unchanged(name: str, words: str, changed: Setting, *, remark: str = "") -> 
         estimator="slope with them minus slope without",
         rows=side_by_side(IMAGES, changed),
         statistic=slope_difference(IMAGES.depths),
-        stated=Region.around(0, 0.25),
-        n=64,
+        stated=Region.around(0, DIFFERENCE_MARGIN),
+        n=128,
         remark=remark,
     )
+
+
+def _of_width(width: int) -> Setting:
+    setting = DENSE.at(8).having(width=width, in_channels=width, out_channels=width)
+    return replace(setting, inputs=("ones", width))
 
 
 UNITS = (4, 8, 16)
@@ -114,6 +120,17 @@ CLAIMS = (
     ),
     _growth("m2-all", C11, DENSE.having(branch=2), "two layers, both scaled by 1/K", _DENSE, 48),
     _growth("conv", C12, IMAGES, "two convolutions, both scaled by 1/K", _IMAGES, 48),
+    Claim(
+        id="theorem-3.free-of-width",
+        where=WHERE,
+        statement="a learning rate tuned for a small width can be transferred to any width",
+        regime="residual dense, two layers, both scaled, one sample, mse, label part, readout he; K = 8; n = 128, 512",
+        estimator="log of η* at n = 512 over η* at n = 128",
+        rows=side_by_side(*(_of_width(width) for width in (128, 512))),
+        statistic=log_ratio,
+        stated=Region.around(0, 0.15),
+        n=96,
+    ),
     _unchanged("projection", "a few projection blocks", replace(IMAGES.having(projections=(2,)))),
     _unchanged("groups", "channel groups", IMAGES.having(groups=4)),
     _unchanged("dilation", "dilated kernels", IMAGES.having(dilation=2)),
