@@ -4,12 +4,15 @@ import json
 import os
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
 from ammup.cli import cli
+from ammup.fitting.equivalence import Region
 from ammup.suite import baselines
 from ammup.suite.claims import claim_named
 from ammup.suite.ledger import measure
@@ -138,7 +141,7 @@ def test_measuring_again_ends_with_0_where_nothing_moved(as_json: bool, folder: 
 @pytest.mark.parametrize("as_json", [True, False])
 @pytest.mark.parametrize(
     ("changed", "problem"),
-    [({"estimate": 0.5}, "0.5 became 0"), ({"verdict": "does not hold"}, "verdict 'does not hold' became 'holds'"),
+    [({"verdict": "does not hold"}, "verdict 'does not hold' became 'holds'"),
      ({"key": "another"}, "the claim was defined differently")],
 )  # fmt: skip
 def test_measuring_again_ends_with_1_and_says_what_moved(
@@ -156,6 +159,30 @@ def test_measuring_again_ends_with_1_and_says_what_moved(
         assert result.stdout.startswith(IDENTITY)
 
 
+@pytest.mark.parametrize(
+    ("low", "tampered", "problem"),
+    [(-1.0, {}, ""), (-1.0, {"estimate": 0.5}, "0.5 became "), (0.0, {}, "2 looks leave the claim open: ")],
+)
+def test_a_drawn_figure_that_moved_and_an_open_claim_end_with_1(
+    low: float, tampered: dict, problem: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claim = replace(
+        CHEAP[1],
+        exact=False,
+        rows=lambda seeds: np.array([[0.1 * (-1) ** seed] for seed in seeds]),
+        statistic=lambda rows: float(rows.mean()),
+        stated=Region(low=low, high=1.0),
+        n=20,
+    )
+    monkeypatch.setattr("ammup.suite.statements.CLAIMS", (claim,))
+    (comparison,) = measure([claim])
+    baselines.write([comparison.new | tampered], "overlap")
+    result = _run("claims", "--measure", "--id", IDENTITY)
+    assert result.exit_code == bool(problem)
+    assert result.stderr.startswith(f"{IDENTITY}: {problem}" if problem else "")
+    assert len(result.stderr.splitlines()) == bool(problem)
+
+
 def test_measuring_a_claim_without_a_baseline_ends_with_1(folder: Path) -> None:
     (folder / "overlap.json").unlink()
     result = _run("claims", "--measure", "--id", IDENTITY)
@@ -169,6 +196,7 @@ def test_a_seed_root_reaches_the_measurement(folder: Path) -> None:
     assert [record["root"] for record in records] == [0, 3]
     assert records[0]["estimate"] != records[1]["estimate"]
     _refused(_run("claims", "--seed-root", "-1"), "-1 is not in the range")
+    _refused(_run("claims", "--seed-root", "3"), "give --measure with it")
 
 
 def test_all_claims_are_measured_without_an_id(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -186,7 +214,7 @@ def _update(*arguments: str) -> Result:
 
 
 def test_an_update_tells_old_and_new_and_writes_the_reason(checkout: Path) -> None:
-    _tamper(checkout, IDENTITY, estimate=0.5)
+    _tamper(checkout, IDENTITY, estimate=0.5, key="another")
     _commit(checkout)
     result = _update("--id", CONSTANT)
     assert result.exit_code == 0, result.output
@@ -235,7 +263,7 @@ def test_an_update_that_nobody_could_trace_is_refused(why: str, checkout: Path, 
     if "CI" in why:
         monkeypatch.setenv("CI", "true")
     elif "uncommitted" in why:
-        _tamper(checkout, IDENTITY, estimate=0.5)
+        (checkout.parent / "code.py").write_text("1")
     else:
         shutil.rmtree(checkout.parent / ".git")
         monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(checkout.parents[1]))

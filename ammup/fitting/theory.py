@@ -95,6 +95,8 @@ def finite_depth_law(
         check_known("branch", kind, ("conv", "dense"))
     if width is None and (readout == "mean-field" or out_features is not None or in_features is not None):
         raise InputError("readout='mean-field', in_features= and out_features= need width= as well: give it")
+    if (loss != "mse" or part != "label") and (width is None or out_features is None):
+        raise InputError(f"loss={loss!r}, part={part!r} depend on the sizes: give width= and out_features=")
     gradient = LossGradient(
         loss=loss,
         part=part,

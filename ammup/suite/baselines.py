@@ -62,7 +62,8 @@ def parse(text: str | bytes, name: str) -> dict[str, Record]:
         ) from error
     if version != SCHEMA_VERSION or not complete:
         raise InputError(
-            f"{name} has schema version {version} or incomplete records; this ammup reads {SCHEMA_VERSION}"
+            f"{name} has incomplete records, or schema version {version} where this ammup reads {SCHEMA_VERSION}; "
+            "restore it from git, or delete it and measure again"
         )
     return {str(record["id"]): dict(record) for record in claims}
 

@@ -52,7 +52,8 @@ def _names(net: nn.Module, law: WideNet) -> list[str]:
     return [*(f"layers.{k}" for k in range(len(law.blocks) + 1)), "readout.1" if pooled else "readout"]
 
 
-def _assert_law_is_of(net: nn.Module, **rules: object) -> None:
+def _assert_law_is_of(net: nn.Module, **rules: object) -> WideNet:
+    """The law, which is gone from the net itself when its weights are drawn anew."""
     law, table = net.law, ammup.initialize_(net, seed=0, **rules)
     layers = [law.stem, *(layer for block in law.blocks for layer in block)]
     names = _names(net, law)
@@ -64,6 +65,8 @@ def _assert_law_is_of(net: nn.Module, **rules: object) -> None:
     assert law.readout.variance == pytest.approx(table.set_index("parameter")["variance"][f"{names[-1]}.weight"])
     assert law.readout.offsets == ((0,) * law.axes,)
     assert len(law.blocks) + (not law.residual) == len(ammup.depth_units(net))
+    assert net.law is None
+    return law
 
 
 @pytest.mark.parametrize(
@@ -77,9 +80,9 @@ def _assert_law_is_of(net: nn.Module, **rules: object) -> None:
 )
 def test_law_of_an_mlp_is_of_the_net_that_was_built(arguments: dict) -> None:
     net = ammup.mlp(3, **arguments)
-    _assert_law_is_of(net, readout=arguments.get("readout", "mean-field"))
-    assert net.law.activation == arguments.get("activation", "relu")
-    assert not net.law.residual
+    law = _assert_law_is_of(net, readout=arguments.get("readout", "mean-field"))
+    assert law.activation == arguments.get("activation", "relu")
+    assert not law.residual
 
 
 @pytest.mark.parametrize(
@@ -99,10 +102,10 @@ def test_law_of_an_mlp_is_of_the_net_that_was_built(arguments: dict) -> None:
 )
 def test_law_of_a_cnn_is_of_the_net_that_was_built(arguments: dict) -> None:
     net = ammup.cnn(3, **arguments)
-    _assert_law_is_of(net, readout=arguments.get("readout", "mean-field"))
+    law = _assert_law_is_of(net, readout=arguments.get("readout", "mean-field"))
     for name in ("padding", "head", "activation"):
-        assert getattr(net.law, name) == arguments.get(name, {"padding": "circular", "head": "pool"}.get(name, "relu"))
-    assert net.law.axes == arguments.get("dims", 2)
+        assert getattr(law, name) == arguments.get(name, {"padding": "circular", "head": "pool"}.get(name, "relu"))
+    assert law.axes == arguments.get("dims", 2)
 
 
 @pytest.mark.parametrize(
@@ -122,11 +125,11 @@ def test_law_of_a_cnn_is_of_the_net_that_was_built(arguments: dict) -> None:
 def test_law_of_a_resnet_is_of_the_net_that_was_built(depth: int, arguments: dict) -> None:
     net = ammup.resnet(depth, **arguments)
     rules = {"readout": "mean-field", "c": 2.0, "scaled": "all"}
-    _assert_law_is_of(net, **{name: arguments.get(name, rule) for name, rule in rules.items()})
-    assert net.law.residual
+    law = _assert_law_is_of(net, **{name: arguments.get(name, rule) for name, rule in rules.items()})
+    assert law.residual
     for name, default in {"padding": "circular", "head": "pool", "activation": "relu"}.items():
-        assert getattr(net.law, name) == arguments.get(name, default)
-    assert net.law.axes == arguments.get("dims", 2)
+        assert getattr(law, name) == arguments.get(name, default)
+    assert law.axes == arguments.get("dims", 2)
 
 
 @pytest.mark.parametrize(

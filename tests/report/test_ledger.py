@@ -97,7 +97,7 @@ def test_figures_have_three_decimals_and_extreme_ones_two_digits(value: float, s
 @pytest.mark.parametrize(
     ("stated", "shown"),
     [([0.0, None], "≥ 0"), ([1.5, None], "≥ 1.500"), ([None, -1.5], "≤ -1.500"), ([None, 0.0], "≤ 0"),
-     ([0.0, 1e-9], "[0, 1e-09]")],
+     ([0.0, 1e-9], "[0, 1e-09]"), ([None, None], "any")],
 )  # fmt: skip
 def test_a_one_sided_region_is_told_by_its_end(stated: list, shown: str) -> None:
     (cells,) = _cells(_shown(ledger_text([_record(stated=stated)])))

@@ -16,8 +16,8 @@ from ammup import InputError
 from ammup.fitting.equivalence import Region
 from ammup.suite import baselines
 from ammup.suite.baselines import Comparison
-from ammup.suite.claims import ALPHA, Claim, claim_named, examine
-from ammup.suite.ledger import measure, record_of, update
+from ammup.suite.claims import ALPHA, SEEDS_PER_ROOT, Claim, claim_named, examine
+from ammup.suite.ledger import alarms, measure, record_of, update
 from ammup.suite.statements import CLAIMS
 
 IDENTITY, ORDER, CONSTANT = (
@@ -130,8 +130,11 @@ def test_a_record_tells_the_whole_finding(checkout: Path) -> None:
     assert record["interval_level"] == 1 - 2 * ALPHA
     assert record["alpha"] == ALPHA
     assert record["agrees_with_law"] is True
-    assert record["false_alarm"] == 1 - record["power"] == 1 - finding.power
-    assert record["columns"] == pytest.approx([0.0, 1.0, 2.0])
+    assert (record["power"], record["false_alarm"]) == (finding.power, finding.false_alarm)
+    assert (record["exact"], record["margin"], record["reference"]) == (False, None, 0.5)
+    assert record["seeds"] == [2 * SEEDS_PER_ROOT, 2 * SEEDS_PER_ROOT + 19]
+    assert record["column_means"] == pytest.approx([0.0, 1.0, 2.0])
+    assert record["column_errors"] == pytest.approx([finding.estimate.se, 0.0, 0.0])
     assert (record["reason"], record["provenance"]["seconds"]) == ("because", 1.3)
     assert record["provenance"]["commit"] == _git(checkout, "rev-parse", "HEAD")
 
@@ -139,24 +142,30 @@ def test_a_record_tells_the_whole_finding(checkout: Path) -> None:
 def test_a_record_without_a_law_says_none_and_one_of_an_exact_claim_has_no_error_rate(checkout: Path) -> None:
     record = record_of(examine(IDENTITY), seconds=0)
     assert record["law"] is None
-    assert record["alpha"] == record["se"] == 0
+    assert record["alpha"] == record["se"] == record["false_alarm"] == 0
+    assert record["exact"] is True
+    assert record["margin"] == IDENTITY.stated.margin
     assert record["interval"] == [record["estimate"]] * 2
     assert record["reason"] == ""
 
 
 def test_a_record_keeps_the_first_sixteen_columns(checkout: Path) -> None:
     wide = _drawn(rows=lambda seeds: np.tile(np.arange(40.0), (len(seeds), 1)))
-    assert record_of(examine(wide), seconds=0)["columns"] == list(range(16))
+    record = record_of(examine(wide), seconds=0)
+    assert record["column_means"] == list(range(16))
+    assert len(record["column_errors"]) == 16
 
 
 # Measuring
 
 
 def test_claims_are_measured_one_by_one_and_held_against_what_is_stored(stored: Path) -> None:
-    _tamper(stored, IDENTITY, estimate=0.5)
-    found = measure([ORDER, IDENTITY, CONSTANT])
+    drawn = _drawn(id=IDENTITY.id)
+    _updated([drawn])
+    _tamper(stored, drawn, estimate=0.5)
+    found = measure([ORDER, drawn, CONSTANT])
     assert next(found).problems == ("there is no baseline; measure one with `ammup baselines update`",)
-    assert "0.5 became 0" in next(found).problems[0]
+    assert "0.5 became" in next(found).problems[0]
     assert next(found).problems == ()
 
 
@@ -164,6 +173,30 @@ def test_measuring_writes_nothing(stored: Path) -> None:
     before = _files(stored)
     list(measure([ORDER, *CHEAP], root=1))
     assert _files(stored) == before
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({}, []),
+        ({"stated": Region(low=0.0, high=1.0)}, ["2 looks leave the claim open: "]),
+        ({"stated": Region(low=1.0, high=2.0)}, []),  # it does not hold, as its baseline may say
+        ({"stated": Region(low=1.0, high=2.0), "law": lambda: Region(low=-1.0, high=1.0)}, []),
+        ({"stated": Region(low=1.0, high=2.0), "law": lambda: Region(low=3.0, high=4.0)}, [" leaves [3.0, 4.0]"]),
+        ({"law": lambda: Region(low=3.0, high=4.0)}, [" leaves [3.0, 4.0]"]),
+        ({"stated": Region(low=1.0, high=2.0), "law": lambda: Region(low=0.0, high=1.0)}, ["open: ", " leaves [0.0, "]),
+    ],
+)
+def test_a_run_fails_over_a_problem_an_open_claim_and_one_that_left_its_region(
+    given: dict, told: list[str], checkout: Path
+) -> None:
+    record = record_of(examine(_drawn(**given)), seconds=0)
+    for problems in ((), ("it moved", "it was redefined")):
+        found = alarms(Comparison(id="test.claim", old=None, new=record, problems=problems))
+        assert found[: len(problems)] == list(problems)
+        rest = found[len(problems) :]
+        assert len(rest) == len(told)
+        assert all(words in alarm for words, alarm in zip(told, rest, strict=True))
 
 
 # Updating
@@ -190,14 +223,16 @@ def test_an_update_of_what_has_not_moved_leaves_the_files_byte_for_byte(stored: 
 
 
 def test_a_figure_that_moved_is_rewritten_and_old_and_new_are_told(stored: Path) -> None:
-    _tamper(stored, IDENTITY, estimate=0.5)
+    drawn = _drawn(id=IDENTITY.id)
+    _updated([drawn])
+    _tamper(stored, drawn, estimate=0.5)
     before = _files(stored)
-    complete, told = _updated(CHEAP, reason="torch")
+    complete, told = _updated([CONSTANT, drawn], reason="torch")
     assert complete
     assert [written for _, written in told] == [False, True]
     moved = told[1][0]
-    assert (moved.old["estimate"], moved.new["estimate"]) == (0.5, 0.0)
-    assert baselines.read()[IDENTITY.id]["estimate"] == 0.0
+    assert (moved.old["estimate"], moved.new["estimate"]) == (0.5, pytest.approx(0.0))
+    assert baselines.read()[IDENTITY.id]["estimate"] == moved.new["estimate"]
     assert baselines.read()[IDENTITY.id]["reason"] == "torch"
     assert _files(stored)["appendix-e.json"] == before["appendix-e.json"]
 

@@ -271,8 +271,8 @@ CLAIMS = (
         rows=_profile_rows,
         statistic=slope_difference((4, 8)),
         stated=Region.around(0, DIFFERENCE_MARGIN / 2),
-        law=lambda: Region.around(_profile_law(), DIFFERENCE_MARGIN / 2),
+        law=lambda: Region.around(_profile_law(), SLOPE_MARGIN),
         change="in the limit of large L; at finite depth the exponent is that of the law with that profile",
-        n=200,
+        n=256,
     ),
 )
