@@ -85,17 +85,15 @@ def finite_depth_law(
         [1.619, 0.363]
     """
     check_known("family", family, FAMILIES)
-    batch = None if inputs is None else np.asarray(inputs, dtype=np.float64)
-    if batch is not None and family == "mlp":
-        batch = batch.reshape(len(batch), -1)
+    batch = _batch(inputs, flat=family == "mlp")
     shape = positions or ((8,) if family == "cnn" else ()) if batch is None else batch.shape[2:]
     axes = 0 if family == "mlp" else len(shape)
     kinds = ["conv"] * branch if isinstance(branch, int) else list(branch)
     for kind in kinds:
         check_known("branch", kind, ("conv", "dense"))
-    if width is None and (readout == "mean-field" or out_features is not None or in_features is not None):
+    if width is None and (readout == "mean-field" or (out_features, in_features) != (None, None)):
         raise InputError("readout='mean-field', in_features= and out_features= need width= as well: give it")
-    if (loss != "mse" or part != "label") and (width is None or out_features is None):
+    if (loss, part) != ("mse", "label") and None in (width, out_features):
         raise InputError(f"loss={loss!r}, part={part!r} depend on the sizes: give width= and out_features=")
     gradient = LossGradient(
         loss=loss,
@@ -146,6 +144,11 @@ def finite_depth_law(
         return unit_moments(net(depth), batch, gradient)
 
     return np.array([moments(depth).mean() ** -0.5 for depth in checked_depths(depths)])
+
+
+def _batch(inputs: ArrayLike | None, *, flat: bool) -> Array | None:
+    batch = None if inputs is None else np.asarray(inputs, dtype=np.float64)
+    return batch.reshape(len(batch), -1) if batch is not None and flat else batch
 
 
 def _widths_at(depth: int, width: Widths | None) -> list[int]:

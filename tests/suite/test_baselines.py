@@ -117,8 +117,8 @@ def _file(**changed) -> str:
         (json.dumps({"schema_version": 1}), "is not a baseline file"),
         (_file(claims=[3]), "is not a baseline file"),
         (_file(claims=None), "is not a baseline file"),
-        (_file(schema_version=2), "has schema version 2 or incomplete records; this ammup reads 1"),
-        (_file(schema_version="1"), "has schema version 1 or incomplete records"),
+        (_file(schema_version=2), "schema version 2 where this ammup reads 1"),
+        (_file(schema_version="1"), "has incomplete records"),
         (_file(claims={"id": _record()}), "incomplete records"),
         *((_file(claims=[{k: v for k, v in _record().items() if k != name}]), "incomplete records")
           for name in ("id", "verdict", "estimate", "se", "key", "provenance")),
