@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from ammup.errors import InputError
+from ammup.errors import InputError, unknown
 
 if TYPE_CHECKING:  # the libraries behind a verb are imported when it runs: --help answers at once
     from ammup.measurement.data import Data
@@ -147,7 +147,8 @@ def exponent(
     if as_json:
         click.echo(json.dumps({"family": family, "heading": heading, **law.to_dict()}, allow_nan=False))
         return
-    from ammup.report.text import depth_law_text, show
+    from ammup.report.terminal import show
+    from ammup.report.text import depth_law_text
 
     show(depth_law_text(law, heading=heading))
     if plot is not None:
@@ -179,15 +180,13 @@ def claims(name: str | None, measure: bool, seed_root: int, as_json: bool) -> No
     if measure:
         records, problems = _measured(name, seed_root, progress=not as_json)
     elif name is not None and name not in records:
-        raise InputError(
-            f"claim {name!r} is not known; allowed: {', '.join(records) or 'none, for there are no baselines'}"
-        )
+        raise unknown("claim", name, records, "`ammup claims` lists them")
     chosen = [record for record in records.values() if name in (None, record["id"])]
     if as_json:
         click.echo(json.dumps(chosen, ensure_ascii=False, allow_nan=False))
     else:
         from ammup.report.ledger import claim_text, ledger_text
-        from ammup.report.text import show
+        from ammup.report.terminal import show
 
         show(ledger_text(chosen) if name is None else claim_text(chosen[0]))
     for problem in problems:

@@ -1,6 +1,7 @@
 """The one exception for input that cannot be used, and the check that raises it most."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from difflib import get_close_matches
 
 
 class InputError(ValueError):
@@ -15,3 +16,11 @@ def check_known(name: str, value: object, allowed: Iterable[str]) -> None:
     names = tuple(allowed)
     if value not in names:
         raise InputError(f"{name}={value!r} is not known; allowed: {', '.join(names)}")
+
+
+def unknown(kind: str, name: str, names: Collection[str], where: str) -> InputError:
+    """The error for a name that is not among too many to list: the nearest ones, and ``where`` the others are."""
+    if not names:
+        return InputError(f"{kind} {name!r} is not known: there are none here")
+    near = ", ".join(get_close_matches(name, names, n=3, cutoff=0.4)) or "none"
+    return InputError(f"{kind} {name!r} is not known; nearest of {len(names)}: {near}; {where}")

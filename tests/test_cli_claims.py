@@ -110,15 +110,21 @@ def test_claims_as_json_is_what_is_stored(folder: Path) -> None:
 
 
 def test_an_unknown_claim_is_one_clear_line_that_names_those_that_there_are(folder: Path) -> None:
-    _refused(_run("claims", "--id", "overlap"), f"claim 'overlap' is not known; allowed: {CONSTANT}, {IDENTITY}")
+    _refused(
+        _run("claims", "--id", "overlap"),
+        f"claim 'overlap' is not known; nearest of 2: {IDENTITY}; `ammup claims` lists",
+    )
     _refused(_run("claims", "--id", "overlap", "--json"), "claim 'overlap' is not known")
-    _refused(_run("claims", "--id", "overlap", "--measure"), f"claim 'overlap' is not known; allowed: {CLAIMS[0].id}, ")
+    _refused(
+        _run("claims", "--id", "overlap", "--measure"),
+        f"claim 'overlap' is not known; nearest of {len(CLAIMS)}: overlap.",
+    )
 
 
 def test_without_baselines_there_is_nothing_to_tell(folder: Path) -> None:
     for path in folder.iterdir():
         path.unlink()
-    _refused(_run("claims", "--id", IDENTITY), "allowed: none, for there are no baselines")
+    _refused(_run("claims", "--id", IDENTITY), "is not known: there are none here")
     assert json.loads(_run("claims", "--json").stdout) == []
     assert "0 claims" in _run("claims").stdout
 

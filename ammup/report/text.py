@@ -1,7 +1,7 @@
 """Tables for a terminal."""
 
 import numpy as np
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -50,11 +50,3 @@ def _notes(law: DepthLaw) -> list[str]:
         counts = ", ".join(f"{depth} gave {n}" for depth, n in uneven.items())
         notes.append(f"note: depths and counted depth units differ ({counts}); the slope is against the depths given")
     return notes
-
-
-def show(renderable: RenderableType) -> None:
-    """Print to standard output; plain text, on lines as long as they are, where that is no terminal."""
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=max(console.width, 160))
-    console.print(renderable, soft_wrap=True)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy import stats
 
-from ammup.errors import InputError
+from ammup.errors import InputError, unknown
 from ammup.fitting.activations import Array
 from ammup.fitting.equivalence import INSIDE, OUTSIDE, Estimate, Region, jackknife
 from ammup.suite.draws import Seeds
@@ -221,7 +221,7 @@ def claim_named(claims: Sequence[Claim], name: str) -> Claim:
     Raises:
         InputError: there is none.
     """
-    for claim in claims:
-        if claim.id == name:
-            return claim
-    raise InputError(f"claim {name!r} is not known; allowed: {', '.join(claim.id for claim in claims)}")
+    by_id = {claim.id: claim for claim in claims}
+    if name not in by_id:
+        raise unknown("claim", name, by_id, "`ammup claims` lists them")
+    return by_id[name]

@@ -232,11 +232,14 @@ def test_the_law_is_computed_when_it_is_needed_and_not_before() -> None:
         examine(claim)
 
 
-def test_a_claim_is_found_by_its_whole_id_and_an_unknown_one_lists_them() -> None:
+def test_a_claim_is_found_by_its_whole_id_and_an_unknown_one_names_the_nearest() -> None:
     claims = (_claim(id="one.a"), _claim(id="two.b"))
     assert claim_named(claims, "two.b") is claims[1]
     for unknown in ("two", "two.b.c", ""):
-        with pytest.raises(InputError, match=re.escape(f"claim {unknown!r} is not known; allowed: one.a, two.b")):
+        near = "none" if unknown == "" else "two.b"
+        with pytest.raises(
+            InputError, match=re.escape(f"claim {unknown!r} is not known; nearest of 2: {near}; `ammup")
+        ):
             claim_named(claims, unknown)
 
 
