@@ -120,7 +120,7 @@ def exponent(
     if image_size is None and data == "synthetic":
         image_size = 8
     from ammup.measurement.data import load_data
-    from ammup.measurement.depth_law import depth_exponent
+    from ammup.measurement.depth_law import default_device, depth_exponent
 
     images = load_data(data, image_size=image_size, progress=not as_json)
     inputs, classes = images.batch(batch_size or min(32, len(images.train_images)))
@@ -133,7 +133,7 @@ def exponent(
         loss=loss,
         part=part,
         seeds=seeds,
-        device=device or _default_device(),
+        device=device or default_device(),
         progress=not as_json,
     )
     shape = "×".join(str(n) for n in inputs.shape[1:])
@@ -300,12 +300,6 @@ def _load(name: str) -> "Factory":
     if not callable(factory):
         raise InputError(f"factory {name!r} is a {type(factory).__name__}; it must be callable")
     return cast("Factory", factory)
-
-
-def _default_device() -> str:
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _check_new_file(path: Path) -> None:

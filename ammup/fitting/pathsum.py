@@ -23,11 +23,11 @@ from numpy.typing import ArrayLike, NDArray
 from ammup.errors import InputError, check_known
 from ammup.fitting.depth_factors import checked_whole
 from ammup.fitting.power_law import checked_depths
+from ammup.fitting.wide_net import FAMILIES
 
 Array = NDArray[np.float64]
 Node = TypeVar("Node", bound=Hashable)
 
-FAMILIES = ("mlp", "cnn", "resnet")
 MAX_PATHS = 2**20
 
 

@@ -11,9 +11,8 @@ from ammup.fitting.loss_gradient import LossGradient
 from ammup.fitting.positions import Kernel, kernel_offsets
 from ammup.fitting.power_law import checked_depths
 from ammup.fitting.wide_limit import unit_moments, unit_moments_of_noise
-from ammup.fitting.wide_net import DENSE, WideNet, plain_net, residual_net
+from ammup.fitting.wide_net import DENSE, FAMILIES, WideNet, plain_net, residual_net
 
-FAMILIES = ("mlp", "cnn", "resnet")
 Widths = int | Callable[[int], Sequence[int]]
 
 

@@ -203,15 +203,16 @@ class _Passes:
     def _sum(self, visits: list[Visit], within: list[Visit]) -> Array:
         S = np.zeros(len(visits) - self.net.residual)
         for visit in within:
-            S += visit.left @ _gated(visit, visit, visit.node)
+            S += visit.left @ _Meeting(visit, visit.node).gated(visit.node)
         return S + (_residual_sum(visits) if self.net.residual else _plain_sum(visits))
 
 
 def _plain_sum(visits: Sequence[Visit]) -> Array:
     """Both signals pass every gate together."""
-    S = np.array([float(_ungated(visit, visit.node).mean()) for visit in visits])
-    for visit in visits[:-1]:
-        S += visit.left @ _gated(visit, visit, visit.node)
+    meetings = [_Meeting(visit, visit.node) for visit in visits]
+    S = np.array([float(meeting.ungated.mean()) for meeting in meetings])
+    for visit, meeting in zip(visits[:-1], meetings, strict=False):
+        S += visit.left @ meeting.gated(visit.node)
     return S
 
 
@@ -219,34 +220,48 @@ def _residual_sum(visits: Sequence[Visit]) -> Array:
     """Each signal leaves the trunk at a node of its own; they meet in the tangent kernel of the earlier one."""
     S = np.zeros(len(visits) - 1)
     for m, right in enumerate(visits):
-        for unit in range(1, min(m, len(S)) + 1):
-            S[unit - 1] += _ungated(right, visits[unit].node).mean()
-        S[m:] += _ungated(right, right.node).mean()
-    for k, left in enumerate(visits[:-1]):
-        for m, right in enumerate(visits):
-            S += left.left @ _gated(left, right, visits[min(k, m)].node)
+        # Whatever the left gate, the two meet at a node up to this one.
+        meetings = [_Meeting(right, visit.node) for visit in visits[: m + 1]]
+        for unit in range(1, len(visits)):
+            S[unit - 1] += meetings[min(unit, m)].ungated.mean()
+        for k, left in enumerate(visits[:-1]):
+            S += left.left @ meetings[min(k, m)].gated(left.node)
     return S
 
 
-def _ungated(visit: Visit, node: Node) -> Array:
-    """Σ_qq' α[p, q] α[p, q'] U[q, q'] Γ[q, q'], shape (N,), α of ``node`` and the rest of ``visit``."""
-    signal = visit.right * visit.node.slope_pairs
-    return np.asarray(((node.tangent @ signal) * node.tangent).sum(axis=1))
+@dataclass(frozen=True, eq=False)
+class _Meeting:
+    """The sums over pairs q, q' where the right signal of ``right`` meets the tangent kernel of ``node``.
 
-
-def _gated(left: Visit, right: Visit, node: Node) -> Array:
-    """Σ_qq' α[p, q] α[p, q'] U[q, q'] E φ'(x_p)² φ'(y_q) φ'(y_q'), shape (N,).
-
-    x are the pre-activations of ``left``, y and U those of ``right``, α and the covariance of x and y those of
-    ``node``. The three-point expectation is taken as E φ'(x_p)² E φ'(y_q) φ'(y_q') plus the two covariances of
-    φ'(x_p)² with one φ'(y) at the mean of the other: exact for ReLU and linear units (the gate minus 1/2 is odd), and
-    set right where q = q', which is all there is where the gradient is white over positions.
+    y and U are those of ``right``, α and the covariance of x and y those of ``node``.
     """
-    x, y, alpha = left.node.gaussians, right.node.gaussians, node.tangent
-    link = x.square_slope_covariance(y, node.covariance)
-    through = alpha * ((alpha * y.slope) @ right.right)
-    total = x.square * _ungated(right, node) + 2 * (link * through).sum(axis=1)
-    if left.node.activation in ("relu", "linear"):
-        return np.asarray(total)
-    exact = x.square_pairs(y, node.covariance) - np.outer(x.square, y.square) - 2 * link * y.slope
-    return np.asarray(total + (alpha**2 * np.diag(right.right) * exact).sum(axis=1))
+
+    right: Visit
+    node: Node
+
+    @cached_property
+    def ungated(self) -> Array:
+        """Σ_qq' α[p, q] α[p, q'] U[q, q'] Γ[q, q'], shape (N,)."""
+        alpha, signal = self.node.tangent, self.right.right * self.right.node.slope_pairs
+        return np.asarray(((alpha @ signal) * alpha).sum(axis=1))
+
+    @cached_property
+    def _through(self) -> Array:
+        """α[p, q] Σ_q' α[p, q'] E φ'(y_q') U[q', q], shape (N, N)."""
+        alpha = self.node.tangent
+        return np.asarray(alpha * ((alpha * self.right.node.gaussians.slope) @ self.right.right))
+
+    def gated(self, left: Node) -> Array:
+        """Σ_qq' α[p, q] α[p, q'] U[q, q'] E φ'(x_p)² φ'(y_q) φ'(y_q'), x the pre-activations of ``left``, shape (N,).
+
+        The three-point expectation is taken as E φ'(x_p)² E φ'(y_q) φ'(y_q') plus the two covariances of φ'(x_p)² with
+        one φ'(y) at the mean of the other: exact for ReLU and linear units (the gate minus 1/2 is odd), and set right
+        where q = q', which is all there is where the gradient is white over positions.
+        """
+        x, y = left.gaussians, self.right.node.gaussians
+        link = x.square_slope_covariance(y, self.node.covariance)
+        total = x.square * self.ungated + 2 * (link * self._through).sum(axis=1)
+        if left.activation in ("relu", "linear"):
+            return np.asarray(total)
+        exact = x.square_pairs(y, self.node.covariance) - np.outer(x.square, y.square) - 2 * link * y.slope
+        return np.asarray(total + (self.node.tangent**2 * np.diag(self.right.right) * exact).sum(axis=1))

@@ -9,6 +9,7 @@ from ammup.fitting.activations import READOUTS, Activation, activation_moments, 
 from ammup.fitting.positions import PADDINGS, Offsets
 
 DENSE: Offsets = ((),)
+FAMILIES = ("mlp", "cnn", "resnet")
 HEADS = ("pool", "field")
 SCALED = ("all", "last")
 

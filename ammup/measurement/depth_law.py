@@ -176,6 +176,11 @@ def depth_exponent(
     )
 
 
+def default_device() -> str:
+    """CUDA where there is a device, the CPU otherwise."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
 def build_model(factory: Factory, depth: int, seed: int, device: torch.device | str | None = None) -> nn.Module:
     """The factory's module for one depth and seed; torch's random state is left as it was.
 

@@ -12,10 +12,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ammup.errors import InputError, check_known
+from ammup.fitting.loss_gradient import LOSSES, PARTS
 
 Loss = str | Callable[[Tensor, Tensor], Tensor]
-LOSSES = ("mse", "cross_entropy")
-PARTS = ("total", "label", "output")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -83,13 +83,13 @@ def environment() -> dict[str, Any]:
     """What a figure may depend on beside the code."""
     import torch
 
-    from ammup.suite.draws import device
+    from ammup.measurement.depth_law import default_device
 
     return {
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": np.__version__,
-        "device": device(),
+        "device": default_device(),
         "dtype": str(torch.get_default_dtype()).removeprefix("torch."),
         "threads": torch.get_num_threads(),
         "machine": platform.machine(),

@@ -22,6 +22,7 @@ from ammup.fitting.loss_gradient import LossGradient
 from ammup.fitting.wide_limit import gradient_squares, unit_moments
 from ammup.fitting.wide_net import WideNet
 from ammup.measurement.depth_law import build_model
+from ammup.measurement.depth_law import default_device as device
 from ammup.measurement.loss import Objective
 from ammup.measurement.step import Step
 from ammup.measurement.updates import UpdateMoments, measure_draws, stack_size
@@ -30,12 +31,6 @@ from ammup.models.initialization import random_stream
 Seeds = range
 Rows = TypeVar("Rows")
 _KEPT: list[Any] = []
-
-
-@lru_cache(maxsize=1)
-def device() -> str:
-    """Where the claims are measured: CUDA where there is a device, the CPU otherwise."""
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def kept(function: Callable[..., Rows]) -> Callable[..., Rows]:
@@ -109,6 +104,12 @@ class Setting:
     def having(self, **arguments: Any) -> "Setting":
         """The same with some of the family's arguments changed."""
         return replace(self, arguments=tuple({**dict(self.arguments), **arguments}.items()))
+
+    def of_width(self, width: int) -> "Setting":
+        """A dense net of this width on one sample, with as many inputs and outputs."""
+        kind = "features" if self.family == "mlp" else "channels"
+        sizes = {"width": width, f"in_{kind}": width, f"out_{kind}": width}
+        return replace(self.having(**sizes), inputs=("ones", width))
 
     def S_bar(self, seeds: Seeds) -> Array:  # noqa: N802
         """S̄ of each draw and depth, shape (D, L)."""

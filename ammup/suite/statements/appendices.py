@@ -22,7 +22,7 @@ def _constant(value: Callable[[], float]) -> Callable[[Seeds], Array]:
 
 
 def _gelu(gain: str) -> tuple[Setting, Setting]:
-    relu = replace(MLP.having(width=512, in_features=512, out_features=512), depths=GELU_DEPTHS, inputs=("ones", 512))
+    relu = MLP.at(*GELU_DEPTHS).of_width(512)
     return relu, relu.having(activation="gelu", gain=gain)
 
 

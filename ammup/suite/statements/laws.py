@@ -31,7 +31,7 @@ def _law(name: str, words: str, setting: Setting, *, n: int, margin: float) -> C
     )
 
 
-WIDE = replace(MLP.having(width=512, in_features=512, out_features=512), inputs=("ones", 512), depths=(2, 8))
+WIDE = MLP.at(2, 8).of_width(512)
 
 CLAIMS = (
     Claim(

@@ -79,7 +79,7 @@ def _invariance(name: str, setting: Setting, words: str, n: int) -> Claim:
 
 def _gated_over_plain(width: int, seeds: Seeds) -> Array:
     """(E over W_2 of T_2 given z_1) / T_1 - 1, squared, for one direction in W_1: 2 Σ gate t² / Σ t² - 1."""
-    setting = replace(_dense(width), depths=(1,))
+    setting = replace(MLP.of_width(width), depths=(1,))
     rows = []
     for seed in seeds:
         step = step_of(setting, seed)
@@ -87,10 +87,6 @@ def _gated_over_plain(width: int, seeds: Seeds) -> Array:
         (t,) = step.unit_tangents(random_direction(step, ["layers.0.weight"], seed))
         rows.append([float(2 * (t * (z > 0)).double().square().sum() / t.double().square().sum() - 1) ** 2])
     return np.array(rows)
-
-
-def _dense(width: int) -> Setting:
-    return replace(MLP, inputs=("ones", width)).having(width=width, in_features=width, out_features=width)
 
 
 def _zero_padding_loss(base: Setting, *shapes: tuple[int, ...]) -> Callable[[Seeds], Array]:
@@ -109,7 +105,7 @@ def _zero_padding_rate(rows: Array) -> float:
     return float(np.log(lost[1] / lost[0]) / np.log(4))
 
 
-SUM = replace(_dense(64), depths=(3,))
+SUM = replace(MLP.of_width(64), depths=(3,))
 
 
 def _parts(seeds: Seeds) -> Array:
@@ -138,7 +134,7 @@ def _output_over_label(readout: str) -> Callable[[Seeds], Array]:
     def rows(seeds: Seeds) -> Array:
         columns = []
         for width in PARTS_WIDTHS:
-            setting = replace(_dense(width), depths=(2,)).having(readout=readout)
+            setting = replace(MLP.of_width(width), depths=(2,)).having(readout=readout)
             columns += [replace(setting, part="output").S_bar(seeds), setting.S_bar(seeds)]
         return np.concatenate(columns, axis=1)
 
@@ -224,7 +220,7 @@ def _magnitude_statistic(rows: Array) -> float:
 
 
 CLAIMS = (
-    _invariance("dense", _dense(128), "dense ReLU, n = 128", 256),
+    _invariance("dense", MLP.of_width(128), "dense ReLU, n = 128", 256),
     _invariance("1d-1", LINE.having(kernel=1), "1D, k = 1, C = 128, 8 positions, circular", 96),
     _invariance("1d-5", LINE.having(kernel=5), "1D, k = 5, C = 128, 8 positions, circular", 96),
     _invariance("2d-3x3", FIELD.having(kernel=3), "2D, 3×3, C = 64, 5×5 positions, circular", 96),

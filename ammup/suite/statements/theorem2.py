@@ -17,14 +17,9 @@ NARROW = (32, 128)
 BATCHES = (4, 16, 64)
 
 
-def _narrow(width: int) -> Setting:
-    setting = MLP.at(4).having(width=width, in_features=width, out_features=width)
-    return replace(setting, inputs=("ones", width))
-
-
 def _width_rate(rows: Array) -> float:
     """Slope of log(1 - η*/law) on log n."""
-    log_law = np.log([_narrow(width).law()[0] for width in NARROW])
+    log_law = np.log([MLP.at(4).of_width(width).law()[0] for width in NARROW])
     missing = 1 - np.exp(log_lr_star(rows) - log_law)
     return float(np.diff(np.log(missing))[0] / np.diff(np.log(NARROW))[0])
 
@@ -87,7 +82,9 @@ CLAIMS = (
         statement="finite width corrects η* by a term of order 1/C",
         regime="dense ReLU, one sample, mse, label part, readout he; L = 4; n = 32 and 128",
         estimator="slope of log(1 - η*/law) on log n",
-        rows=lambda seeds: np.concatenate([_narrow(width).S_bar_controlled(seeds) for width in NARROW], axis=1),
+        rows=lambda seeds: np.concatenate(
+            [MLP.at(4).of_width(width).S_bar_controlled(seeds) for width in NARROW], axis=1
+        ),
         statistic=_width_rate,
         stated=Region.around(-1, 0.6),
         n=2000,

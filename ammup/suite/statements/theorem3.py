@@ -64,11 +64,6 @@ def _unchanged(name: str, words: str, changed: Setting, *, remark: str = "") -> 
     )
 
 
-def _of_width(width: int) -> Setting:
-    setting = DENSE.at(8).having(width=width, in_channels=width, out_channels=width)
-    return replace(setting, inputs=("ones", width))
-
-
 UNITS = (4, 8, 16)
 
 
@@ -126,7 +121,7 @@ CLAIMS = (
         statement="a learning rate tuned for a small width can be transferred to any width",
         regime="residual dense, two layers, both scaled, one sample, mse, label part, readout he; K = 8; n = 128, 512",
         estimator="log of η* at n = 512 over η* at n = 128",
-        rows=side_by_side(*(_of_width(width) for width in (128, 512))),
+        rows=side_by_side(*(DENSE.at(8).of_width(width) for width in (128, 512))),
         statistic=log_ratio,
         stated=Region.around(0, 0.15),
         n=96,
