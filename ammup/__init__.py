@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from ammup.measurement.data import load_data as load_data
     from ammup.measurement.depth_law import DepthLaw as DepthLaw
     from ammup.measurement.depth_law import depth_exponent as depth_exponent
+    from ammup.measurement.replica import Run as Run
+    from ammup.measurement.training import train_replicas as train_replicas
     from ammup.measurement.updates import UpdateMoments as UpdateMoments
     from ammup.measurement.updates import check_finite_step as check_finite_step
     from ammup.measurement.updates import maximal_lr as maximal_lr
@@ -37,6 +39,8 @@ _HOME = {
     "load_data": "ammup.measurement.data",
     "DepthLaw": "ammup.measurement.depth_law",
     "depth_exponent": "ammup.measurement.depth_law",
+    "Run": "ammup.measurement.replica",
+    "train_replicas": "ammup.measurement.training",
     "UpdateMoments": "ammup.measurement.updates",
     "check_finite_step": "ammup.measurement.updates",
     "maximal_lr": "ammup.measurement.updates",

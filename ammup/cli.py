@@ -1,24 +1,17 @@
 """The command line: one library call for each verb. Exit code 0 done, 1 claim or gate failed, 2 bad input."""
 
 import ast
-import importlib
 import json
 import sys
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ammup.errors import InputError, unknown
 
 if TYPE_CHECKING:  # the libraries behind a verb are imported when it runs: --help answers at once
-    from ammup.measurement.data import Data
-    from ammup.measurement.depth_law import Factory
     from ammup.suite.baselines import Comparison
-
-FAMILIES = ("mlp", "cnn", "resnet")
-FAMILY_WIDTH = 128
 
 
 class _BadInput(click.ClickException):
@@ -120,13 +113,14 @@ def exponent(
     if image_size is None and data == "synthetic":
         image_size = 8
     from ammup.measurement.data import load_data
-    from ammup.measurement.depth_law import default_device, depth_exponent
+    from ammup.measurement.depth_law import depth_exponent
+    from ammup.measurement.factory import default_device, named_factory
 
     images = load_data(data, image_size=image_size, progress=not as_json)
     inputs, classes = images.batch(batch_size or min(32, len(images.train_images)))
     arguments = settings if width is None else {"width": width, **settings}
     law = depth_exponent(
-        _factory(family, images, arguments),
+        named_factory(family, images, arguments),
         depths,
         inputs=inputs,
         targets=classes if (labels or ("data" if loss == "cross_entropy" else "drawn")) == "data" else None,
@@ -267,39 +261,6 @@ def diff_baselines(before: str, after: str, as_json: bool) -> None:
         old, new = (f"{r['estimate']:.6g} ± {r['se']:.2g} ({r['verdict']})" if r else "nothing" for r in (a, b))
         click.echo(f"{name}: {old} → {new}")
     click.echo(f"{len(found)} of the claims differ")
-
-
-def _factory(name: str, data: "Data", arguments: dict[str, Any]) -> "Factory":
-    """The named family fitted to the data's shape, or the user's own factory."""
-    if ":" in name:
-        return partial(_load(name), **arguments)
-    if name not in FAMILIES:
-        raise InputError(
-            f"family {name!r} is not known; allowed: {', '.join(FAMILIES)}, or PACKAGE.MODULE:FACTORY for your own"
-        )
-    import ammup
-
-    height, width, channels = data.image_shape
-    flat = name == "mlp" or (name == "resnet" and arguments.get("dims") == 0)
-    size, outputs = (height * width * channels if flat else channels), len(data.classes)
-    shape = (
-        {"in_features": size, "out_features": outputs}
-        if name == "mlp"
-        else {"in_channels": size, "out_channels": outputs}
-    )
-    return partial(getattr(ammup, name), **{"width": FAMILY_WIDTH, **shape, **arguments})
-
-
-def _load(name: str) -> "Factory":
-    module, _, attribute = name.partition(":")
-    sys.path.insert(0, str(Path.cwd()))  # as `python -m` does
-    try:
-        factory = getattr(importlib.import_module(module), attribute)
-    except Exception as error:  # importing runs the user's code: anything can be raised there
-        raise InputError(f"factory {name!r} cannot be imported: {type(error).__name__}: {error}") from error
-    if not callable(factory):
-        raise InputError(f"factory {name!r} is a {type(factory).__name__}; it must be callable")
-    return cast("Factory", factory)
 
 
 def _check_new_file(path: Path) -> None:

@@ -1,7 +1,6 @@
 """How η* falls with depth: many weight draws at several depths, and the power law through them."""
 
-import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,15 +15,14 @@ from ammup.fitting.loss_gradient import LossGradient
 from ammup.fitting.power_law import PowerLaw, checked_depths, fit_maximal_lr, fit_power_law, maximal_lr_of
 from ammup.fitting.wide_limit import unit_moments
 from ammup.fitting.wide_net import WideNet
+from ammup.measurement.factory import Factory, build_model, takes_seed
 from ammup.measurement.loss import Loss, Objective
 from ammup.measurement.step import Step
 from ammup.measurement.updates import UpdateMoments, measure_draws, stack_size
-from ammup.models.initialization import seeded
 from ammup.models.nets import CNN, MLP, ResNet
 from ammup.progress import tracked
 
 Array = NDArray[np.float64]
-Factory = Callable[..., nn.Module]
 
 # Above this coefficient of variation of S̄ between weight draws a few draws carry the mean, and the standard error of so
 # few is itself a guess (a log-normal S̄ of that spread has skewness 4).
@@ -176,41 +174,6 @@ def depth_exponent(
     )
 
 
-def default_device() -> str:
-    """CUDA where there is a device, the CPU otherwise."""
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def build_model(factory: Factory, depth: int, seed: int, device: torch.device | str | None = None) -> nn.Module:
-    """The factory's module for one depth and seed; torch's random state is left as it was.
-
-    Raises:
-        InputError: the factory raised, or returned something else than a module.
-    """
-    try:
-        with seeded("factory", depth, seed):
-            model = factory(depth, seed=seed) if _takes_seed(factory) else factory(depth)
-    except InputError:
-        raise
-    except Exception as error:  # whatever the user's code raises
-        raise InputError(f"the factory failed at depth {depth}: {type(error).__name__}: {error}") from error
-    if not isinstance(model, nn.Module):
-        raise InputError(f"the factory returned {type(model).__name__} at depth {depth}; it must return an nn.Module")
-    if device is None:
-        return model
-    try:
-        return model.to(device)
-    except (RuntimeError, AssertionError) as error:  # torch asserts that it was built with CUDA
-        raise InputError(f"device {str(device)!r} cannot be used: {str(error).splitlines()[0]}") from error
-
-
-def _takes_seed(factory: Factory) -> bool:
-    try:
-        return "seed" in inspect.signature(factory).parameters
-    except (TypeError, ValueError):  # a builtin without a signature
-        return False
-
-
 @dataclass(frozen=True, kw_only=True)
 class _Net:
     """What is kept of one depth's model when the model itself is gone.
@@ -249,7 +212,7 @@ def _distinct(factory: Factory, depth: int, seeds: tuple[int, ...]) -> tuple[int
     one, other = (build_model(factory, depth, seed) for seed in seeds[:2])
     if not all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True)):
         return seeds
-    if _takes_seed(factory):
+    if takes_seed(factory):
         raise InputError(
             f"the factory ignores its seed: seeds {seeds[0]} and {seeds[1]} gave the same weights at depth {depth}; "
             "draw them from that seed"

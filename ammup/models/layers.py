@@ -55,11 +55,14 @@ class SupportConv(nn.Module):
         self.register_buffer("place", place.flatten(1), persistent=False)
 
     def forward(self, x: Float[Tensor, "B C *P"]) -> Float[Tensor, "B D *P"]:
-        """Lay the taps out in their bounding box, pad, and convolve."""
-        kernel = (self.weight @ self.place).reshape(*self.weight.shape[:2], *self.box)
+        """Pad, and convolve with the taps laid out in their bounding box."""
         padded = F.pad(x, self.pads, mode="circular" if self.padding == "circular" else "constant")
         convolve = F.conv1d if len(self.box) == 1 else F.conv2d
-        return convolve(padded, kernel, groups=self.groups)
+        return convolve(padded, self.dense_kernel(), groups=self.groups)
+
+    def dense_kernel(self) -> Float[Tensor, "D C *box"]:
+        """The taps laid out in their bounding box."""
+        return (self.weight @ self.place).reshape(*self.weight.shape[:2], *self.box)
 
     def extra_repr(self) -> str:
         """The settings shown by print(model)."""

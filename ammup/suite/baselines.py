@@ -83,7 +83,7 @@ def environment() -> dict[str, Any]:
     """What a figure may depend on beside the code."""
     import torch
 
-    from ammup.measurement.depth_law import default_device
+    from ammup.measurement.factory import default_device
 
     return {
         "python": platform.python_version(),

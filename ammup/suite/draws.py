@@ -21,8 +21,8 @@ from ammup.fitting.equivalence import controlled
 from ammup.fitting.loss_gradient import LossGradient
 from ammup.fitting.wide_limit import gradient_squares, unit_moments
 from ammup.fitting.wide_net import WideNet
-from ammup.measurement.depth_law import build_model
-from ammup.measurement.depth_law import default_device as device
+from ammup.measurement.factory import build_model
+from ammup.measurement.factory import default_device as device
 from ammup.measurement.loss import Objective
 from ammup.measurement.step import Step
 from ammup.measurement.updates import UpdateMoments, measure_draws, stack_size

@@ -11,7 +11,7 @@ from torch import nn
 import ammup
 from ammup import InputError
 from ammup.fitting.power_law import fit_maximal_lr
-from ammup.measurement.depth_law import build_model
+from ammup.measurement.factory import build_model
 
 ONES = torch.ones(1, 16)
 SMALL = partial(ammup.mlp, width=16, in_features=16, out_features=16, readout="he")

@@ -15,7 +15,7 @@ from torch import nn
 
 import ammup
 from ammup.fitting import activations
-from ammup.measurement import depth_law, loss, step, updates
+from ammup.measurement import loss, step, updates
 from ammup.models import depth, families, initialization, nets
 from ammup.suite import draws
 from ammup.suite.claims import claim_named
@@ -151,7 +151,7 @@ def biases(patch: pytest.MonkeyPatch) -> None:
 
 
 def half_precision(patch: pytest.MonkeyPatch) -> None:
-    built = depth_law.build_model
+    built = draws.build_model
     patch.setattr(draws, "build_model", lambda *a, **k: built(*a, **k).bfloat16())
 
 

@@ -1,0 +1,94 @@
+"""From a name to a model: the families fitted to the data, or a user's own factory."""
+
+import importlib
+import inspect
+import sys
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import nn
+
+from ammup.errors import InputError
+from ammup.measurement.data import Data
+from ammup.models.families import cnn, mlp, resnet
+from ammup.models.initialization import seeded
+
+Factory = Callable[..., nn.Module]
+
+FAMILIES: Mapping[str, Factory] = {"mlp": mlp, "cnn": cnn, "resnet": resnet}
+FAMILY_WIDTH = 128
+
+
+def named_factory(name: str, data: Data, arguments: Mapping[str, Any]) -> Factory:
+    """The named family fitted to the data's shape and classes, or the user's own PACKAGE.MODULE:FACTORY, imported.
+
+    Raises:
+        InputError: an unknown family, or a factory that cannot be imported.
+    """
+    if ":" in name:
+        return partial(_imported(name), **arguments)
+    if name not in FAMILIES:
+        raise InputError(
+            f"family {name!r} is not known; allowed: {', '.join(FAMILIES)}, or PACKAGE.MODULE:FACTORY for your own"
+        )
+    height, width, channels = data.image_shape
+    flat = name == "mlp" or (name == "resnet" and arguments.get("dims") == 0)
+    size, outputs = (height * width * channels if flat else channels), len(data.classes)
+    shape = (
+        {"in_features": size, "out_features": outputs}
+        if name == "mlp"
+        else {"in_channels": size, "out_channels": outputs}
+    )
+    return partial(FAMILIES[name], **{"width": FAMILY_WIDTH, **shape, **arguments})
+
+
+def _imported(name: str) -> Factory:
+    module, _, attribute = name.partition(":")
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))  # as `python -m` does
+    try:
+        factory = getattr(importlib.import_module(module), attribute)
+    except Exception as error:  # importing runs the user's code: anything can be raised there
+        raise InputError(f"factory {name!r} cannot be imported: {type(error).__name__}: {error}") from error
+    if not callable(factory):
+        raise InputError(f"factory {name!r} is a {type(factory).__name__}; it must be callable")
+    return cast(Factory, factory)
+
+
+def default_device() -> str:
+    """CUDA where there is a device, the CPU otherwise."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def build_model(factory: Factory, depth: int, seed: int, device: torch.device | str | None = None) -> nn.Module:
+    """The factory's module for one depth and seed; torch's random state is left as it was.
+
+    Raises:
+        InputError: the factory raised, or returned something else than a module.
+    """
+    try:
+        with seeded("factory", depth, seed):
+            model = factory(depth, seed=seed) if takes_seed(factory) else factory(depth)
+    except InputError:
+        raise
+    except Exception as error:  # whatever the user's code raises
+        raise InputError(f"the factory failed at depth {depth}: {type(error).__name__}: {error}") from error
+    if not isinstance(model, nn.Module):
+        raise InputError(f"the factory returned {type(model).__name__} at depth {depth}; it must return an nn.Module")
+    if device is None:
+        return model
+    try:
+        return model.to(device)
+    except (RuntimeError, AssertionError) as error:  # torch asserts that it was built with CUDA
+        raise InputError(f"device {str(device)!r} cannot be used: {str(error).splitlines()[0]}") from error
+
+
+def takes_seed(factory: Factory) -> bool:
+    """Whether the factory draws from a seed that it is given; the others draw from torch's global generator."""
+    try:
+        return "seed" in inspect.signature(factory).parameters
+    except (TypeError, ValueError):  # a builtin without a signature
+        return False

@@ -1,0 +1,194 @@
+"""The strategy `loop`: one replica after the other, each as fast as the machine allows.
+
+Axes: B batch, C channel, H and W position.
+"""
+
+import copy
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ammup.measurement.feed import Batch, Feed
+from ammup.measurement.fused import Forward, fused_forward
+from ammup.measurement.replica import (
+    DTYPES,
+    Build,
+    Trained,
+    Trainer,
+    Training,
+    autocast,
+    nan_check_interval,
+    steps_before_nan,
+)
+from ammup.models.initialization import seeded
+
+# The largest activation of a micro-batch: what a core's share of the cache and of the memory bears.
+MICRO_BATCH_BYTES = {"cpu": 64 << 20, "cuda": 1 << 30}
+# Gradients of a batch and of its parts differ by rounding where parts are exact, by far more under batch norm.
+SAME_GRADIENT = 1e-3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How one model takes a minibatch; found by trying, so that it holds for any user's module.
+
+    Attributes:
+        memory_format: channels_last, but contiguous for images a model cannot take so, and for a model that draws
+            random numbers in its forward: drawn in another order they would be other masks.
+        micro_batch: images that pass at once; fewer than a minibatch only where the gradient is the same.
+    """
+
+    memory_format: torch.memory_format
+    micro_batch: int
+
+    @classmethod
+    def of(cls, model: nn.Module, batch: Batch, training: Training) -> "Plan":
+        """Try the model's forward and backward on one batch; the model is left as it was."""
+        images, labels = batch
+        with seeded("plan"):
+            trial = copy.deepcopy(model).train()
+            before = _random_state(images.device)
+            with torch.no_grad(), autocast(training, images.device):
+                trial(images[:2].contiguous())
+            draws = not torch.equal(before, _random_state(images.device))
+            fused = fused_forward(trial) is not None
+            last = torch.channels_last if fused or (not draws and _takes_channels_last(trial, images)) else None
+            memory_format = last or torch.contiguous_format
+            micro = len(images)
+            limit = MICRO_BATCH_BYTES["cuda" if images.device.type == "cuda" else "cpu"]
+            per_image = activation_bytes(trial, images)[0]
+            while micro > 1 and micro * per_image > limit:
+                micro = -(-micro // 2)
+            if draws or (micro < len(images) and not _same_gradient(trial, images, labels, micro)):
+                micro = len(images)
+        return cls(memory_format=memory_format, micro_batch=micro)
+
+
+class LoopTrainer(Trainer):
+    """Replica after replica."""
+
+    strategy = "loop"
+
+    def __init__(self, build: Build, feed: Feed, training: Training) -> None:
+        super().__init__(build, feed, training)
+        self.plan: Plan | None = None
+
+    def train(self, lrs: Sequence[float], seed: int, *, steps: int | None = None) -> list[Trained]:
+        """See the base class."""
+        return [self._train(lr, seed, steps) for lr in lrs]
+
+    def _train(self, lr: float, seed: int, steps: int | None) -> Trained:
+        start = time.perf_counter()
+        model = self.build(seed).to(DTYPES[self.training.dtype])
+        batches = self.feed.training_batches(seed, self.training.epochs)
+        total = self.feed.steps(self.training.epochs)
+        if self.plan is None:
+            self.plan = Plan.of(model, next(self.feed.training_batches(seed, 1)), self.training)
+        model = model.to(memory_format=self.plan.memory_format).train()
+        with seeded("training", seed):
+            losses = self._descend(model, lr, islice(batches, steps), min(total, steps or total))
+        accuracy, loss = (float("nan"), float("nan"))
+        if steps is None and len(losses) == total:
+            accuracy, loss = self._validate(model)
+        weights = {name: tensor.detach() for name, tensor in model.state_dict().items()}
+        seconds = time.perf_counter() - start
+        return Trained(weights=weights, losses=losses, val_accuracy=accuracy, val_loss=loss, seconds=seconds)
+
+    def _descend(self, model: nn.Module, lr: float, batches: Iterator[Batch], steps: int) -> Tensor:
+        """SGD until the batches end or the loss is NaN; the losses before that."""
+        forward = fused_forward(model) or model
+        training, device = self.training, self.feed.device
+        sgd = torch.optim.SGD(
+            model.parameters(), lr, momentum=training.momentum, weight_decay=training.weight_decay, foreach=True
+        )
+        losses = torch.full((steps,), float("nan"), dtype=torch.float64, device=device)
+        every = nan_check_interval(device)
+        for step, (images, labels) in enumerate(batches):
+            sgd.zero_grad()
+            losses[step] = self._backward(forward, images, labels)
+            sgd.step()
+            if (step + 1) % every == 0 and losses[step].isnan():
+                break
+        return losses[: steps_before_nan(losses)].cpu()
+
+    def _backward(self, forward: Forward, images: Tensor, labels: Tensor) -> Tensor:
+        """Add the gradient of the batch's mean loss to the parameters' and return the loss."""
+        assert self.plan is not None
+        total = torch.zeros((), dtype=torch.float64, device=images.device)
+        for x, y in _parts(images, labels, self.plan.micro_batch):
+            with autocast(self.training, images.device):
+                logits = forward(x.contiguous(memory_format=self.plan.memory_format))
+                loss = F.cross_entropy(logits, y, reduction="sum") / len(images)
+            loss.backward()  # type: ignore[no-untyped-call]
+            total += loss.detach()
+        return total
+
+    @torch.no_grad()
+    def _validate(self, model: nn.Module) -> tuple[float, float]:
+        """(accuracy, mean cross-entropy) of the validation images."""
+        assert self.plan is not None
+        model.eval()
+        forward = fused_forward(model) or model
+        correct = loss = 0.0
+        for images, labels in self.feed.validation_batches(self.plan.micro_batch):
+            with autocast(self.training, images.device):
+                logits = forward(images.contiguous(memory_format=self.plan.memory_format))
+                loss += float(F.cross_entropy(logits, labels, reduction="sum"))
+            correct += float((logits.argmax(1) == labels).sum())
+        return correct / len(self.feed.val), loss / len(self.feed.val)
+
+
+def activation_bytes(model: nn.Module, images: Tensor) -> tuple[int, int]:
+    """(largest, sum) of the modules' outputs for one image, in bytes."""
+    sizes: list[int] = []
+
+    def note(_module: nn.Module, _inputs: object, output: object) -> None:
+        if isinstance(output, Tensor):
+            sizes.append(output.numel() // 2 * output.element_size())
+
+    trial = copy.deepcopy(model)  # batch norm in training counts what it sees
+    for module in trial.modules():
+        module.register_forward_hook(note)
+    with torch.no_grad(), seeded("plan"):
+        trial(images[:2].contiguous())
+    return max(sizes), sum(sizes)
+
+
+def _takes_channels_last(model: nn.Module, images: Tensor) -> bool:
+    """Whether the forward accepts images in that layout: one that calls view() on them does not."""
+    try:
+        with torch.no_grad():
+            trial = copy.deepcopy(model).to(memory_format=torch.channels_last)
+            trial(images[:2].contiguous(memory_format=torch.channels_last))
+    except RuntimeError:
+        return False
+    return True
+
+
+def _same_gradient(model: nn.Module, images: Tensor, labels: Tensor, micro_batch: int) -> bool:
+    """Whether micro-batches give the gradient of the batch."""
+
+    def gradient(size: int) -> list[Tensor]:
+        model.zero_grad()
+        for x, y in _parts(images, labels, size):
+            (F.cross_entropy(model(x.contiguous()), y, reduction="sum") / len(images)).backward()  # type: ignore[no-untyped-call]
+        return [p.grad.clone() for p in model.parameters() if p.grad is not None]
+
+    images, labels = images[: 2 * micro_batch], labels[: 2 * micro_batch]  # the whole may not fit the memory
+    whole, parts = gradient(len(images)), gradient(micro_batch)
+    off = sum(float((a - b).square().sum()) for a, b in zip(whole, parts, strict=True))
+    size = sum(float(a.square().sum()) for a in whole)
+    return bool(off <= SAME_GRADIENT**2 * size)
+
+
+def _parts(images: Tensor, labels: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    return zip(torch.split(images, size), torch.split(labels, size), strict=True)
+
+
+def _random_state(device: torch.device) -> Tensor:
+    return torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.get_rng_state()

@@ -1,0 +1,172 @@
+"""How a replica (one learning rate, one seed) is trained, and what comes of it."""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from ammup.errors import InputError, check_known
+from ammup.measurement.feed import Feed
+
+Build = Callable[[int], nn.Module]
+
+# bfloat16 computes in bfloat16 on float32 master weights (torch.autocast); the others compute in themselves.
+DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.float32}
+CURVE_POINTS = 50
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """SGD on cross-entropy. The defaults are the paper's (sections 4.1 and 4.2).
+
+    Attributes:
+        batch_size: images in a minibatch.
+        epochs: passes over the training images.
+        momentum: of SGD.
+        weight_decay: of SGD, on every parameter.
+        dtype: "float32", "float64", or "bfloat16" on float32 master weights.
+    """
+
+    batch_size: int = 128
+    epochs: int = 1
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+    dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        check_known("dtype", self.dtype, DTYPES)
+        for name in ("batch_size", "epochs"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name}={getattr(self, name)} must be at least 1")
+        for name in ("momentum", "weight_decay"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise InputError(f"{name}={getattr(self, name)} must be finite and at least 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One trained replica.
+
+    Attributes:
+        depth: L, as given to the factory.
+        lr: learning rate.
+        seed: of the weights, of the minibatch order and of dropout.
+        val_accuracy: share of the validation images classified correctly after training; NaN if diverged.
+        val_loss: mean cross-entropy of the validation images; NaN if diverged.
+        train_loss: mean minibatch loss over the last tenth of the steps; NaN if diverged.
+        diverged: the loss became NaN.
+        steps: minibatches until then, or all there are.
+        curve: (steps, mean loss of the minibatches since the point before), up to 50 points.
+        seconds: wall time, its share of it where replicas were trained together.
+        images_per_second: training images in that time.
+        strategy: "loop" or "stacked".
+    """
+
+    depth: int
+    lr: float
+    seed: int
+    val_accuracy: float
+    val_loss: float
+    train_loss: float
+    diverged: bool
+    steps: int
+    curve: tuple[tuple[int, float], ...]
+    seconds: float
+    images_per_second: float
+    strategy: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """A replica's weights after training.
+
+    Attributes:
+        weights: parameters and buffers by name.
+        losses: minibatch losses (steps), up to the first NaN.
+        val_accuracy: share of correct validation images, or NaN.
+        val_loss: mean cross-entropy, or NaN.
+        seconds: wall time.
+    """
+
+    weights: dict[str, Tensor]
+    losses: Tensor
+    val_accuracy: float
+    val_loss: float
+    seconds: float
+
+    def run(self, depth: int, lr: float, seed: int, *, training: Training, steps: int, strategy: str) -> Run:
+        """The record of this replica; ``steps`` are those of a replica that ends."""
+        diverged = len(self.losses) < steps or math.isnan(self.val_loss)
+        return Run(
+            depth=depth,
+            lr=lr,
+            seed=seed,
+            val_accuracy=math.nan if diverged else self.val_accuracy,
+            val_loss=math.nan if diverged else self.val_loss,
+            train_loss=math.nan if diverged else float(self.losses[-math.ceil(steps / 10) :].mean()),
+            diverged=diverged,
+            steps=len(self.losses),
+            curve=thinned(self.losses),
+            seconds=self.seconds,
+            images_per_second=len(self.losses) * training.batch_size / self.seconds,
+            strategy=strategy,
+        )
+
+
+def thinned(losses: Tensor, points: int = CURVE_POINTS) -> tuple[tuple[int, float], ...]:
+    """(last step, mean) of consecutive equal parts of the losses, at most ``points`` of them."""
+    if not len(losses):
+        return ()
+    width = -(-len(losses) // points)
+    parts = torch.split(losses, width)
+    return tuple((min((i + 1) * width, len(losses)), float(part.mean())) for i, part in enumerate(parts))
+
+
+class Trainer(ABC):
+    """Trains the replicas of one depth; each strategy is one.
+
+    Args:
+        build: seed -> the model with that seed's weights, on the device of the feed.
+        feed: minibatches.
+        training: of every replica.
+    """
+
+    strategy: ClassVar[str]
+
+    def __init__(self, build: Build, feed: Feed, training: Training) -> None:
+        self.build, self.feed, self.training = build, feed, training
+
+    @abstractmethod
+    def train(self, lrs: Sequence[float], seed: int, *, steps: int | None = None) -> list[Trained]:
+        """One trained replica for each learning rate, from the weights and in the order of ``seed``.
+
+        ``steps`` ends training early, without validation.
+        """
+
+    def runs(self, depth: int, lrs: Sequence[float], seed: int) -> list[Run]:
+        """Train, and record."""
+        steps = self.feed.steps(self.training.epochs)
+        return [
+            trained.run(depth, lr, seed, training=self.training, steps=steps, strategy=self.strategy)
+            for lr, trained in zip(lrs, self.train(lrs, seed), strict=True)
+        ]
+
+
+def autocast(training: Training, device: torch.device) -> torch.autocast:
+    """Compute in bfloat16 where that is asked for."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=training.dtype == "bfloat16")
+
+
+def nan_check_interval(device: torch.device) -> int:
+    """Steps between two looks for NaN: a look makes a GPU wait. A NaN loss never heals, so that no look is too late."""
+    return 32 if device.type == "cuda" else 1
+
+
+def steps_before_nan(losses: Tensor) -> int:
+    """How many losses come before the first NaN."""
+    nan = losses.isnan().nonzero()
+    return int(nan[0]) if len(nan) else len(losses)
