@@ -124,17 +124,18 @@ def checked_build(factory: Factory, depth: int, seed: int, feed: Feed, data: Dat
 def choose_strategy(build: Build, feed: Feed, training: Training, *, lrs: Sequence[float], seed: int) -> Choice:
     """Time both strategies on the first steps of this very grid."""
     some = lrs[: TRIAL_REPLICAS["cuda" if feed.device.type == "cuda" else "cpu"]]
-    loop = _seconds_a_step(LoopTrainer(build, feed, training), some[:1], seed)
+    loop = seconds_a_step(LoopTrainer(build, feed, training), some[:1], seed)
     if len(lrs) == 1:
         return Choice(strategy="loop", loop=loop, stacked=None, reason="there is one learning rate only")
     try:
-        stacked = _seconds_a_step(StackedTrainer(build, feed, training), some, seed) / len(some)
+        stacked = seconds_a_step(StackedTrainer(build, feed, training), some, seed) / len(some)
     except Exception as error:  # torch.func refuses some modules, each in its own way
         return Choice(strategy="loop", loop=loop, stacked=None, reason=str(error).splitlines()[0])
     return Choice(strategy="stacked" if stacked < loop else "loop", loop=loop, stacked=stacked, reason="")
 
 
-def _seconds_a_step(trainer: Trainer, lrs: Sequence[float], seed: int) -> float:
+def seconds_a_step(trainer: Trainer, lrs: Sequence[float], seed: int) -> float:
+    """Seconds that a step of all these replicas takes, after a step to warm up."""
     trainer.train(lrs, seed, steps=1)
     start = time.perf_counter()
     trainer.train(lrs, seed, steps=TRIAL_STEPS)

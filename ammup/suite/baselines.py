@@ -6,7 +6,6 @@ One JSON file for each group of claims, ``baselines/<group>.json``; `ammup claim
 import json
 import os
 import platform
-import subprocess
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from ammup import provenance as _provenance
 from ammup.errors import InputError
 
 SCHEMA_VERSION = 1
@@ -118,13 +118,7 @@ def git(*arguments: str) -> str:
     """What git prints, or nothing outside a checkout of ammup."""
     if folder() == INSTALLED:
         return ""
-    try:
-        done = subprocess.run(
-            ["git", *arguments], cwd=folder().parent, capture_output=True, text=True, check=True, timeout=60
-        )
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return done.stdout.strip()
+    return _provenance.git(*arguments, cwd=folder().parent)
 
 
 @dataclass(frozen=True, kw_only=True)

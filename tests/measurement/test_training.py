@@ -19,8 +19,8 @@ from ammup.measurement.training import TRAINERS
 from ammup.models.initialization import random_stream, seeded
 
 LRS = [0.01, 0.3, 3.0]
-# Ends in NaN, but for nets with batch norm: the variance of their activations overflows, which torch's kernels meet each
-# in its own way.
+# Ends in NaN, but for nets with batch norm: the variance of their activations overflows, which torch's kernels meet
+# each in its own way.
 TOO_LARGE = 1e30
 STEPS = 10
 

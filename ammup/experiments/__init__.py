@@ -1,0 +1,1 @@
+"""How much of it is run, and where it is kept."""

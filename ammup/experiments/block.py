@@ -1,0 +1,145 @@
+"""A block of cells, run in a worker: it depends on nothing but what is handed to it."""
+
+import platform
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+
+from ammup.experiments.experiment import Experiment
+from ammup.experiments.store import Worker
+from ammup.measurement.data import load_data
+from ammup.measurement.factory import default_device, named_factory
+from ammup.measurement.feed import Feed
+from ammup.measurement.memory import freed_memory_kept
+from ammup.measurement.replica import DTYPES, Build, Run, Trainer
+from ammup.measurement.training import TRAINERS, Choice, checked_build, choose_strategy, seconds_a_step
+from ammup.provenance import versions
+
+
+@dataclass(frozen=True, kw_only=True)
+class Block:
+    """Replicas of one depth and seed that are trained, and stored, together.
+
+    Attributes:
+        specification: the experiment as TOML.
+        depth: L.
+        seed: of all of them.
+        lrs: their learning rates.
+        strategy: "loop" or "stacked".
+        device: None takes a GPU if there is one.
+    """
+
+    specification: str
+    depth: int
+    seed: int
+    lrs: tuple[float, ...]
+    strategy: str
+    device: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a worker sends back: one run for each learning rate of the block, where it ran, and on what."""
+
+    runs: tuple[Run, ...]
+    worker: Worker
+    data_digest: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """The strategy that a worker found to be faster, and the data it found."""
+
+    choice: Choice
+    data_digest: str
+
+
+class Bench:
+    """An experiment's data on one device, and what trains on them."""
+
+    def __init__(self, experiment: Experiment, device: str | None) -> None:
+        self.experiment, self.device = experiment, device or default_device()
+        source, training = experiment.data, experiment.training
+        self.data = load_data(
+            source.source,
+            image_size=source.image_size,
+            train=source.train,
+            validation=source.validation,
+            seed=source.seed,
+        )
+        self.feed = Feed(self.data, batch_size=training.batch_size, device=self.device, dtype=DTYPES[training.dtype])
+        self.trainer = lru_cache(maxsize=1)(self._trainer)  # it has looked at the model of its depth
+
+    def build(self, depth: int) -> Build:
+        """Seed -> the model of this depth."""
+        model = self.experiment.model
+        arguments = {name: _as_argument(value) for name, value in model.arguments.items()}
+        factory = named_factory(model.factory, self.data, arguments)
+        return checked_build(factory, depth, self.experiment.grid.seed_numbers[0], self.feed, self.data)
+
+    def choice(self, depth: int) -> Choice:
+        """The faster strategy at this depth."""
+        grid, training = self.experiment.grid, self.experiment.training
+        return choose_strategy(
+            self.build(depth), self.feed, training, lrs=grid.learning_rates, seed=grid.seed_numbers[0]
+        )
+
+    def seconds_a_cell(self, depth: int, strategy: str) -> float:
+        """Seconds of one replica, from a few of its steps."""
+        grid, training = self.experiment.grid, self.experiment.training
+        lrs = grid.learning_rates if strategy == "stacked" else grid.learning_rates[:1]
+        step = seconds_a_step(self.trainer(depth, strategy), lrs, grid.seed_numbers[0]) / len(lrs)
+        validation = len(self.feed.val) / training.batch_size / 3  # a forward pass is a third of a step
+        return step * (self.feed.steps(training.epochs) + validation)
+
+    def _trainer(self, depth: int, strategy: str) -> Trainer:
+        return TRAINERS[strategy](self.build(depth), self.feed, self.experiment.training)
+
+
+@lru_cache(maxsize=1)
+def _bench(specification: str, device: str | None) -> Bench:
+    """A worker's bench: it gets blocks of one experiment, most of them of one depth."""
+    return Bench(Experiment.from_toml(specification), device)
+
+
+def run_block(block: Block) -> Outcome:
+    """Train the block's replicas.
+
+    Raises:
+        InputError: data or a factory that cannot be used.
+    """
+    bench = _bench(block.specification, block.device)
+    with freed_memory_kept():
+        runs = bench.trainer(block.depth, block.strategy).runs(block.depth, block.lrs, block.seed)
+    return Outcome(runs=tuple(runs), worker=this_worker(bench.device), data_digest=bench.data.digest)
+
+
+def try_strategies(specification: str, depth: int, device: str | None) -> Trial:
+    """Time the strategies on the first steps of one depth."""
+    bench = _bench(specification, device)
+    with freed_memory_kept():
+        return Trial(choice=bench.choice(depth), data_digest=bench.data.digest)
+
+
+def this_worker(device: str) -> Worker:
+    """Host, device, threads and versions of this process."""
+    shown = torch.cuda.get_device_name(device) if device.startswith("cuda") else _processor()
+    return Worker(host=platform.node(), device=shown, threads=torch.get_num_threads(), versions=versions())
+
+
+def _as_argument(value: object) -> object:
+    """TOML has no tuples: [5, 3] is the tuple of a rectangle's sides, [[0, 0], [0, 1]] a list of offsets."""
+    if not isinstance(value, list):
+        return value
+    items = [_as_argument(item) for item in value]
+    return items if items and all(isinstance(item, tuple) for item in items) else tuple(items)
+
+
+def _processor() -> str:
+    """The processor's name as the system gives it."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:  # noqa: PTH123  (read line by line)
+            return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()

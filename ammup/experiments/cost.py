@@ -1,0 +1,78 @@
+"""What a sweep will cost: counted operations, and hours from a measured step."""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import pandas as pd
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from ammup.experiments.block import Bench
+from ammup.experiments.experiment import Cell, Experiment
+from ammup.measurement.memory import freed_memory_kept
+from ammup.measurement.replica import Training
+
+# A backward pass costs two forward passes, but for the images' gradient, which nobody asks for.
+PASSES = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What the missing cells of an experiment cost.
+
+    Attributes:
+        table: one row for each depth: depth, cells that are missing, flops of all of them, seconds of one of them.
+        workers: how many work at once.
+        strategy: the one that was timed.
+    """
+
+    table: pd.DataFrame
+    workers: int
+    strategy: str
+
+    @property
+    def flops(self) -> float:
+        """Floating-point operations of all missing cells, were none to diverge."""
+        return float(self.table["flops"].sum())
+
+    @property
+    def hours(self) -> float:
+        """Wall time, were none to diverge."""
+        return float((self.table["cells"] * self.table["seconds"]).sum() / self.workers / 3600)
+
+
+def estimate_cost(experiment: Experiment, missing: Iterable[Cell], *, workers: int, device: str | None) -> Cost:
+    """Time some training steps at each depth as a worker would take them, and count a step's operations."""
+    counts = Counter(cell.depth for cell in missing)
+    bench = Bench(experiment, device)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1 if workers > 1 else threads)
+    try:
+        with freed_memory_kept():
+            strategy = experiment.strategy
+            if strategy == "auto":
+                strategy = bench.choice(min(experiment.grid.depths)).strategy
+            rows = [
+                {
+                    "depth": depth,
+                    "cells": cells,
+                    "flops": cells * _flops(bench, depth, experiment.training),
+                    "seconds": bench.seconds_a_cell(depth, strategy),
+                }
+                for depth, cells in sorted(counts.items())
+            ]
+    finally:
+        torch.set_num_threads(threads)
+    columns = ["depth", "cells", "flops", "seconds"]
+    return Cost(table=pd.DataFrame(rows, columns=columns), workers=workers, strategy=strategy)
+
+
+def _flops(bench: Bench, depth: int, training: Training) -> float:
+    """Of one cell: three forward passes for each training image and one for each validation image."""
+    model = bench.build(depth)(bench.experiment.grid.seed_numbers[0]).to(bench.feed.dtype).eval()
+    images, _ = next(bench.feed.training_batches(0, 1))
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model(images[:2].contiguous())
+    forward = float(counter.get_total_flops()) / len(images[:2])
+    return forward * (PASSES * training.epochs * len(bench.feed.train) + len(bench.feed.val))

@@ -1,0 +1,273 @@
+"""What a sweep is: frozen dataclasses, read from TOML and written as TOML, and the content key of each of its cells."""
+
+import hashlib
+import json
+import math
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import tomli_w
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from ammup.errors import InputError, check_known
+from ammup.fitting.power_law import checked_depths
+from ammup.fitting.transfer import Segment
+from ammup.measurement.data import NAMES
+from ammup.measurement.replica import Training
+from ammup.measurement.training import STRATEGIES, check_grid
+
+# Part of every key: a change of what a cell means makes all keys new.
+KEY_VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """A factory and its arguments.
+
+    Attributes:
+        factory: "mlp", "cnn", "resnet", or a user's own "package.module:callable".
+        arguments: of the factory, beside depth and seed.
+    """
+
+    factory: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """Arguments of :func:`ammup.load_data`; ``train`` and ``validation`` are image counts."""
+
+    source: str
+    image_size: int | None = None
+    train: int | None = None
+    validation: int | None = None
+    seed: int = 0
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What goes into a cell's key: of a path its last part only, since the same data lie elsewhere elsewhere.
+
+        That the content is the same as well is checked with the digest that the store keeps.
+        """
+        name = self.source if self.source in NAMES else Path(self.source).name
+        return {**_plain(Source, self), "source": name}
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogSpace:
+    """``points`` learning rates from ``low`` to ``high``, equally spaced in their logarithm."""
+
+    low: float = 1e-4
+    high: float = 1e1
+    points: int = 40
+
+    def __post_init__(self) -> None:
+        if not 0 < self.low <= self.high < math.inf or self.points < 1 or (self.points == 1) != (self.low == self.high):
+            raise InputError(f"lrs from low={self.low} to high={self.high} with points={self.points} are no grid")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """What is trained: every depth at every learning rate from every seed.
+
+    Attributes:
+        depths: L, distinct.
+        lrs: log-spaced, or listed. The default is the paper's: 40 from 1e-4 to 1e1.
+        seeds: how many (0, 1, …), or which.
+    """
+
+    depths: tuple[int, ...]
+    lrs: LogSpace | tuple[float, ...] = LogSpace()
+    seeds: int | tuple[int, ...] = 1
+
+    def __post_init__(self) -> None:
+        checked_depths(self.depths)
+        check_grid(self.learning_rates, self.seed_numbers)
+
+    @property
+    def learning_rates(self) -> tuple[float, ...]:
+        """The learning rates, rounded to 12 digits, so that a point has one name in every grid that holds it."""
+        if isinstance(self.lrs, LogSpace):
+            values: Sequence[float] = np.geomspace(self.lrs.low, self.lrs.high, self.lrs.points).tolist()
+        else:
+            values = self.lrs
+        return tuple(float(f"{lr:.12g}") for lr in values)
+
+    @property
+    def seed_numbers(self) -> tuple[int, ...]:
+        """The seeds."""
+        return tuple(range(self.seeds)) if isinstance(self.seeds, int) else self.seeds
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One replica of an experiment, and the key under which its run is stored."""
+
+    key: str
+    depth: int
+    lr: float
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """A learning-rate sweep.
+
+    Attributes:
+        name: by which people find it in a store.
+        model: factory and arguments.
+        data: what it is trained on.
+        grid: depths, learning rates, seeds.
+        training: batch size, epochs, dtype, momentum and weight decay; the defaults are the paper's.
+        strategy: "auto", "loop" or "stacked", see :func:`ammup.train_replicas`; it changes rounding only and is no part
+            of a key.
+        segments: depths whose optimum predicts that of others, for `ammup fit`.
+
+    Example:
+        >>> from ammup.experiments.experiment import Experiment
+        >>> experiment = Experiment.from_toml('''
+        ... name = "demo"
+        ... [model]
+        ... factory = "cnn"
+        ... arguments = {width = 16}
+        ... [data]
+        ... source = "synthetic"
+        ... [grid]
+        ... depths = [3, 4]
+        ... seeds = 2
+        ... ''')
+        >>> len(list(experiment.cells()))
+        160
+        >>> Experiment.from_toml(experiment.to_toml()) == experiment
+        True
+    """
+
+    # Of this class and of those inside it.
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
+
+    name: str
+    model: Model
+    data: Source
+    grid: Grid
+    training: Training = field(default_factory=Training)
+    strategy: str = "auto"
+    segments: tuple[Segment, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_known("strategy", self.strategy, STRATEGIES)
+        if not self.name:
+            raise InputError("name is empty; give the experiment a name")
+
+    @classmethod
+    def from_toml(cls, text: str, *, changes: Sequence[str] = ()) -> "Experiment":
+        """The experiment that the text says, each change ("grid.seeds=3", the value in TOML) put into it first.
+
+        Raises:
+            InputError: not TOML, an unknown or missing name, a value of the wrong type or out of range: all of them, a
+                line each.
+        """
+        try:
+            content = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            raise InputError(f"not TOML: {error}") from error
+        for change in changes:
+            _put(content, change)
+        try:
+            # In pydantic's JSON mode a list is a tuple and a whole number a float; a word is never a number.
+            return TypeAdapter(cls).validate_json(json.dumps(content, default=str))
+        except ValidationError as error:
+            raise InputError("; ".join(_problems(error))) from error
+
+    @classmethod
+    def from_file(cls, path: Path, *, changes: Sequence[str] = ()) -> "Experiment":
+        """The experiment of a TOML file.
+
+        Raises:
+            InputError: a file that cannot be read, or as :meth:`from_toml`.
+        """
+        try:
+            return cls.from_toml(path.read_text(encoding="utf-8"), changes=changes)
+        except (InputError, OSError, UnicodeDecodeError) as error:
+            raise InputError(f"{path}: {error}") from error
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain tables, lists and values, without those that are None."""
+        return _plain(Experiment, self)
+
+    def to_toml(self) -> str:
+        """TOML that :meth:`from_toml` reads as the same experiment."""
+        return tomli_w.dumps(self.to_dict())
+
+    @property
+    def key(self) -> str:
+        """What all cells of the experiment share: it does not depend on its name or on its grid."""
+        return _digest(
+            {
+                "version": KEY_VERSION,
+                "model": _plain(Model, self.model),
+                "data": self.data.identity,
+                "training": _plain(Training, self.training),
+            }
+        )
+
+    def cells(self) -> Iterator[Cell]:
+        """Every cell of the grid, deeper nets first: what takes longest is not left for the end."""
+        for depth in sorted(self.grid.depths, reverse=True):
+            for seed in self.grid.seed_numbers:
+                for lr in self.grid.learning_rates:
+                    yield Cell(key=self.cell_key(depth, lr, seed), depth=depth, lr=lr, seed=seed)
+
+    def cell_key(self, depth: int, lr: float, seed: int) -> str:
+        """The content key of one cell: it does not change when the grid grows."""
+        return _digest({"experiment": self.key, "depth": depth, "lr": lr, "seed": seed})
+
+    def with_strategy(self, strategy: str) -> "Experiment":
+        """The same cells, trained in another way."""
+        return replace(self, strategy=strategy)
+
+
+def _plain(kind: type[Any], value: Any) -> dict[str, Any]:
+    plain: dict[str, Any] = TypeAdapter(kind).dump_python(value, mode="json", exclude_none=True)
+    return plain
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    text = json.dumps(content, sort_keys=True, allow_nan=False)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def _put(content: dict[str, Any], change: str) -> None:
+    path, equals, text = change.partition("=")
+    *tables, name = path.strip().split(".")
+    if not equals or not name:
+        raise InputError(f"{change!r} is not of the form TABLE.NAME=VALUE, such as grid.seeds=3")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text  # a word without its quotes, which a shell takes away
+    for table in tables:
+        content = content.setdefault(table, {})
+        if not isinstance(content, dict):
+            raise InputError(f"{change!r}: {table} is no table")
+    content[name] = value
+
+
+def _problems(error: ValidationError) -> Iterator[str]:
+    """One line for each thing that is wrong, where it is first."""
+    for problem in error.errors(include_url=False):
+        # Of a union pydantic names the branch as well, a type's name; people look for the place in their file.
+        where = ".".join(
+            str(part) for part in problem["loc"] if "[" not in str(part) and part not in ("int", "LogSpace")
+        )
+        message = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "unexpected_keyword_argument":
+            message = "there is no such setting"
+        elif problem["type"] == "missing":
+            message = "is missing"
+        elif "input" in problem and not isinstance(problem["input"], dict):
+            message = f"{message} ({problem['input']!r} was given)"
+        yield f"{where}: {message}" if where else message

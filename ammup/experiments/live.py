@@ -1,0 +1,81 @@
+"""What a sweep shows while it runs: cells done, time left, and the best learning rate so far at each depth."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import timedelta
+from types import TracebackType
+
+import numpy as np
+import pandas as pd
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from ammup.experiments.experiment import Experiment
+from ammup.experiments.status import status_of
+from ammup.measurement.replica import Run
+
+
+class Display:
+    """A live table on standard error; silent where that is no terminal.
+
+    Args:
+        experiment: whose grid is run.
+        stored: its runs so far.
+        show: whether to show anything at all.
+    """
+
+    def __init__(self, experiment: Experiment, stored: pd.DataFrame, *, show: bool) -> None:
+        self.experiment, self.stored = experiment, stored
+        self.runs: list[dict[str, object]] = []
+        self.start, self.work = time.monotonic(), 0.0
+        console = Console(stderr=True)
+        visible = show and console.is_terminal
+        self.live = Live(console=console, get_renderable=self.render, refresh_per_second=2) if visible else None
+
+    def __enter__(self) -> "Display":
+        if self.live is not None:
+            self.live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.live is not None:
+            self.live.stop()
+
+    def add(self, runs: Sequence[Run]) -> None:
+        """Count runs that have ended."""
+        for run in runs:
+            key = self.experiment.cell_key(run.depth, run.lr, run.seed)
+            self.runs.append({**asdict(run), "key": key})
+            self.work += run.depth
+
+    def render(self) -> RenderableType:
+        """The table, and a line with cells done, time and time left."""
+        columns = ["key", "depth", "lr", "val_accuracy", "diverged"]
+        new = pd.DataFrame(self.runs, columns=columns).astype(self.stored[columns].dtypes)
+        status = status_of(self.experiment, pd.concat([self.stored[columns], new]))
+        elapsed = time.monotonic() - self.start
+        # A cell costs about as many seconds as it has layers.
+        left = float((status["depth"] * (status["total"] - status["done"])).sum())
+        eta = _hours(elapsed * left / self.work) if self.work else "?"
+        line = f"{status['done'].sum()} of {status['total'].sum()} cells, {_hours(elapsed)}, about {eta} to go"
+        return Group(status_table(self.experiment.name, status), Text(line))
+
+
+def status_table(name: str, status: pd.DataFrame) -> Table:
+    """What :func:`ammup.experiments.status.status_of` found, one row for each depth."""
+    table = Table("L", "cells", "diverged", "best lr so far", "val. accuracy", title=name, title_justify="left")
+    for column in table.columns:
+        column.justify = "right"
+    for row in status.to_dict("records"):
+        best = ("", "") if np.isnan(row["best_lr"]) else (f"{row['best_lr']:.3g}", f"{row['val_accuracy']:.1%}")
+        table.add_row(str(row["depth"]), f"{row['done']}/{row['total']}", str(row["diverged"]), *best)
+    return table
+
+
+def _hours(seconds: float) -> str:
+    return str(timedelta(seconds=round(seconds)))
