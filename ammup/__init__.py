@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ammup.errors import InputError as InputError
+    from ammup.experiments.experiment import Experiment as Experiment
+    from ammup.experiments.sweep import run_sweep as run_sweep
+    from ammup.fitting.optimum import fit_sweep as fit_sweep
     from ammup.fitting.pathsum import pathsum_lr as pathsum_lr
     from ammup.fitting.power_law import PowerLaw as PowerLaw
     from ammup.fitting.power_law import fit_power_law as fit_power_law
@@ -31,6 +34,9 @@ if TYPE_CHECKING:
 
 _HOME = {
     "InputError": "ammup.errors",
+    "Experiment": "ammup.experiments.experiment",
+    "run_sweep": "ammup.experiments.sweep",
+    "fit_sweep": "ammup.fitting.optimum",
     "pathsum_lr": "ammup.fitting.pathsum",
     "PowerLaw": "ammup.fitting.power_law",
     "fit_power_law": "ammup.fitting.power_law",

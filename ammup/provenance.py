@@ -29,6 +29,9 @@ def git(*arguments: str, cwd: Path) -> str:
 
 
 def commit_of(folder: Path) -> tuple[str | None, bool | None]:
-    """(commit, whether there are uncommitted changes) of the checkout that holds ``folder``; None outside of one."""
+    """(commit, whether tracked files have uncommitted changes) of the checkout that holds ``folder``, or (None, None).
+
+    Files that git does not know do not count: the store itself is often one of them.
+    """
     commit = git("rev-parse", "HEAD", cwd=folder)
-    return (commit, bool(git("status", "--porcelain", cwd=folder))) if commit else (None, None)
+    return (commit, bool(git("status", "--porcelain", "--untracked-files=no", cwd=folder))) if commit else (None, None)

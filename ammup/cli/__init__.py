@@ -6,7 +6,7 @@ import click
 
 from ammup.cli.claims import baselines, claims
 from ammup.cli.exponent import exponent
-from ammup.cli.sweep import sweep
+from ammup.cli.sweep import fit, sweep
 from ammup.errors import InputError
 
 
@@ -38,7 +38,7 @@ def cli() -> None:
     """  # noqa: D301  (click reads the \b)
 
 
-for _verb in (exponent, sweep, claims, baselines):
+for _verb in (exponent, sweep, fit, claims, baselines):
     cli.add_command(_verb)
 
 

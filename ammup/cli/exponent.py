@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from ammup.errors import InputError
+from ammup.cli.files import check_new_figure
 
 
 def _depths(_ctx: click.Context, _param: click.Parameter, value: str) -> tuple[int, ...]:
@@ -77,7 +77,7 @@ def exponent(
       ammup exponent my_package.models:make_net --data ~/cifar10 --json
     """  # noqa: D301  (click reads the \b)
     if plot is not None:
-        _check_new_file(plot)
+        check_new_figure(plot)
     if image_size is None and data == "synthetic":
         image_size = 8
     from ammup.measurement.data import load_data
@@ -115,14 +115,3 @@ def exponent(
     show(depth_law_text(law, heading=heading))
     if plot is not None:
         click.echo(f"figure: {plot}")
-
-
-def _check_new_file(path: Path) -> None:
-    """Refuse, before anything is computed, a figure that could not be written or would replace a file."""
-    from ammup.report.plots import check_format
-
-    check_format(path)
-    if path.exists():
-        raise InputError(f"{path} exists; give another name, or remove it first")
-    if not path.absolute().parent.is_dir():
-        raise InputError(f"{path}: the folder {path.absolute().parent} does not exist")

@@ -12,6 +12,8 @@ from ammup.errors import InputError
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
+    import pandas as pd
+
     from ammup.experiments.experiment import Experiment
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
@@ -158,3 +160,73 @@ def _show_cost(
     from ammup.report.terminal import show
 
     show(cost_text(experiment.name, cost))
+
+
+@click.command()
+@click.argument("store", type=_FILE, metavar="RUNS.db")
+@click.option("--experiment", "name", help="Which one, where the store has several: a name, or the start of a key.")
+@click.option("--optimum", type=click.Choice(["smoothed", "argmax"]), default="smoothed", show_default=True,
+              help="A local parabola's top, or the paper's best grid point.")  # fmt: skip
+@click.option("--keep-flagged", is_flag=True, help="Fit the optima that are flagged as well.")
+@click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="Draw curves and law into a new file.")
+@click.option("--export", type=click.Path(path_type=Path, dir_okay=False), help="Write the runs: .csv or .parquet.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def fit(
+    store: Path,
+    name: str | None,
+    optimum: str,
+    keep_flagged: bool,
+    plot: Path | None,
+    export: Path | None,
+    as_json: bool,
+) -> None:
+    """Fit how the best learning rate of a stored sweep falls with depth.
+
+    For each depth the optimum in two ways, with standard errors that include the grid spacing: the best grid point (the
+    paper's), and the top of a parabola through its neighbourhood, seeds pooled. An optimum at the edge of the grid or
+    beside a learning rate that diverged is flagged and not fitted. The line is weighted least squares of the optima on
+    log L; segments of the experiment are predicted from their anchors.
+
+    \b
+    Examples:
+      ammup fit runs.db
+      ammup fit runs.db --plot law.png --export runs.csv
+      ammup fit runs.db --experiment cnn-cifar10-16 --optimum argmax --json
+    """  # noqa: D301  (click reads the \b)
+    from ammup.cli.files import check_new_figure, check_new_file
+    from ammup.experiments.analysis import read_sweep
+    from ammup.fitting.optimum import fit_sweep
+
+    if plot is not None:
+        check_new_figure(plot)
+    if export is not None:
+        check_new_file(export, suffixes=(".csv", ".parquet"))
+    experiment, runs = read_sweep(store, name)
+    if export is not None:
+        _export(runs, export)
+    law = fit_sweep(runs, kind=optimum, keep_flagged=keep_flagged, segments=experiment.segments)
+    missing = len(list(experiment.cells())) - len(runs)
+    if plot is not None:
+        from ammup.report.plots import plot_sweep, save
+
+        save(plot_sweep(law, runs, title=experiment.name), plot)
+    if as_json:
+        click.echo(json.dumps({"experiment": experiment.name, "missing": missing, **law.to_dict()}, allow_nan=False))
+        return
+    from ammup.report.sweep import sweep_law_text
+    from ammup.report.terminal import show
+
+    show(sweep_law_text(law, heading=experiment.name, missing=missing))
+    for path in (plot, export):
+        if path is not None:
+            click.echo(f"written: {path}")
+
+
+def _export(runs: "pd.DataFrame", path: Path) -> None:
+    if path.suffix == ".csv":
+        runs.to_csv(path, index=False)
+        return
+    try:
+        runs.to_parquet(path, index=False)
+    except ImportError as error:
+        raise InputError("Parquet needs pyarrow: pip install 'ammup[parquet]'; or export to .csv") from error

@@ -206,9 +206,9 @@ class Store:
             place = self._worker(worker)
             for key, run in runs.items():
                 self.connection.execute(
-                    "INSERT OR IGNORE INTO runs VALUES (:key, :experiment, :depth, :lr, :seed, :val_accuracy, "
+                    "INSERT INTO runs VALUES (:key, :experiment, :depth, :lr, :seed, :val_accuracy, "
                     ":val_loss, :train_loss, :diverged, :steps, :curve, :seconds, :images_per_second, :dtype, "
-                    ":strategy, :finished_at, :invocation, :worker)",
+                    ":strategy, :finished_at, :invocation, :worker) ON CONFLICT (key) DO NOTHING",
                     {
                         **asdict(run),
                         "key": key,
@@ -283,8 +283,8 @@ class Store:
         values = {**asdict(worker), "versions": _sorted_json(worker.versions)}
         where = "host = :host AND device = :device AND threads = :threads AND versions = :versions"
         self.connection.execute(
-            "INSERT OR IGNORE INTO workers (host, device, threads, versions) "
-            "VALUES (:host, :device, :threads, :versions)",
+            "INSERT INTO workers (host, device, threads, versions) VALUES (:host, :device, :threads, :versions) "
+            "ON CONFLICT DO NOTHING",
             values,
         )
         return int(self.connection.execute(f"SELECT id FROM workers WHERE {where}", values).fetchone()[0])
@@ -311,7 +311,13 @@ class Store:
     def _reading(self) -> sqlite3.Connection:
         if not self.path.is_file():
             raise InputError(f"{self.path} does not exist; `ammup sweep EXPERIMENT.toml --store {self.path}` makes it")
-        return self._opened("mode=ro")
+        log, folder = Path(f"{self.path}-wal"), self.path.absolute().parent
+        if os.access(self.path, os.W_OK) and os.access(folder, os.W_OK):
+            connection = self._opened("mode=rw")  # the last one to close tidies up the files of WAL mode
+            connection.execute("PRAGMA query_only = ON")
+            return connection
+        # Where it must not make those files a reader needs none, if there is nothing in the log.
+        return self._opened("mode=ro" if log.exists() and log.stat().st_size else "mode=ro&immutable=1")
 
     def _writing(self, lock: FileLock) -> sqlite3.Connection:
         if not self.path.absolute().parent.is_dir():
@@ -339,7 +345,7 @@ class Store:
             name = f"{self.path.absolute().as_uri()}?{options}"
             connection = sqlite3.connect(name, uri=True, isolation_level=None, timeout=30)
             try:
-                if new and options != "mode=ro":
+                if new and options == "mode=rwc":
                     _create(connection)
                 self._check(connection)
             except BaseException:
@@ -373,7 +379,7 @@ def _create(connection: sqlite3.Connection) -> None:
 
 
 def _explanation(path: Path, error: sqlite3.Error) -> str:
-    text, name = str(error), getattr(error, "sqlite_errorname", "")
+    text, name = " ".join(str(error).split()), getattr(error, "sqlite_errorname", "")
     if "FULL" in name or name.startswith("SQLITE_IOERR"):
         return f"{path} cannot be written ({text}); what it holds is safe: free some space and run the same command"
     if "READONLY" in name or "CANTOPEN" in name:

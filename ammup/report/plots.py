@@ -3,12 +3,14 @@
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, ScalarFormatter
 
 from ammup.errors import InputError
+from ammup.fitting.optimum import SweepLaw
 from ammup.fitting.power_law import PowerLaw
 from ammup.measurement.depth_law import DepthLaw
 
@@ -51,7 +53,11 @@ def draw_lr_star(axes: Axes, law: DepthLaw) -> None:
     if law.reference is not None:
         label = f"slope {law.reference:.2f} (finite-depth law)"
         axes.plot(x, _through_centre(fit, depth, x, law.reference), ":", color=GREEN, label=label)
-    axes.set(xscale="log", yscale="log", xlabel="depth L", ylabel="maximal-update learning rate η*")
+    _against_depth(axes, depth, "maximal-update learning rate η*")
+
+
+def _against_depth(axes: Axes, depth: np.ndarray, quantity: str) -> None:
+    axes.set(xscale="log", yscale="log", xlabel="depth L", ylabel=quantity)
     axes.set_xticks(depth)
     axes.xaxis.set_major_formatter(ScalarFormatter())
     axes.xaxis.set_minor_formatter(NullFormatter())
@@ -74,18 +80,76 @@ def draw_profiles(axes: Axes, law: DepthLaw) -> None:
     axes.legend(fontsize="small", ncols=2)
 
 
+def plot_sweep(law: SweepLaw, runs: pd.DataFrame, *, title: str = "") -> Figure:
+    """Validation accuracy against learning rate at each depth, and the optima against depth with their line.
+
+    Args:
+        law: what :func:`ammup.fitting.optimum.fit_sweep` found.
+        runs: what it was given.
+        title: heading of the figure.
+    """
+    figure = Figure(figsize=(10, 4.2), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    draw_accuracies(left, law, runs)
+    draw_optima(right, law)
+    if title:
+        figure.suptitle(title)
+    return figure
+
+
+def draw_accuracies(axes: Axes, law: SweepLaw, runs: pd.DataFrame) -> None:
+    """Mean over seeds, a dot for each seed, a cross where a replica diverged, a dashed line at each optimum."""
+    colours = colormaps["viridis"](np.linspace(0, 0.85, len(law.optima)))
+    for marker, colour, depth in zip("osD^vP*X" * len(law.optima), colours, law.optima, strict=False):
+        here = runs[runs["depth"] == depth]
+        kept = here[~here["diverged"]]
+        mean = kept.groupby("lr")["val_accuracy"].mean()
+        axes.plot(mean.index, mean, marker=marker, markersize=4, color=colour, label=f"L = {depth}")
+        axes.plot(kept["lr"], kept["val_accuracy"], ".", markersize=3, color=colour, alpha=0.5)
+        lost = here[here["diverged"]]["lr"].unique()
+        axes.plot(lost, np.full(len(lost), runs["val_accuracy"].min()), "x", color=colour)
+        axes.axvline(law.lr_star(depth)[0], color=colour, linewidth=0.8, linestyle="--")
+    axes.set(xscale="log", xlabel="learning rate η", ylabel="validation accuracy")
+    axes.legend(fontsize="small")
+
+
+def draw_optima(axes: Axes, law: SweepLaw) -> None:
+    """Optima ± one standard error, hollow where they are flagged, the fitted line with its band, and slope −3/2."""
+    depth = np.array(list(law.optima), dtype=float)
+    for used, fill in ((True, BLUE), (False, "white")):
+        chosen = [d for d in law.optima if (d in law.used) == used]
+        if not chosen:
+            continue
+        values = np.array([law.lr_star(d)[0] for d in chosen])
+        spread = 10 ** np.array([law.lr_star(d)[1] for d in chosen])
+        errors = [values * (1 - 1 / spread), values * (spread - 1)]
+        label = f"best learning rate ({law.kind}) ± s.e." if used else "flagged, not fitted"
+        axes.errorbar(
+            chosen, values, errors, fmt="o", color=BLUE, markerfacecolor=fill, capsize=3, label=label, zorder=3
+        )
+    fit = law.power_law
+    if fit is not None:
+        x = np.geomspace(depth.min(), depth.max(), 100)
+        low, high = fit.slope_ci
+        interval = f" [{low:.2f}, {high:.2f}]" if np.isfinite(low) else ""
+        axes.plot(x, fit.predict(x), color=BLUE, label=f"weighted fit: slope {fit.slope:.2f}{interval}")
+        lower, upper = fit.band(x)
+        axes.fill_between(x, lower, upper, color=BLUE, alpha=0.15, linewidth=0, label=f"{fit.level:.0%} band")
+        axes.plot(x, _through_centre(fit, depth, x, PAPER_SLOPE), "--", color=VERMILION, label="slope −3/2 (paper)")
+    _against_depth(axes, depth, "best learning rate after training")
+
+
 def save(figure: Figure, path: Path) -> None:
     """Write the figure in the format of the path's suffix.
 
     Raises:
         InputError: the format is unknown.
     """
-    check_format(path)
+    if path.suffix.lower() not in formats():
+        raise InputError(f"a figure cannot be written as {path.name!r}; allowed suffixes: {', '.join(formats())}")
     figure.savefig(path, dpi=150)
 
 
-def check_format(path: Path) -> None:
-    """Raise InputError unless matplotlib can write a file with this suffix."""
-    formats = Figure().canvas.get_supported_filetypes()
-    if path.suffix.lstrip(".").lower() not in formats:
-        raise InputError(f"a figure cannot be written as {path.name!r}; allowed suffixes: {', '.join(sorted(formats))}")
+def formats() -> tuple[str, ...]:
+    """Suffixes that matplotlib can write a figure with."""
+    return tuple(f".{name}" for name in sorted(Figure().canvas.get_supported_filetypes()))

@@ -1,5 +1,6 @@
 """Sweeps for a terminal: how far they have come, and what they will cost."""
 
+import numpy as np
 import pandas as pd
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -7,6 +8,7 @@ from rich.text import Text
 
 from ammup.experiments.cost import Cost
 from ammup.experiments.live import status_table
+from ammup.fitting.optimum import SweepLaw
 
 
 def status_text(name: str, status: pd.DataFrame) -> RenderableType:
@@ -31,3 +33,64 @@ def cost_text(name: str, cost: Cost) -> RenderableType:
             f"{cost.hours:.2g} hours on this machine ({workers}); diverging replicas end early"
         ),
     )
+
+
+def sweep_law_text(law: SweepLaw, *, heading: str, missing: int) -> RenderableType:
+    """Both optima of each depth with their standard errors and flags, the fitted slope, and the segments."""
+    columns = ("L", "argmax", "± s.e.", "smoothed", "± s.e.", "val. accuracy")
+    table = Table(*columns, title=heading, title_justify="left", title_style="bold")
+    for column in table.columns:
+        column.justify = "right"
+    table.add_column("flags")
+    for depth, found in law.optima.items():
+        table.add_row(
+            str(depth),
+            *_with_error(found.argmax, found.argmax_se),
+            *_with_error(found.smoothed, found.smoothed_se),
+            f"{found.accuracy:.1%}",
+            ", ".join(found.flags),
+        )
+    lines = [*_slope(law), *_segments(law)]
+    if missing:
+        lines.append(f"note: {missing} cells of the grid are not done yet; `ammup sweep` goes on with them")
+    return Group(table, Text("\n".join(lines)))
+
+
+def _with_error(value: float, se_log10: float) -> tuple[str, str]:
+    """A learning rate, and the error of its log10 in its own units."""
+    return f"{value:.3g}", f"{value * np.log(10) * se_log10:.2g}"
+
+
+def _slope(law: SweepLaw) -> list[str]:
+    flagged = [depth for depth in law.optima if depth not in law.used]
+    notes = (
+        [f"not fitted: L = {', '.join(str(d) for d in flagged)} (flagged; --keep-flagged fits them)"] if flagged else []
+    )
+    fit = law.power_law
+    if fit is None:
+        return ["no line: it takes two depths with an optimum that can be trusted", *notes]
+    low, high = fit.slope_ci
+    interval = (
+        f"{fit.level:.0%} interval [{low:.2f}, {high:.2f}]" if np.isfinite(low) else "no interval from two depths"
+    )
+    return [
+        f"slope of log lr on log L   {fit.slope:.2f}   {interval}   R² {fit.r2:.3f}   weighted, {law.kind} optima",
+        "paper's law, L^(-3/2)      -1.50",
+        *notes,
+    ]
+
+
+def _segments(law: SweepLaw) -> list[str]:
+    lines = []
+    for segment, table in law.predictions.items():
+        anchors = ", ".join(str(depth) for depth in segment.anchors)
+        if table is None:
+            lines.append(f"segment on L = {anchors}: an anchor has no optimum that can be trusted")
+            continue
+        for row in table.to_dict("records"):
+            if np.isnan(row["measured"]):
+                error = "not measured"
+            else:
+                error = f"measured {row['measured']:.3g}, off by a factor of {10 ** row['log10_error']:.2f}"
+            lines.append(f"segment on L = {anchors} → {row['depth']:.0f}: predicted {row['predicted']:.3g}, {error}")
+    return lines

@@ -1,0 +1,243 @@
+"""The best learning rate of a sweep, with its uncertainty, and how it falls with depth.
+
+Axes: S seed, P learning rate (ascending).
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ammup.errors import InputError, check_known
+from ammup.fitting.power_law import PowerLaw, fit_power_law
+from ammup.fitting.transfer import Segment
+
+Array = NDArray[np.float64]
+
+OPTIMA = ("smoothed", "argmax")
+# The neighbourhood of a maximum: next to one another, and less than this share of the whole rise below it.
+NEAR = 0.25
+# Two more than a parabola has coefficients, so that something is left to judge it by.
+FEWEST = 5
+
+EDGE, DIVERGENCE, NO_MAXIMUM, INCOMPLETE = "edge of the grid", "beside divergence", "no maximum", "cells are missing"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Optimum:
+    """The learning rate with the best validation accuracy, in two ways.
+
+    Attributes:
+        argmax: the paper's (section 4.1): each seed's best grid point, averaged over seeds in log η.
+        argmax_se: standard error of log10 argmax.
+        smoothed: top of the parabola through the neighbourhood of the maximum, seeds pooled; the argmax of the mean
+            over seeds where there is no such top.
+        smoothed_se: standard error of log10 smoothed.
+        accuracy: mean validation accuracy over seeds at the best grid point.
+        near: (lowest, highest) learning rate that the parabola was fitted to.
+        flags: why the optimum is not to be trusted; empty where it is.
+    """
+
+    argmax: float
+    argmax_se: float
+    smoothed: float
+    smoothed_se: float
+    accuracy: float
+    near: tuple[float, float]
+    flags: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepLaw:
+    """How the best learning rate of a sweep falls with depth.
+
+    Attributes:
+        optima: by depth.
+        kind: "smoothed" or "argmax", what the line was fitted to.
+        used: depths that the line was fitted to; the others are flagged.
+        power_law: weighted least squares (section 4.1), or None with fewer than two usable depths.
+        predictions: for each segment what its anchors' line says of the other depths, or None where an anchor is
+            flagged or missing.
+    """
+
+    optima: Mapping[int, Optimum]
+    kind: str
+    used: tuple[int, ...]
+    power_law: PowerLaw | None
+    predictions: Mapping[Segment, pd.DataFrame | None]
+
+    def lr_star(self, depth: int) -> tuple[float, float]:
+        """(η*, standard error of log10 η*) of one depth."""
+        found = self.optima[depth]
+        if self.kind == "argmax":
+            return found.argmax, found.argmax_se
+        return found.smoothed, found.smoothed_se
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers, lists and None for JSON; a number that does not exist is None."""
+        fit = self.power_law
+        return {
+            "optimum": self.kind,
+            "slope": fit and _number(fit.slope),
+            "slope_se": fit and _number(fit.slope_se),
+            "slope_ci": fit and [_number(v) for v in fit.slope_ci],
+            "level": fit and fit.level,
+            "prefactor": fit and _number(fit.prefactor),
+            "r2": fit and _number(fit.r2),
+            "used": list(self.used),
+            "optima": [{"depth": depth, **asdict(found)} for depth, found in self.optima.items()],
+            "segments": [
+                {**asdict(segment), "predictions": None if table is None else _rows(table)}
+                for segment, table in self.predictions.items()
+            ],
+        }
+
+
+def _rows(table: pd.DataFrame) -> list[dict[str, float | None]]:
+    return [{str(k): _number(v) for k, v in row.items()} for row in table.to_dict("records")]
+
+
+def _number(value: float) -> float | None:
+    return value if np.isfinite(value) else None
+
+
+def fit_sweep(
+    runs: pd.DataFrame,
+    *,
+    kind: str = "smoothed",
+    keep_flagged: bool = False,
+    segments: Sequence[Segment] = (),
+    level: float = 0.95,
+) -> SweepLaw:
+    """The optimum of every depth, and the power law through those that can be trusted.
+
+    Args:
+        runs: columns depth, lr, seed, val_accuracy, diverged: one row for each replica.
+        kind: "smoothed" or "argmax".
+        keep_flagged: use flagged optima as well.
+        segments: for zero-shot transfer (section 4.2).
+        level: confidence level of the line's intervals.
+
+    Raises:
+        InputError: no runs, or a depth all of whose runs diverged.
+    """
+    check_known("optimum", kind, OPTIMA)
+    if runs.empty:
+        raise InputError("there are no runs to fit")
+    optima = {int(str(depth)): optimum_of(group) for depth, group in runs.groupby("depth")}
+    used = tuple(depth for depth, found in optima.items() if keep_flagged or not found.flags)
+    law = SweepLaw(optima=optima, kind=kind, used=used, power_law=None, predictions={})
+    points = {depth: law.lr_star(depth) for depth in used}
+    line = None
+    if len(points) > 1:
+        values, errors = zip(*points.values(), strict=True)
+        line = fit_power_law(list(points), values, se=errors, level=level)
+    lr_star = {depth: value for depth, (value, _) in points.items()}
+    predictions = {
+        segment: segment.predictions(lr_star) if set(segment.anchors) <= set(lr_star) else None for segment in segments
+    }
+    return SweepLaw(optima=optima, kind=kind, used=used, power_law=line, predictions=predictions)
+
+
+def optimum_of(runs: pd.DataFrame) -> Optimum:
+    """The best learning rate of one depth.
+
+    The smoothed optimum is the top of y = a_s + b u + c u², u = log10 η, fitted to all seeds at the learning rates next
+    to the maximum of their mean, with an a_s for each seed s. Its standard error is that of -b/2c (delta method, errors
+    from the residuals), or that of the mean of the tops of each seed's own parabola where that is larger: seeds differ
+    by more than noise from one learning rate to the next. Both optima's errors include d²/12 for the grid spacing d.
+    A diverged replica has no accuracy, and a learning rate at which one seed diverged no mean.
+
+    Args:
+        runs: columns lr, seed, val_accuracy, diverged.
+
+    Raises:
+        InputError: no learning rate without a diverged replica.
+    """
+    table = runs.pivot(index="seed", columns="lr", values="val_accuracy").sort_index(axis=1)
+    lost = runs[runs["diverged"]]["lr"].unique()
+    lrs = np.asarray(table.columns, dtype=np.float64)
+    u, accuracy = np.log10(lrs), table.to_numpy(dtype=np.float64, copy=True)
+    accuracy[:, np.isin(lrs, lost)] = np.nan
+    complete = len(runs) == table.size
+    counted = np.isfinite(accuracy).sum(axis=0)
+    mean = np.where(counted > 0, np.nansum(accuracy, axis=0) / np.maximum(counted, 1), -np.inf)
+    if not counted.any():
+        raise InputError("every learning rate of a depth diverged; extend the grid to smaller ones")
+    best = int(np.argmax(mean))
+    spacing = float(np.median(np.diff(u))) if u.size > 1 else 0.0
+    own = np.array([u[np.nanargmax(row)] for row in accuracy if np.isfinite(row).any()])
+    near = _neighbourhood(mean, best)
+    top, error = _top(u[near], accuracy[:, near])
+    error = max(error, _scatter(u[near], accuracy[:, near]))
+    inside = bool(u[near][0] <= top <= u[near][-1])
+    flags = [*_flags(best, lrs, lost, top if inside else u[best])]
+    flags += [NO_MAXIMUM] * (not inside) + [INCOMPLETE] * (not complete)
+    return Optimum(
+        argmax=float(10 ** own.mean()),
+        argmax_se=float(np.sqrt((own.var(ddof=1) / own.size if own.size > 1 else 0.0) + spacing**2 / 12)),
+        smoothed=float(10 ** (top if inside else u[best])),
+        smoothed_se=float(np.sqrt((error**2 if inside else spacing**2) + spacing**2 / 12)),
+        accuracy=float(mean[best]),
+        near=(float(lrs[near][0]), float(lrs[near][-1])),
+        flags=tuple(flags),
+    )
+
+
+def _neighbourhood(mean: Array, best: int) -> NDArray[np.intp]:
+    """Places next to one another around the best, above the threshold; at least FEWEST where the grid has them."""
+    finite = np.isfinite(mean)
+    threshold = mean[best] - NEAR * (mean[best] - mean[finite].min())
+    low = high = best
+    while low > 0 and mean[low - 1] >= threshold:
+        low -= 1
+    while high < mean.size - 1 and mean[high + 1] >= threshold:
+        high += 1
+    while high - low + 1 < FEWEST and (_reachable(finite, low - 1) or _reachable(finite, high + 1)):
+        take_low = _reachable(finite, low - 1) and (best - low <= high - best or not _reachable(finite, high + 1))
+        low, high = (low - 1, high) if take_low else (low, high + 1)
+    return np.arange(low, high + 1)
+
+
+def _reachable(finite: NDArray[np.bool_], place: int) -> bool:
+    return 0 <= place < finite.size and bool(finite[place])
+
+
+def _top(u: Array, accuracy: Array) -> tuple[float, float]:
+    """(place of the parabola's maximum, its standard error), NaN where it has none."""
+    seed, point = np.nonzero(np.isfinite(accuracy))
+    y = accuracy[seed, point]
+    centre = u.mean()
+    x = u[point] - centre
+    intercepts = (seed[:, None] == np.unique(seed)).astype(np.float64)
+    design = np.column_stack([x, x**2, intercepts])
+    if y.size < design.shape[1] or np.unique(x).size < 3:
+        return np.nan, np.nan
+    (b, c, *_), *_ = np.linalg.lstsq(design, y, rcond=None)
+    if c >= 0:
+        return np.nan, np.nan
+    df = y.size - design.shape[1]
+    if df < 1:
+        return float(centre - b / (2 * c)), 0.0
+    residual = y - design @ np.linalg.lstsq(design, y, rcond=None)[0]
+    covariance = np.linalg.inv(design.T @ design)[:2, :2] * (residual @ residual / df)
+    gradient = np.array([-1 / (2 * c), b / (2 * c**2)])
+    return float(centre - b / (2 * c)), float(np.sqrt(gradient @ covariance @ gradient))
+
+
+def _scatter(u: Array, accuracy: Array) -> float:
+    """Standard error of the mean of the seeds' own tops; 0 where fewer than two seeds have one."""
+    tops = np.array([_top(u, row[None])[0] for row in accuracy])
+    tops = tops[np.isfinite(tops)]
+    return float(tops.std(ddof=1) / np.sqrt(tops.size)) if tops.size > 1 else 0.0
+
+
+def _flags(best: int, lrs: Array, lost: Array, top: float) -> Iterator[str]:
+    if best in (0, lrs.size - 1):
+        yield EDGE
+    above = int(np.searchsorted(np.log10(lrs), top, side="right"))  # the next learning rate above the optimum
+    if np.isin(lrs[best + 1 : best + 2], lost).any() or np.isin(lrs[above : above + 1], lost).any():
+        yield DIVERGENCE

@@ -1,0 +1,75 @@
+"""A whole sweep on all cores, processes of one thread each, against the obvious loop with torch's default threads.
+
+The two take turns; the pool's start (importing torch in each worker) is counted. Medians over the turns.
+
+    python benchmarks/sweep.py [--turns 3]
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+from training_step import BATCH, ObviousLoop
+
+import ammup
+from ammup.experiments.experiment import Experiment
+from ammup.experiments.pool import usable_cores
+
+LRS = [0.001 * 1.5**i for i in range(16)]
+SHAPES = ((16, 16, 100), (64, 32, 12))  # channels, side of the images, minibatches of a cell
+
+
+def experiment(width: int, side: int, steps: int) -> Experiment:
+    return Experiment.from_toml(
+        f"""
+        name = "sweep of {len(LRS)} learning rates"
+        model = {{factory = "cnn", arguments = {{width = {width}}}}}
+        data = {{source = "synthetic", image_size = {side}, train = {steps * BATCH}, validation = {BATCH}}}
+        grid = {{depths = [10], lrs = {LRS}}}
+        strategy = "loop"
+        """.replace("\n        ", "\n")
+    )
+
+
+def ours(width: int, side: int, steps: int) -> float:
+    with tempfile.TemporaryDirectory() as folder:
+        start = time.perf_counter()
+        ammup.run_sweep(experiment(width, side, steps), store=Path(folder) / "runs.db", progress=False)
+        return time.perf_counter() - start
+
+
+@torch.no_grad()
+def _validate(loop: ObviousLoop, images: torch.Tensor) -> None:
+    loop.model.eval()
+    loop.model(images)
+
+
+def obvious(width: int, side: int, steps: int) -> float:
+    data = ammup.load_data("synthetic", image_size=side, train=steps * BATCH, validation=BATCH)
+    start = time.perf_counter()
+    for lr in LRS:
+        loop = ObviousLoop("plain", width, data, torch.float32)
+        loop.train(lr, steps)
+        _validate(loop, loop.data.tensors[0][:BATCH])
+    return time.perf_counter() - start
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--turns", type=int, default=3)
+    turns = parser.parse_args().turns
+    print(f"{usable_cores()} cores, torch {torch.__version__} with {torch.get_num_threads()} threads by default")
+    for shape in SHAPES:
+        pairs = [(obvious(*shape), ours(*shape)) for _ in range(turns)]
+        loop, sweep = (statistics.median(times) for times in zip(*pairs, strict=True))
+        print(
+            f"C = {shape[0]}, {shape[1]}×{shape[1]}, {len(LRS)} cells of {shape[2]} minibatches: obvious loop "
+            f"{loop:.1f} s, ammup sweep {sweep:.1f} s: {loop / sweep:.2f} × as fast"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,150 @@
+"""Experiments as files, and the keys of their cells."""
+
+from pathlib import Path
+
+import pytest
+
+from ammup.errors import InputError
+from ammup.experiments.experiment import Experiment
+
+TEXT = """
+name = "demo"
+
+[model]
+factory = "cnn"
+arguments = {width = 16, kernel = [5, 3]}
+
+[data]
+source = "~/somewhere/cifar10"
+image_size = 16
+
+[grid]
+depths = [3, 4]
+lrs = {points = 5}
+seeds = 2
+
+[[segments]]
+anchors = [3, 4]
+predict = [6]
+"""
+
+
+def _keys(*changes: str) -> set[str]:
+    return {cell.key for cell in Experiment.from_toml(TEXT, changes=changes).cells()}
+
+
+def test_toml_and_back() -> None:
+    experiment = Experiment.from_toml(TEXT)
+    assert Experiment.from_toml(experiment.to_toml()) == experiment
+    assert experiment.model.arguments == {"width": 16, "kernel": [5, 3]}
+    assert experiment.grid.learning_rates == (1e-4, 0.00177827941004, 0.0316227766017, 0.56234132519, 10.0)
+
+
+def test_defaults_are_the_paper_s() -> None:
+    experiment = Experiment.from_toml(TEXT, changes=["grid={depths=[3]}"])
+    assert len(experiment.grid.learning_rates) == 40
+    assert experiment.grid.learning_rates[0] == 1e-4
+    assert experiment.grid.learning_rates[-1] == 10
+    training = experiment.training
+    assert (training.batch_size, training.epochs, training.momentum, training.weight_decay) == (128, 1, 0, 0)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "grid.seeds=3",
+        "grid.depths=[3, 4, 5]",
+        "grid.lrs={points=9}",  # every other one is new
+        "grid.lrs=[1e-4, 0.00177827941004, 0.0316227766017, 0.56234132519, 1e1, 20.0]",
+        "name=another",
+        "segments=[]",
+        'strategy="stacked"',
+        "data.source=/elsewhere/cifar10",
+    ],
+)
+def test_keys_do_not_change_when_the_grid_grows_or_the_data_move(change: str) -> None:
+    assert _keys() <= _keys(change)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "model.arguments.width=17",
+        "model.factory=resnet",
+        "data.source=/elsewhere/cifar100",
+        "data.image_size=8",
+        "data.seed=1",
+        "training.batch_size=64",
+        'training.dtype="bfloat16"',
+        "training.momentum=0.9",
+        "grid.depths=[5]",
+        "grid.seeds=[7]",
+        "grid.lrs=[0.5]",
+    ],
+)
+def test_whatever_changes_a_run_changes_its_key(change: str) -> None:
+    assert not _keys() & _keys(change)
+
+
+def test_keys_are_those_of_the_last_release() -> None:
+    """A change here makes every stored run unknown: raise KEY_VERSION, and say so in the release."""
+    cell = next(Experiment.from_toml(TEXT).cells())
+    assert (cell.depth, cell.lr, cell.seed) == (4, 1e-4, 0)
+    assert cell.key == "fcdf40bd3bf713f0c9b397d905805352"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("grid.seeds=x", "grid.seeds: .*valid integer .*'x'"),
+        ("grid.seed=3", "grid.seed: there is no such setting"),
+        ("trainig.epochs=3", "trainig: there is no such setting"),
+        ("training.epochs=0", "training: epochs=0 must be at least 1"),
+        ('training.epochs="3"', "training.epochs: .*valid integer"),
+        ("training.momentum=nan", "training: momentum=nan"),
+        ('training.dtype="half"', "dtype='half' is not known; allowed: float32"),
+        ("grid.depths=[]", "grid: depths"),
+        ("grid.depths=[3, 3]", "holds a depth twice"),
+        ("grid.depths=[1.5]", "grid.depths.0: .*valid integer"),
+        ("grid.lrs=[]", "one or more distinct learning rates"),
+        ("grid.lrs=[0.1, -1]", "positive and finite"),
+        ("grid.lrs={low=1, high=0.1}", "low=1.0 to high=0.1"),
+        ("grid.lrs={points=0}", "points=0"),
+        ("strategy=quick", "strategy='quick' is not known; allowed: auto, loop, stacked"),
+        ("segments=[{anchors=[3], predict=[4]}]", "give at least 2"),
+        ("name=", "name"),
+        ("grid", "not of the form TABLE.NAME=VALUE"),
+        ("name.x=3", "name is no table"),
+    ],
+)
+def test_every_wrong_setting_is_named_by_its_place(change: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        Experiment.from_toml(TEXT, changes=[change])
+
+
+def test_all_that_is_wrong_is_told_at_once() -> None:
+    with pytest.raises(InputError, match=r"grid\.seed: .*; training\.epoch: "):
+        Experiment.from_toml(TEXT, changes=["grid.seed=3", "training.epoch=1"])
+
+
+@pytest.mark.parametrize("text", ["name = ", "a = 1\na = 2", "\x00"])
+def test_what_is_no_toml_is_said_to_be_none(text: str) -> None:
+    with pytest.raises(InputError, match="not TOML"):
+        Experiment.from_toml(text)
+
+
+def test_a_missing_table_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "broken.toml"
+    path.write_text('name = "x"')
+    with pytest.raises(InputError, match=r"broken\.toml: model: is missing; data: is missing; grid: is missing"):
+        Experiment.from_file(path)
+    with pytest.raises(InputError, match=r"nowhere\.toml"):
+        Experiment.from_file(tmp_path / "nowhere.toml")
+
+
+def test_the_experiments_that_are_delivered_can_be_read() -> None:
+    files = list((Path(__file__).parents[2] / "ammup" / "experiments").glob("*.toml"))
+    assert files
+    for path in files:
+        experiment = Experiment.from_file(path)
+        assert Experiment.from_toml(experiment.to_toml()) == experiment

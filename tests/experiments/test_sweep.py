@@ -1,0 +1,231 @@
+"""Sweeps: resumed, grown, traced, and bit for bit the same however they are run."""
+
+import json
+import os
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import ammup
+from ammup.errors import InputError
+from ammup.experiments import sweep as sweeps
+from ammup.experiments.experiment import Experiment
+from ammup.experiments.pool import InProcess, LocalPool
+from ammup.experiments.store import Store
+from ammup.experiments.sweep import run_sweep
+
+VALUES = ["key", "depth", "lr", "seed", "val_accuracy", "val_loss", "train_loss", "diverged", "steps", "strategy"]
+
+
+def _values(runs: pd.DataFrame) -> pd.DataFrame:
+    return runs[VALUES]
+
+
+def test_a_sweep_is_what_train_replicas_returns(small: Experiment, tmp_path: Path) -> None:
+    runs = run_sweep(small, store=tmp_path / "runs.db", workers=1)
+    data = ammup.load_data("synthetic", image_size=8, train=512, validation=128)
+    lrs = small.grid.learning_rates
+    for depth in (2, 3):
+        expected = ammup.train_replicas(
+            lambda depth, seed: ammup.cnn(depth, width=4, seed=seed),
+            depth,
+            lrs=lrs,
+            seeds=[0, 1],
+            data=data,
+            batch_size=64,
+            strategy="loop",
+        )
+        found = runs[runs["depth"] == depth]
+        for name in ("lr", "seed", "val_accuracy", "val_loss", "train_loss", "diverged", "steps"):
+            np.testing.assert_array_equal(found[name], [getattr(run, name) for run in expected], err_msg=name)
+    assert runs["diverged"].tolist() == [False, False, False, True] * 4
+
+
+def test_processes_give_the_bits_of_one_process(small: Experiment, tmp_path: Path) -> None:
+    one = run_sweep(small, store=tmp_path / "one.db", workers=1)
+    two = run_sweep(small, store=tmp_path / "two.db", workers=2)
+    pd.testing.assert_frame_equal(_values(one), _values(two), check_exact=True)
+    assert set(two["threads"]) == {1}
+
+
+def test_any_executor_will_do(small: Experiment, tmp_path: Path) -> None:
+    one = run_sweep(small, store=tmp_path / "one.db", workers=1)
+    with ThreadPoolExecutor(1) as executor:
+        other = run_sweep(small, store=tmp_path / "other.db", executor=executor)
+    pd.testing.assert_frame_equal(_values(one), _values(other), check_exact=True)
+
+
+def test_stacked_blocks_agree_with_the_loop(small: Experiment, tmp_path: Path) -> None:
+    one = run_sweep(small, store=tmp_path / "one.db", workers=1)
+    other = run_sweep(small.with_strategy("stacked"), store=tmp_path / "other.db", workers=1)
+    assert set(other["strategy"]) == {"stacked"}
+    np.testing.assert_allclose(one["val_loss"], other["val_loss"], rtol=1e-3)
+    assert one["diverged"].tolist() == other["diverged"].tolist()
+
+
+def test_only_what_is_missing_is_run(small: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[tuple[int, int, float]] = []
+    original = sweeps.run_block
+
+    def noting(block: sweeps.Block) -> sweeps.Outcome:
+        ran.extend((block.depth, block.seed, lr) for lr in block.lrs)
+        return original(block)
+
+    monkeypatch.setattr(sweeps, "run_block", noting)
+    store = tmp_path / "runs.db"
+    first = run_sweep(small, store=store, workers=1)
+    assert len(ran) == 16
+    run_sweep(small, store=store, workers=1)
+    assert len(ran) == 16
+    grown = Experiment.from_toml(small.to_toml(), changes=["grid.seeds=3", "grid.depths=[2, 3, 4]"])
+    runs = run_sweep(grown, store=store, workers=1)
+    assert len(runs) == 36
+    assert len(ran) == 36
+    same = runs[runs["key"].isin(first["key"])].reset_index(drop=True)
+    pd.testing.assert_frame_equal(same, first)
+    assert len(run_sweep(small, store=store, workers=1)) == 16  # the grid asked for, not all that is stored
+
+
+def test_the_strategy_is_measured_once_and_kept(
+    small: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trials: list[int] = []
+    original = sweeps.try_strategies
+    monkeypatch.setattr(sweeps, "try_strategies", lambda *a: trials.append(1) or original(*a))
+    store = tmp_path / "runs.db"
+    auto = small.with_strategy("auto")
+    runs = run_sweep(auto, store=store, workers=1)
+    grown = Experiment.from_toml(auto.to_toml(), changes=["grid.seeds=3"])
+    run_sweep(grown, store=store, workers=1)
+    assert trials == [1]
+    with Store(store, mode="read") as opened:
+        stored = opened.experiment(auto.key)
+    assert stored is not None
+    assert stored.strategy in ("loop", "stacked")
+    assert set(runs["strategy"]) == {stored.strategy}
+    assert stored.choice is not None
+    assert stored.choice["loop"] > 0
+
+
+def test_every_row_can_be_traced(small: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "nets.py").write_text("x = 1")
+    for command in (["init", "-q"], ["add", "nets.py"], ["commit", "-q", "-m", "x"]):
+        identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
+        subprocess.run(["git", *identity, *command], cwd=tmp_path, check=True)
+    commit = subprocess.run(
+        ["git", "rev-parse", "HEAD"], cwd=tmp_path, check=True, capture_output=True, text=True
+    ).stdout.strip()
+    monkeypatch.chdir(tmp_path)
+    clean = run_sweep(small, store="runs.db", workers=1).iloc[0]
+    (tmp_path / "nets.py").write_text("x = 2")
+    grown = Experiment.from_toml(small.to_toml(), changes=["grid.seeds=[2]"])
+    dirty = run_sweep(grown, store="runs.db", workers=1).iloc[0]
+    assert clean["commit"] == dirty["commit"] == commit
+    assert (clean["dirty"], dirty["dirty"]) == (False, True)
+    assert json.loads(clean["versions"])["torch"] == json.loads(clean["worker_versions"])["torch"]
+    assert clean["device"]
+    assert clean["threads"] >= 1
+    assert (clean["dtype"], clean["strategy"]) == ("float32", "loop")
+    assert clean["seconds"] > 0
+    assert clean["command"]
+
+
+def test_other_data_under_the_same_name_are_noticed(small: Experiment, tmp_path: Path) -> None:
+    def write(folder: Path, seed: int) -> Experiment:
+        rng = np.random.default_rng(seed)
+        folder.mkdir()
+        for split, n in (("train", 64), ("val", 32)):
+            images, labels = rng.integers(0, 256, (n, 8, 8, 3), np.uint8), rng.integers(0, 3, n)
+            arrays = {f"{split}_images": images, f"{split}_labels": labels}
+            parts = dict(np.load(folder / "data.npz")) if split == "val" else {}
+            np.savez(folder / "data.npz", **arrays, **parts)
+        changes = [f"data={{source='{folder / 'data.npz'}'}}", f"grid.seeds=[{seed}]"]
+        return Experiment.from_toml(small.to_toml(), changes=changes)
+
+    store = tmp_path / "runs.db"
+    first, second = write(tmp_path / "a", 0), write(tmp_path / "b", 1)
+    assert first.key == second.key
+    run_sweep(first, store=store, workers=1)
+    with pytest.raises(InputError, match="another content than those of the stored runs"):
+        run_sweep(second, store=store, workers=1)
+    with Store(store, mode="read") as opened:
+        assert len(opened.keys(first.key)) == 8
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("model.factory=vgg", "family 'vgg' is not known"),
+        ("model.factory=no_such.module:net", "cannot be imported"),
+        ("model.arguments.wdith=3", "factory failed at depth 3: .*wdith"),
+        ("data.source=/nowhere", "neither a known name"),
+        ("data.validation=0", "no validation images"),
+        ("data.train=100000", "100000 images were asked for"),
+    ],
+)
+def test_what_cannot_be_run_says_why(small: Experiment, tmp_path: Path, change: str, message: str) -> None:
+    experiment = Experiment.from_toml(small.to_toml(), changes=[change])
+    with pytest.raises(InputError, match=message):
+        run_sweep(experiment, store=tmp_path / "runs.db", workers=1)
+
+
+def test_a_factory_of_the_user_s_is_run_in_the_workers(
+    small: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "my_nets.py").write_text(
+        "import ammup\n\ndef net(depth, seed, channels):\n    return ammup.cnn(depth, width=channels, seed=seed)\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    model = "model={factory='my_nets:net', arguments={channels=4}}"
+    mine = Experiment.from_toml(small.to_toml(), changes=[model])
+    theirs = run_sweep(small, store="a.db", workers=1)
+    ours = run_sweep(mine, store="b.db", workers=2)
+    np.testing.assert_array_equal(ours["val_loss"], theirs["val_loss"])
+
+
+def test_workers_that_keep_dying_are_given_up(
+    small: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "deadly.py").write_text("import os\n\ndef net(depth, seed):\n    os.kill(os.getpid(), 9)\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    deadly = Experiment.from_toml(small.to_toml(), changes=["model={factory='deadly:net'}"])
+    with pytest.raises(InputError, match="workers keep dying"):
+        run_sweep(deadly, store="runs.db", workers=2)
+    with Store(Path("runs.db"), mode="write"):  # nobody holds it any more
+        pass
+
+
+def test_the_arguments_that_toml_cannot_say_are_understood(small: Experiment, tmp_path: Path) -> None:
+    for kernel in ("[3, 1]", "[[0, 0], [0, 1]]", "3"):
+        experiment = Experiment.from_toml(
+            small.to_toml(), changes=[f"model.arguments.kernel={kernel}", "grid={depths=[2], lrs=[0.1]}"]
+        )
+        assert len(run_sweep(experiment, store=tmp_path / "runs.db", workers=1)) == 1
+
+
+def test_in_process_futures_carry_errors() -> None:
+    future = InProcess().submit(int, "x")
+    assert isinstance(future.exception(), ValueError)
+
+
+def _threads() -> tuple[int, str]:
+    import torch
+
+    return torch.get_num_threads(), os.environ.get("THP_MEM_ALLOC_ENABLE", "")
+
+
+def test_workers_have_one_thread() -> None:
+    with LocalPool(1) as pool:
+        assert pool.submit(_threads).result() == (1, "1")
+
+
+def test_a_deeper_net_comes_first(small: Experiment) -> None:
+    depths = [cell.depth for cell in replace(small).cells()]
+    assert depths == sorted(depths, reverse=True)
