@@ -1,30 +1,32 @@
 """A training step of the sweep kernel against the loop anybody would write, and against the machine's matrix product.
 
-First both are shown to end with the same parameters (float64). Then, on one thread, all variants take turns in one
-process; a cell is the median over the turns, in GFLOP/s of the convolutions (three forward passes, without the gradient
-of the images).
+First both are shown to end with the same parameters (float64). Then they take turns, each in a process of its own with
+one thread, since they leave memory allocators in different states: ours in a worker of a sweep, the obvious loop in a
+plain process. A cell is the median over the turns, in GFLOP/s of the convolutions (three forward passes, without the
+gradient of the images).
 
     python benchmarks/training_step.py [--turns 7] [--json FILE]
 """
 
 import argparse
 import json
-import os
+import multiprocessing
 import platform
 import statistics
 import sys
 import time
 from collections.abc import Callable
-from functools import partial
-
-os.environ["THP_MEM_ALLOC_ENABLE"] = "1"  # as the workers of a sweep have it; for every variant
+from concurrent.futures import ProcessPoolExecutor
+from functools import cache, partial
 
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.profiler import ProfilerActivity, profile
 from torch.utils.data import DataLoader, TensorDataset
 
 import ammup
+from ammup.experiments.pool import LocalPool
 from ammup.measurement.data import Data
 from ammup.measurement.feed import Feed
 from ammup.measurement.loop import LoopTrainer
@@ -94,29 +96,45 @@ def ammup_stream() -> torch.Generator:
     return random_stream("minibatches", 0, 0)
 
 
-def variants(net: str, width: int, side: int, steps: int) -> dict[str, Callable[[], float]]:
-    """Seconds of a step of each."""
-    data = ammup.load_data("synthetic", image_size=side, train=BATCH * 8, validation=10)
-    obvious = ObviousLoop(net, width, data, torch.float32)
+@cache
+def _obvious(net: str, width: int, side: int, steps: int) -> ObviousLoop:
+    data = ammup.load_data("synthetic", image_size=side, train=BATCH * steps, validation=10)
+    return ObviousLoop(net, width, data, torch.float32)
 
-    def time_obvious() -> float:
+
+@cache
+def _ours(net: str, width: int, side: int, steps: int, dtype: str) -> LoopTrainer:
+    data = ammup.load_data("synthetic", image_size=side, train=BATCH * steps, validation=10)
+    feed = Feed(data, batch_size=BATCH, device="cpu", dtype=DTYPES[dtype])
+    return LoopTrainer(partial(build, net, width), feed, Training(dtype=dtype))
+
+
+def time_obvious(net: str, width: int, side: int, steps: int) -> float:
+    """Seconds of a step, after one to warm up."""
+    loop = _obvious(net, width, side, steps)
+    loop.train(0.01, 1)
+    start = time.perf_counter()
+    loop.train(0.01, steps)
+    return (time.perf_counter() - start) / steps
+
+
+def time_ours(net: str, width: int, side: int, steps: int, dtype: str) -> float:
+    trainer = _ours(net, width, side, steps, dtype)
+    with freed_memory_kept():
+        trainer.train([0.01], 0, steps=1)
         start = time.perf_counter()
-        obvious.train(0.01, steps)
+        trainer.train([0.01], 0, steps=steps)
         return (time.perf_counter() - start) / steps
 
-    def time_ours(trainer: LoopTrainer) -> float:
-        with freed_memory_kept():
-            trainer.train([0.01], 0, steps=1)
-            start = time.perf_counter()
-            trainer.train([0.01], 0, steps=steps)
-            return (time.perf_counter() - start) / steps
 
-    found: dict[str, Callable[[], float]] = {"obvious loop": time_obvious}
-    for dtype in ("float32", "bfloat16"):
-        feed = Feed(data, batch_size=BATCH, device="cpu", dtype=DTYPES[dtype])
-        trainer = LoopTrainer(partial(build, net, width), feed, Training(dtype=dtype))
-        found[f"ours, {dtype}"] = partial(time_ours, trainer)
-    return found
+def share_of_convolutions(net: str, width: int, side: int, steps: int, dtype: str) -> float:
+    """Share of a step's time that is spent in torch's convolution kernels: the floor of what we can do around them."""
+    trainer = _ours(net, width, side, steps, dtype)
+    with freed_memory_kept(), profile(activities=[ProfilerActivity.CPU]) as profiled:
+        trainer.train([0.01], 0, steps=steps)
+    spent = {event.key: event.self_cpu_time_total for event in profiled.key_averages()}
+    kernels = ("aten::mkldnn_convolution", "aten::convolution_backward")
+    return sum(spent.get(kernel, 0.0) for kernel in kernels) / sum(spent.values())
 
 
 def product_peaks() -> dict[str, float]:
@@ -138,35 +156,57 @@ def product_peaks() -> dict[str, float]:
     return best
 
 
+def measure(
+    width: int, side: int, *, turns: int, plain: ProcessPoolExecutor, worker: LocalPool
+) -> list[dict[str, object]]:
+    """All variants of all nets of one shape, printed and returned."""
+    steps = 3 if width == 64 else 20
+    shape = (width, side, steps)
+    cells: dict[tuple[str, str], Callable[[], float]] = {}
+    for net in NETS:
+        cells[net, "obvious loop"] = lambda net=net: plain.submit(time_obvious, net, *shape).result()
+        for dtype in ("float32", "bfloat16"):
+            cells[net, f"ours, {dtype}"] = lambda net=net, dtype=dtype: worker.submit(
+                time_ours, net, *shape, dtype
+            ).result()
+    seen: dict[tuple[str, str], list[float]] = {cell: [] for cell in cells}
+    peaks: dict[str, list[float]] = {}
+    for turn in range(turns + 1):
+        for cell, timed in cells.items():
+            rate = flops(cell[0], width, side) / timed() / 1e9
+            if turn:  # the first one warms up
+                seen[cell].append(rate)
+        for name, rate in worker.submit(product_peaks).result().items():
+            peaks.setdefault(name, []).append(rate)
+    medians = {cell: statistics.median(rates) for cell, rates in seen.items()}
+    print(f"\nC = {width}, {side}×{side} images, {DEPTH} convolutions, batch {BATCH}, one thread; GFLOP/s")
+    rows: list[dict[str, object]] = []
+    for name, rates in peaks.items():
+        print(f"  {name:30} {statistics.median(rates):6.0f}")
+        rows.append({"C": width, "H": side, "variant": name, "gflops": statistics.median(rates)})
+    for (net, name), rate in medians.items():
+        ratio, of_plain = rate / medians[net, "obvious loop"], rate / medians["plain", name]
+        share = float("nan")
+        if name != "obvious loop":
+            share = worker.submit(share_of_convolutions, net, *shape, name.removeprefix("ours, ")).result()
+        floor = "" if share != share else f"   {share:4.0%} of it in convolution kernels"
+        print(f"  {net:12} {name:16} {rate:5.0f}   {ratio:4.2f} × obvious   {of_plain:4.0%} of plain{floor}")
+        rows.append({"C": width, "H": side, "net": net, "variant": name, "gflops": rate, "times_obvious": ratio})
+    return rows
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--turns", type=int, default=7)
     parser.add_argument("--json", type=argparse.FileType("w"))
     arguments = parser.parse_args()
-    torch.set_num_threads(1)
     check_equality()
-    rows = []
-    for width, side in SHAPES:
-        steps = 3 if width == 64 else 20
-        cells = {(net, name): timed for net in NETS for name, timed in variants(net, width, side, steps).items()}
-        seen: dict[tuple[str, str], list[float]] = {cell: [] for cell in cells}
-        peaks: dict[str, list[float]] = {}
-        for turn in range(arguments.turns + 1):
-            for cell, timed in cells.items():
-                rate = flops(cell[0], width, side) / timed() / 1e9
-                if turn:  # the first one warms up
-                    seen[cell].append(rate)
-            for name, rate in product_peaks().items():
-                peaks.setdefault(name, []).append(rate)
-        medians = {cell: statistics.median(rates) for cell, rates in seen.items()}
-        print(f"\nC = {width}, {side}×{side} images, {DEPTH} convolutions, batch {BATCH}, one thread; GFLOP/s")
-        for name, rates in peaks.items():
-            print(f"  {name:30} {statistics.median(rates):6.0f}")
-        for (net, name), rate in medians.items():
-            ratio, of_plain = rate / medians[net, "obvious loop"], rate / medians["plain", name]
-            print(f"  {net:12} {name:18} {rate:5.0f}   {ratio:4.2f} × obvious   {of_plain:4.0%} of plain")
-            rows.append({"C": width, "H": side, "net": net, "variant": name, "gflops": rate, "times_obvious": ratio})
-        rows += [{"C": width, "H": side, "variant": n, "gflops": statistics.median(r)} for n, r in peaks.items()]
+    spawn = multiprocessing.get_context("spawn")
+    with (
+        ProcessPoolExecutor(1, mp_context=spawn, initializer=torch.set_num_threads, initargs=(1,)) as plain,
+        LocalPool(1) as worker,
+    ):
+        rows = [row for shape in SHAPES for row in measure(*shape, turns=arguments.turns, plain=plain, worker=worker)]
     if arguments.json:
         about = {"machine": platform.processor() or platform.machine(), "torch": torch.__version__, "rows": rows}
         json.dump(about, arguments.json, indent=1)

@@ -6,6 +6,7 @@ from functools import lru_cache
 
 import torch
 
+from ammup.errors import InputError
 from ammup.experiments.experiment import Experiment
 from ammup.experiments.store import Worker
 from ammup.measurement.data import load_data
@@ -107,11 +108,17 @@ def run_block(block: Block) -> Outcome:
     """Train the block's replicas.
 
     Raises:
-        InputError: data or a factory that cannot be used.
+        InputError: data or a factory that cannot be used, or a training step that raises.
     """
     bench = _bench(block.specification, block.device)
-    with freed_memory_kept():
-        runs = bench.trainer(block.depth, block.strategy).runs(block.depth, block.lrs, block.seed)
+    try:
+        with freed_memory_kept():
+            runs = bench.trainer(block.depth, block.strategy).runs(block.depth, block.lrs, block.seed)
+    except InputError:
+        raise
+    except Exception as error:  # whatever the user's module raises in training
+        cells = f"depth {block.depth}, seed {block.seed}, learning rates {', '.join(f'{lr:g}' for lr in block.lrs)}"
+        raise InputError(f"training failed at {cells}: {type(error).__name__}: {error}") from error
     return Outcome(runs=tuple(runs), worker=this_worker(bench.device), data_digest=bench.data.digest)
 
 

@@ -1,28 +1,20 @@
 """Runs and where they come from, in one SQLite file.
 
-A run is written once, in one transaction with the others of its block, under its cell's content key. The file is in WAL
-mode: a process that is killed leaves the last whole transaction.
+A run is written once, in one transaction with the others of its block, under its cell's content key.
 """
 
 import json
-import os
-import sqlite3
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Literal
 
 import pandas as pd
-from filelock import FileLock, Timeout
 
 from ammup.errors import InputError
+from ammup.experiments.database import Database
 from ammup.measurement.replica import Run
-
-SCHEMA_VERSION = 1
-APPLICATION_ID = 0x616D6D75  # "ammu": tells our files from other SQLite files
 
 _SCHEMA = """
 CREATE TABLE experiments (
@@ -102,41 +94,16 @@ class StoredExperiment:
     choice: Mapping[str, Any] | None
 
 
-class Store:
-    """The file, open.
-
-    Args:
-        path: of the file.
-        mode: "read" (never writes), or "write" (creates it where there is none, and lets no other writer in).
-
-    Raises:
-        InputError: no such file to read, not one of ours or of a newer ammup, a damaged one, one that another process
-            is writing to, or one that must not be written.
-    """
+class Store(Database):
+    """Runs by content key, their experiments, and where they come from; see :class:`Database` for opening it."""
 
     def __init__(self, path: Path, *, mode: Literal["read", "write"]) -> None:
-        self.path = path
-        self.lock = FileLock(f"{path}.lock", timeout=0) if mode == "write" else None
-        self.connection = self._reading() if self.lock is None else self._writing(self.lock)
-
-    def __enter__(self) -> "Store":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the file and let other writers in."""
-        self.connection.close()
-        if self.lock is not None:
-            self.lock.release()
+        super().__init__(path, schema=_SCHEMA, mode=mode)
 
     def experiments(self) -> tuple[StoredExperiment, ...]:
         """All experiments, by name."""
         columns = "key, name, specification, data_digest, strategy, choice"
-        with self._explained():
+        with self.explained():
             rows = self.connection.execute(f"SELECT {columns} FROM experiments ORDER BY name, rowid").fetchall()
         return tuple(
             StoredExperiment(
@@ -156,13 +123,13 @@ class Store:
 
     def keys(self, experiment: str) -> frozenset[str]:
         """Keys of the stored cells of an experiment."""
-        with self._explained():
+        with self.explained():
             rows = self.connection.execute("SELECT key FROM runs WHERE experiment = ?", (experiment,)).fetchall()
         return frozenset(key for (key,) in rows)
 
     def table(self, experiment: str) -> pd.DataFrame:
         """One row for each run, by depth, seed and learning rate, with all that it can be traced by."""
-        with self._explained():
+        with self.explained():
             table = pd.read_sql_query(_TABLE, self.connection, params=(experiment,))
         for name in ("val_accuracy", "val_loss", "train_loss"):
             table[name] = table[name].astype(float)
@@ -170,14 +137,14 @@ class Store:
 
     def curves(self, experiment: str) -> dict[str, list[tuple[int, float]]]:
         """The thinned training-loss curve of each run, by cell key."""
-        with self._explained():
+        with self.explained():
             rows = self.connection.execute("SELECT key, curve FROM runs WHERE experiment = ?", (experiment,)).fetchall()
         return {key: [(int(step), float(loss)) for step, loss in json.loads(curve)] for key, curve in rows}
 
     def put_experiment(self, experiment: StoredExperiment) -> None:
         """Add an experiment, or replace what is known of it."""
         values = asdict(experiment) | {"choice": json.dumps(experiment.choice) if experiment.choice else None}
-        with self._transaction():
+        with self.transaction():
             self.connection.execute(
                 "INSERT INTO experiments (key, name, specification, data_digest, strategy, choice) "
                 "VALUES (:key, :name, :specification, :data_digest, :strategy, :choice) "
@@ -189,7 +156,7 @@ class Store:
     def put_invocation(self, invocation: Invocation) -> int:
         """Add a command, and return the number that its runs refer to."""
         values = {**asdict(invocation), "versions": _sorted_json(invocation.versions), "started_at": _now()}
-        with self._transaction():
+        with self.transaction():
             cursor = self.connection.execute(
                 "INSERT INTO invocations (started_at, command, folder, commit_id, dirty, ammup_commit, ammup_dirty, "
                 "versions) VALUES (:started_at, :command, :folder, :commit, :dirty, :ammup_commit, :ammup_dirty, "
@@ -202,7 +169,7 @@ class Store:
         self, runs: Mapping[str, Run], *, experiment: str, invocation: int, worker: Worker, dtype: str
     ) -> None:
         """Add a block of runs by cell key, all or none; a key that is there already is left as it is."""
-        with self._transaction():
+        with self.transaction():
             place = self._worker(worker)
             for key, run in runs.items():
                 self.connection.execute(
@@ -249,7 +216,7 @@ class Store:
         differ = sum(any(ours[key][name] != row[name] for name in same) for key, row in theirs.items() if key in ours)
         new = [row for key, row in theirs.items() if key not in ours]
         numbers: dict[str, dict[int, int]] = {"invocations": {}, "workers": {}}
-        with self._transaction():
+        with self.transaction():
             for row in new:
                 for table, column in (("invocations", "invocation"), ("workers", "worker")):
                     known = numbers[table]
@@ -262,7 +229,7 @@ class Store:
         return len(new), differ
 
     def _rows(self, experiment: str) -> dict[str, dict[str, Any]]:
-        with self._explained():
+        with self.explained():
             cursor = self.connection.execute("SELECT * FROM runs WHERE experiment = ?", (experiment,))
             names = [column[0] for column in cursor.description]
             return {row[0]: dict(zip(names, row, strict=True)) for row in cursor.fetchall()}
@@ -288,108 +255,6 @@ class Store:
             values,
         )
         return int(self.connection.execute(f"SELECT id FROM workers WHERE {where}", values).fetchone()[0])
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        with self._explained():
-            try:
-                self.connection.execute("BEGIN IMMEDIATE")
-                yield
-                self.connection.execute("COMMIT")
-            except BaseException:
-                with suppress(sqlite3.Error):  # the first error is the one to tell
-                    self.connection.execute("ROLLBACK")
-                raise
-
-    @contextmanager
-    def _explained(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.Error as error:
-            raise InputError(_explanation(self.path, error)) from error
-
-    def _reading(self) -> sqlite3.Connection:
-        if not self.path.is_file():
-            raise InputError(f"{self.path} does not exist; `ammup sweep EXPERIMENT.toml --store {self.path}` makes it")
-        log, folder = Path(f"{self.path}-wal"), self.path.absolute().parent
-        if os.access(self.path, os.W_OK) and os.access(folder, os.W_OK):
-            connection = self._opened("mode=rw")  # the last one to close tidies up the files of WAL mode
-            connection.execute("PRAGMA query_only = ON")
-            return connection
-        # Where it must not make those files a reader needs none, if there is nothing in the log.
-        return self._opened("mode=ro" if log.exists() and log.stat().st_size else "mode=ro&immutable=1")
-
-    def _writing(self, lock: FileLock) -> sqlite3.Connection:
-        if not self.path.absolute().parent.is_dir():
-            raise InputError(f"{self.path}: the folder {self.path.absolute().parent} does not exist")
-        try:
-            lock.acquire()
-        except Timeout as error:
-            raise InputError(
-                f"another process is writing to {self.path}; wait until it ends, or use another --store and --merge it "
-                "afterwards"
-            ) from error
-        except OSError as error:
-            raise InputError(f"{self.path} cannot be written: {error}") from error
-        try:
-            if self.path.exists() and not os.access(self.path, os.W_OK):
-                raise InputError(f"{self.path} is read-only; make it writable, or use another --store")
-            return self._opened("mode=rwc")
-        except BaseException:
-            lock.release()
-            raise
-
-    def _opened(self, options: str) -> sqlite3.Connection:
-        with self._explained():
-            new = not self.path.exists() or self.path.stat().st_size == 0
-            name = f"{self.path.absolute().as_uri()}?{options}"
-            connection = sqlite3.connect(name, uri=True, isolation_level=None, timeout=30)
-            try:
-                if new and options == "mode=rwc":
-                    _create(connection)
-                self._check(connection)
-            except BaseException:
-                connection.close()
-                raise
-        return connection
-
-    def _check(self, connection: sqlite3.Connection) -> None:
-        (identity,) = connection.execute("PRAGMA application_id").fetchone()
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        if identity != APPLICATION_ID:
-            raise InputError(f"{self.path} is not a store of ammup; it is left as it is")
-        if version > SCHEMA_VERSION:
-            raise InputError(
-                f"{self.path} was written by a newer ammup (schema {version}, this one reads {SCHEMA_VERSION}); "
-                "upgrade ammup, or use another --store"
-            )
-        (state,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-        if state != "ok":
-            raise sqlite3.DatabaseError(state)
-        connection.execute("PRAGMA foreign_keys = ON")
-        connection.execute("PRAGMA synchronous = FULL")
-
-
-def _create(connection: sqlite3.Connection) -> None:
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.executescript(
-        f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA application_id = {APPLICATION_ID}; "
-        f"PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
-    )
-
-
-def _explanation(path: Path, error: sqlite3.Error) -> str:
-    text, name = " ".join(str(error).split()), getattr(error, "sqlite_errorname", "")
-    if "FULL" in name or name.startswith("SQLITE_IOERR"):
-        return f"{path} cannot be written ({text}); what it holds is safe: free some space and run the same command"
-    if "READONLY" in name or "CANTOPEN" in name:
-        return f"{path} cannot be opened ({text}); make it and its folder writable, or use another --store"
-    if "BUSY" in name or "LOCKED" in name:
-        return f"{path} is held by another process ({text}); run the same command again when that has ended"
-    return (
-        f"{path} is damaged or not a store of ammup ({text}); it is left as it is: restore a copy, or recover what it "
-        f"holds with `sqlite3 {path} .recover`"
-    )
 
 
 def _sorted_json(content: Mapping[str, str]) -> str:

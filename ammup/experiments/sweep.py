@@ -205,21 +205,25 @@ class _Sweep:
 def _outcomes(pool: _Pool, blocks: deque[Block]) -> Iterator[Outcome]:
     """What comes of every block, as they end. Blocks of a worker that died are run again."""
     running: dict[Future[Outcome], Block] = {}
-    while blocks or running:
-        try:
-            while blocks and (pool.ahead is None or len(running) < pool.ahead):
-                running[pool.executor.submit(run_block, blocks[0])] = blocks[0]
-                blocks.popleft()
-            done, _ = wait(running, return_when=FIRST_COMPLETED)
-            for future in sorted(done, key=_failed):
-                outcome = future.result()
-                pool.deaths = 0
-                del running[future]
-                yield outcome
-        except (BrokenProcessPool, CancelledError) as error:
-            blocks.extendleft(reversed(running.values()))
-            running.clear()
-            pool.renew(error)
+    try:
+        while blocks or running:
+            try:
+                while blocks and (pool.ahead is None or len(running) < pool.ahead):
+                    running[pool.executor.submit(run_block, blocks[0])] = blocks[0]
+                    blocks.popleft()
+                done, _ = wait(running, return_when=FIRST_COMPLETED)
+                for future in sorted(done, key=_failed):
+                    outcome = future.result()
+                    pool.deaths = 0
+                    del running[future]
+                    yield outcome
+            except (BrokenProcessPool, CancelledError) as error:
+                blocks.extendleft(reversed(running.values()))
+                running.clear()
+                pool.renew(error)
+    finally:
+        for future in running:  # somebody else's executor would go on with them
+            future.cancel()
 
 
 def _failed(future: Future[Outcome]) -> bool:

@@ -133,7 +133,7 @@ def fit_sweep(
     points = {depth: law.lr_star(depth) for depth in used}
     line = None
     if len(points) > 1:
-        values, errors = zip(*points.values(), strict=True)
+        values, errors = (list(column) for column in zip(*points.values(), strict=True))
         line = fit_power_law(list(points), values, se=errors, level=level)
     lr_star = {depth: value for depth, (value, _) in points.items()}
     predictions = {

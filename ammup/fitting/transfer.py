@@ -45,8 +45,8 @@ class Segment:
         missing = [depth for depth in self.anchors if depth not in lr_star]
         if missing:
             raise InputError(f"the anchors {missing} of a segment have no optimum")
-        line = fit_power_law(self.anchors, [lr_star[depth] for depth in self.anchors])
-        predicted = line.predict(self.predict)
+        line = fit_power_law(list(self.anchors), [lr_star[depth] for depth in self.anchors])
+        predicted = line.predict(list(self.predict))
         measured = np.array([lr_star.get(depth, np.nan) for depth in self.predict])
         return pd.DataFrame(
             {

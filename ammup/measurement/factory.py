@@ -63,6 +63,18 @@ def default_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
+def usable_device(name: torch.device | str) -> torch.device:
+    """The device of this name.
+
+    Raises:
+        InputError: there is none, or none that works.
+    """
+    try:
+        return torch.empty(1, device=name).device
+    except (RuntimeError, AssertionError) as error:  # torch asserts that it was built with CUDA
+        raise InputError(f"device {str(name)!r} cannot be used: {str(error).splitlines()[0]}") from error
+
+
 def build_model(factory: Factory, depth: int, seed: int, device: torch.device | str | None = None) -> nn.Module:
     """The factory's module for one depth and seed; torch's random state is left as it was.
 
@@ -78,12 +90,7 @@ def build_model(factory: Factory, depth: int, seed: int, device: torch.device | 
         raise InputError(f"the factory failed at depth {depth}: {type(error).__name__}: {error}") from error
     if not isinstance(model, nn.Module):
         raise InputError(f"the factory returned {type(model).__name__} at depth {depth}; it must return an nn.Module")
-    if device is None:
-        return model
-    try:
-        return model.to(device)
-    except (RuntimeError, AssertionError) as error:  # torch asserts that it was built with CUDA
-        raise InputError(f"device {str(device)!r} cannot be used: {str(error).splitlines()[0]}") from error
+    return model if device is None else model.to(usable_device(device))
 
 
 def takes_seed(factory: Factory) -> bool:

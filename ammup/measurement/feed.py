@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from ammup.errors import InputError
 from ammup.measurement.data import Data, Images
+from ammup.measurement.factory import usable_device
 from ammup.models.initialization import random_stream
 
 Batch = tuple[Float[Tensor, "B C H W"], Int64[Tensor, "B"]]
@@ -36,7 +37,7 @@ class Feed:
         loader_workers: processes of the torch DataLoader that streams otherwise.
 
     Raises:
-        InputError: no validation images, or a channel that is the same everywhere.
+        InputError: no validation images, a channel that is the same everywhere, or a device that cannot be used.
     """
 
     def __init__(
@@ -54,7 +55,7 @@ class Feed:
         if batch_size < 1:
             raise InputError(f"batch_size={batch_size} must be at least 1")
         mean, deviation = data.standardization()
-        self.batch_size, self.device, self.dtype = batch_size, torch.device(device), dtype
+        self.batch_size, self.device, self.dtype = batch_size, usable_device(device), dtype
         self.mean = torch.tensor(255 * mean, dtype=dtype, device=self.device)
         self.scale = torch.tensor(1 / (255 * deviation), dtype=dtype, device=self.device)
         self.resident = _fits(data, self.device) if resident is None else resident

@@ -130,15 +130,14 @@ class LoopTrainer(Trainer):
 
     @torch.no_grad()
     def _validate(self, model: nn.Module) -> tuple[float, float]:
-        """(accuracy, mean cross-entropy) of the validation images."""
+        """(accuracy, mean cross-entropy) of the validation images, in the weights' own precision."""
         assert self.plan is not None
         model.eval()
         forward = fused_forward(model) or model
         correct = loss = 0.0
         for images, labels in self.feed.validation_batches(self.plan.micro_batch):
-            with autocast(self.training, images.device):
-                logits = forward(images.contiguous(memory_format=self.plan.memory_format))
-                loss += float(F.cross_entropy(logits, labels, reduction="sum"))
+            logits = forward(images.contiguous(memory_format=self.plan.memory_format))
+            loss += float(F.cross_entropy(logits, labels, reduction="sum"))
             correct += float((logits.argmax(1) == labels).sum())
         return correct / len(self.feed.val), loss / len(self.feed.val)
 

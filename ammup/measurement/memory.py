@@ -10,10 +10,11 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-# Parameters of mallopt, and glibc's defaults.
-_TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4
+# Parameters of mallopt. Setting one ends glibc's own adaptation of its thresholds for good; what is set afterwards is
+# what it adapts to in a process that frees large blocks.
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -2, -3, -4
 _KEEP = {_TRIM_THRESHOLD: 2**31 - 1, _TOP_PAD: 64 << 20, _MMAP_MAX: 0}
-_DEFAULT = {_TRIM_THRESHOLD: 128 << 10, _TOP_PAD: 0, _MMAP_MAX: 65536}
+_ADAPTED = {_TRIM_THRESHOLD: 64 << 20, _TOP_PAD: 0, _MMAP_THRESHOLD: 32 << 20, _MMAP_MAX: 65536}
 
 
 @contextmanager
@@ -27,7 +28,7 @@ def freed_memory_kept() -> Iterator[None]:
     try:
         yield
     finally:
-        _set(libc, _DEFAULT)
+        _set(libc, _ADAPTED)
         libc.malloc_trim(0)
 
 

@@ -28,7 +28,7 @@ class Training:
         epochs: passes over the training images.
         momentum: of SGD.
         weight_decay: of SGD, on every parameter.
-        dtype: "float32", "float64", or "bfloat16" on float32 master weights.
+        dtype: "float32", "float64", or "bfloat16" on float32 master weights, which are validated in float32.
     """
 
     batch_size: int = 128

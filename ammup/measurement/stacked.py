@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, vmap
 from torch.nn import functional as F
 
+from ammup.errors import InputError
 from ammup.measurement.feed import Batch, Feed
 from ammup.measurement.loop import activation_bytes
 from ammup.measurement.replica import (
@@ -77,10 +78,14 @@ class StackedTrainer(Trainer):
         model = self.build(seed).to(DTYPES[self.training.dtype]).train()
         if self.stack is None:
             self.stack = _stack_size(model, next(self.feed.training_batches(seed, 1))[0])
-        trained: list[Trained] = []
-        for i in range(0, len(lrs), self.stack):
-            trained += self._train(model, lrs[i : i + self.stack], seed, steps)
-        return trained
+        parts = (lrs[i : i + self.stack] for i in range(0, len(lrs), self.stack))
+        try:
+            return [trained for part in parts for trained in self._train(model, part, seed, steps)]
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:  # torch.func refuses some modules, each in its own way
+            reason = str(error).splitlines()[0]
+            raise InputError(f"the model cannot be trained in a stack ({reason}); use strategy='loop'") from error
 
     def _train(self, model: nn.Module, lrs: Sequence[float], seed: int, steps: int | None) -> list[Trained]:
         start = time.perf_counter()
@@ -159,14 +164,12 @@ class StackedTrainer(Trainer):
 
     @torch.no_grad()
     def _validate(self, model: nn.Module, live: _Replicas) -> tuple[Tensor, Tensor]:
-        """(accuracies, mean cross-entropies) of the validation images, each [R]."""
+        """(accuracies, mean cross-entropies) of the validation images, each [R], in the weights' own precision."""
         model.eval()
 
         def score(parameters: Stack, buffers: Stack, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-            with autocast(self.training, images.device):
-                logits = functional_call(model, (parameters, buffers), (images.contiguous(),))
-                loss = F.cross_entropy(logits, labels, reduction="sum")
-            return (logits.argmax(1) == labels).sum(), loss
+            logits = functional_call(model, (parameters, buffers), (images.contiguous(),))
+            return (logits.argmax(1) == labels).sum(), F.cross_entropy(logits, labels, reduction="sum")
 
         totals = torch.zeros(2, len(live.alive), dtype=torch.float64, device=self.feed.device)
         for images, labels in self.feed.validation_batches(self.training.batch_size):

@@ -79,7 +79,7 @@ def train_replicas(
 
     Raises:
         InputError: an empty or unusable grid, data without validation images, an unknown name, a factory that fails or
-            whose outputs are not logits of the data's classes.
+            whose outputs are not logits of the data's classes, or "stacked" with a module that torch.func refuses.
 
     Example:
         >>> import ammup
@@ -129,8 +129,8 @@ def choose_strategy(build: Build, feed: Feed, training: Training, *, lrs: Sequen
         return Choice(strategy="loop", loop=loop, stacked=None, reason="there is one learning rate only")
     try:
         stacked = seconds_a_step(StackedTrainer(build, feed, training), some, seed) / len(some)
-    except Exception as error:  # torch.func refuses some modules, each in its own way
-        return Choice(strategy="loop", loop=loop, stacked=None, reason=str(error).splitlines()[0])
+    except InputError as error:
+        return Choice(strategy="loop", loop=loop, stacked=None, reason=str(error))
     return Choice(strategy="stacked" if stacked < loop else "loop", loop=loop, stacked=stacked, reason="")
 
 

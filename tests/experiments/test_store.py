@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ammup.errors import InputError
-from ammup.experiments import store as stores
+from ammup.experiments import database
 from ammup.experiments.store import Invocation, Store, StoredExperiment, Worker
 from ammup.measurement.replica import Run
 
@@ -141,7 +141,7 @@ def test_another_file_is_left_as_it_is(tmp_path: Path, mode: str) -> None:
 @pytest.mark.parametrize("mode", ["read", "write"])
 def test_a_store_of_a_newer_schema_is_refused(path: Path, mode: str) -> None:
     connection = sqlite3.connect(path)
-    connection.execute(f"PRAGMA user_version = {stores.SCHEMA_VERSION + 1}")
+    connection.execute(f"PRAGMA user_version = {database.SCHEMA_VERSION + 1}")
     connection.commit()
     connection.close()
     before = path.read_bytes()

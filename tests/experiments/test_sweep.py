@@ -202,6 +202,29 @@ def test_workers_that_keep_dying_are_given_up(
         pass
 
 
+def test_a_module_that_fails_in_training_keeps_what_is_done(
+    small: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "brittle.py").write_text(
+        "import ammup\n\n"
+        "class Brittle(ammup.models.nets.CNN):\n"
+        "    def forward(self, x):\n"
+        "        z = super().forward(x)\n"
+        "        assert not z.isnan().any(), 'no NaN, please'\n"
+        "        return z\n\n"
+        "def net(depth, seed):\n"
+        "    model = ammup.cnn(depth, width=4, seed=seed)\n"
+        "    model.__class__ = Brittle\n"
+        "    return model\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    brittle = Experiment.from_toml(small.to_toml(), changes=["model={factory='brittle:net'}"])
+    with pytest.raises(InputError, match=r"training failed at depth 3, seed 0, learning rates 1e\+30: .*no NaN"):
+        run_sweep(brittle, store="runs.db", workers=1)
+    with Store(Path("runs.db"), mode="read") as opened:
+        assert len(opened.keys(brittle.key)) == 3
+
+
 def test_the_arguments_that_toml_cannot_say_are_understood(small: Experiment, tmp_path: Path) -> None:
     for kernel in ("[3, 1]", "[[0, 0], [0, 1]]", "3"):
         experiment = Experiment.from_toml(

@@ -11,11 +11,15 @@ from torch import nn
 from torch.nn import functional as F
 
 import ammup
+from ammup.errors import InputError
+from ammup.measurement import loop
 from ammup.measurement.data import Data
 from ammup.measurement.factory import build_model
 from ammup.measurement.feed import Feed
+from ammup.measurement.loop import LoopTrainer, Plan
 from ammup.measurement.replica import Trainer, Training
-from ammup.measurement.training import TRAINERS
+from ammup.measurement.stacked import StackedTrainer
+from ammup.measurement.training import TRAINERS, choose_strategy
 from ammup.models.initialization import random_stream, seeded
 
 LRS = [0.01, 0.3, 3.0]
@@ -98,12 +102,13 @@ def _normalizes(model: nn.Module) -> bool:
     return any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules())
 
 
+MOMENTUM = {"momentum": 0.9, "weight_decay": 0.01}
+CASES = [*((name, {}) for name in NETS), ("mlp", MOMENTUM), ("resnet, both", MOMENTUM)]
+
+
 @pytest.mark.parametrize("strategy", ["loop", "stacked"])
-@pytest.mark.parametrize("name", NETS)
-@pytest.mark.parametrize("options", [{}, {"momentum": 0.9, "weight_decay": 0.01}], ids=["plain", "momentum"])
+@pytest.mark.parametrize(("name", "options"), CASES)
 def test_both_strategies_are_the_naive_loop(name: str, strategy: str, options: dict[str, float], data: Data) -> None:
-    if options and name not in ("mlp", "resnet, both"):
-        pytest.skip("momentum does not depend on the net")
     options = {"momentum": 0.0, "weight_decay": 0.0} | options
     build = partial(build_model, NETS[name], 3)
     trainer: Trainer = TRAINERS[strategy](build, _feed(data), Training(batch_size=16, dtype="float64", **options))
@@ -120,3 +125,160 @@ def test_both_strategies_are_the_naive_loop(name: str, strategy: str, options: d
                 for key, value in weights.items():
                     error = (trained.weights[key] - value).double().abs().max() / value.double().abs().max()
                     assert error < 1e-10, key
+
+
+@pytest.mark.parametrize("name", ["cnn", "cnn, offsets", "resnet, batch norm", "mlp"])
+def test_bfloat16_rounds_activations_and_not_weights(name: str, data: Data) -> None:
+    """Losses agree to three digits or so, and weights move by less than bfloat16 could say."""
+    build = partial(build_model, NETS[name], 3)
+    losses = {}
+    for strategy, dtype in (("loop", "float32"), ("loop", "bfloat16"), ("stacked", "bfloat16")):
+        if strategy == "stacked" and "norm" in name:
+            continue  # torch.func has no batch norm of bfloat16 activations with float32 statistics
+        trainer = TRAINERS[strategy](build, _feed(data, dtype=torch.float32), Training(batch_size=16, dtype=dtype))
+        (trained,) = trainer.train([1e-5], 0)
+        losses[strategy, dtype] = trained.losses
+        assert all(w.dtype == torch.float32 for w in trained.weights.values() if w.is_floating_point())
+        start = dict(build(0).named_parameters())
+        moved = [(trained.weights[key] - value).abs().max() > 0 for key, value in start.items()]
+        assert all(moved)
+    exact = losses.pop(("loop", "float32"))
+    for rounded in losses.values():
+        assert not torch.equal(rounded, exact)
+        np.testing.assert_allclose(rounded, exact, rtol=0.02)
+
+
+def test_large_activations_pass_in_micro_batches_with_the_same_gradient(
+    data: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "MICRO_BATCH_BYTES", {"cpu": 5 * 6 * 64 * 8, "cuda": 0})  # five images of 6×8×8 doubles
+    for name, expected in (("cnn", 4), ("user", 16), ("resnet, dropout", 16), ("resnet, batch norm", 16)):
+        build = partial(build_model, NETS[name], 3)
+        trainer = LoopTrainer(build, _feed(data), Training(batch_size=16, dtype="float64"))
+        (trained,) = trainer.train([0.1], 0)
+        assert trainer.plan is not None
+        assert trainer.plan.micro_batch == expected, name
+        weights, _ = _naive(NETS[name], data, 0.1, 0, momentum=0.0, weight_decay=0.0)
+        for key, value in weights.items():
+            torch.testing.assert_close(trained.weights[key].contiguous(), value, rtol=1e-10, atol=1e-12)
+
+
+def test_the_plan_finds_what_a_model_bears(data: Data) -> None:
+    batch = next(_feed(data).training_batches(0, 1))
+    formats = {
+        name: Plan.of(NETS[name](3, seed=0).double(), batch, Training()).memory_format
+        for name in ("cnn", "user", "resnet, dropout")
+    }
+    assert formats["cnn"] == torch.channels_last
+    assert formats["user"] == torch.contiguous_format  # view()
+    assert formats["resnet, dropout"] == torch.channels_last  # our own draws masks in one order
+    dropping = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Dropout(0.5), nn.Flatten(), nn.Linear(144, 10)).double()
+    before = {name: value.clone() for name, value in dropping.state_dict().items()}
+    assert Plan.of(dropping, batch, Training()).memory_format == torch.contiguous_format
+    for name, value in dropping.state_dict().items():
+        assert torch.equal(value, before[name])
+
+
+def test_runs_say_what_became_of_each_replica(data: Data) -> None:
+    lrs = [0.3, 1e30]
+    runs = {
+        strategy: ammup.train_replicas(
+            NETS["cnn"], 3, lrs=lrs, seeds=[0, 1], data=data, batch_size=16, strategy=strategy, dtype="float64"
+        )
+        for strategy in ("loop", "stacked")
+    }
+    for ours, theirs in zip(runs["loop"], runs["stacked"], strict=True):
+        assert (ours.lr, ours.seed, ours.depth) == (theirs.lr, theirs.seed, theirs.depth)
+        assert (ours.diverged, ours.steps) == (theirs.diverged, theirs.steps)
+        assert ours.val_accuracy == theirs.val_accuracy or ours.diverged
+        np.testing.assert_allclose(ours.val_loss, theirs.val_loss, rtol=1e-10)
+        np.testing.assert_allclose(ours.curve, theirs.curve, rtol=1e-10)
+    good, lost = runs["loop"][:2]
+    assert not good.diverged
+    assert 0 <= good.val_accuracy <= 1
+    assert (good.steps, len(good.curve), good.curve[-1][0]) == (STEPS, STEPS, STEPS)
+    assert lost.diverged
+    assert lost.steps < STEPS
+    assert math.isnan(lost.val_accuracy)
+    assert math.isnan(lost.train_loss)
+    assert good.seconds > 0
+    assert good.images_per_second > 0
+
+
+def test_validation_is_the_naive_one(data: Data) -> None:
+    """In evaluation mode: running statistics, no dropout."""
+    name = "resnet, both"
+    (run,) = ammup.train_replicas(
+        NETS[name], 3, lrs=[0.1], seeds=[0], data=data, batch_size=16, dtype="float64", strategy="loop"
+    )
+    model = build_model(NETS[name], 3, 0).double()
+    weights, _ = _naive(NETS[name], data, 0.1, 0, momentum=0.0, weight_decay=0.0)
+    model.load_state_dict(weights)
+    model.eval()
+    mean, deviation = data.standardization()
+    images = torch.tensor((data.val_images / 255 - mean) / deviation).permute(0, 3, 1, 2).contiguous()
+    labels = torch.tensor(data.val_labels)
+    with torch.no_grad():
+        logits = model(images)
+    assert run.val_loss == pytest.approx(float(F.cross_entropy(logits, labels)), rel=1e-10)
+    assert run.val_accuracy == float((logits.argmax(1) == labels).double().mean())
+
+
+def test_stacks_are_bounded_by_memory_and_change_nothing(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    build = partial(build_model, NETS["cnn"], 3)
+    one = StackedTrainer(build, _feed(data), Training(batch_size=16, dtype="float64"))
+    whole = one.train(LRS, 0)
+    monkeypatch.setattr("ammup.measurement.stacked.CPU_BYTES", 1)
+    small = StackedTrainer(build, _feed(data), Training(batch_size=16, dtype="float64"))
+    parts = small.train(LRS, 0)
+    assert (one.stack or 0) > 1
+    assert small.stack == 1
+    for a, b in zip(whole, parts, strict=True):
+        np.testing.assert_allclose(a.losses, b.losses, rtol=1e-10)
+
+
+def test_the_strategy_is_the_faster_one_and_a_model_that_cannot_be_stacked_is_looped(data: Data) -> None:
+    feed = _feed(data, dtype=torch.float32)
+    choice = choose_strategy(partial(build_model, NETS["mlp"], 3), feed, Training(batch_size=16), lrs=LRS, seed=0)
+    assert choice.stacked is not None
+    assert choice.strategy == ("stacked" if choice.stacked < choice.loop else "loop")
+
+    class Peeking(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.readout = nn.Linear(192, 10)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            z: torch.Tensor = self.readout(x.flatten(1))
+            return z if z.sum().item() < 1e9 else -z  # vmap has no number to give
+
+    with pytest.raises(InputError, match=r"cannot be trained in a stack .*; use strategy='loop'"):
+        StackedTrainer(lambda seed: Peeking(), feed, Training(batch_size=16)).train(LRS, 0)
+    choice = choose_strategy(lambda seed: Peeking(), feed, Training(batch_size=16), lrs=LRS, seed=0)
+    assert choice.strategy == "loop"
+    assert choice.stacked is None
+    assert "item" in choice.reason
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"lrs": []}, "one or more distinct learning rates"),
+        ({"lrs": [0.1, 0.1]}, "distinct"),
+        ({"lrs": [float("nan")]}, "positive and finite"),
+        ({"seeds": []}, "one or more distinct seeds"),
+        ({"batch_size": 0}, "batch_size=0 must be at least 1"),
+        ({"epochs": 0}, "epochs=0 must be at least 1"),
+        ({"momentum": -1.0}, "momentum=-1.0"),
+        ({"dtype": "float16"}, "dtype='float16' is not known; allowed: float32, float64, bfloat16"),
+        ({"strategy": "fast"}, "strategy='fast' is not known; allowed: auto, loop, stacked"),
+        ({"device": "abacus"}, "device 'abacus' cannot be used"),
+        ({"factory": partial(ammup.cnn, width=4, out_channels=3)}, r"returned \(2, 3\); give one logit a class"),
+        ({"factory": partial(ammup.cnn, width=4, in_channels=1)}, "failed on images"),
+        ({"factory": lambda depth: 3}, "must return an nn.Module"),
+    ],
+)
+def test_bad_input_is_refused(arguments: dict[str, object], message: str, data: Data) -> None:
+    given = {"factory": NETS["cnn"], "depth": 2, "lrs": [0.1], "seeds": [0], "data": data} | arguments
+    with pytest.raises(InputError, match=message):
+        ammup.train_replicas(**given)

@@ -4,6 +4,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from matplotlib.container import ErrorbarContainer
@@ -11,7 +12,8 @@ from PIL import Image
 
 import ammup
 from ammup import DepthLaw, InputError
-from ammup.report.plots import plot_depth_law, save
+from ammup.fitting.optimum import fit_sweep
+from ammup.report.plots import plot_depth_law, plot_sweep, save
 
 
 @pytest.fixture(scope="module")
@@ -74,3 +76,42 @@ def test_saves_what_the_suffix_says(law: DepthLaw, tmp_path: Path, suffix: str) 
 def test_unknown_suffix_is_refused(law: DepthLaw, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"'law.txt'; allowed suffixes: .*png"):
         save(plot_depth_law(law), tmp_path / "law.txt")
+
+
+@pytest.fixture(scope="module")
+def runs() -> pd.DataFrame:
+    rows = []
+    for depth in (2, 4, 8):
+        for seed in (0, 1):
+            for lr in np.geomspace(1e-3, 10, 25):
+                accuracy = 0.5 - 0.1 * np.log10(lr * depth**1.5) ** 2 + 0.01 * seed
+                lost = lr > (0.03 if depth == 8 else 5)
+                rows.append({"depth": depth, "seed": seed, "lr": lr, "val_accuracy": accuracy, "diverged": lost})
+    return pd.DataFrame(rows).assign(val_accuracy=lambda t: t["val_accuracy"].where(~t["diverged"]))
+
+
+def test_sweep_panels_show_curves_optima_and_line(runs: pd.DataFrame) -> None:
+    law = fit_sweep(runs)
+    assert law.used == (2, 4)  # at depth 8 the optimum is cut off by divergence
+    left, right = plot_sweep(law, runs, title="title").axes
+    x, y = _line(left, "L = 4")
+    kept = runs[(runs["depth"] == 4) & ~runs["diverged"]].groupby("lr")["val_accuracy"].mean()
+    np.testing.assert_allclose(x, kept.index)
+    np.testing.assert_allclose(y, kept)
+    crosses = [line for line in left.get_lines() if line.get_marker() == "x"]
+    assert [len(line.get_xdata()) for line in crosses] == [
+        runs[(runs["depth"] == depth) & runs["diverged"]]["lr"].nunique() for depth in (2, 4, 8)
+    ]
+    bars = {c.get_label(): c[0].get_data() for c in right.containers if isinstance(c, ErrorbarContainer)}
+    for label, depths in (("best learning rate (smoothed) ± s.e.", (2, 4)), ("flagged, not fitted", (8,))):
+        x, y = (np.asarray(values, dtype=float) for values in bars[label])
+        np.testing.assert_allclose(x, depths)
+        np.testing.assert_allclose(y, [law.lr_star(depth)[0] for depth in depths])
+    x, y = _line(right, "weighted fit: slope -1.50")
+    np.testing.assert_allclose(y, law.power_law.predict(x))
+
+
+def test_a_sweep_without_a_line_has_a_figure(runs: pd.DataFrame) -> None:
+    law = fit_sweep(runs[runs["depth"] == 2])
+    figure = plot_sweep(law, runs[runs["depth"] == 2])
+    assert figure.axes[1].get_legend() is not None

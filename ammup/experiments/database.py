@@ -1,0 +1,157 @@
+"""Our SQLite file: opened and checked, one writer at a time, every error explained.
+
+The file is in WAL mode: a process that is killed leaves the last whole transaction.
+"""
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, TypeVar
+
+from filelock import FileLock, Timeout
+
+from ammup.errors import InputError
+
+D = TypeVar("D", bound="Database")
+
+SCHEMA_VERSION = 1
+APPLICATION_ID = 0x616D6D75  # "ammu": tells our files from other SQLite files
+
+
+class Database:
+    """The file, open.
+
+    Args:
+        path: of the file.
+        schema: SQL that makes the tables of a new file.
+        mode: "read" (never writes), or "write" (creates it where there is none, and lets no other writer in).
+
+    Raises:
+        InputError: no such file to read, not one of ours or of a newer ammup, a damaged one, one that another process
+            is writing to, or one that must not be written.
+    """
+
+    def __init__(self, path: Path, *, schema: str, mode: Literal["read", "write"]) -> None:
+        self.path, self.schema = path, schema
+        self.lock = FileLock(f"{path}.lock", timeout=0) if mode == "write" else None
+        self.connection = self._reading() if self.lock is None else self._writing(self.lock)
+
+    def __enter__(self: D) -> D:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file and let other writers in."""
+        self.connection.close()
+        if self.lock is not None:
+            self.lock.release()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All that is written inside, or nothing of it."""
+        with self.explained():
+            try:
+                self.connection.execute("BEGIN IMMEDIATE")
+                yield
+                self.connection.execute("COMMIT")
+            except BaseException:
+                with suppress(sqlite3.Error):  # the first error is the one to tell
+                    self.connection.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def explained(self) -> Iterator[None]:
+        """Turn SQLite's errors into what was found and what to do."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise InputError(_explanation(self.path, error)) from error
+
+    def _reading(self) -> sqlite3.Connection:
+        if not self.path.is_file():
+            raise InputError(f"{self.path} does not exist; `ammup sweep EXPERIMENT.toml --store {self.path}` makes it")
+        log, folder = Path(f"{self.path}-wal"), self.path.absolute().parent
+        if os.access(self.path, os.W_OK) and os.access(folder, os.W_OK):
+            connection = self._opened("mode=rw")  # the last one to close tidies up the files of WAL mode
+            connection.execute("PRAGMA query_only = ON")
+            return connection
+        # Where it must not make those files a reader needs none, if there is nothing in the log.
+        return self._opened("mode=ro" if log.exists() and log.stat().st_size else "mode=ro&immutable=1")
+
+    def _writing(self, lock: FileLock) -> sqlite3.Connection:
+        if not self.path.absolute().parent.is_dir():
+            raise InputError(f"{self.path}: the folder {self.path.absolute().parent} does not exist")
+        try:
+            lock.acquire()
+        except Timeout as error:
+            raise InputError(
+                f"another process is writing to {self.path}; wait until it ends, or use another --store and --merge it "
+                "afterwards"
+            ) from error
+        except OSError as error:
+            raise InputError(f"{self.path} cannot be written: {error}") from error
+        try:
+            if self.path.exists() and not os.access(self.path, os.W_OK):
+                raise InputError(f"{self.path} is read-only; make it writable, or use another --store")
+            return self._opened("mode=rwc")
+        except BaseException:
+            lock.release()
+            raise
+
+    def _opened(self, options: str) -> sqlite3.Connection:
+        with self.explained():
+            new = not self.path.exists() or self.path.stat().st_size == 0
+            name = f"{self.path.absolute().as_uri()}?{options}"
+            connection = sqlite3.connect(name, uri=True, isolation_level=None, timeout=30)
+            try:
+                if new and options == "mode=rwc":
+                    self._create(connection)
+                self._check(connection)
+            except BaseException:
+                connection.close()
+                raise
+        return connection
+
+    def _check(self, connection: sqlite3.Connection) -> None:
+        (identity,) = connection.execute("PRAGMA application_id").fetchone()
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if identity != APPLICATION_ID:
+            raise InputError(f"{self.path} is not a store of ammup; it is left as it is")
+        if version > SCHEMA_VERSION:
+            raise InputError(
+                f"{self.path} was written by a newer ammup (schema {version}, this one reads {SCHEMA_VERSION}); "
+                "upgrade ammup, or use another --store"
+            )
+        (state,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+        if state != "ok":
+            raise sqlite3.DatabaseError(state)
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA synchronous = FULL")
+
+    def _create(self, connection: sqlite3.Connection) -> None:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.executescript(
+            f"BEGIN IMMEDIATE; {self.schema} PRAGMA application_id = {APPLICATION_ID}; "
+            f"PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
+        )
+
+
+def _explanation(path: Path, error: sqlite3.Error) -> str:
+    text, name = " ".join(str(error).split()), getattr(error, "sqlite_errorname", "")
+    if "FULL" in name or name.startswith("SQLITE_IOERR"):
+        return f"{path} cannot be written ({text}); what it holds is safe: free some space and run the same command"
+    if "READONLY" in name or "CANTOPEN" in name:
+        return f"{path} cannot be opened ({text}); make it and its folder writable, or use another --store"
+    if "BUSY" in name or "LOCKED" in name:
+        return f"{path} is held by another process ({text}); run the same command again when that has ended"
+    return (
+        f"{path} is damaged or not a store of ammup ({text}); it is left as it is: restore a copy, or recover what it "
+        f"holds with `sqlite3 {path} .recover`"
+    )

@@ -1,0 +1,83 @@
+"""Sweeps on a Dask cluster on this machine, a worker killed in the middle included."""
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import psutil
+import pytest
+
+from ammup.errors import InputError
+from ammup.experiments.cluster import dask_executor
+from ammup.experiments.experiment import Experiment
+from ammup.experiments.store import Store
+from ammup.experiments.sweep import run_sweep
+
+distributed = pytest.importorskip("distributed", reason="Dask is not installed")
+
+VALUES = ["key", "depth", "lr", "seed", "val_accuracy", "val_loss", "train_loss", "diverged", "steps"]
+
+# distributed closes some of its sockets when they are collected, and complains of its own slow event loop.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator["distributed.LocalCluster"]:
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, memory_limit=0
+    ) as cluster:
+        yield cluster
+
+
+def test_a_cluster_gives_the_rows_of_one_process(
+    small: Experiment, tmp_path: Path, cluster: "distributed.LocalCluster"
+) -> None:
+    with dask_executor(cluster.scheduler_address) as executor:
+        there = run_sweep(small, store=tmp_path / "there.db", executor=executor)
+    here = run_sweep(small, store=tmp_path / "here.db", workers=2)
+    pd.testing.assert_frame_equal(here[VALUES], there[VALUES], check_exact=True)
+    assert set(there["threads"]) == {1}
+
+
+def test_a_killed_worker_costs_nothing_but_time(
+    small: Experiment, tmp_path: Path, cluster: "distributed.LocalCluster"
+) -> None:
+    changes = ["grid.seeds=6", "data.train=6400"]
+    longer = Experiment.from_toml(small.to_toml(), changes=changes)
+    store = tmp_path / "there.db"
+    killed: list[int] = []
+
+    def kill() -> None:
+        while not store.exists() or len(_keys(store, longer)) < 4:
+            time.sleep(0.05)
+        pid = next(iter(cluster.workers.values())).pid
+        psutil.Process(pid).kill()
+        killed.append(pid)
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    with dask_executor(cluster.scheduler_address) as executor:
+        there = run_sweep(longer, store=store, executor=executor)
+    thread.join()
+    assert killed
+    here = run_sweep(longer, store=tmp_path / "here.db", workers=2)
+    pd.testing.assert_frame_equal(here[VALUES], there[VALUES], check_exact=True)
+
+
+def _keys(store: Path, experiment: Experiment) -> frozenset[str]:
+    try:
+        with Store(store, mode="read") as opened:
+            return opened.keys(experiment.key)
+    except InputError:  # it is being made
+        return frozenset()
+
+
+def test_nobody_at_the_address() -> None:
+    with pytest.raises(InputError, match=r"no Dask scheduler answers at tcp://127\.0\.0\.1:1"):
+        dask_executor("tcp://127.0.0.1:1")
