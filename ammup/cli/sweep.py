@@ -2,6 +2,7 @@
 
 import json
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -89,9 +90,9 @@ def _run(
 ) -> None:
     from ammup.experiments.sweep import run_sweep
 
-    executor = _dask(scheduler) if scheduler else None
     try:
-        run_sweep(experiment, store=store, executor=executor, workers=workers, device=device, progress=not as_json)
+        with _executor(scheduler) as executor:
+            run_sweep(experiment, store=store, executor=executor, workers=workers, device=device, progress=not as_json)
     except KeyboardInterrupt:
         click.echo("stopped; every finished cell is stored, and the same command goes on", err=True)
         _show_status(store, experiment, as_json=as_json)
@@ -101,7 +102,9 @@ def _run(
         click.echo(f"next: ammup fit {store}")
 
 
-def _dask(scheduler: str) -> "Executor":
+def _executor(scheduler: str | None) -> AbstractContextManager["Executor | None"]:
+    if scheduler is None:
+        return nullcontext()
     from ammup.experiments.cluster import dask_executor
 
     return dask_executor(scheduler)

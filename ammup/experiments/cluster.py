@@ -1,12 +1,14 @@
 """Sweeps on a Dask cluster: a laptop's LocalCluster, Slurm, Kubernetes, one worker for each GPU."""
 
+from collections.abc import Iterator
 from concurrent.futures import Executor
-from typing import cast
+from contextlib import contextmanager
 
 from ammup.errors import InputError
 
 
-def dask_executor(scheduler: str) -> Executor:
+@contextmanager
+def dask_executor(scheduler: str) -> Iterator[Executor]:
     """The workers behind a scheduler's address as a `concurrent.futures` executor.
 
     Raises:
@@ -20,5 +22,6 @@ def dask_executor(scheduler: str) -> Executor:
         client = Client(scheduler, timeout="10s")  # type: ignore[no-untyped-call]
     except (OSError, ValueError) as error:
         raise InputError(f"no Dask scheduler answers at {scheduler}: {error}") from error
-    # Blocks are not pure in Dask's sense: their results carry the seconds they took.
-    return cast(Executor, client.get_executor(pure=False))  # type: ignore[no-untyped-call]
+    with client:
+        # Blocks are not pure in Dask's sense: their results carry the seconds they took.
+        yield client.get_executor(pure=False)  # type: ignore[no-untyped-call]

@@ -19,13 +19,6 @@ distributed = pytest.importorskip("distributed", reason="Dask is not installed")
 
 VALUES = ["key", "depth", "lr", "seed", "val_accuracy", "val_loss", "train_loss", "diverged", "steps"]
 
-# distributed closes some of its sockets when they are collected, and complains of its own slow event loop.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
-
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator["distributed.LocalCluster"]:
@@ -80,4 +73,4 @@ def _keys(store: Path, experiment: Experiment) -> frozenset[str]:
 
 def test_nobody_at_the_address() -> None:
     with pytest.raises(InputError, match=r"no Dask scheduler answers at tcp://127\.0\.0\.1:1"):
-        dask_executor("tcp://127.0.0.1:1")
+        dask_executor("tcp://127.0.0.1:1").__enter__()
