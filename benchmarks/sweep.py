@@ -18,8 +18,8 @@ import ammup
 from ammup.experiments.experiment import Experiment
 from ammup.experiments.pool import usable_cores
 
-LRS = [0.001 * 1.5**i for i in range(8)]
-SHAPES = ((16, 16, 200), (64, 32, 6))  # channels, side of the images, minibatches of a cell
+LRS = [0.001 * 1.5**i for i in range(12)]
+SHAPES = ((16, 16, 75), (64, 32, 4))  # channels, side of the images, minibatches of a cell
 
 
 def experiment(width: int, side: int, steps: int) -> Experiment:

@@ -5,7 +5,7 @@ one thread, since they leave memory allocators in different states: ours in a wo
 plain process. A cell is the median over the turns, in GFLOP/s of the convolutions (three forward passes, without the
 gradient of the images).
 
-    python benchmarks/training_step.py [--turns 7] [--json FILE]
+    python benchmarks/training_step.py [--turns 7] [--channels 64] [--json FILE]
 """
 
 import argparse
@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
 from functools import cache, partial
 
 import torch
@@ -36,6 +37,7 @@ from ammup.measurement.stacked import StackedTrainer
 
 BATCH, DEPTH = 128, 10
 SHAPES = ((8, 8), (16, 16), (64, 32))  # channels, side of the images
+NOT_KEPT = "without keeping memory"
 NETS: dict[str, Callable[..., nn.Module]] = {
     "plain": ammup.cnn,
     "residual": partial(ammup.resnet, branch=2),
@@ -118,9 +120,10 @@ def time_obvious(net: str, width: int, side: int, steps: int) -> float:
     return (time.perf_counter() - start) / steps
 
 
-def time_ours(net: str, width: int, side: int, steps: int, dtype: str) -> float:
+def time_ours(net: str, width: int, side: int, steps: int, dtype: str, kept: bool) -> float:
+    """The same of ours, with and without keeping freed memory in the process."""
     trainer = _ours(net, width, side, steps, dtype)
-    with freed_memory_kept():
+    with freed_memory_kept() if kept else nullcontext():
         trainer.train([0.01], 0, steps=1)
         start = time.perf_counter()
         trainer.train([0.01], 0, steps=steps)
@@ -167,8 +170,9 @@ def measure(
         cells[net, "obvious loop"] = lambda net=net: plain.submit(time_obvious, net, *shape).result()
         for dtype in ("float32", "bfloat16"):
             cells[net, f"ours, {dtype}"] = lambda net=net, dtype=dtype: worker.submit(
-                time_ours, net, *shape, dtype
+                time_ours, net, *shape, dtype, True
             ).result()
+    cells["plain", NOT_KEPT] = lambda: worker.submit(time_ours, "plain", *shape, "float32", False).result()
     seen: dict[tuple[str, str], list[float]] = {cell: [] for cell in cells}
     peaks: dict[str, list[float]] = {}
     for turn in range(turns + 1):
@@ -187,10 +191,10 @@ def measure(
     for (net, name), rate in medians.items():
         ratio, of_plain = rate / medians[net, "obvious loop"], rate / medians["plain", name]
         share = float("nan")
-        if name != "obvious loop":
+        if name.startswith("ours, "):
             share = worker.submit(share_of_convolutions, net, *shape, name.removeprefix("ours, ")).result()
         floor = "" if share != share else f"   {share:4.0%} of it in convolution kernels"
-        print(f"  {net:12} {name:16} {rate:5.0f}   {ratio:4.2f} × obvious   {of_plain:4.0%} of plain{floor}")
+        print(f"  {net:12} {name:22} {rate:5.0f}   {ratio:4.2f} × obvious   {of_plain:4.0%} of plain{floor}")
         rows.append({"C": width, "H": side, "net": net, "variant": name, "gflops": rate, "times_obvious": ratio})
     return rows
 
@@ -198,15 +202,17 @@ def measure(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--turns", type=int, default=7)
+    parser.add_argument("--channels", type=int, choices=[width for width, _ in SHAPES], help="only this shape")
     parser.add_argument("--json", type=argparse.FileType("w"))
     arguments = parser.parse_args()
+    shapes = [shape for shape in SHAPES if arguments.channels in (None, shape[0])]
     check_equality()
     spawn = multiprocessing.get_context("spawn")
     with (
         ProcessPoolExecutor(1, mp_context=spawn, initializer=torch.set_num_threads, initargs=(1,)) as plain,
         LocalPool(1) as worker,
     ):
-        rows = [row for shape in SHAPES for row in measure(*shape, turns=arguments.turns, plain=plain, worker=worker)]
+        rows = [row for shape in shapes for row in measure(*shape, turns=arguments.turns, plain=plain, worker=worker)]
     if arguments.json:
         about = {"machine": platform.processor() or platform.machine(), "torch": torch.__version__, "rows": rows}
         json.dump(about, arguments.json, indent=1)

@@ -76,6 +76,15 @@ class SweepLaw:
             return found.argmax, found.argmax_se
         return found.smoothed, found.smoothed_se
 
+    @property
+    def line(self) -> pd.DataFrame:
+        """The fitted line and its band at every depth: depth, fitted, low, high; NaN where there is no line."""
+        depth = list(self.optima)
+        if self.power_law is None:
+            return pd.DataFrame({"depth": depth, "fitted": np.nan, "low": np.nan, "high": np.nan})
+        low, high = self.power_law.band(depth)
+        return pd.DataFrame({"depth": depth, "fitted": self.power_law.predict(depth), "low": low, "high": high})
+
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, lists and None for JSON; a number that does not exist is None."""
         fit = self.power_law
@@ -88,6 +97,7 @@ class SweepLaw:
             "prefactor": fit and _number(fit.prefactor),
             "r2": fit and _number(fit.r2),
             "used": list(self.used),
+            "line": _rows(self.line),
             "optima": [{"depth": depth, **asdict(found)} for depth, found in self.optima.items()],
             "segments": [
                 {**asdict(segment), "predictions": None if table is None else _rows(table)}

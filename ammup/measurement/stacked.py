@@ -39,7 +39,10 @@ GPU_SHARE, CPU_BYTES = 0.3, 1 << 30
 
 @dataclass(kw_only=True)
 class _Replicas:
-    """The replicas that are still alive; ``alive`` are their places among all."""
+    """The replicas that are still alive; ``alive`` are their places among all.
+
+    Frozen parameters are among the buffers.
+    """
 
     parameters: Stack
     buffers: Stack
@@ -115,10 +118,11 @@ class StackedTrainer(Trainer):
         def stacked(tensor: Tensor) -> Tensor:
             return tensor.detach().expand(len(lrs), *tensor.shape).clone()
 
-        parameters = {name: stacked(p) for name, p in model.named_parameters()}
+        parameters = {name: stacked(p) for name, p in model.named_parameters() if p.requires_grad}
+        frozen = {name: stacked(p) for name, p in model.named_parameters() if not p.requires_grad}
         return _Replicas(
             parameters=parameters,
-            buffers={name: stacked(b) for name, b in model.named_buffers()},
+            buffers=frozen | {name: stacked(b) for name, b in model.named_buffers()},
             momentum={name: torch.zeros_like(p) for name, p in parameters.items()} if self.training.momentum else {},
             lrs=torch.tensor(lrs, dtype=DTYPES[self.training.dtype], device=self.feed.device),
             alive=torch.arange(len(lrs), device=self.feed.device),

@@ -41,13 +41,16 @@ def sweep_law_text(law: SweepLaw, *, heading: str, missing: int) -> RenderableTy
     table = Table(*columns, title=heading, title_justify="left", title_style="bold")
     for column in table.columns:
         column.justify = "right"
+    level = law.power_law.level if law.power_law else 0.95
+    table.add_column(f"line, {level:.0%} band")
     table.add_column("flags")
-    for depth, found in law.optima.items():
+    for (depth, found), (_, fitted, low, high) in zip(law.optima.items(), law.line.to_numpy(), strict=True):
         table.add_row(
             str(depth),
             *_with_error(found.argmax, found.argmax_se),
             *_with_error(found.smoothed, found.smoothed_se),
             f"{found.accuracy:.1%}",
+            "" if np.isnan(fitted) else f"{fitted:.3g}" if np.isnan(low) else f"{fitted:.3g} [{low:.2g}, {high:.2g}]",
             ", ".join(found.flags),
         )
     lines = [*_slope(law), *_segments(law)]

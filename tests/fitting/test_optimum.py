@@ -132,6 +132,10 @@ def test_the_line_is_weighted_least_squares_of_the_optima() -> None:
     assert law.power_law.slope_se == pytest.approx(oracle.bse["x"])
     assert law.power_law.r2 == pytest.approx(oracle.rsquared)
     assert law.power_law.slope == pytest.approx(-1.5, abs=0.1)
+    band = oracle.get_prediction(points).summary_frame(alpha=0.05)
+    np.testing.assert_allclose(np.log10(law.line["fitted"]), band["mean"])
+    np.testing.assert_allclose(np.log10(law.line["low"]), band["mean_ci_lower"])
+    np.testing.assert_allclose(np.log10(law.line["high"]), band["mean_ci_upper"])
 
 
 def test_segments_predict_from_their_anchors() -> None:

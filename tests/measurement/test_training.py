@@ -47,6 +47,13 @@ def _user_net(depth: int, seed: int) -> nn.Module:
     return nn.Sequential(*layers, _View(), nn.Linear(6 * 64, 10))
 
 
+def _frozen_net(depth: int, seed: int) -> nn.Module:
+    net = ammup.cnn(depth, width=6, seed=seed)
+    for parameter in net.layers[1].parameters():
+        parameter.requires_grad_(False)
+    return net
+
+
 class _View(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x.view(len(x), -1)
@@ -67,6 +74,7 @@ NETS: dict[str, Callable[..., nn.Module]] = {
     "resnet, dropout": partial(ammup.resnet, width=6, dropout=0.3),
     "resnet, both": partial(ammup.resnet, width=6, dropout=0.3, batchnorm=True, branch=1),
     "user": _user_net,
+    "frozen layer": _frozen_net,
 }
 
 
@@ -103,7 +111,7 @@ def _normalizes(model: nn.Module) -> bool:
 
 
 MOMENTUM = {"momentum": 0.9, "weight_decay": 0.01}
-CASES = [*((name, {}) for name in NETS), ("mlp", MOMENTUM), ("resnet, both", MOMENTUM)]
+CASES = [*((name, {}) for name in NETS), *((name, MOMENTUM) for name in ("mlp", "resnet, both", "frozen layer"))]
 
 
 @pytest.mark.parametrize("strategy", ["loop", "stacked"])
@@ -282,3 +290,26 @@ def test_bad_input_is_refused(arguments: dict[str, object], message: str, data: 
     given = {"factory": NETS["cnn"], "depth": 2, "lrs": [0.1], "seeds": [0], "data": data} | arguments
     with pytest.raises(InputError, match=message):
         ammup.train_replicas(**given)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("strategy", ["loop", "stacked"])
+@pytest.mark.parametrize("name", ["mlp", "cnn", "resnet, batch norm"])
+def test_a_gpu_gives_the_runs_of_the_cpu(name: str, strategy: str, data: Data) -> None:
+    runs = {
+        device: ammup.train_replicas(
+            NETS[name],
+            3,
+            lrs=LRS,
+            seeds=[0],
+            data=data,
+            batch_size=16,
+            dtype="float64",
+            strategy=strategy,
+            device=device,
+        )
+        for device in ("cpu", "cuda")
+    }
+    for here, there in zip(runs["cpu"], runs["cuda"], strict=True):
+        np.testing.assert_allclose(there.val_loss, here.val_loss, rtol=1e-8)
+        np.testing.assert_allclose(there.curve, here.curve, rtol=1e-8)

@@ -1,0 +1,88 @@
+"""What a running sweep shows."""
+
+from io import StringIO
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from ammup.experiments import live
+from ammup.experiments.experiment import Experiment
+from ammup.experiments.live import Display
+from ammup.experiments.status import status_of
+from ammup.experiments.store import Store
+from ammup.experiments.sweep import run_sweep
+from ammup.measurement.replica import Run
+
+
+def _run(depth: int, lr: float, seed: int, accuracy: float) -> Run:
+    lost = accuracy != accuracy
+    return Run(
+        depth=depth,
+        lr=lr,
+        seed=seed,
+        val_accuracy=accuracy,
+        val_loss=accuracy,
+        train_loss=accuracy,
+        diverged=lost,
+        steps=1,
+        curve=(),
+        seconds=1.0,
+        images_per_second=1.0,
+        strategy="loop",
+    )
+
+
+def _text(display: Display) -> str:
+    console = Console(file=StringIO(), width=100)
+    console.print(display.render())
+    return console.file.getvalue()
+
+
+@pytest.fixture
+def nothing(small: Experiment, tmp_path: Path) -> pd.DataFrame:
+    with Store(tmp_path / "runs.db", mode="write") as store:
+        return store.table(small.key)
+
+
+def test_cells_best_rate_and_time_left(
+    small: Experiment, nothing: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 100.0
+    monkeypatch.setattr(live.time, "monotonic", lambda: now)
+    display = Display(small, nothing, show=False)
+    assert "0 of 16 cells, 0:00:00, about ? to go" in _text(display)
+    display.add([_run(3, 0.03, 0, 0.2), _run(3, 0.3, 0, 0.5), _run(3, 0.03, 1, 0.6), _run(3, 3.0, 0, float("nan"))])
+    now = 112.0  # 12 seconds for four cells of depth 3: 28 layers' worth are left
+    text = _text(display)
+    assert "4 of 16 cells, 0:00:12, about 0:00:28 to go" in text
+    row = next(line for line in text.splitlines() if "│ 3 │" in line)
+    assert [part.strip() for part in row.split("│")[1:-1]] == ["3", "4/8", "1", "0.3", "50.0%"]
+
+
+def test_a_terminal_sees_it_and_a_file_does_not(
+    small: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_sweep(small, store=tmp_path / "quiet.db", workers=1)
+    assert capsys.readouterr().err == ""
+    screen = StringIO()
+    monkeypatch.setattr(live, "Console", lambda stderr: Console(file=screen, force_terminal=True, width=100))
+    run_sweep(small, store=tmp_path / "shown.db", workers=1)
+    assert "16 of 16 cells" in screen.getvalue()
+
+
+def test_status_counts_the_grid_asked_for(small: Experiment, tmp_path: Path) -> None:
+    run_sweep(small, store=tmp_path / "runs.db", workers=1)
+    grown = Experiment.from_toml(small.to_toml(), changes=["grid.seeds=3"])
+    with Store(tmp_path / "runs.db", mode="read") as store:
+        table = store.table(small.key)
+    status = status_of(grown, table).set_index("depth")
+    assert status["done"].tolist() == [8, 8]
+    assert status["total"].tolist() == [12, 12]
+    assert status["diverged"].tolist() == [2, 2]
+    kept = table[~table["diverged"]]
+    for depth, row in status.iterrows():
+        means = kept[kept["depth"] == depth].groupby("lr")["val_accuracy"].mean()
+        assert row["best_lr"] == means.idxmax()
+        assert row["val_accuracy"] == means.max()
