@@ -98,10 +98,12 @@ def test_a_stored_run_is_never_replaced(path: Path) -> None:
 
 
 def test_a_block_is_stored_whole_or_not_at_all(path: Path) -> None:
-    broken = replace(RUN, depth=None)  # NOT NULL
     with Store(path, mode="write") as store:
-        with pytest.raises(InputError):
-            _put(store, {"c": RUN, "d": broken})
+        store.connection.execute(
+            "CREATE TEMP TRIGGER no BEFORE INSERT ON runs WHEN NEW.key = 'd' BEGIN SELECT RAISE(ABORT, 'no room'); END"
+        )
+        with pytest.raises(InputError, match="no room"):
+            _put(store, {"c": RUN, "d": RUN})
         assert store.keys("e") == {"a", "b"}
 
 

@@ -213,6 +213,22 @@ def test_runs_say_what_became_of_each_replica(data: Data) -> None:
     assert good.images_per_second > 0
 
 
+@pytest.mark.parametrize("strategy", ["loop", "stacked"])
+def test_a_lost_replica_costs_nothing_more(strategy: str, data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps: list[int] = []  # replicas in each step
+    if strategy == "loop":
+        backward = LoopTrainer._backward
+        monkeypatch.setattr(LoopTrainer, "_backward", lambda *a: steps.append(1) or backward(*a))
+    else:
+        step = StackedTrainer._step
+        monkeypatch.setattr(StackedTrainer, "_step", lambda *a: steps.append(len(a[2].alive)) or step(*a))
+    lost, good = TRAINERS[strategy](
+        partial(build_model, NETS["cnn"], 3), _feed(data), Training(batch_size=16, dtype="float64")
+    ).train([TOO_LARGE, 0.1], 0)
+    assert (len(lost.losses) < STEPS, len(good.losses)) == (True, STEPS)
+    assert sum(steps) == len(lost.losses) + 1 + STEPS
+
+
 def test_validation_is_the_naive_one(data: Data) -> None:
     """In evaluation mode: running statistics, no dropout."""
     name = "resnet, both"
