@@ -8,7 +8,7 @@ Axes: B batch, C channel, H and W position.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float
@@ -84,14 +84,21 @@ class ActivatedPad(torch.autograd.Function):
 def fused_forward(model: nn.Module) -> Forward | None:
     """A forward of the model with the fused passes, or None where it has no two-dimensional circular convolutions.
 
-    It serves `ammup.cnn` and `ammup.resnet`. It draws dropout masks in the order of positions within channels, whatever
-    the memory layout, so that they are those of the model's own forward on contiguous images.
+    It serves what `ammup.cnn` and `ammup.resnet` return; a subclass, which may have a forward of its own, and a model
+    with hooks are left alone. It draws dropout masks in the order of positions within channels, whatever the memory
+    layout, so that they are those of the model's own forward on contiguous images.
     """
-    if not isinstance(model, CNN | ResNet) or model.dims != 2:
+    if type(model) not in (CNN, ResNet) or model.dims != 2 or any(_hooked(module) for module in model.modules()):
         return None
     if not any(_circular_pads(layer) for layer in model.modules()):
         return None
-    return _cnn(model) if isinstance(model, CNN) else _resnet(model)
+    return _cnn(model) if isinstance(model, CNN) else _resnet(cast(ResNet, model))
+
+
+def _hooked(module: nn.Module) -> bool:
+    """Whether a call does more than its class says."""
+    hooks = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)
+    return any(hooks) or "forward" in vars(module)
 
 
 def _cnn(net: CNN) -> Forward:
@@ -109,8 +116,7 @@ def _resnet(net: ResNet) -> Forward:
     def forward(x: Tensor) -> Tensor:
         z = _convolve(net.stem, x, None)
         for block in net.blocks:
-            assert isinstance(block, ResidualBlock)
-            z = block.skip(z) + _branch(block, z)
+            z = block.skip(z) + _branch(block, z) if type(block) is ResidualBlock else block(z)
         out: Tensor = net.readout(net.activation(z))
         return out
 
@@ -151,10 +157,10 @@ def _convolve(layer: nn.Module, z: Tensor, activation: nn.Module | None) -> Tens
 
 def _circular_pads(layer: nn.Module) -> Pads | None:
     """(left, right, top, bottom) of a two-dimensional circular convolution, or None."""
-    if isinstance(layer, SupportConv) and layer.padding == "circular" and len(layer.box) == 2:
+    if type(layer) is SupportConv and layer.padding == "circular" and len(layer.box) == 2:
         left, right, top, bottom = layer.pads
         return left, right, top, bottom
-    if not isinstance(layer, nn.Conv2d) or layer.padding_mode != "circular":
+    if type(layer) is not nn.Conv2d or layer.padding_mode != "circular":
         return None
     if isinstance(layer.padding, str):  # "same": torch puts the odd one at the end
         total = [d * (k - 1) for d, k in zip(layer.dilation, layer.kernel_size, strict=True)]

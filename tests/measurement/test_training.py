@@ -21,6 +21,7 @@ from ammup.measurement.replica import Trainer, Training
 from ammup.measurement.stacked import StackedTrainer
 from ammup.measurement.training import TRAINERS, choose_strategy
 from ammup.models.initialization import random_stream, seeded
+from ammup.models.nets import CNN
 
 LRS = [0.01, 0.3, 3.0]
 # Ends in NaN, but for nets with batch norm: the variance of their activations overflows, which torch's kernels meet
@@ -54,6 +55,25 @@ def _frozen_net(depth: int, seed: int) -> nn.Module:
     return net
 
 
+class _Doubled(CNN):
+    """A subclass of ours with a forward of its own."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return 2 * super().forward(x)
+
+
+def _subclass(depth: int, seed: int) -> nn.Module:
+    net = ammup.cnn(depth, width=6, seed=seed)
+    net.__class__ = _Doubled
+    return net
+
+
+def _hooked(depth: int, seed: int) -> nn.Module:
+    net = ammup.resnet(depth, width=6, seed=seed)
+    net.blocks[1].register_forward_hook(lambda module, inputs, output: 0.5 * output)
+    return net
+
+
 class _View(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x.view(len(x), -1)
@@ -75,6 +95,8 @@ NETS: dict[str, Callable[..., nn.Module]] = {
     "resnet, both": partial(ammup.resnet, width=6, dropout=0.3, batchnorm=True, branch=1),
     "user": _user_net,
     "frozen layer": _frozen_net,
+    "a subclass of ours": _subclass,
+    "ours with a hook": _hooked,
 }
 
 
