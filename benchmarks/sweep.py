@@ -70,8 +70,8 @@ def main() -> None:
         loop, sweep, cells = (statistics.median(times) for times in zip(*turns, strict=True))
         print(
             f"C = {shape[0]}, {shape[1]}×{shape[1]}, {len(LRS)} cells of {shape[2]} minibatches: obvious loop "
-            f"{loop:.1f} s, ammup sweep {sweep:.1f} s: {loop / sweep:.2f} × as fast; {cells:.1f} s without the start of "
-            f"the workers: {loop / cells:.2f} ×"
+            f"{loop:.1f} s, ammup sweep {sweep:.1f} s ({loop / sweep:.2f} × as fast), {cells:.1f} s without the start "
+            f"of the workers ({loop / cells:.2f} ×)"
         )
 
 
