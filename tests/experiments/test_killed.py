@@ -86,9 +86,9 @@ def test_of_a_worker(tmp_path: Path, command: list[str], undisturbed: pd.DataFra
         while driver.poll() is None and _stored(tmp_path) == before:
             time.sleep(0.02)  # or it would be three deaths in a row, and no chance
         time.sleep(rng.uniform(0, 0.4))
-        workers = [p for p in psutil.Process(driver.pid).children() if "spawn_main" in " ".join(p.cmdline())]
-        if workers:
-            with suppress(psutil.NoSuchProcess):
+        with suppress(psutil.NoSuchProcess):  # a zombie, or one that its driver has just replaced
+            workers = [p for p in psutil.Process(driver.pid).children() if "spawn_main" in " ".join(p.cmdline())]
+            if workers:
                 rng.choice(workers).kill()
                 kills += 1
     _, errors = driver.communicate()

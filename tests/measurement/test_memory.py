@@ -22,19 +22,18 @@ with freed_memory_kept():
     faults(2)
     inside = faults()
     held = resident()
-print(outside, inside, held, resident(), faults())
+print(outside, inside, held, resident())
 """
 
 
 @pytest.mark.skipif(memory._glibc() is None, reason="not glibc")
-def test_blocks_of_64_mib_fault_once_inside_and_every_time_outside() -> None:
+def test_blocks_of_64_mib_fault_now_and_then_inside_and_every_time_outside() -> None:
     done = subprocess.run([sys.executable, "-c", _PROBE], capture_output=True, text=True, check=True)
-    outside, inside, held, left, afterwards = (float(value) for value in done.stdout.split())
+    outside, inside, held, left = (float(value) for value in done.stdout.split())
     pages = (64 << 20) / 4096
     assert outside > 0.5 * pages or outside > 0.5 * pages / 512  # with huge pages there are 512 times fewer
     assert inside < 0.5 * outside  # the heap grows by a block now and then
     assert held - left > 0.5 * pages
-    assert afterwards > 0.5 * outside
 
 
 def test_where_libc_is_not_glibc_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
