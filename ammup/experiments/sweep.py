@@ -61,15 +61,19 @@ def run_sweep(
             used, data of other content than those of the stored runs, or workers that keep dying.
 
     Example:
-        >>> from ammup.experiments.experiment import Experiment
-        >>> experiment = Experiment.from_toml('''
+        >>> import ammup, tempfile
+        >>> experiment = ammup.Experiment.from_toml('''
         ... name = "demo"
         ... model = {factory = "cnn", arguments = {width = 4}}
         ... data = {source = "synthetic", image_size = 8, train = 256, validation = 64}
         ... grid = {depths = [2], lrs = [0.1, 1.0]}
         ... strategy = "loop"
         ... ''')
-        >>> runs = run_sweep(experiment, store=folder / "runs.db", workers=1)  # doctest: +SKIP
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     runs = ammup.run_sweep(experiment, store=f"{folder}/runs.db", workers=1)
+        >>> runs[["depth", "lr", "seed", "steps", "diverged"]].to_dict("records")
+        [{'depth': 2, 'lr': 0.1, 'seed': 0, 'steps': 2, 'diverged': False},
+         {'depth': 2, 'lr': 1.0, 'seed': 0, 'steps': 2, 'diverged': False}]
     """
     with Store(Path(store), mode="write") as opened:
         sweep = _Sweep(experiment, opened, device=device)
@@ -88,12 +92,11 @@ def of_grid(table: pd.DataFrame, experiment: Experiment) -> pd.DataFrame:
 
 @dataclass(kw_only=True)
 class _Pool:
-    """An executor, how many blocks to have in it at once, and whether it is ours to renew."""
+    """An executor, how many blocks to have in it at once (None: all), and its workers where it is ours to renew."""
 
     executor: Executor
     ahead: int | None
     workers: int | None
-
     deaths: int = 0
 
     def renew(self, error: Exception) -> None:

@@ -19,7 +19,7 @@ from ammup.errors import InputError
 from ammup.measurement.sources import Splits, read_folder, read_npz, read_torchvision, synthesize
 
 NAMES = ("synthetic", "cifar10", "cifar100")
-MEMORY_SHARE = 0.25  # each worker of a sweep holds a copy
+MEMORY_SHARE = 0.1  # each worker of a sweep holds two copies
 _STATISTICS_IMAGES = 10_000
 
 
@@ -131,7 +131,7 @@ def load_data(
             training split, a tenth of it by default.
         seed: stream of the subset and of the split (and of "synthetic").
         in_memory: copy the training and validation images into memory, or leave them on disk (see :class:`Selection`)
-            and read them batch by batch. None: in memory where they take up to a quarter of it.
+            and read them batch by batch. None: in memory where they take up to a tenth of it.
         progress: show a progress bar on standard error while decoding.
 
     Returns:
@@ -183,7 +183,7 @@ def _split(splits: Splits, *, train: int | None, validation: int | None, seed: i
     test_images, test_labels = splits.arrays.get("test", nothing)
     if in_memory is None:
         size = (len(order) + len(val_order)) * int(np.prod(images.shape[1:]))
-        in_memory = size <= MEMORY_SHARE * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        in_memory = size <= MEMORY_SHARE * _physical_memory()
     return Data(
         train_images=images[order] if in_memory else Selection(images, order),
         train_labels=labels[order],
@@ -193,6 +193,13 @@ def _split(splits: Splits, *, train: int | None, validation: int | None, seed: i
         test_labels=np.asarray(test_labels),
         classes=splits.classes,
     )
+
+
+def _physical_memory() -> float:
+    """Bytes, or without end where the system does not say."""
+    if not hasattr(os, "sysconf"):
+        return float("inf")
+    return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
 
 
 def _count(name: str, wanted: int | None, available: int) -> int:

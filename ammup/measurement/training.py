@@ -17,8 +17,8 @@ from ammup.measurement.stacked import StackedTrainer
 TRAINERS: dict[str, type[Trainer]] = {"loop": LoopTrainer, "stacked": StackedTrainer}
 STRATEGIES = ("auto", *TRAINERS)
 
-# The trial of a strategy: so many replicas for so many steps, the first of which warms up.
-TRIAL_REPLICAS, TRIAL_STEPS = {"cpu": 8, "cuda": 64}, 4
+# The trial of a strategy: so many replicas for so many steps after their first.
+TRIAL_REPLICAS, TRIAL_STEPS = {"cpu": 8, "cuda": 64}, 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,11 +135,17 @@ def choose_strategy(build: Build, feed: Feed, training: Training, *, lrs: Sequen
 
 
 def seconds_a_step(trainer: Trainer, lrs: Sequence[float], seed: int) -> float:
-    """Seconds that a step of all these replicas takes, after a step to warm up."""
-    trainer.train(lrs, seed, steps=1)
-    start = time.perf_counter()
-    trainer.train(lrs, seed, steps=TRIAL_STEPS)
-    return (time.perf_counter() - start) / TRIAL_STEPS
+    """Seconds that a step of all these replicas takes; what a replica costs before its first step is taken off."""
+
+    def seconds(steps: int) -> float:
+        start = time.perf_counter()
+        trainer.train(lrs, seed, steps=steps)
+        return time.perf_counter() - start
+
+    seconds(1)  # warms up
+    first = seconds(1)
+    steps = min(TRIAL_STEPS, trainer.feed.steps(trainer.training.epochs) - 1)
+    return max(seconds(1 + steps) - first, 0.0) / steps if steps else first
 
 
 def check_grid(lrs: Sequence[float], seeds: Sequence[int]) -> None:
