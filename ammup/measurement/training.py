@@ -1,7 +1,7 @@
 """The sweep kernel: replicas (learning rate × seed) of one model trained on one device."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -42,8 +42,8 @@ def train_replicas(
     factory: Factory,
     depth: int,
     *,
-    lrs: Sequence[float],
-    seeds: Sequence[int],
+    lrs: Iterable[float],
+    seeds: int | Sequence[int],
     data: Data,
     batch_size: int = 128,
     epochs: int = 1,
@@ -63,7 +63,7 @@ def train_replicas(
             one logit for each class (B, classes).
         depth: L.
         lrs: learning rates, positive and finite.
-        seeds: seeds of the weights, the minibatches and dropout.
+        seeds: seeds of the weights, the minibatches and dropout, or how many (0, 1, …).
         data: images and labels, with validation images.
         batch_size: images in a minibatch.
         epochs: passes over the training images.
@@ -91,15 +91,17 @@ def train_replicas(
     """
     check_known("strategy", strategy, STRATEGIES)
     training = Training(batch_size=batch_size, epochs=epochs, momentum=momentum, weight_decay=weight_decay, dtype=dtype)
-    check_grid(lrs, seeds)
+    rates = tuple(float(lr) for lr in lrs)
+    numbers = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
+    check_grid(rates, numbers)
     device = device or default_device()
     feed = Feed(data, batch_size=batch_size, device=device, dtype=DTYPES[dtype])
-    build = checked_build(factory, depth, seeds[0], feed, data)
+    build = checked_build(factory, depth, numbers[0], feed, data)
     with freed_memory_kept():
         if strategy == "auto":
-            strategy = choose_strategy(build, feed, training, lrs=lrs, seed=seeds[0]).strategy
+            strategy = choose_strategy(build, feed, training, lrs=rates, seed=numbers[0]).strategy
         trainer = TRAINERS[strategy](build, feed, training)
-        return [run for seed in seeds for run in trainer.runs(depth, lrs, seed)]
+        return [run for seed in numbers for run in trainer.runs(depth, rates, seed)]
 
 
 def checked_build(factory: Factory, depth: int, seed: int, feed: Feed, data: Data) -> Build:

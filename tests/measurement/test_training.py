@@ -306,9 +306,17 @@ def test_the_strategy_is_the_faster_one_and_a_model_that_cannot_be_stacked_is_lo
     assert "item" in choice.reason
 
 
+def test_grids_may_be_arrays_and_counts(data: Data) -> None:
+    options = {"data": data, "batch_size": 64, "strategy": "loop"}
+    listed = ammup.train_replicas(NETS["cnn"], 2, lrs=[0.1, 1.0], seeds=[0, 1], **options)
+    counted = ammup.train_replicas(NETS["cnn"], 2, lrs=np.geomspace(0.1, 1.0, 2), seeds=2, **options)
+    assert [(run.lr, run.seed, run.val_loss) for run in counted] == [(r.lr, r.seed, r.val_loss) for r in listed]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        ({"seeds": 0}, "one or more distinct seeds"),
         ({"lrs": []}, "one or more distinct learning rates"),
         ({"lrs": [0.1, 0.1]}, "distinct"),
         ({"lrs": [float("nan")]}, "positive and finite"),
