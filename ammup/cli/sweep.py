@@ -153,8 +153,9 @@ def _show_cost(
     if store.exists():
         with Store(store, mode="read") as opened:
             done = opened.keys(experiment.key)
-    missing = [cell for cell in experiment.cells() if cell.key not in done]
-    cost = estimate_cost(experiment, missing, workers=workers or default_workers(device), device=device)
+    cost = estimate_cost(
+        experiment, experiment.missing(done), workers=workers or default_workers(device), device=device
+    )
     if as_json:
         rows = json.loads(cost.table.to_json(orient="records"))
         click.echo(json.dumps({"depths": rows, "flops": cost.flops, "hours": cost.hours, "workers": cost.workers}))

@@ -4,8 +4,9 @@ import hashlib
 import json
 import math
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,6 +18,7 @@ from ammup.errors import InputError, check_known
 from ammup.fitting.power_law import checked_depths
 from ammup.fitting.transfer import Segment
 from ammup.measurement.data import NAMES
+from ammup.measurement.factory import seed_numbers
 from ammup.measurement.replica import Training
 from ammup.measurement.training import STRATEGIES, check_grid
 
@@ -100,7 +102,7 @@ class Grid:
     @property
     def seed_numbers(self) -> tuple[int, ...]:
         """The seeds."""
-        return tuple(range(self.seeds)) if isinstance(self.seeds, int) else self.seeds
+        return seed_numbers(self.seeds)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,7 +204,7 @@ class Experiment:
         """TOML that :meth:`from_toml` reads as the same experiment."""
         return tomli_w.dumps(self.to_dict())
 
-    @property
+    @cached_property
     def key(self) -> str:
         """What all cells of the experiment share: it does not depend on its name or on its grid."""
         return _digest(
@@ -225,9 +227,9 @@ class Experiment:
         """The content key of one cell: it does not change when the grid grows."""
         return _digest({"experiment": self.key, "depth": depth, "lr": lr, "seed": seed})
 
-    def with_strategy(self, strategy: str) -> "Experiment":
-        """The same cells, trained in another way."""
-        return replace(self, strategy=strategy)
+    def missing(self, done: Collection[str]) -> list[Cell]:
+        """The cells whose keys are not among those that are done."""
+        return [cell for cell in self.cells() if cell.key not in done]
 
 
 def _plain(kind: type[Any], value: Any) -> dict[str, Any]:

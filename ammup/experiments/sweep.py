@@ -77,7 +77,7 @@ def run_sweep(
     """
     with Store(Path(store), mode="write") as opened:
         sweep = _Sweep(experiment, opened, device=device)
-        missing = sweep.missing()
+        missing = experiment.missing(opened.keys(experiment.key))
         if missing:
             with Display(experiment, opened.table(experiment.key), show=progress) as display:
                 sweep.run(missing, executor, workers or default_workers(device), display)
@@ -141,10 +141,6 @@ class _Sweep:
         )
         if known != self.known:
             store.put_experiment(self.known)
-
-    def missing(self) -> list[Cell]:
-        done = self.store.keys(self.experiment.key)
-        return [cell for cell in self.experiment.cells() if cell.key not in done]
 
     def run(self, cells: Sequence[Cell], executor: Executor | None, workers: int, display: Display) -> None:
         invocation = self.store.put_invocation(this_invocation())

@@ -49,6 +49,10 @@ class Optimum:
     near: tuple[float, float]
     flags: tuple[str, ...]
 
+    def lr_star(self, kind: str) -> tuple[float, float]:
+        """(η*, standard error of log10 η*) of the kind "smoothed" or "argmax"."""
+        return (self.argmax, self.argmax_se) if kind == "argmax" else (self.smoothed, self.smoothed_se)
+
 
 @dataclass(frozen=True, kw_only=True)
 class SweepLaw:
@@ -71,10 +75,7 @@ class SweepLaw:
 
     def lr_star(self, depth: int) -> tuple[float, float]:
         """(η*, standard error of log10 η*) of one depth."""
-        found = self.optima[depth]
-        if self.kind == "argmax":
-            return found.argmax, found.argmax_se
-        return found.smoothed, found.smoothed_se
+        return self.optima[depth].lr_star(self.kind)
 
     @property
     def line(self) -> pd.DataFrame:
@@ -139,8 +140,7 @@ def fit_sweep(
         raise InputError("there are no runs to fit")
     optima = {int(str(depth)): optimum_of(group) for depth, group in runs.groupby("depth")}
     used = tuple(depth for depth, found in optima.items() if keep_flagged or not found.flags)
-    law = SweepLaw(optima=optima, kind=kind, used=used, power_law=None, predictions={})
-    points = {depth: law.lr_star(depth) for depth in used}
+    points = {depth: optima[depth].lr_star(kind) for depth in used}
     line = None
     if len(points) > 1:
         values, errors = (list(column) for column in zip(*points.values(), strict=True))
@@ -226,13 +226,14 @@ def _top(u: Array, accuracy: Array) -> tuple[float, float]:
     design = np.column_stack([x, x**2, intercepts])
     if y.size < design.shape[1] or np.unique(x).size < 3:
         return np.nan, np.nan
-    (b, c, *_), *_ = np.linalg.lstsq(design, y, rcond=None)
+    coefficients = np.linalg.lstsq(design, y, rcond=None)[0]
+    b, c = coefficients[:2]
     if c >= 0:
         return np.nan, np.nan
     df = y.size - design.shape[1]
     if df < 1:
         return float(centre - b / (2 * c)), 0.0
-    residual = y - design @ np.linalg.lstsq(design, y, rcond=None)[0]
+    residual = y - design @ coefficients
     covariance = np.linalg.inv(design.T @ design)[:2, :2] * (residual @ residual / df)
     gradient = np.array([-1 / (2 * c), b / (2 * c**2)])
     return float(centre - b / (2 * c)), float(np.sqrt(gradient @ covariance @ gradient))

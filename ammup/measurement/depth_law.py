@@ -15,7 +15,7 @@ from ammup.fitting.loss_gradient import LossGradient
 from ammup.fitting.power_law import PowerLaw, checked_depths, fit_maximal_lr, fit_power_law, maximal_lr_of
 from ammup.fitting.wide_limit import unit_moments
 from ammup.fitting.wide_net import WideNet
-from ammup.measurement.factory import Factory, build_model, takes_seed
+from ammup.measurement.factory import Factory, build_model, seed_numbers, takes_seed
 from ammup.measurement.loss import Loss, Objective
 from ammup.measurement.step import Step
 from ammup.measurement.updates import UpdateMoments, measure_draws, stack_size
@@ -221,7 +221,7 @@ def _distinct(factory: Factory, depth: int, seeds: tuple[int, ...]) -> tuple[int
 
 
 def _seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
-    numbers = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
+    numbers = seed_numbers(seeds)
     if not numbers or len(set(numbers)) < len(numbers):
         raise InputError(f"seeds={seeds!r} must be a count of at least 1 or distinct seeds")
     return numbers

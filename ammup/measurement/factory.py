@@ -3,7 +3,7 @@
 import importlib
 import inspect
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -91,6 +91,11 @@ def build_model(factory: Factory, depth: int, seed: int, device: torch.device | 
     if not isinstance(model, nn.Module):
         raise InputError(f"the factory returned {type(model).__name__} at depth {depth}; it must return an nn.Module")
     return model if device is None else model.to(usable_device(device))
+
+
+def seed_numbers(seeds: int | Sequence[int]) -> tuple[int, ...]:
+    """The seeds, or as many of them as a count says (0, 1, …)."""
+    return tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
 
 
 def takes_seed(factory: Factory) -> bool:

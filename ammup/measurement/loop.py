@@ -7,7 +7,6 @@ import copy
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 
 import torch
 from torch import Tensor, nn
@@ -85,15 +84,14 @@ class LoopTrainer(Trainer):
     def _train(self, lr: float, seed: int, steps: int | None) -> Trained:
         start = time.perf_counter()
         model = self.build(seed).to(DTYPES[self.training.dtype])
-        batches = self.feed.training_batches(seed, self.training.epochs)
-        total = self.feed.steps(self.training.epochs)
+        batches, n = self.batches(seed, steps)
         if self.plan is None:
             self.plan = Plan.of(model, next(self.feed.training_batches(seed, 1)), self.training)
         model = model.to(memory_format=self.plan.memory_format).train()
         with seeded("training", seed):
-            losses = self._descend(model, lr, islice(batches, steps), min(total, steps or total))
+            losses = self._descend(model, lr, batches, n)
         accuracy, loss = (float("nan"), float("nan"))
-        if steps is None and len(losses) == total:
+        if steps is None and len(losses) == n:
             accuracy, loss = self._validate(model)
         weights = {name: tensor.detach() for name, tensor in model.state_dict().items()}
         seconds = time.perf_counter() - start

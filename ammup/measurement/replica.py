@@ -2,15 +2,16 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from ammup.errors import InputError, check_known
-from ammup.measurement.feed import Feed
+from ammup.measurement.feed import Batch, Feed
 
 Build = Callable[[int], nn.Module]
 
@@ -146,6 +147,11 @@ class Trainer(ABC):
 
         ``steps`` ends training early, without validation.
         """
+
+    def batches(self, seed: int, steps: int | None) -> tuple[Iterator[Batch], int]:
+        """(the minibatches of a seed, their number), up to ``steps`` of them."""
+        total = self.feed.steps(self.training.epochs)
+        return islice(self.feed.training_batches(seed, self.training.epochs), steps), min(total, steps or total)
 
     def runs(self, depth: int, lrs: Sequence[float], seed: int) -> list[Run]:
         """Train, and record."""

@@ -9,7 +9,6 @@ Axes: R replica, B batch.
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 
 import torch
 from torch import Tensor, nn
@@ -92,9 +91,7 @@ class StackedTrainer(Trainer):
 
     def _train(self, model: nn.Module, lrs: Sequence[float], seed: int, steps: int | None) -> list[Trained]:
         start = time.perf_counter()
-        total = self.feed.steps(self.training.epochs)
-        batches = islice(self.feed.training_batches(seed, self.training.epochs), steps)
-        n = min(total, steps or total)
+        batches, n = self.batches(seed, steps)
         with seeded("training", seed):
             live, dead, losses = self._descend(model, self._start(model, lrs), batches, n)
         accuracy, loss = (torch.full((len(live.alive),), float("nan")) for _ in range(2))

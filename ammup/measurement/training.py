@@ -7,7 +7,7 @@ from functools import partial
 
 from ammup.errors import InputError, check_known
 from ammup.measurement.data import Data
-from ammup.measurement.factory import Factory, build_model, default_device
+from ammup.measurement.factory import Factory, build_model, default_device, seed_numbers
 from ammup.measurement.feed import Feed
 from ammup.measurement.loop import LoopTrainer
 from ammup.measurement.memory import freed_memory_kept
@@ -92,7 +92,7 @@ def train_replicas(
     check_known("strategy", strategy, STRATEGIES)
     training = Training(batch_size=batch_size, epochs=epochs, momentum=momentum, weight_decay=weight_decay, dtype=dtype)
     rates = tuple(float(lr) for lr in lrs)
-    numbers = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
+    numbers = seed_numbers(seeds)
     check_grid(rates, numbers)
     device = device or default_device()
     feed = Feed(data, batch_size=batch_size, device=device, dtype=DTYPES[dtype])

@@ -62,7 +62,7 @@ def test_any_executor_will_do(small: Experiment, tmp_path: Path) -> None:
 
 def test_stacked_blocks_agree_with_the_loop(small: Experiment, tmp_path: Path) -> None:
     one = run_sweep(small, store=tmp_path / "one.db", workers=1)
-    other = run_sweep(small.with_strategy("stacked"), store=tmp_path / "other.db", workers=1)
+    other = run_sweep(replace(small, strategy="stacked"), store=tmp_path / "other.db", workers=1)
     assert set(other["strategy"]) == {"stacked"}
     np.testing.assert_allclose(one["val_loss"], other["val_loss"], rtol=1e-3)
     assert one["diverged"].tolist() == other["diverged"].tolist()
@@ -98,7 +98,7 @@ def test_the_strategy_is_measured_once_and_kept(
     original = sweeps.try_strategies
     monkeypatch.setattr(sweeps, "try_strategies", lambda *a: trials.append(1) or original(*a))
     store = tmp_path / "runs.db"
-    auto = small.with_strategy("auto")
+    auto = replace(small, strategy="auto")
     runs = run_sweep(auto, store=store, workers=1)
     grown = Experiment.from_toml(auto.to_toml(), changes=["grid.seeds=3"])
     run_sweep(grown, store=store, workers=1)
