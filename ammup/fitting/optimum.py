@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ammup.errors import InputError, check_known
-from ammup.fitting.power_law import PowerLaw, fit_power_law
+from ammup.fitting.power_law import PowerLaw, fit_power_law, json_rows
 from ammup.fitting.transfer import Segment
 
 Array = NDArray[np.float64]
@@ -22,6 +22,9 @@ OPTIMA = ("smoothed", "argmax")
 NEAR = 0.25
 # Two more than a parabola has coefficients, so that something is left to judge it by.
 FEWEST = 5
+
+# What JSON says of a line, or that there is none.
+_LINE = ("slope", "slope_se", "slope_ci", "level", "prefactor", "r2")
 
 EDGE, DIVERGENCE, NO_MAXIMUM, INCOMPLETE = "edge of the grid", "beside divergence", "no maximum", "cells are missing"
 
@@ -88,31 +91,17 @@ class SweepLaw:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, lists and None for JSON; a number that does not exist is None."""
-        fit = self.power_law
         return {
             "optimum": self.kind,
-            "slope": fit and _number(fit.slope),
-            "slope_se": fit and _number(fit.slope_se),
-            "slope_ci": fit and [_number(v) for v in fit.slope_ci],
-            "level": fit and fit.level,
-            "prefactor": fit and _number(fit.prefactor),
-            "r2": fit and _number(fit.r2),
+            **(dict.fromkeys(_LINE) if self.power_law is None else self.power_law.to_dict()),
             "used": list(self.used),
-            "line": _rows(self.line),
+            "line": json_rows(self.line),
             "optima": [{"depth": depth, **asdict(found)} for depth, found in self.optima.items()],
             "segments": [
-                {**asdict(segment), "predictions": None if table is None else _rows(table)}
+                {**asdict(segment), "predictions": None if table is None else json_rows(table)}
                 for segment, table in self.predictions.items()
             ],
         }
-
-
-def _rows(table: pd.DataFrame) -> list[dict[str, float | None]]:
-    return [{str(k): _number(v) for k, v in row.items()} for row in table.to_dict("records")]
-
-
-def _number(value: float) -> float | None:
-    return value if np.isfinite(value) else None
 
 
 def fit_sweep(

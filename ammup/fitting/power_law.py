@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
@@ -73,9 +75,33 @@ class PowerLaw:
         centre = self.intercept + self.slope * x
         return np.asarray(10 ** (centre - half)), np.asarray(10 ** (centre + half))
 
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers, lists and None for JSON; a number that does not exist is None."""
+        return {
+            "slope": json_number(self.slope),
+            "slope_se": json_number(self.slope_se),
+            "slope_ci": [json_number(v) for v in self.slope_ci],
+            "level": self.level,
+            "prefactor": json_number(self.prefactor),
+            "r2": json_number(self.r2),
+        }
+
     @property
     def _quantile(self) -> float:
         return float(stats.t.ppf((1 + self.level) / 2, self.df)) if self.df > 0 else float("nan")
+
+
+def json_number(value: object) -> float | int | None:
+    """The number as JSON has it: None where it does not exist or is not finite."""
+    number = float(str(value))
+    if not np.isfinite(number):
+        return None
+    return int(number) if isinstance(value, int | np.integer) else number
+
+
+def json_rows(table: pd.DataFrame) -> list[dict[str, float | int | None]]:
+    """A table of numbers, row by row."""
+    return [{str(k): json_number(v) for k, v in row.items()} for row in table.to_dict("records")]
 
 
 def fit_power_law(

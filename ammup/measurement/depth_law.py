@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ammup.errors import InputError
 from ammup.fitting.loss_gradient import LossGradient
-from ammup.fitting.power_law import PowerLaw, checked_depths, fit_maximal_lr, fit_power_law, maximal_lr_of
+from ammup.fitting.power_law import PowerLaw, checked_depths, fit_maximal_lr, fit_power_law, json_rows, maximal_lr_of
 from ammup.fitting.wide_limit import unit_moments
 from ammup.fitting.wide_net import WideNet
 from ammup.measurement.factory import Factory, build_model, seed_numbers, takes_seed
@@ -78,20 +78,14 @@ class DepthLaw:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, lists and None for JSON; a number that does not exist is None."""
-        p = self.power_law
         return {
-            "slope": p.slope,
-            "slope_se": _number(p.slope_se),
-            "slope_ci": [_number(v) for v in p.slope_ci],
-            "level": p.level,
-            "prefactor": p.prefactor,
-            "r2": _number(p.r2),
+            **self.power_law.to_dict(),
             "reference": self.reference,
             "noisy_depths": list(self.noisy_depths),
-            "curve": [{k: _number(v) for k, v in row.items()} for row in self.curve.to_dict("records")],
+            "curve": json_rows(self.curve),
             "units": {str(depth): n for depth, n in self.units.items()},
             "S": {str(depth): s.tolist() for depth, s in self.S.items()},
-            "draws": [{k: _number(v) for k, v in row.items()} for row in self.table.to_dict("records")],
+            "draws": json_rows(self.table),
         }
 
 
@@ -254,10 +248,3 @@ def _law_applies(law: WideNet, inputs: Tensor, objective: Objective) -> bool:
     products = len(law.blocks) ** 2 if law.residual else 3 * len(law.blocks)
     few_outputs = MANY_OUTPUTS * law.readout.fan_out <= law.readout.fan_in or objective.part == "label"
     return few_outputs and products * size**3 <= LAW_PRODUCTS
-
-
-def _number(value: object) -> float | int | None:
-    number = float(str(value))
-    if not np.isfinite(number):
-        return None
-    return int(number) if isinstance(value, int | np.integer) else number

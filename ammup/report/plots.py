@@ -39,21 +39,31 @@ def draw_lr_star(axes: Axes, law: DepthLaw) -> None:
     """η*(L) ± one standard error, the fitted line with its band, and lines of the reference slopes."""
     curve = law.curve
     depth, lr_star = curve["depth"].to_numpy(float), curve["lr_star"].to_numpy(float)
-    spread = 10 ** curve["se_log10"].fillna(0).to_numpy(float)
-    errors = [lr_star * (1 - 1 / spread), lr_star * (spread - 1)]
-    fit = law.power_law
-    x = np.geomspace(depth.min(), depth.max(), 100)
+    errors = _bars(lr_star, curve["se_log10"].fillna(0).to_numpy(float))
     axes.errorbar(depth, lr_star, errors, fmt="o", color=BLUE, capsize=3, label="measured η* ± s.e.", zorder=3)
+    x = _draw_line(axes, law.power_law, depth, "fit")
+    if law.reference is not None:
+        label = f"slope {law.reference:.2f} (finite-depth law)"
+        axes.plot(x, _through_centre(law.power_law, depth, x, law.reference), ":", color=GREEN, label=label)
+    _against_depth(axes, depth, "maximal-update learning rate η*")
+
+
+def _bars(values: np.ndarray, se_log10: np.ndarray) -> list[np.ndarray]:
+    """Lengths below and above of ± one standard error of log10 values."""
+    spread = 10**se_log10
+    return [values * (1 - 1 / spread), values * (spread - 1)]
+
+
+def _draw_line(axes: Axes, fit: PowerLaw, depth: np.ndarray, name: str) -> np.ndarray:
+    """The fitted line with its band and the paper's slope through its centre; the depths they were drawn at."""
+    x = np.geomspace(depth.min(), depth.max(), 100)
     low, high = fit.slope_ci
     interval = f" [{low:.2f}, {high:.2f}]" if np.isfinite(low) else ""
-    axes.plot(x, fit.predict(x), color=BLUE, label=f"fit: slope {fit.slope:.2f}{interval}")
+    axes.plot(x, fit.predict(x), color=BLUE, label=f"{name}: slope {fit.slope:.2f}{interval}")
     lower, upper = fit.band(x)
     axes.fill_between(x, lower, upper, color=BLUE, alpha=0.15, linewidth=0, label=f"{fit.level:.0%} band")
     axes.plot(x, _through_centre(fit, depth, x, PAPER_SLOPE), "--", color=VERMILION, label="slope −3/2 (paper)")
-    if law.reference is not None:
-        label = f"slope {law.reference:.2f} (finite-depth law)"
-        axes.plot(x, _through_centre(fit, depth, x, law.reference), ":", color=GREEN, label=label)
-    _against_depth(axes, depth, "maximal-update learning rate η*")
+    return x
 
 
 def _against_depth(axes: Axes, depth: np.ndarray, quantity: str) -> None:
@@ -121,21 +131,13 @@ def draw_optima(axes: Axes, law: SweepLaw) -> None:
         if not chosen:
             continue
         values = np.array([law.lr_star(d)[0] for d in chosen])
-        spread = 10 ** np.array([law.lr_star(d)[1] for d in chosen])
-        errors = [values * (1 - 1 / spread), values * (spread - 1)]
+        errors = _bars(values, np.array([law.lr_star(d)[1] for d in chosen]))
         label = f"best learning rate ({law.kind}) ± s.e." if used else "flagged, not fitted"
         axes.errorbar(
             chosen, values, errors, fmt="o", color=BLUE, markerfacecolor=fill, capsize=3, label=label, zorder=3
         )
-    fit = law.power_law
-    if fit is not None:
-        x = np.geomspace(depth.min(), depth.max(), 100)
-        low, high = fit.slope_ci
-        interval = f" [{low:.2f}, {high:.2f}]" if np.isfinite(low) else ""
-        axes.plot(x, fit.predict(x), color=BLUE, label=f"weighted fit: slope {fit.slope:.2f}{interval}")
-        lower, upper = fit.band(x)
-        axes.fill_between(x, lower, upper, color=BLUE, alpha=0.15, linewidth=0, label=f"{fit.level:.0%} band")
-        axes.plot(x, _through_centre(fit, depth, x, PAPER_SLOPE), "--", color=VERMILION, label="slope −3/2 (paper)")
+    if law.power_law is not None:
+        _draw_line(axes, law.power_law, depth, "weighted fit")
     _against_depth(axes, depth, "best learning rate after training")
 
 
