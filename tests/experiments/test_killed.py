@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -97,6 +98,15 @@ def test_of_a_worker(tmp_path: Path, command: list[str], undisturbed: pd.DataFra
     _check(tmp_path, undisturbed)
 
 
+@pytest.fixture
+def ctrl_c_heeded() -> Iterator[None]:
+    """Children heed SIGINT, also where these tests are a background job of a shell, which has its jobs ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c_heeded")
 def test_ctrl_c_leaves_the_store_clean(tmp_path: Path, command: list[str], undisturbed: pd.DataFrame) -> None:
     driver = subprocess.Popen(
         command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
