@@ -4,6 +4,7 @@ One JSON file for each group of claims, ``baselines/<group>.json``; `ammup claim
 """
 
 import json
+import math
 import os
 import platform
 import sys
@@ -18,11 +19,14 @@ import numpy as np
 
 from ammup import provenance as _provenance
 from ammup.errors import InputError
+from ammup.fitting.equivalence import Estimate
 
 SCHEMA_VERSION = 1
 # Where torch, device and dtype are those of the baseline, the same seeds give the same figure but for the order of
 # additions (threads, vector units): far less than this share of the standard error.
 NEAR = 0.01
+# The first few draws may move by so much of their own standard error, and by rounding where there is none.
+SAMPLE_NEAR, SAMPLE_ROUNDING = 0.1, 1e-6
 Record = dict[str, Any]
 INSTALLED = Path(__file__).parent / "stored"
 ENVIRONMENT = ("torch", "numpy", "device", "dtype")
@@ -140,7 +144,12 @@ class Comparison:
     @property
     def moved(self) -> bool:
         """Whether the stored record must be rewritten to hold the new one."""
-        return bool(self.problems) or self.old is None or _text(self.old) != _text(self.new)
+        return (
+            bool(self.problems)
+            or self.old is None
+            or _text(self.old) != _text(self.new)
+            or _sample_moved(self.new, self.old)
+        )
 
     @property
     def verdict_changed(self) -> bool:
@@ -181,6 +190,19 @@ def drift_margin(new: Record, old: Record) -> float:
     """
     scatter = DRIFT_ERRORS * float(np.hypot(new["se"], old["se"]))
     return max(new["margin"] or 0.0, scatter)
+
+
+def sample_margin(estimate: Estimate, sample: float, n: int) -> float:
+    """How far the figure of the first ``n`` draws may move before it counts as moved.
+
+    Rounding moves it by far less; any change of what is measured, by far more.
+    """
+    return max(SAMPLE_NEAR * estimate.se * math.sqrt(estimate.n / n), SAMPLE_ROUNDING * max(1.0, abs(sample)))
+
+
+def _sample_moved(new: Record, old: Record) -> bool:
+    before, after = old.get("sample"), new["sample"]
+    return before is None or abs(after["estimate"] - before["estimate"]) > before["allowed"]
 
 
 def _text(record: Record) -> tuple[object, ...]:

@@ -13,7 +13,7 @@ from ammup.suite.statements import CLAIMS
 
 
 def record_of(finding: Finding, *, seconds: float, reason: str = "") -> Record:
-    """A finding as plain numbers and text."""
+    """A finding as plain numbers and text, with the figure of its first few draws beside that of all."""
     claim, estimate = finding.claim, finding.estimate
     return {
         "id": claim.id,
@@ -43,10 +43,17 @@ def record_of(finding: Finding, *, seconds: float, reason: str = "") -> Record:
         "column_errors": [float(error) for error in finding.mean_errors[:16]],
         "root": finding.root,
         "seeds": [claim.seeds(finding.root, finding.looks)[0], claim.seeds(finding.root, finding.looks)[-1]],
+        "sample": _sample(finding),
         "key": claim.key,
         "reason": reason,
         "provenance": baselines.provenance(seconds),
     }
+
+
+def _sample(finding: Finding) -> Record:
+    seeds, figure = finding.claim.sample(finding.root)
+    allowed = baselines.sample_margin(finding.estimate, figure, len(seeds))
+    return {"seeds": [seeds[0], seeds[-1]], "estimate": figure, "allowed": allowed}
 
 
 def measure(claims: Sequence[Claim] = CLAIMS, *, root: int = 0, reason: str = "") -> Iterator[Comparison]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from ammup import InputError
+from ammup.fitting.equivalence import Estimate
 from ammup.suite import baselines
 from ammup.suite.statements import CLAIMS
 
@@ -31,6 +32,7 @@ def _record(**changed) -> dict:
         "exact": False,
         "margin": 1.0,
         "root": 0,
+        "sample": {"seeds": [0, 3], "estimate": 0.4, "allowed": 0.002},
         "provenance": dict(SOMEWHERE),
         **changed,
     }
@@ -195,6 +197,22 @@ def test_the_real_baselines_can_be_read_and_belong_to_the_files_of_their_groups(
 
 
 # Comparison
+
+
+@pytest.mark.parametrize(("estimate", "moved"), [(0.401, False), (0.403, True), (0.397, True)])
+def test_a_record_is_rewritten_where_its_sample_moved(estimate: float, moved: bool) -> None:
+    """Also where the figure itself agrees, so that an update heals what the gate over commits complains of."""
+    new = _record(sample={"seeds": [0, 3], "estimate": estimate, "allowed": 0.002})
+    assert baselines.compare(new, _record()).moved is moved
+    old = {name: value for name, value in _record().items() if name != "sample"}
+    assert baselines.compare(new, old).moved
+
+
+def test_a_sample_may_move_by_a_tenth_of_its_standard_error_or_by_rounding() -> None:
+    drawn = Estimate(value=1.0, se=0.01, df=63, n=64)
+    assert baselines.sample_margin(drawn, 1.0, 4) == pytest.approx(0.1 * 0.01 * 4)
+    exact = Estimate(value=1e3, se=0.0, df=1, n=200)
+    assert baselines.sample_margin(exact, 1e3, 200) == pytest.approx(1e-3)
 
 
 @pytest.mark.parametrize(

@@ -133,6 +133,9 @@ def test_a_record_tells_the_whole_finding(checkout: Path) -> None:
     assert (record["power"], record["false_alarm"]) == (finding.power, finding.false_alarm)
     assert (record["exact"], record["margin"], record["reference"]) == (False, None, 0.5)
     assert record["seeds"] == [2 * SEEDS_PER_ROOT, 2 * SEEDS_PER_ROOT + 19]
+    assert record["sample"]["seeds"] == [2 * SEEDS_PER_ROOT, 2 * SEEDS_PER_ROOT + 3]
+    assert record["sample"]["estimate"] == claim.statistic(claim.rows(claim.seeds(2, 1)[:4]))
+    assert record["sample"]["allowed"] == pytest.approx(0.1 * finding.estimate.se * (20 / 4) ** 0.5)
     assert record["column_means"] == pytest.approx([0.0, 1.0, 2.0])
     assert record["column_errors"] == pytest.approx([finding.estimate.se, 0.0, 0.0])
     assert (record["reason"], record["provenance"]["seconds"]) == ("because", 1.3)
