@@ -1,0 +1,149 @@
+"""What asv recorded and published of HEAD, judged: every series is there and is a number, and none has moved.
+
+asv itself goes green on a shallow clone, a rebased history, and a benchmark that failed.
+"""
+
+import itertools
+import json
+import re
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from asv.benchmarks import Benchmarks
+from asv.config import Config
+from asv.results import Results, iter_results
+
+from ammup.errors import InputError
+
+# Where a change can move an exponent; a commit of results or of words cannot.
+CODE = ("ammup", "benchmarks/tracked", "baselines/*.json", "pyproject.toml")
+
+
+@dataclass(kw_only=True)
+class Judgement:
+    """What the gate has to say.
+
+    Attributes:
+        series: how many were judged.
+        failures: a line each.
+        notes: what is worth knowing and no failure.
+    """
+
+    series: int = 0
+    failures: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def judge(root: Path, conf: Config, machine: str) -> Judgement:
+    """Judge what is recorded and published.
+
+    Raises:
+        InputError: the history is shallow, was rewritten, or holds no results.
+    """
+    head = _git(root, "rev-parse", "HEAD")
+    recorded = [found for found in iter_results(conf.results_dir) if found.params.get("machine") == machine]
+    before = check_history(root, {found.commit_hash for found in recorded} - {head}, machine)
+    here = [found for found in recorded if found.commit_hash == head]
+    found = Judgement()
+    found.notes.append(f"HEAD is {_named(root, head)}; {len(before)} earlier commits have results")
+    judged = list(conf.regressions_thresholds)
+    for pattern in judged:
+        if not any(re.match(pattern, name) for name in Benchmarks.load(conf)):
+            found.failures.append(f"no benchmark matches {pattern}, which asv.conf.json wants judged")
+    for series, value, limit in values_of(here, conf):
+        found.series += 1
+        if value is None:
+            found.failures.append(f"{series} has no point for HEAD: it failed, or was not run")
+        elif not np.isfinite(value):
+            found.failures.append(f"{series} is {value} at HEAD")
+        elif limit is not None and value > limit:
+            found.failures.append(f"{series} is {value:.3g} at HEAD; its reference allows {limit:.3g}")
+    found.failures += regressions(root, conf, judged)
+    return found
+
+
+def check_history(root: Path, commits: set[str], machine: str) -> list[str]:
+    """The earlier commits with results that asv can set HEAD beside.
+
+    Raises:
+        InputError: it cannot.
+    """
+    if _git(root, "rev-parse", "--is-shallow-repository") == "true":
+        raise InputError(
+            "this clone is shallow, so that HEAD cannot be set beside earlier commits: run `git fetch --unshallow`, or "
+            "check out with fetch-depth: 0"
+        )
+    ancestors = set(_git(root, "rev-list", "HEAD").split())
+    lost = sorted(commits - ancestors)
+    if lost:
+        raise InputError(
+            f"baselines/asv has results of {', '.join(commit[:8] for commit in lost)}, not in the history of HEAD: that "
+            "was rewritten (rebased, squashed or amended), or this branch is behind. Delete the results of commits that "
+            "are gone, and measure those that took their place: `python benchmarks/history.py record BEFORE..HEAD`"
+        )
+    line = _git(root, "rev-list", "--first-parent", "HEAD").split()
+    usable = [commit for commit in line if commit in commits]
+    if not usable:
+        raise InputError(
+            f"no commit before HEAD has results under the machine {machine!r}: run `python benchmarks/history.py "
+            "record HEAD~3..HEAD` and commit baselines/asv"
+        )
+    return usable
+
+
+def values_of(results: list[Results], conf: Config) -> Iterator[tuple[str, float | None, float | None]]:
+    """(series, value at HEAD or None, the most it may be or None) of every judged series."""
+    for name, benchmark in Benchmarks.load(conf).items():
+        threshold = _threshold(conf, name)
+        if threshold is None:
+            continue
+        combinations = list(itertools.product(*benchmark["params"]))
+        values: list[float | None] = [None] * len(combinations)
+        for result in results:
+            if name in result.get_all_result_keys():
+                new = result.get_result_value(name, benchmark["params"])
+                values = [n if n is not None else old for n, old in zip(new, values, strict=True)]
+        # A drift is 1 or less where all is well, whatever it was at earlier commits.
+        limit = 1 + threshold if name.endswith("drift") else None
+        for parameters, value in zip(combinations, values, strict=True):
+            yield f"{name}({', '.join(parameters)})", value, limit
+
+
+def regressions(root: Path, conf: Config, judged: list[str]) -> list[str]:
+    """A line for each judged series that asv found to have risen and not fallen again, with the commits in question."""
+    html = Path(conf.html_dir)
+    published = json.loads((html / "regressions.json").read_text())["regressions"]
+    hashes = {int(number): commit for number, commit in json.loads((html / "index.json").read_text())[
+        "revision_to_hash"
+    ].items()}  # fmt: skip
+    lines = []
+    for name, _, _, _, last, best, jumps in published:
+        if any(re.match(pattern, name) for pattern in judged):
+            suspects = "; ".join(_suspects(root, hashes, jump) for jump in jumps)
+            lines.append(f"{name} rose from {best:.3g} to {last:.3g}: {suspects}")
+    return lines
+
+
+def _suspects(root: Path, hashes: dict[int, str], jump: list[Any]) -> str:
+    """The commits between the last good point and the first bad one that changed code."""
+    good, bad = jump[0], hashes[jump[1]]
+    since = f"{hashes[good]}..{bad}" if good is not None else f"{bad}~1..{bad}"
+    changed = _git(root, "rev-list", "--first-parent", "--reverse", since, "--", *CODE).split() or [bad]
+    return " or ".join(_named(root, commit) for commit in changed)
+
+
+def _threshold(conf: Config, name: str) -> float | None:
+    found = [limit for pattern, limit in conf.regressions_thresholds.items() if re.match(pattern, name)]
+    return max(found) if found else None
+
+
+def _named(root: Path, commit: str) -> str:
+    return _git(root, "log", "-1", "--format=%h (%s)", commit)
+
+
+def _git(root: Path, *arguments: str) -> str:
+    return subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=True).stdout.strip()
