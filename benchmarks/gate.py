@@ -81,9 +81,9 @@ def check_history(root: Path, commits: set[str], machine: str) -> list[str]:
     lost = sorted(commits - ancestors)
     if lost:
         raise InputError(
-            f"baselines/asv has results of {', '.join(commit[:8] for commit in lost)}, not in the history of HEAD: that "
-            "was rewritten (rebased, squashed or amended), or this branch is behind. Delete the results of commits that "
-            "are gone, and measure those that took their place: `python benchmarks/history.py record BEFORE..HEAD`"
+            f"baselines/asv has results of {', '.join(commit[:8] for commit in lost)}, not in the history of HEAD. Where "
+            "that was rewritten (rebased, squashed, amended), delete the results of commits that are gone and measure "
+            "those that took their place, `python benchmarks/history.py record BEFORE..HEAD`; or this branch is behind"
         )
     line = _git(root, "rev-list", "--first-parent", "HEAD").split()
     usable = [commit for commit in line if commit in commits]

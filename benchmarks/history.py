@@ -118,7 +118,7 @@ def smoke(asv: Asv) -> None:
     """Check the benchmarks, and run each of them once on the checkout as it is."""
     asv.introduce()
     same = ("--environment", "existing:same")
-    once = ("--quick", "--dry-run", "--show-stderr", "--launch-method", launch_method())
+    once = ("--quick", "--dry-run", "--show-stderr", "--durations", "10", "--launch-method", launch_method())
     code = asv("check", *same) or asv("run", *same, *once, "--bench", f"^(?!{EXPONENTS[1:]})")
     sys.exit(1 if code else 0)
 

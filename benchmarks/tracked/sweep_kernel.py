@@ -1,13 +1,12 @@
 """Speed and memory of the sweep kernel: training steps of replicas, on one CPU thread or one GPU.
 
-asv's own timings (`time_steps`) are what two commits are compared by within one job; the `track_` figures are for
-reading. A device that is not there skips its benchmarks.
+A case changes some of the defaults of :class:`Case`. asv's own timings (`time_steps`) are what two commits are compared
+by within one job; the `track_` figures are for reading. A device that is not there is skipped.
 """
 
 import statistics
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -24,7 +23,7 @@ from ammup.measurement.memory import freed_memory_kept
 from ammup.measurement.replica import DTYPES, Training
 from ammup.measurement.stacked import StackedTrainer
 
-BATCH, STEPS, ROUNDS = 128, 4, 3
+BATCH, STEPS, ROUNDS = 128, 2, 3
 TRAINERS = {"loop": LoopTrainer, "stacked": StackedTrainer}
 DEVICES = ("cpu", "cuda")
 FAMILIES: dict[str, Callable[..., nn.Module]] = {
@@ -37,12 +36,12 @@ FAMILIES: dict[str, Callable[..., nn.Module]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """What is trained; each class of benchmarks changes some of it."""
+    """What is trained, and where."""
 
     family: str = "cnn"
     width: int = 16
     image_size: int = 16
-    depth: int = 8
+    depth: int = 4
     replicas: int = 1
     strategy: str = "loop"
     dtype: str = "float32"
@@ -52,7 +51,7 @@ class Case:
         """The net, on the device."""
         given = {"in_features": 3 * self.image_size**2} if self.family == "mlp" else {}
         net = FAMILIES[self.family](self.depth, width=self.width, seed=seed, **given)
-        return net.to(self.device)
+        return net.to(self.device, DTYPES[self.dtype])
 
     def feed(self) -> Feed:
         """Minibatches of generated images, as many as there are steps."""
@@ -60,33 +59,38 @@ class Case:
         return Feed(data, batch_size=BATCH, device=self.device, dtype=DTYPES[self.dtype])
 
 
-class Benchmarks:
-    """What is asked of every case."""
+CASES = {
+    ", ".join(f"{name}={value}" for name, value in changed.items()) or "default": changed
+    for changed in (
+        {},
+        {"family": "mlp"},
+        {"family": "resnet"},
+        {"family": "resnet with batch norm"},
+        {"width": 8},
+        {"width": 64},
+        {"image_size": 8},
+        {"image_size": 32},
+        {"depth": 16},
+        {"dtype": "bfloat16"},
+        {"dtype": "float64"},
+        {"replicas": 8, "width": 8, "image_size": 8},
+        {"replicas": 8, "width": 8, "image_size": 8, "strategy": "stacked"},
+    )
+}
 
-    version = "1"
-    timeout = 600
-    number = 1
-    repeat = (3, 10, 20.0)
-    warmup_time = 0.0
 
-    def prepare(self, case: Case) -> None:
-        """Build the trainer, and train once to warm up."""
-        if not (case.device == "cpu" or torch.cuda.is_available()):
-            raise NotImplementedError(f"no {case.device} here")
+class Kernel:
+    """A trainer that has warmed up."""
+
+    def __init__(self, case: Case) -> None:
         torch.set_num_threads(1)
-        self.case = case
-        self.kept = ExitStack()
-        self.kept.enter_context(freed_memory_kept())
+        self.case, self.feed = case, case.feed()
         self.lrs = [0.01 * (1 + i) for i in range(case.replicas)]
-        self.trainer = TRAINERS[case.strategy](case.model, case.feed(), Training(batch_size=BATCH, dtype=case.dtype))
-        self.steps()
+        training = Training(batch_size=BATCH, dtype=case.dtype)
+        self.trainer = TRAINERS[case.strategy](case.model, self.feed, training)
+        self.train()
 
-    def teardown(self, *_: Any) -> None:
-        """Let the allocator be as it was."""
-        if hasattr(self, "kept"):
-            self.kept.close()
-
-    def steps(self) -> None:
+    def train(self) -> None:
         """`STEPS` steps of every replica, with what a replica costs before its first."""
         self.trainer.train(self.lrs, 0, steps=STEPS)
         if self.case.device == "cuda":
@@ -97,19 +101,17 @@ class Benchmarks:
 
         def seconds() -> float:
             start = time.perf_counter()
-            self.steps()
+            self.train()
             return time.perf_counter() - start
 
         return statistics.median(seconds() for _ in range(ROUNDS)) / (STEPS * self.case.replicas)
 
-    def share_of_peak(self) -> float:
-        """Floating-point operations of a step against those of this machine's matrix product, both in this process."""
-        images, labels = next(self.trainer.feed.training_batches(0, 1))
-        model = self.case.model(0)
+    def operations(self) -> int:
+        """Floating-point operations of one step of one replica."""
+        images, labels = next(self.feed.training_batches(0, 1))
         with FlopCounterMode(display=False) as counter:
-            F.cross_entropy(model(images.contiguous()), labels).backward()
-        rate = counter.get_total_flops() / self.seconds_per_replica_step()
-        return rate / product_peak(self.case.dtype, self.case.device)
+            F.cross_entropy(self.case.model(0)(images.contiguous()), labels).backward()
+        return counter.get_total_flops()
 
 
 def product_peak(dtype: str, device: str, n: int = 1024) -> float:
@@ -126,68 +128,83 @@ def product_peak(dtype: str, device: str, n: int = 1024) -> float:
     return 2 * n**3 / best
 
 
-class _Timed(Benchmarks):
-    def time_steps(self, *_: Any) -> None:
-        self.steps()
-
-    def track_seconds_per_replica_step(self, *_: Any) -> float:
-        return self.seconds_per_replica_step()
-
-    track_seconds_per_replica_step.unit = "s"
-
-    def track_images_per_second(self, *_: Any) -> float:
-        return BATCH / self.seconds_per_replica_step()
-
-    track_images_per_second.unit = "images/s, more is better"
-
-    def track_share_of_gemm_peak(self, *_: Any) -> float:
-        return self.share_of_peak()
-
-    track_share_of_gemm_peak.unit = "of the matrix product, more is better"
-
-    def peakmem_steps(self, *_: Any) -> None:
-        self.steps()
+def devices() -> list[str]:
+    """Those that are here."""
+    return [device for device in DEVICES if device == "cpu" or torch.cuda.is_available()]
 
 
-class ByFamily(_Timed):
-    """The kinds of nets."""
+class Steps:
+    """Time and memory of `STEPS` steps of every replica."""
 
-    params = (tuple(FAMILIES), DEVICES)
-    param_names = ("family", "device")
+    version = "1"
+    timeout = 600
+    number = 1
+    repeat = (3, 10, 20.0)
+    warmup_time = 0.0  # the kernel has warmed up
+    params = (tuple(CASES), DEVICES)
+    param_names = ("case", "device")
 
-    def setup(self, family: str, device: str) -> None:
-        """See the base class."""
-        self.prepare(Case(family=family, device=device, depth=4))
+    def setup(self, case: str, device: str) -> None:
+        """Build the trainer."""
+        if device not in devices():
+            raise NotImplementedError(f"no {device} here")
+        self.kept = freed_memory_kept()
+        self.kept.__enter__()
+        self.kernel = Kernel(Case(**CASES[case], device=device))
+
+    def teardown(self, case: str, device: str) -> None:
+        """Let the allocator be as it was."""
+        if hasattr(self, "kept"):
+            self.kept.__exit__(None, None, None)
+
+    def time_steps(self, case: str, device: str) -> None:
+        """Seconds."""
+        self.kernel.train()
+
+    def peakmem_steps(self, case: str, device: str) -> None:
+        """Bytes of host memory, with torch itself."""
+        self.kernel.train()
 
 
-class ByShape(_Timed):
-    """Width and size of the images, in either precision."""
+class Rates:
+    """The same as rates, and beside the machine's matrix product in the same process."""
 
-    params = ((8, 64), (8, 32), ("float32", "bfloat16"), DEVICES)
-    param_names = ("width", "image size", "dtype", "device")
+    version = "1"
+    params = (tuple(CASES), DEVICES)
+    param_names = ("case", "device")
+    timeout = 600
 
-    def setup(self, width: int, image_size: int, dtype: str, device: str) -> None:
-        """See the base class."""
-        self.prepare(Case(width=width, image_size=image_size, dtype=dtype, device=device, depth=4))
+    def setup_cache(self) -> dict[tuple[str, str], tuple[float, float]]:
+        """(seconds of a step of a replica, share of the peak) of every case, once."""
+        found = {}
+        for device in devices():
+            for name, changed in CASES.items():
+                case = Case(**changed, device=device)
+                with freed_memory_kept():
+                    kernel = Kernel(case)
+                    seconds = kernel.seconds_per_replica_step()
+                share = kernel.operations() / seconds / product_peak(case.dtype, device)
+                found[name, device] = (seconds, share)
+        return found
+
+    def setup(self, found: dict[tuple[str, str], tuple[float, float]], case: str, device: str) -> None:
+        """Skip what is not here."""
+        if (case, device) not in found:
+            raise NotImplementedError(f"no {device} here")
+
+    def track_seconds_per_replica_step(self, found: Any, case: str, device: str) -> float:
+        """Shown."""
+        return found[case, device][0]
+
+    def track_images_per_second(self, found: Any, case: str, device: str) -> float:
+        """Shown; more is better."""
+        return BATCH / found[case, device][0]
+
+    def track_share_of_gemm_peak(self, found: Any, case: str, device: str) -> float:
+        """Shown; more is better."""
+        return found[case, device][1]
 
 
-class ByDepth(_Timed):
-    """Depth."""
-
-    params = ((4, 32), DEVICES)
-    param_names = ("depth", "device")
-
-    def setup(self, depth: int, device: str) -> None:
-        """See the base class."""
-        self.prepare(Case(depth=depth, image_size=8, device=device))
-
-
-class ByReplicas(_Timed):
-    """Replicas one after the other or all at once."""
-
-    params = ((1, 8), tuple(TRAINERS), DEVICES)
-    param_names = ("replicas", "strategy", "device")
-
-    def setup(self, replicas: int, strategy: str, device: str) -> None:
-        """See the base class."""
-        self.prepare(Case(replicas=replicas, strategy=strategy, device=device, width=8, image_size=8))
+Rates.track_seconds_per_replica_step.unit = "s"
+Rates.track_images_per_second.unit = "images/s"
+Rates.track_share_of_gemm_peak.unit = "of the matrix product"
