@@ -81,7 +81,7 @@ def check_history(root: Path, commits: set[str], machine: str) -> list[str]:
     lost = sorted(commits - ancestors)
     if lost:
         raise InputError(
-            f"baselines/asv has results of {', '.join(commit[:8] for commit in lost)}, not in the history of HEAD. Where "
+            f"baselines/asv has results of {', '.join(commit[:8] for commit in lost)}, not in the history of HEAD. If "
             "that was rewritten (rebased, squashed, amended), delete the results of commits that are gone and measure "
             "those that took their place, `python benchmarks/history.py record BEFORE..HEAD`; or this branch is behind"
         )

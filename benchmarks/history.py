@@ -24,7 +24,7 @@ from pathlib import Path
 
 import click
 from asv.config import Config
-from asv.machine import Machine
+from asv.machine import Machine, MachineCollection
 from gate import judge
 
 from ammup.errors import InputError
@@ -59,8 +59,7 @@ class Asv:
 
     def introduce(self) -> None:
         """Tell asv of this machine; it asks otherwise, and fails where nobody answers."""
-        about = Machine.get_defaults()
-        self("machine", "--yes", "--machine", self.machine, *(f"--{key}={about[key]}" for key in about))
+        MachineCollection.save(self.machine, Machine.get_defaults() | {"machine": self.machine})
 
     @contextmanager
     def apart(self) -> Iterator[Path]:
