@@ -5,12 +5,9 @@ positive and better when lower: the distance from a reference, and never less th
 """
 
 import json
-import os
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -94,19 +91,16 @@ def drift(name: str) -> float:
     return abs(figure - sample["estimate"]) / sample["allowed"]
 
 
-def _attempt(function: Callable[..., Any], *arguments: Any) -> Any:
-    """What it returns, or the error: one claim that a commit cannot measure leaves the others theirs."""
+def _measured(function: Callable[[Any], Any], cases: Iterable[Any]) -> list[Any]:
+    """What it returns for each case, or the error: a claim that a commit cannot measure leaves the others theirs."""
     torch.set_num_threads(1)
-    try:
-        return function(*arguments)
-    except Exception as error:  # whatever that commit raises
-        return RuntimeError(f"{type(error).__name__}: {error}")
-
-
-def _measured(function: Callable[..., Any], cases: list[Any]) -> list[Any]:
-    """One result for each case, in processes of one thread; neighbours often share draws, and so a process."""
-    with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
-        return list(pool.map(partial(_attempt, function), cases, chunksize=4))
+    results = []
+    for case in cases:
+        try:
+            results.append(function(case))
+        except Exception as error:  # whatever that commit raises
+            results.append(RuntimeError(f"{type(error).__name__}: {error}"))
+    return results
 
 
 def _found(result: Any) -> Any:
@@ -133,7 +127,7 @@ class Families:
 
     def setup_cache(self) -> dict[str, Any]:
         """Every family, once."""
-        return dict(zip(FAMILIES, _measured(Family.measure, list(FAMILIES.values())), strict=True))
+        return dict(zip(FAMILIES, _measured(Family.measure, FAMILIES.values()), strict=True))
 
     def track_slope(self, found: dict[str, Any], family: str) -> float:
         """Shown."""
@@ -158,7 +152,7 @@ class Claims:
 
     def setup_cache(self) -> dict[str, Any]:
         """Every claim, once."""
-        return dict(zip(RECORDS, _measured(drift, list(RECORDS)), strict=True))
+        return dict(zip(RECORDS, _measured(drift, RECORDS), strict=True))
 
     def track_drift(self, found: dict[str, Any], claim: str) -> float:
         """Judged."""
