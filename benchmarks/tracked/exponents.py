@@ -75,7 +75,13 @@ FAMILIES = {
     "theorem 3, resnet, last layer scaled": Family(
         factory="resnet", inputs=(1, 256), depths=(4, 8), arguments=_BLOCKS | {"scaled": "last"}
     ),
-    "appendix E, mlp of gelu": Family(factory="mlp", inputs=(1, 256), arguments=_MLP | {"activation": "gelu"}),
+    # The order L/width is larger for GELU: wider, and not as deep.
+    "appendix E, mlp of gelu": Family(
+        factory="mlp",
+        inputs=(1, 512),
+        depths=(2, 4),
+        arguments={"width": 512, "in_features": 512, "out_features": 512, "readout": "he", "activation": "gelu"},
+    ),
 }
 
 

@@ -139,7 +139,8 @@ class Steps:
     version = "1"
     timeout = 600
     number = 1
-    repeat = (3, 10, 20.0)
+    rounds = 1
+    repeat = (3, 10, 5.0)
     warmup_time = 0.0  # the kernel has warmed up
     params = (tuple(CASES), DEVICES)
     param_names = ("case", "device")
