@@ -18,6 +18,7 @@ class Imports:
     """In a fresh interpreter."""
 
     version = "1"
+    rounds = 1
 
     def timeraw_ammup(self) -> str:
         """The package: instant."""
@@ -32,6 +33,7 @@ class Fitting:
     """Least squares, and the finite-depth law."""
 
     version = "1"
+    rounds = 1
 
     def setup(self) -> None:
         """Values about a power law."""
@@ -53,6 +55,7 @@ class Storage:
     """A thousand runs in the store."""
 
     version = "1"
+    rounds = 1
     params = (1000,)
     param_names = ("runs",)
 

@@ -11,6 +11,7 @@ class MeasureUpdates:
     """A CNN on 16 images of 16×16 in cross-entropy."""
 
     version = "1"
+    rounds = 1
     timeout = 600
     params = ((4, 16), (16, 64), DEVICES)
     param_names = ("depth", "width", "device")
