@@ -20,7 +20,7 @@ from asv.results import Results, iter_results
 from ammup.errors import InputError
 
 # Where a change can move an exponent; a commit of results or of words cannot.
-CODE = ("ammup", "benchmarks/tracked", "baselines/*.json", "pyproject.toml")
+CODE = ("ammup", "benchmarks/tracked", ":(glob)baselines/*.json", "pyproject.toml")
 
 
 @dataclass(kw_only=True)
