@@ -44,12 +44,13 @@ def judge(root: Path, conf: Config, machine: str) -> Judgement:
     Raises:
         InputError: the history is shallow, was rewritten, or holds no results.
     """
+    before = check_history(root, conf, machine)
     head = _git(root, "rev-parse", "HEAD")
-    recorded = [found for found in iter_results(conf.results_dir) if found.params.get("machine") == machine]
-    before = check_history(root, {found.commit_hash for found in recorded} - {head}, machine)
-    here = [found for found in recorded if found.commit_hash == head]
+    here = [result for result in _recorded(conf, machine) if result.commit_hash == head]
     found = Judgement()
     found.notes.append(f"HEAD is {_named(root, head)}; {len(before)} earlier commits have results")
+    if _git(root, "status", "--porcelain", "--untracked-files=no", "--", *CODE):
+        found.notes.append("uncommitted changes were not measured: the gate judges HEAD")
     judged = list(conf.regressions_thresholds)
     for pattern in judged:
         if not any(re.match(pattern, name) for name in Benchmarks.load(conf)):
@@ -66,12 +67,14 @@ def judge(root: Path, conf: Config, machine: str) -> Judgement:
     return found
 
 
-def check_history(root: Path, commits: set[str], machine: str) -> list[str]:
+def check_history(root: Path, conf: Config, machine: str) -> list[str]:
     """The earlier commits with results that asv can set HEAD beside.
 
     Raises:
-        InputError: it cannot.
+        InputError: there are none, or the history is shallow or was rewritten.
     """
+    head = _git(root, "rev-parse", "HEAD")
+    commits = {result.commit_hash for result in _recorded(conf, machine)} - {head}
     if _git(root, "rev-parse", "--is-shallow-repository") == "true":
         raise InputError(
             "this clone is shallow, so that HEAD cannot be set beside earlier commits: run `git fetch --unshallow`, or "
@@ -93,6 +96,10 @@ def check_history(root: Path, commits: set[str], machine: str) -> list[str]:
             "record HEAD~3..HEAD` and commit baselines/asv"
         )
     return usable
+
+
+def _recorded(conf: Config, machine: str) -> list[Results]:
+    return [result for result in iter_results(conf.results_dir) if result.params.get("machine") == machine]
 
 
 def values_of(results: list[Results], conf: Config) -> Iterator[tuple[str, float | None, float | None]]:

@@ -25,7 +25,7 @@ from pathlib import Path
 import click
 from asv.config import Config
 from asv.machine import Machine, MachineCollection
-from gate import judge
+from gate import check_history, judge
 
 from ammup.errors import InputError
 
@@ -92,10 +92,6 @@ def launch_method() -> str:
     return "spawn" if torch.cuda.is_available() or platform.system() != "Linux" else "forkserver"
 
 
-def git(root: Path, *arguments: str) -> str:
-    return subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=True).stdout.strip()
-
-
 @main.command()
 @click.pass_obj
 def smoke(asv: Asv) -> None:
@@ -123,7 +119,8 @@ def gate(asv: Asv) -> None:
     """Measure the exponents of HEAD and hold them against those of the commits before; the checkout stays as it is."""
     asv.introduce()
     with asv.apart() as config:
-        asv.run("HEAD^!", EXPONENTS, config)  # the gate says by name what failed
+        check_history(asv.root, Config.load(str(config)), asv.machine)  # before a minute is spent
+        asv.run("HEAD^!", EXPONENTS, config)  # the judgement says by name what failed
         if asv("publish", "--no-pull", config=config):
             raise InputError("asv publish failed; what it printed says why")
         found = judge(asv.root, Config.load(str(config)), asv.machine)
