@@ -93,7 +93,7 @@ def check_equality() -> None:
 
 
 def ammup_stream() -> torch.Generator:
-    from ammup.models.initialization import random_stream
+    from ammup.models.streams import random_stream
 
     return random_stream("minibatches", 0, 0)
 

@@ -16,9 +16,11 @@ from ammup.fitting.power_law import PowerLaw, checked_depths, fit_maximal_lr, fi
 from ammup.fitting.wide_limit import unit_moments
 from ammup.fitting.wide_net import WideNet
 from ammup.measurement.factory import Factory, build_model, seed_numbers, takes_seed
+from ammup.measurement.first_step import OptimizerFactory
 from ammup.measurement.loss import Loss, Objective
 from ammup.measurement.step import Step
 from ammup.measurement.updates import UpdateMoments, measure_draws, stack_size
+from ammup.models.depth import Forward
 from ammup.models.nets import CNN, MLP, ResNet
 from ammup.progress import tracked
 
@@ -93,7 +95,7 @@ def depth_exponent(
     factory: Factory,
     depths: Sequence[int] | ArrayLike,
     *,
-    inputs: Tensor,
+    inputs: Any,
     targets: Tensor | None = None,
     loss: Loss = "mse",
     part: str = "total",
@@ -102,6 +104,8 @@ def depth_exponent(
     level: float = 0.95,
     device: torch.device | str | None = None,
     progress: bool = False,
+    forward: Forward | None = None,
+    optimizer: OptimizerFactory | None = None,
 ) -> DepthLaw:
     """Measure S̄ at every depth for several weight draws, without training, and fit the slope of η*(L).
 
@@ -119,6 +123,8 @@ def depth_exponent(
         level: confidence level of the slope's interval.
         device: where to measure; None leaves models where the factory put them.
         progress: show a progress bar on standard error.
+        forward: as in :func:`ammup.measure_updates`.
+        optimizer: ``optimizer(params, lr)``, as in :func:`ammup.measure_updates`.
 
     Returns:
         The law. Its ``reference`` is known for `ammup.mlp`, `ammup.cnn` and `ammup.resnet` (without batch norm, dropout
@@ -141,7 +147,10 @@ def depth_exponent(
     wanted = tuple(sorted(checked_depths(depths, at_least=2)))
     numbers = _seeds(seeds)
     objective = Objective(loss=loss, part=part, label_draws=label_draws)
-    nets = {depth: _Net.of(build_model(factory, depth, numbers[0], device), inputs, objective) for depth in wanted}
+    nets = {
+        depth: _Net.of(build_model(factory, depth, numbers[0], device), inputs, objective, forward, optimizer)
+        for depth in wanted
+    }
     _check_depths_differ(nets)
     numbers = _distinct(factory, wanted[0], numbers)
     found: dict[int, list[UpdateMoments]] = {depth: [] for depth in wanted}
@@ -150,7 +159,14 @@ def depth_exponent(
         models = [build_model(factory, depth, seed, device) for seed in block]
         streams = [(depth, seed) for seed in block]
         found[depth] += measure_draws(
-            models, inputs, targets, objective=objective, units=nets[depth].units, streams=streams
+            models,
+            inputs,
+            targets,
+            objective=objective,
+            units=nets[depth].units,
+            streams=streams,
+            forward=forward,
+            optimizer=optimizer,
         )
     table = pd.DataFrame(
         [
@@ -183,9 +199,17 @@ class _Net:
     law: WideNet | None
 
     @classmethod
-    def of(cls, model: nn.Module, inputs: Tensor, objective: Objective) -> "_Net":
-        step = Step.of(model, inputs, None, objective, None)
-        law = model.law if isinstance(model, MLP | CNN | ResNet) else None
+    def of(
+        cls,
+        model: nn.Module,
+        inputs: Any,
+        objective: Objective,
+        forward: Forward | None,
+        optimizer: OptimizerFactory | None,
+    ) -> "_Net":
+        step = Step.of(model, inputs, None, objective, None, forward=forward, optimizer=optimizer)
+        plain = forward is None and optimizer is None  # the law is that of SGD
+        law = model.law if isinstance(model, MLP | CNN | ResNet) and plain else None
         return cls(units=step.units, stack=stack_size(step), law=law)
 
 

@@ -14,7 +14,7 @@ from torch import nn
 from ammup.errors import InputError
 from ammup.measurement.data import Data
 from ammup.models.families import cnn, mlp, resnet
-from ammup.models.initialization import seeded
+from ammup.models.streams import seeded
 
 Factory = Callable[..., nn.Module]
 

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 from ammup.errors import InputError
 from ammup.measurement.data import Data, Images
 from ammup.measurement.factory import usable_device
-from ammup.models.initialization import random_stream
+from ammup.models.streams import random_stream
 
 Batch = tuple[Float[Tensor, "B C H W"], Int64[Tensor, "B"]]
 

@@ -24,7 +24,7 @@ from ammup.measurement.replica import (
     nan_check_interval,
     steps_before_nan,
 )
-from ammup.models.initialization import seeded
+from ammup.models.streams import seeded
 
 # The largest activation of a micro-batch: what a core's share of the cache and of the memory bears.
 MICRO_BATCH_BYTES = {"cpu": 64 << 20, "cuda": 1 << 30}

@@ -28,7 +28,7 @@ from ammup.measurement.replica import (
     nan_check_interval,
     steps_before_nan,
 )
-from ammup.models.initialization import seeded
+from ammup.models.streams import seeded
 
 Stack = dict[str, Tensor]  # each tensor [R, …]
 

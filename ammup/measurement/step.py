@@ -4,6 +4,7 @@ Axes: B batch, U depth unit.
 """
 
 import math
+import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,11 +17,15 @@ import torch.autograd.forward_ad as fwad
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call, jvp, vjp
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._pytree import tree_leaves, tree_map
 
 from ammup.errors import InputError
+from ammup.measurement.first_step import FirstStep, OptimizerLike
 from ammup.measurement.loss import Objective, Residuals
-from ammup.models.depth import depth_units
-from ammup.models.initialization import random_stream, seeded
+from ammup.models.depth import OWN_NETS, Called, Forward, cannot_be_run, depth_units
+from ammup.models.flow import observed
+from ammup.models.streams import random_stream, seeded
 
 Weights = dict[str, Tensor]
 PullBack = Callable[[Tensor], tuple[Weights]]
@@ -38,30 +43,35 @@ class Step:
         units: names of the observed modules.
         weights: trainable parameters by name, detached.
         frozen: the other parameters by name.
-        inputs: (B, …) on the device and in the dtype of the weights.
+        inputs: (B, …) on the device and in the dtype of the weights, or what the call takes.
         targets: on the same device, or None where labels are drawn.
         objective: the loss and the part of its gradient.
         lr_factors: factor of the learning rate of some weights, by name; 1 for the others.
+        optimizer: what makes a step of a gradient; None for SGD.
     """
 
     model: nn.Module
     units: tuple[str, ...]
     weights: Weights
     frozen: Weights
-    inputs: Tensor
+    inputs: Any
     targets: Tensor | None
     objective: Objective
     lr_factors: Mapping[str, float] = field(default_factory=dict)
+    optimizer: FirstStep | None = None
 
     @classmethod
     def of(
         cls,
         model: nn.Module,
-        inputs: Tensor,
+        inputs: Any,
         targets: Tensor | None,
         objective: Objective,
         units: Sequence[str] | None,
         lr_factors: Mapping[str, float] | None = None,
+        *,
+        forward: Forward | None = None,
+        optimizer: OptimizerLike | None = None,
     ) -> "Step":
         """Check everything that can be checked before the first pass.
 
@@ -70,27 +80,33 @@ class Step:
                 a factor that is not one of a weight.
         """
         _load_forward_rules()
+        if optimizer is not None and objective.part != "total":
+            raise InputError(f"part={objective.part!r} of an optimizer's step is not defined; use part='total'")
         parameters = dict(model.named_parameters())
         weights = {name: p.detach() for name, p in parameters.items() if p.requires_grad and p.is_floating_point()}
         if not weights:
             raise InputError(f"{type(model).__name__} has no trainable weights, so a step changes nothing")
-        names = depth_units(model) if units is None else tuple(units)
-        unknown = sorted(set(names) - {name for name, _ in model.named_modules()})
-        if unknown or not names or len(set(names)) < len(names):
-            raise InputError(f"units={list(names)} must be distinct module names; not in the model: {unknown}")
+        like = next(iter(weights.values()))
+        checked = _checked_inputs(inputs, like, any_kind=forward is not None)
+        if units is None:
+            # What runs is recorded; our own nets run what is traced.
+            example = None if type(model).__module__ == OWN_NETS and forward is None else checked
+            names = depth_units(model, example, forward=forward)
+        else:
+            names = _checked_units(model, units)
         factors = dict(lr_factors or {})
         if not set(factors) <= set(weights) or not all(math.isfinite(f) and f >= 0 for f in factors.values()):
             raise InputError(f"lr_factors={factors} must be finite, at least 0, and of trainable weights by name")
-        like = next(iter(weights.values()))
         return cls(
-            model=model,
+            model=model if forward is None else Called(model, forward),
             units=names,
             weights={name: _fast_layout(w) for name, w in weights.items()},
             frozen={name: p.detach() for name, p in parameters.items() if name not in weights},
-            inputs=_fast_layout(_checked_inputs(inputs).to(like)),
+            inputs=tree_map(lambda x: _fast_layout(x) if isinstance(x, Tensor) else x, checked),
             targets=None if targets is None else targets.to(like.device),
             objective=objective,
             lr_factors=factors,
+            optimizer=None if optimizer is None else FirstStep.of(optimizer, parameters),
         )
 
     def run(self, weights: Weights) -> Tensor:
@@ -98,20 +114,21 @@ class Step:
         buffers = {name: b.detach().clone() for name, b in self.model.named_buffers()}  # batch norm updates them
         return self._call({**weights, **self.frozen, **buffers}, self.inputs)
 
-    def _call(self, tensors: Weights, inputs: Tensor) -> Tensor:
+    def _call(self, tensors: Weights, inputs: Any) -> Tensor:
         try:
-            outputs = functional_call(self.model, tensors, (inputs,))
+            with _forward_rules_for_all():
+                outputs = functional_call(self.model, tensors, (inputs,))
         except InputError:
             raise
         except (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError) as error:
-            message = str(error).strip().splitlines()
-            raise InputError(
-                f"{type(self.model).__name__} cannot be run on inputs of shape {tuple(inputs.shape)}: "
-                f"{message[0] if message else type(error).__name__}"
-            ) from error
-        if not isinstance(outputs, Tensor) or outputs.ndim < 2 or len(outputs) != len(inputs):
+            raise cannot_be_run(self.model, inputs, error) from error
+        one_batch = not isinstance(inputs, Tensor) or (isinstance(outputs, Tensor) and len(outputs) == len(inputs))
+        if not isinstance(outputs, Tensor) or outputs.ndim < 2 or not one_batch:
             got = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
-            raise InputError(f"the model returned {got}; allowed: a tensor (batch, outputs, …)")
+            raise InputError(
+                f"the model returned {got}; allowed: a tensor (batch, outputs, …), which forward=lambda model, inputs: "
+                "… can take from what it returns"
+            )
         return outputs
 
     def backward(self, stream: object) -> tuple[Tensor, PullBack]:
@@ -135,12 +152,14 @@ class Step:
         """Residual rows of the drawn ``labels``, or of the given targets where there are none."""
         if self.targets is None:
             assert labels is not None
-            return self.objective.residuals(outputs, labels, drawn=True)
+            return self.objective.residuals(outputs, labels, drawn=True, whole=self.optimizer is not None)
         self.objective.check_targets(outputs, self.targets)
         return self.objective.residuals(outputs, self.targets, drawn=False)
 
     def direction(self, gradient: Weights) -> Weights:
         """The step of every weight at learning rate 1, but for its sign."""
+        if self.optimizer is not None:
+            gradient = self.optimizer.direction(self.weights, gradient)
         return {name: g * self.lr_factors[name] if name in self.lr_factors else g for name, g in gradient.items()}
 
     def tangent_moments(self, weights: Weights, gradient: Weights, stream: object) -> Float[Tensor, "U"]:
@@ -187,33 +206,37 @@ class Step:
             name: t.detach().to("meta") for name, t in (*self.model.named_parameters(), *self.model.named_buffers())
         }
         with self._observed(lambda name, z: found.__setitem__(name, z.shape)):
-            found[OUTPUT] = self._call(tensors, self.inputs.to("meta")).shape
+            found[OUTPUT] = self._call(tensors, tree_map(lambda x: x.to("meta"), self.inputs)).shape
         return found
 
     @contextmanager
     def _observed(self, record: Callable[[str, Tensor], None]) -> Iterator[None]:
         """Hand the output of each unit to ``record`` during the passes inside."""
-        modules = dict(self.model.named_modules())
         runs = dict.fromkeys(self.units, 0)
 
-        def hook(name: str) -> Callable[[nn.Module, Any, Any], None]:
-            def observe(_module: nn.Module, _args: Any, output: Any) -> None:
-                if not isinstance(output, Tensor):
-                    raise InputError(f"unit {name!r} returned {type(output).__name__}; a unit's output is a tensor")
-                runs[name] += 1
-                record(name, output)
+        def observe(name: str, output: Any) -> None:
+            if not isinstance(output, Tensor):
+                raise InputError(f"unit {name!r} returned {type(output).__name__}; a unit's output is a tensor")
+            runs[name] += 1
+            record(name, output)
 
-            return observe
-
-        handles = [modules[name].register_forward_hook(hook(name)) for name in self.units]
-        try:
+        with observed(self.model, self.units, observe):
             yield
-        finally:
-            for handle in handles:
-                handle.remove()
         wrong = [name for name, n in runs.items() if n != 1]
         if wrong:
             raise InputError(f"units {wrong} did not run exactly once in a forward; pass units= that do")
+
+
+@contextmanager
+def _forward_rules_for_all() -> Iterator[None]:
+    """Attention by kernels that have a forward-mode rule: the fused ones have none."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
 
 
 @cache
@@ -224,14 +247,32 @@ def _load_forward_rules() -> None:
         jvp(torch.sin, (torch.ones(1),), (torch.ones(1),))
 
 
-def _checked_inputs(inputs: Tensor) -> Tensor:
-    if not inputs.is_floating_point():
-        raise InputError(f"inputs have dtype {inputs.dtype}; give floats (images: normalised, not uint8)")
-    if inputs.ndim < 2 or inputs.numel() == 0:
-        raise InputError(f"inputs have shape {tuple(inputs.shape)}; give (batch, …) with at least one sample")
-    if not torch.isfinite(inputs).all():
-        raise InputError("inputs hold NaN or infinite values")
-    return inputs
+def _checked_units(model: nn.Module, units: Sequence[str]) -> tuple[str, ...]:
+    """Names given by the user; those of functions and of second calls are known to a run alone."""
+    modules = {name for name, _ in model.named_modules()}
+    unknown = sorted({name for name in units if re.split("[:@]", name)[0] not in modules})
+    if unknown or not units or len(set(units)) < len(units):
+        raise InputError(f"units={list(units)} must be distinct module names; not in the model: {unknown}")
+    return tuple(units)
+
+
+def _checked_inputs(inputs: Any, like: Tensor, *, any_kind: bool) -> Any:
+    """The inputs on the weights' device and in their dtype; of any kind for a model that is called in its own way."""
+    tensors = [leaf for leaf in tree_leaves(inputs) if isinstance(leaf, Tensor)]
+    if not any_kind and not isinstance(inputs, Tensor):
+        raise InputError(f"inputs are a {type(inputs).__name__}; give a tensor (batch, …), or forward= that takes it")
+    for x in tensors:
+        if not x.is_floating_point() and not any_kind:
+            raise InputError(f"inputs have dtype {x.dtype}; give floats (images: normalised, not uint8)")
+        if x.numel() == 0 or (x.ndim < 2 and not any_kind):
+            raise InputError(f"inputs have shape {tuple(x.shape)}; give (batch, …) with at least one sample")
+        if x.is_floating_point() and not torch.isfinite(x).all():
+            raise InputError("inputs hold NaN or infinite values")
+    return tree_map(lambda x: _placed(x, like) if isinstance(x, Tensor) else x, inputs)
+
+
+def _placed(x: Tensor, like: Tensor) -> Tensor:
+    return x.to(like) if x.is_floating_point() else x.to(like.device)
 
 
 def _fast_layout(tensor: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ Axes: W weight draw, R residual row, B batch, U depth unit.
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,8 +21,10 @@ from torch import Tensor, nn
 from torch.func import vmap
 
 from ammup.errors import InputError
+from ammup.measurement.first_step import OptimizerLike
 from ammup.measurement.loss import Loss, Objective
 from ammup.measurement.step import OUTPUT, Step, Weights
+from ammup.models.depth import Forward
 
 Array = NDArray[np.float64]
 
@@ -90,7 +93,7 @@ class FiniteStep:
 
 def measure_updates(
     model: nn.Module,
-    inputs: Shaped[Tensor, "B *shape"],
+    inputs: Any,
     targets: Tensor | None = None,
     *,
     loss: Loss = "mse",
@@ -99,13 +102,15 @@ def measure_updates(
     label_draws: int = 4,
     lr_factors: Mapping[str, float] | None = None,
     seed: int = 0,
+    forward: Forward | None = None,
+    optimizer: OptimizerLike | None = None,
 ) -> UpdateMoments:
     """S_l of every depth unit for one gradient step on one batch, measured on that batch.
 
     Args:
         model: any module; it is left bit-identical, and so is torch's random state. Training flags are respected: in
             training mode batch norm uses batch statistics, and dropout has one mask for the gradient and the step.
-        inputs: (B, …), moved to the device and dtype of the model's weights.
+        inputs: (B, …), moved to the device and dtype of the model's weights; with ``forward`` any structure of tensors.
         targets: class indices (B,) or (B, *P), or floats shaped like the outputs. Class indices under mse are one-hot
             targets. None draws labels: N(0, 1) for mse (the paper's setting), uniform classes for cross-entropy.
         loss: "mse", "cross_entropy" or a callable, see :class:`ammup.measurement.loss.Objective`.
@@ -114,6 +119,10 @@ def measure_updates(
         label_draws: number of drawn labels; they share one forward pass.
         lr_factors: factor of the learning rate of some weights, by parameter name; 1 for the others.
         seed: stream of the drawn labels and of dropout.
+        forward: ``forward(model, inputs)`` -> outputs (B, M, *P), for models with several inputs or dict outputs.
+        optimizer: ``optimizer(params, lr)``, such as ``torch.optim.Adam``, whose first step is measured instead of
+            SGD's, or an optimizer of this model in the middle of training; part "total" only. Its step must be
+            proportional to its learning rate.
 
     Returns:
         The moments at learning rate 1.
@@ -130,7 +139,15 @@ def measure_updates(
     """
     objective = Objective(loss=loss, part=part, label_draws=label_draws)
     (moments,) = measure_draws(
-        [model], inputs, targets, objective=objective, units=units, streams=[seed], lr_factors=lr_factors
+        [model],
+        inputs,
+        targets,
+        objective=objective,
+        units=units,
+        streams=[seed],
+        lr_factors=lr_factors,
+        forward=forward,
+        optimizer=optimizer,
     )
     if moments.S_bar == 0:
         raise InputError("one step moves no depth unit: every gradient before or in them is zero")
@@ -144,13 +161,15 @@ def maximal_lr(model: nn.Module, inputs: Tensor, targets: Tensor, *, loss: Loss 
 
 def measure_draws(
     models: Sequence[nn.Module],
-    inputs: Tensor,
+    inputs: Any,
     targets: Tensor | None,
     *,
     objective: Objective,
     units: Sequence[str] | None,
     streams: Sequence[object],
     lr_factors: Mapping[str, float] | None = None,
+    forward: Forward | None = None,
+    optimizer: OptimizerLike | None = None,
 ) -> list[UpdateMoments]:
     """:func:`measure_updates` for several weight draws of one net, all at once where that is faster.
 
@@ -162,9 +181,15 @@ def measure_draws(
         units: names of the units, or None.
         streams: for each model what its labels and dropout masks depend on.
         lr_factors: as in :func:`measure_updates`.
+        forward: as in :func:`measure_updates`.
+        optimizer: as in :func:`measure_updates`.
     """
-    steps = [Step.of(models[0], inputs, targets, objective, units, lr_factors)]
-    steps += [Step.of(model, inputs, targets, objective, steps[0].units, lr_factors) for model in models[1:]]
+    steps: list[Step] = []
+    for model in models:
+        names = steps[0].units if steps else units
+        steps.append(
+            Step.of(model, inputs, targets, objective, names, lr_factors, forward=forward, optimizer=optimizer)
+        )
     measure = _measure_stacked if stack_size(steps[0]) > 1 else _measure_each
     return measure(steps, streams)
 
@@ -177,7 +202,7 @@ def stack_size(step: Step) -> int:
     """
     modules = [m for m in step.model.modules() if getattr(m, "p", None) != 0]  # dropout at rate 0 is no dropout
     known = all(type(m).__module__ in STACKABLE_FILES and not isinstance(m, nn.MultiheadAttention) for m in modules)
-    if not known or max(w.numel() for w in step.weights.values()) > STACKED_WEIGHT:
+    if step.optimizer is not None or not known or max(w.numel() for w in step.weights.values()) > STACKED_WEIGHT:
         return 1
     if max(step.shapes().values(), key=lambda shape: shape.numel()).numel() > STACKED_UNIT:
         return 1

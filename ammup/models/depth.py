@@ -1,25 +1,27 @@
-"""Depth units of a module: what they are called, how many there are, and how each weight layer stands to them.
+"""Depth units of a module: what they are called, how many there are, and how each weight layer stands to them."""
 
-The module is traced with torch.fx; its graph says which additions are residual ones and what lies in their branches.
-"""
-
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
-import torch
-from torch import Tensor, fx, nn
-from torch.nn import functional as F
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.utils._pytree import tree_leaves
 
 from ammup.errors import InputError, check_known
-from ammup.models.layers import WEIGHT_LAYERS, SupportConv
+from ammup.models.flow import Operation, recorded, traced
+from ammup.models.streams import seeded
 
-CONVENTIONS = ("paper",)
-_ADDITIONS = ("add", "add_", "iadd")
-_ACTIVATION_FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    name: getattr(F, name)
-    for name in ("relu", "gelu", "silu", "elu", "selu", "mish", "hardswish", "relu6", "leaky_relu")
-} | {"relu_": F.relu, "tanh": torch.tanh, "sigmoid": torch.sigmoid}
+Forward = Callable[[nn.Module, Any], Tensor]
+
+CONVENTIONS: Mapping[str, str] = {
+    "paper": "each residual addition, and each weight layer outside a residual branch (section 3.2)",
+    "blocks": "each residual addition",
+    "layers": "each weight layer but projections beside a branch",
+    "relu": "each input of an activation (PathSum, arXiv 2402.17440, section 3.3)",
+    "shortest": "weight layers and residual additions on the path that has fewest of them (arXiv 2602.07494)",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,51 +30,55 @@ class WeightLayer:
 
     Attributes:
         name: its name in ``named_modules``.
+        weight: name of its weight in ``named_parameters``; empty for attention, which has several.
         role: "plain", "branch" (inside a residual branch), "last" (a branch layer that ends its branch), "skip" (a
             projection beside a branch) or "readout".
         activation: what its input has passed since the last weight layer or addition; None for raw inputs.
     """
 
     name: str
+    weight: str
     role: str
     activation: Callable[[Tensor], Tensor] | None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Structure:
-    """Depth units and weight layers of a module, in the order of computation.
+def depth_units(
+    model: nn.Module, example_input: Any = None, *, convention: str = "paper", forward: Forward | None = None
+) -> tuple[str, ...]:
+    """What the model's depth units are observed under, in the order of computation.
 
-    Attributes:
-        units: names of the modules whose outputs are the pre-activations of the depth units.
-        n_blocks: K, the number of residual additions.
-        layers: every weight layer.
-    """
-
-    units: tuple[str, ...]
-    n_blocks: int
-    layers: tuple[WeightLayer, ...]
-
-
-def depth_units(model: nn.Module, example_input: Tensor | None = None, *, convention: str = "paper") -> tuple[str, ...]:
-    """Names of the modules whose outputs are the model's depth units, in the order of computation.
+    The readout is not counted, nor is a stem: a weight layer that raw inputs pass before the first residual block. The
+    named conventions are in `ammup.models.depth.CONVENTIONS`.
 
     Args:
-        model: any module that torch.fx can trace.
-        example_input: not needed by the conventions there are.
-        convention: "paper" (section 3.2): each residual addition is one unit, each weight layer outside a residual
-            branch is one unit; the readout is not counted, nor is what stands before the first residual block (a stem).
+        model: any module that torch.fx can trace; with ``example_input`` any module at all.
+        example_input: (B, …), or what ``forward`` takes: the flow is then recorded from one run, which leaves the model
+            and torch's random state as they are.
+        convention: "paper", "blocks", "layers", "relu" or "shortest".
+        forward: ``forward(model, example_input)``; None calls the model with the input.
 
     Returns:
-        Names as in ``model.named_modules()``.
+        A module's name as in ``model.named_modules()``, or a function in a module, such as "layer1.0:add"; a second
+        call of either is "shared@2" or "layer1.0:add_2".
 
     Raises:
-        InputError: an unknown convention, a model that cannot be traced, or a unit that is no module's output.
+        InputError: an unknown convention, a model that cannot be traced, or one without such units.
+
+    Example:
+        >>> from torchvision.models import resnet18
+        >>> ammup.depth_units(resnet18())[:2]
+        ('layer1.0:add', 'layer1.1:add')
     """
     check_known("convention", convention, CONVENTIONS)
-    return trace_structure(model).units
+    units = structure_of(model, example_input, forward=forward).units(convention)
+    if not units:
+        raise InputError(f"{type(model).__name__} has no depth units in the convention {convention!r}: choose another")
+    return units
 
 
-def minimal_depth(model: nn.Module, example_input: Tensor | None = None, *, convention: str = "paper") -> int:
+def minimal_depth(
+    model: nn.Module, example_input: Any = None, *, convention: str = "paper", forward: Forward | None = None
+) -> int:
     """L, the number of depth units; arguments and errors as in :func:`depth_units`.
 
     Example:
@@ -80,169 +86,209 @@ def minimal_depth(model: nn.Module, example_input: Tensor | None = None, *, conv
         >>> ammup.minimal_depth(ammup.resnet(4, width=8))
         4
     """
-    return len(depth_units(model, example_input, convention=convention))
+    return len(depth_units(model, example_input, convention=convention, forward=forward))
 
 
 OWN_NETS = "ammup.models.nets"
 _TRACED: dict[tuple[type, str], "Structure"] = {}
 
 
-def trace_structure(model: nn.Module) -> Structure:
-    """The structure of any module that torch.fx can trace.
+def structure_of(model: nn.Module, example_input: Any = None, *, forward: Forward | None = None) -> "Structure":
+    """The structure of a module, traced, or recorded where there is an input.
 
     Raises:
-        InputError: the module cannot be traced, has no weight layer, or adds a residual outside any module's output.
+        InputError: the module cannot be traced or run, or has no weight layer.
     """
+    if example_input is not None:
+        inputs = [leaf for leaf in tree_leaves(example_input) if isinstance(leaf, Tensor)]
+        return _checked(model, recorded(model, inputs, lambda: _run(model, example_input, forward)))
     if type(model).__module__ != OWN_NETS:
-        return _trace(model)
+        return _checked(model, traced(model))
     # Their forwards depend on nothing that their repr does not show, and a trace costs as much as a small measurement.
     key = (type(model), repr(model))
     if key not in _TRACED:
-        _TRACED[key] = _trace(model)
+        _TRACED[key] = _checked(model, traced(model))
     return _TRACED[key]
 
 
-def _trace(model: nn.Module) -> Structure:
-    tracer = _Tracer()
-    try:
-        graph = tracer.trace(model)
-    except Exception as error:  # tracing runs the user's forward on proxies: anything can be raised there
-        raise InputError(
-            f"{type(model).__name__} could not be traced by torch.fx ({_first_line(error)}); "
-            "pass units= to measure it, or blocks= and activation= to initialize it"
-        ) from error
-    flow = _Flow(graph, dict(model.named_modules()))
-    if not flow.layers:
-        raise InputError(f"{type(model).__name__} has no linear or convolutional layer, so it has no depth")
-    return flow.structure(tracer.returned_by)
+def _run(model: nn.Module, example_input: Any, forward: Forward | None) -> Any:
+    """One forward that leaves buffers and random state as they are."""
+    buffers = {name: b.clone() for name, b in model.named_buffers()}
+    called = model if forward is None else Called(model, forward)
+    with seeded("structure"):
+        try:
+            return functional_call(called, buffers, (example_input,))
+        except Exception as error:  # whatever the user's forward raises
+            raise cannot_be_run(model, example_input, error) from error
 
 
-def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".splitlines()[0]
+def cannot_be_run(model: nn.Module, inputs: Any, error: Exception) -> InputError:
+    """What to say of a forward that failed."""
+    shapes = [tuple(leaf.shape) for leaf in tree_leaves(inputs) if isinstance(leaf, Tensor)]
+    message = str(error).strip().splitlines()
+    return InputError(
+        f"{type(model).__name__} cannot be run on inputs of shape {shapes[0] if len(shapes) == 1 else shapes}: "
+        f"{message[0] if message else type(error).__name__}"
+    )
 
 
-class _Tracer(fx.Tracer):
-    """Remembers which module returned a value, so that a unit in the middle of a forward has a hookable name."""
+class Called(nn.Module):
+    """A model and the way it is called, as one module with the model's own names.
 
-    def __init__(self) -> None:
+    It shares the model's tables of parameters, buffers and children, so that what stands in for a parameter during a
+    call (torch.func.functional_call) is seen by the model.
+    """
+
+    def __init__(self, model: nn.Module, call: Forward) -> None:
         super().__init__()
-        self.returned_by: dict[fx.Node, str] = {}
+        for table in ("_parameters", "_buffers", "_non_persistent_buffers_set", "_modules"):
+            self.__dict__[table] = model.__dict__[table]
+        self.__dict__["called"], self.__dict__["call"] = model, call
+        self.training = model.training
 
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, SupportConv) or super().is_leaf_module(m, module_qualified_name)
-
-    def call_module(
-        self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Any:
-        value = super().call_module(m, forward, args, kwargs)
-        if isinstance(value, fx.Proxy):
-            self.returned_by[value.node] = self.path_of_module(m)
-        return value
+    def forward(self, inputs: Any) -> Any:
+        """What the call returns."""
+        return self.__dict__["call"](self.__dict__["called"], inputs)
 
 
-class _Flow:
-    """Reachability in a traced graph. Sets of nodes are bit masks over their order of computation."""
+def _checked(model: nn.Module, flow: list[Operation]) -> "Structure":
+    structure = Structure(flow)
+    if not structure.layers:
+        raise InputError(f"{type(model).__name__} has no linear or convolutional layer, so it has no depth")
+    return structure
 
-    def __init__(self, graph: fx.Graph, modules: dict[str, nn.Module]) -> None:
-        self.nodes = list(graph.nodes)
-        self.modules = modules
-        self.index = {node: i for i, node in enumerate(self.nodes)}
-        self.before: list[int] = []  # of each node: itself and all that it depends on
-        for i, node in enumerate(self.nodes):
+
+class Structure:
+    """Units, roles and paths in a flow. Sets of operations are bit masks over their order of computation."""
+
+    def __init__(self, flow: Sequence[Operation]) -> None:
+        self.flow = flow
+        self.before: list[int] = []  # of each operation: itself and all that it depends on
+        for i, operation in enumerate(flow):
             mask = 1 << i
-            for source in node.all_input_nodes:
-                mask |= self.before[self.index[source]]
+            for source in operation.sources:
+                mask |= self.before[source]
             self.before.append(mask)
-        self.layers = [i for i, node in enumerate(self.nodes) if isinstance(self._module(node), WEIGHT_LAYERS)]
-        self.layer_mask = sum(1 << i for i in self.layers)
-        self.inputs = sum(1 << i for i, node in enumerate(self.nodes) if node.op == "placeholder")
+        self._layers = [i for i, operation in enumerate(flow) if operation.layer is not None]
+        self._inputs = sum(1 << i for i, operation in enumerate(flow) if operation.is_input)
+        self._blocks = {i: sides for i in range(len(flow)) if (sides := self._residual_sides(i)) is not None}
 
-    def _module(self, node: fx.Node) -> nn.Module | None:
-        return self.modules[str(node.target)] if node.op == "call_module" else None
+    @property
+    def n_blocks(self) -> int:
+        """K, the number of residual additions."""
+        return len(self._blocks)
+
+    def units(self, convention: str) -> tuple[str, ...]:
+        """Names of the units; see :data:`CONVENTIONS`."""
+        readout = self._readout
+        counted = [i for i in self._layers if not readout >> i & 1]
+        outside = [i for i in counted if not (self._skip | self._branch | self._stem) >> i & 1]
+        found = {
+            "paper": lambda: sorted([*self._blocks, *outside]),
+            "blocks": lambda: sorted(self._blocks),
+            "layers": lambda: [i for i in counted if not self._skip >> i & 1],
+            "relu": lambda: sorted({o.sources[0] for o in self.flow if o.activation is not None and o.sources}),
+            "shortest": lambda: self._shortest({*counted, *self._blocks}),
+        }[convention]()
+        return tuple(self.flow[i].name for i in found)
+
+    @property
+    def layers(self) -> tuple[WeightLayer, ...]:
+        """Every weight layer."""
+        roles = {"readout": self._readout, "skip": self._skip, "last": self._last, "branch": self._branch}
+        return tuple(
+            WeightLayer(
+                name=str(self.flow[i].layer),
+                weight=self.flow[i].weight,
+                role=next((role for role, mask in roles.items() if mask >> i & 1), "plain"),
+                activation=self._activation(i),
+            )
+            for i in self._layers
+        )
+
+    def path_sum(self) -> int:
+        """Σ_p L_p³ over all paths p from the inputs to the output, with L_p activations on p (PathSum, eq. 8)."""
+        moments: list[tuple[int, int, int, int]] = []  # of each operation: Σ 1, Σ L, Σ L², Σ L³ over the paths to it
+        for operation in self.flow:
+            sources = [moments[source] for source in operation.sources]
+            n, a, b, c = (
+                (sum(m[k] for m in sources) for k in range(4)) if sources else (int(operation.is_input), 0, 0, 0)
+            )
+            if operation.activation is not None:
+                n, a, b, c = n, a + n, b + 2 * a + n, c + 3 * b + 3 * a + n
+            moments.append((n, a, b, c))
+        used = _union(sum(1 << s for s in operation.sources) for operation in self.flow)
+        output = max(i for i in range(len(self.flow)) if not used >> i & 1 and self.before[i] & self._inputs)
+        return moments[output][3]
+
+    def _shortest(self, counted: set[int]) -> list[int]:
+        best: list[list[int] | None] = []
+        for i, operation in enumerate(self.flow):
+            paths = [path for source in operation.sources if (path := best[source]) is not None]
+            path = min(paths, key=len) if paths else [] if operation.is_input else None
+            best.append(None if path is None else [*path, i] if i in counted else path)
+        ends = [i for i in self._layers if self._readout >> i & 1] or [len(self.flow) - 1]
+        return best[ends[-1]] or []
+
+    @cached_property
+    def _skip(self) -> int:
+        return _union(sides[0] for sides in self._blocks.values())
+
+    @cached_property
+    def _branch(self) -> int:
+        return _union(sides[1] for sides in self._blocks.values()) & ~self._skip
+
+    @cached_property
+    def _last(self) -> int:
+        """Weight layers with no other weight layer of their branch behind them."""
+        last = 0
+        for _, mask in self._blocks.values():
+            members = [i for i in self._layers if mask >> i & 1]
+            ends = [i for i in members if not any(self.before[j] >> i & 1 for j in members if j != i)]
+            last |= sum(1 << i for i in ends)
+        return last
+
+    @cached_property
+    def _readout(self) -> int:
+        """Weight layers with no weight layer and no residual addition behind them."""
+        later = [*self._layers, *self._blocks]
+        return sum(1 << i for i in self._layers if not any(self.before[j] >> i & 1 for j in later if j != i))
+
+    @cached_property
+    def _stem(self) -> int:
+        """Weight layers that raw inputs pass before a residual block."""
+        first = [i for i in self._layers if not any(self.before[i] >> j & 1 for j in self._layers if j != i)]
+        return sum(1 << i for i in first if any(self.before[block] >> i & 1 for block in self._blocks))
 
     def _between(self, start: int, end: int) -> int:
         """Weight layers that lie on a path from the fork ``start`` to ``end``."""
         return sum(
-            1 << i for i in self.layers if self.before[end] >> i & 1 and self.before[i] >> start & 1 and i != start
+            1 << i for i in self._layers if self.before[end] >> i & 1 and self.before[i] >> start & 1 and i != start
         )
 
     def _residual_sides(self, i: int) -> tuple[int, int] | None:
-        """(skip, branch) weight layers of a residual addition; None where the node is anything else."""
-        node = self.nodes[i]
-        terms = [self.index[a] for a in node.args if isinstance(a, fx.Node)]
-        name = getattr(node.target, "__name__", str(node.target))
-        if node.op not in ("call_function", "call_method") or name not in _ADDITIONS or len(terms) != 2:
+        """(skip, branch) weight layers of a residual addition; None where the operation is anything else."""
+        if not self.flow[i].is_sum:
             return None
+        terms = self.flow[i].sources
         common = self.before[terms[0]] & self.before[terms[1]]
-        if not common & self.inputs:
+        if not common & self._inputs:
             return None
         fork = common.bit_length() - 1  # the latest common value
         sides = sorted((self._between(fork, term) for term in terms), key=int.bit_count)
         return (sides[0], sides[1]) if sides[1] else None
 
     def _activation(self, i: int) -> Callable[[Tensor], Tensor] | None:
-        """The activation between node ``i`` and the last weight layer, addition or input before it."""
-        sources = self.nodes[i].all_input_nodes
+        """The activation between operation ``i`` and the last weight layer, addition or input before it."""
+        sources = self.flow[i].sources
         while sources:
-            node = sources[0]
-            module = self._module(node)
-            if module is not None and type(module).__module__ == "torch.nn.modules.activation":
-                return module
-            name = getattr(node.target, "__name__", str(node.target))
-            if node.op in ("call_function", "call_method") and name in _ACTIVATION_FUNCTIONS:
-                return _ACTIVATION_FUNCTIONS[name]
-            sources = node.all_input_nodes
-            if isinstance(module, WEIGHT_LAYERS) or (name in _ADDITIONS and len(sources) == 2):
+            operation = self.flow[sources[0]]
+            if operation.activation is not None:
+                return operation.activation
+            if operation.layer is not None or operation.is_sum:
                 return None
+            sources = operation.sources
         return None
-
-    def structure(self, returned_by: dict[fx.Node, str]) -> Structure:
-        """Roles of the weight layers and names of the units."""
-        blocks = {i: sides for i in range(len(self.nodes)) if (sides := self._residual_sides(i)) is not None}
-        skip = _union(sides[0] for sides in blocks.values())
-        branch = _union(sides[1] for sides in blocks.values()) & ~skip
-        last = self._last_of(sides[1] for sides in blocks.values())
-        readout = self._readout(blocks)
-        first_block = min(blocks, default=0)
-        plain = [i for i in self.layers if not (skip | branch | readout) >> i & 1]
-        stem = {i for i in plain if blocks and self.before[first_block] >> i & 1}
-        units = sorted([*blocks, *(i for i in plain if i not in stem)])
-        roles = {"readout": readout, "skip": skip, "last": last, "branch": branch}
-        return Structure(
-            units=tuple(self._name(i, returned_by) for i in units),
-            n_blocks=len(blocks),
-            layers=tuple(
-                WeightLayer(
-                    name=str(self.nodes[i].target),
-                    role=next((role for role, mask in roles.items() if mask >> i & 1), "plain"),
-                    activation=self._activation(i),
-                )
-                for i in self.layers
-            ),
-        )
-
-    def _last_of(self, branches: Iterable[int]) -> int:
-        """Weight layers with no other weight layer of their branch behind them."""
-        last = 0
-        for mask in branches:
-            members = [i for i in self.layers if mask >> i & 1]
-            ends = [i for i in members if not any(self.before[j] >> i & 1 for j in members if j != i)]
-            last |= sum(1 << i for i in ends)
-        return last
-
-    def _readout(self, blocks: dict[int, tuple[int, int]]) -> int:
-        """Weight layers with no weight layer and no residual addition behind them."""
-        later = [*self.layers, *blocks]
-        return sum(1 << i for i in self.layers if not any(self.before[j] >> i & 1 for j in later if j != i))
-
-    def _name(self, i: int, returned_by: dict[fx.Node, str]) -> str:
-        node = self.nodes[i]
-        if node in returned_by:
-            return returned_by[node]
-        raise InputError(
-            f"the residual sum {node.name!r} is not the output of any module, so it cannot be observed; "
-            "let a block return it, or pass units="
-        )
 
 
 def _union(masks: Iterable[int]) -> int:

@@ -1,8 +1,6 @@
 """Fan-in variance rules of the paper (sections 2.3 and 3.2) for any module."""
 
-import hashlib
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -13,8 +11,9 @@ from torch import Tensor, nn
 from ammup.errors import InputError, check_known
 from ammup.fitting.activations import GAINS, READOUTS, ActivationMoments, Array, moments_of, variance_gain
 from ammup.fitting.wide_net import SCALED
-from ammup.models.depth import WeightLayer, trace_structure
+from ammup.models.depth import WeightLayer, structure_of
 from ammup.models.layers import WEIGHT_LAYERS
+from ammup.models.streams import random_stream
 
 
 @lru_cache(maxsize=64)
@@ -96,28 +95,13 @@ def initialize_(
     parameters = dict(model.named_parameters())
     rows = []
     for layer in layers:
-        fan_in = parameters[f"{layer.name}.weight"][0].numel()
+        fan_in = parameters[layer.weight][0].numel()
         rule, variance = _rule(layer, fan_in, n_blocks, gain=gain, c=c, scaled=scaled, readout=readout)
-        rows.append({"parameter": f"{layer.name}.weight", "rule": rule, "fan_in": fan_in, "variance": variance})
+        rows.append({"parameter": layer.weight, "rule": rule, "fan_in": fan_in, "variance": variance})
     # The shapes are part of the stream: nets of different depth never share weights.
     shapes = [(name, tuple(p.shape)) for name, p in model.named_parameters()]
     _draw_(model, rows, None if seed is None else random_stream("weights", seed, shapes))
     return pd.DataFrame(rows)
-
-
-def random_stream(*key: object) -> torch.Generator:
-    """A CPU generator that depends on ``key`` and on nothing else."""
-    digest = hashlib.blake2b(repr(key).encode(), digest_size=8).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest, "big"))
-
-
-@contextmanager
-def seeded(*key: object) -> Iterator[None]:
-    """The global generators of torch seeded from ``key`` inside, and as they were afterwards."""
-    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()  # type: ignore[no-untyped-call]
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(random_stream(*key).initial_seed())
-        yield
 
 
 def _layers(
@@ -126,8 +110,9 @@ def _layers(
     if (blocks is None) != (activation is None):
         raise InputError("blocks= and activation= describe a model that cannot be traced: give both or neither")
     if blocks is None:
-        structure = trace_structure(model)
-        return structure.layers, structure.n_blocks
+        structure = structure_of(model)
+        # Attention has several weights and no rule here.
+        return tuple(layer for layer in structure.layers if layer.weight), structure.n_blocks
     modules = dict(model.named_modules())
     unknown = sorted(set(blocks) - set(modules))
     names = [name for name, module in modules.items() if isinstance(module, WEIGHT_LAYERS)]
@@ -143,7 +128,8 @@ def _layers(
         return "readout" if name == names[-1] else "plain"
 
     return tuple(
-        WeightLayer(name=name, role=role(name), activation=activation if i else None) for i, name in enumerate(names)
+        WeightLayer(name=name, weight=f"{name}.weight", role=role(name), activation=activation if i else None)
+        for i, name in enumerate(names)
     ), len(blocks)
 
 

@@ -26,7 +26,7 @@ from ammup.measurement.factory import default_device as device
 from ammup.measurement.loss import Objective
 from ammup.measurement.step import Step
 from ammup.measurement.updates import UpdateMoments, measure_draws, stack_size
-from ammup.models.initialization import random_stream
+from ammup.models.streams import random_stream
 
 Seeds = range
 Rows = TypeVar("Rows")

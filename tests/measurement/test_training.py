@@ -20,8 +20,8 @@ from ammup.measurement.loop import LoopTrainer, Plan
 from ammup.measurement.replica import Trainer, Training
 from ammup.measurement.stacked import StackedTrainer
 from ammup.measurement.training import TRAINERS, choose_strategy
-from ammup.models.initialization import random_stream, seeded
 from ammup.models.nets import CNN
+from ammup.models.streams import random_stream, seeded
 
 LRS = [0.01, 0.3, 3.0]
 # Ends in NaN, but for nets with batch norm: the variance of their activations overflows, which torch's kernels meet

@@ -1,0 +1,116 @@
+"""What an optimizer makes of a gradient in one step, at learning rate 1."""
+
+import copy
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from ammup.errors import InputError
+
+OptimizerFactory = Callable[[list[Tensor], float], Optimizer]
+OptimizerLike = OptimizerFactory | Optimizer
+# Two learning rates' steps may differ by so much of the larger one and still be proportional; they are in float64.
+LINEAR = 1e-6
+
+
+@dataclass(frozen=True, kw_only=True)
+class FirstStep:
+    """An optimizer to be tried on copies of the weights; it is left as it is.
+
+    Attributes:
+        build: (copies of the weights, learning rate) -> the optimizer, about to take the step.
+    """
+
+    build: Callable[[Mapping[str, Tensor], float], Optimizer]
+
+    @classmethod
+    def of(cls, optimizer: OptimizerLike, parameters: Mapping[str, nn.Parameter]) -> "FirstStep":
+        """From ``optimizer(params, lr)``, or from an optimizer in the middle of training, with its state.
+
+        The learning rate of such an optimizer is that of its first group; the others keep their ratio to it.
+
+        Raises:
+            InputError: neither, or an optimizer of other parameters than the model's.
+        """
+        if not isinstance(optimizer, Optimizer):
+            factory = optimizer
+            if not callable(factory):
+                raise InputError(f"optimizer={optimizer!r}: give optimizer(params, lr), or a torch.optim.Optimizer")
+            return cls(build=lambda weights, lr: _built(factory, weights, lr))
+        names = {id(p): name for name, p in parameters.items()}
+        held = [p for group in optimizer.param_groups for p in group["params"]]
+        if not any(id(p) in names for p in held):
+            raise InputError("the optimizer holds none of the model's parameters; build it from this very model")
+        if not optimizer.param_groups[0]["lr"] > 0:
+            raise InputError(f"the optimizer's learning rate is {optimizer.param_groups[0]['lr']}; it must be positive")
+        return cls(build=lambda weights, lr: _resumed(optimizer, names, weights, lr))
+
+    def direction(self, weights: Mapping[str, Tensor], gradient: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Minus the step of every weight, at learning rate 1.
+
+        Raises:
+            InputError: an optimizer whose step is not proportional to its learning rate, or that fails.
+        """
+        full, half = (self._step(weights, gradient, lr) for lr in (1.0, 0.5))
+        size = max(float(step.abs().max()) for step in full.values())
+        gap = max(float((full[name] - 2 * half[name]).abs().max()) for name in full)
+        if not gap <= LINEAR * size:
+            raise InputError(
+                "the optimizer's step is not proportional to its learning rate, so that S̄(η) = 1 cannot be solved from "
+                "one step; give one whose step is (SGD, momentum, Adam, AdamW, …)"
+            )
+        return {name: step.to(weights[name]) for name, step in full.items()}
+
+    def _step(self, weights: Mapping[str, Tensor], gradient: Mapping[str, Tensor], lr: float) -> dict[str, Tensor]:
+        # In float64: the difference of weights before and after would cancel.
+        copies = {name: nn.Parameter(w.detach().double()) for name, w in weights.items()}
+        for name, w in copies.items():
+            w.grad = gradient[name].detach().double()
+        try:
+            with torch.enable_grad():
+                self.build(copies, lr).step()
+        except (RuntimeError, TypeError, ValueError, KeyError) as error:
+            raise InputError(f"the optimizer failed: {type(error).__name__}: {error}") from error
+        return {name: weights[name].detach().double() - w.detach() for name, w in copies.items()}
+
+
+def _built(factory: OptimizerFactory, weights: Mapping[str, Tensor], lr: float) -> Optimizer:
+    optimizer = factory(list(weights.values()), lr)
+    if not isinstance(optimizer, Optimizer):
+        raise InputError(
+            f"optimizer(params, lr) returned {type(optimizer).__name__}; it must be a torch.optim.Optimizer"
+        )
+    return optimizer
+
+
+def _resumed(optimizer: Optimizer, names: Mapping[int, str], weights: Mapping[str, Tensor], lr: float) -> Optimizer:
+    """A copy of an optimizer, state included, on other tensors."""
+    first = optimizer.param_groups[0]["lr"]
+    resumed = object.__new__(type(optimizer))
+    # A scheduler puts its own `step` on the optimizer, and hooks may do anything: neither belongs to the copy.
+    resumed.__dict__.update({key: value for key, value in vars(optimizer).items() if key != "step"})
+    for hooks in ("_optimizer_step_pre_hooks", "_optimizer_step_post_hooks"):
+        setattr(resumed, hooks, OrderedDict())
+    resumed.param_groups = [
+        {
+            **copy.deepcopy({key: value for key, value in group.items() if key != "params"}),
+            "params": [weights[name] for p in group["params"] if (name := names.get(id(p), "")) in weights],
+            "lr": lr * float(group["lr"]) / float(first),
+        }
+        for group in optimizer.param_groups
+    ]
+    resumed.state = defaultdict(dict)
+    for p, state in optimizer.state.items():
+        if (name := names.get(id(p), "")) in weights:
+            resumed.state[weights[name]] = {key: _double(value) for key, value in state.items()}
+    return resumed
+
+
+def _double(value: object) -> object:
+    if not isinstance(value, Tensor):
+        return copy.deepcopy(value)
+    return value.detach().double() if value.is_floating_point() else value.detach().clone()
