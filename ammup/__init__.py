@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from ammup.fitting.power_law import PowerLaw as PowerLaw
     from ammup.fitting.power_law import fit_power_law as fit_power_law
     from ammup.fitting.theory import finite_depth_law as finite_depth_law
+    from ammup.fitting.transfer import transfer_lr as transfer_lr
+    from ammup.fitting.transfer import transfer_table as transfer_table
     from ammup.measurement.data import Data as Data
     from ammup.measurement.data import load_data as load_data
     from ammup.measurement.depth_law import DepthLaw as DepthLaw
@@ -41,6 +43,8 @@ _HOME = {
     "PowerLaw": "ammup.fitting.power_law",
     "fit_power_law": "ammup.fitting.power_law",
     "finite_depth_law": "ammup.fitting.theory",
+    "transfer_lr": "ammup.fitting.transfer",
+    "transfer_table": "ammup.fitting.transfer",
     "Data": "ammup.measurement.data",
     "load_data": "ammup.measurement.data",
     "DepthLaw": "ammup.measurement.depth_law",

@@ -96,7 +96,7 @@ class _Untraceable(nn.Module):
 #   vgg11: 8 convolutions and 2 of 3 linear layers; nothing residual.
 #   resnet18: 8 blocks of two convolutions; the shortest path has the stem, 8 sums, and a projection in 3 of them.
 #   resnet50, resnext, wide_resnet: 16 blocks of three; 4 projections, one of them in the first stage.
-#   densenet121: concatenations are no sums, so every convolution is a unit; the shortest path skips all dense layers and
+#   densenet121: concatenations are no sums, so every convolution is a unit; the shortest path skips dense layers and
 #     has the stem and 3 transitions.
 #   mobilenet_v2: 10 of 17 blocks have a sum; outside are 2 convolutions in the first, 3 in six others, and the last.
 #   convnext_tiny: 18 blocks of three, and 3 downsampling convolutions between stages.
