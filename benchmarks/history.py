@@ -71,7 +71,7 @@ class Asv:
             paths = {
                 name: str((self.root / getattr(conf, name)).resolve()) for name in ("repo", "benchmark_dir", "env_dir")
             }
-            changed = {**paths, "results_dir": str(copy), "html_dir": str(Path(scratch) / "html")}
+            changed = {"version": conf.api_version, **paths, "results_dir": str(copy), "html_dir": str(Path(scratch) / "html")}
             config = Path(scratch) / CONFIG
             config.write_text(json.dumps({**vars(conf), **changed}))
             yield config

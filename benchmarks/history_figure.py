@@ -47,6 +47,7 @@ def main() -> None:
     figure, axes = plt.subplots(1, 2, figsize=(13, 5.2), layout="constrained")
     for axis, (benchmark, title, scale) in zip(axes, PANELS, strict=True):
         found = series(benchmark, arguments.machine, commits)
+        axis.set_prop_cycle(color=plt.colormaps["tab20"].colors)
         for name, points in found.items():
             axis.plot(*zip(*points, strict=True), marker="o", markersize=4, label=name)
         places = sorted({place for points in found.values() for place, _ in points})
