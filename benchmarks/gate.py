@@ -10,7 +10,6 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from asv.benchmarks import Benchmarks
@@ -31,11 +30,14 @@ class Judgement:
         series: how many were judged.
         failures: a line each.
         notes: what is worth knowing and no failure.
+        unmeasured: commits any of which may be to blame, oldest first, the last one measured; empty where every failure
+            has one commit.
     """
 
     series: int = 0
     failures: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    unmeasured: list[str] = field(default_factory=list)
 
 
 def judge(root: Path, conf: Config, machine: str) -> Judgement:
@@ -63,7 +65,11 @@ def judge(root: Path, conf: Config, machine: str) -> Judgement:
             found.failures.append(f"{series} is {value} at HEAD")
         elif limit is not None and value > limit:
             found.failures.append(f"{series} is {value:.3g} at HEAD; its reference allows {limit:.3g}")
-    found.failures += regressions(root, conf, judged)
+    for name, rise, jumps in regressions(conf, judged):
+        suspects = [_suspects(root, jump) for jump in jumps]
+        found.unmeasured = max([found.unmeasured, *(s for s in suspects if len(s) > 1)], key=len)
+        named = "; ".join(" or ".join(_named(root, commit) for commit in commits) for commits in suspects)
+        found.failures.append(f"{name} {rise}: {named}")
     return found
 
 
@@ -120,27 +126,29 @@ def values_of(results: list[Results], conf: Config) -> Iterator[tuple[str, float
             yield f"{name}({', '.join(parameters)})", value, limit
 
 
-def regressions(root: Path, conf: Config, judged: list[str]) -> list[str]:
-    """A line for each judged series that asv found to have risen and not fallen again, with the commits in question."""
+Jump = tuple[str | None, str]
+
+
+def regressions(conf: Config, judged: list[str]) -> Iterator[tuple[str, str, list[Jump]]]:
+    """(series, how it rose, its jumps) of each judged series that asv found to have risen and not fallen again.
+
+    A jump is (last good commit, first bad one), the former None where nothing lies between.
+    """
     html = Path(conf.html_dir)
     published = json.loads((html / "regressions.json").read_text())["regressions"]
-    hashes = {int(number): commit for number, commit in json.loads((html / "index.json").read_text())[
-        "revision_to_hash"
-    ].items()}  # fmt: skip
-    lines = []
+    numbers = json.loads((html / "index.json").read_text())["revision_to_hash"]
+    hashes = {int(number): commit for number, commit in numbers.items()}
     for name, _, _, _, last, best, jumps in published:
         if any(re.match(pattern, name) for pattern in judged):
-            suspects = "; ".join(_suspects(root, hashes, jump) for jump in jumps)
-            lines.append(f"{name} rose from {best:.3g} to {last:.3g}: {suspects}")
-    return lines
+            ends = [(None if good is None else hashes[good], hashes[bad]) for good, bad, *_ in jumps]
+            yield name, f"rose from {best:.3g} to {last:.3g}", ends
 
 
-def _suspects(root: Path, hashes: dict[int, str], jump: list[Any]) -> str:
-    """The commits between the last good point and the first bad one that changed code."""
-    good, bad = jump[0], hashes[jump[1]]
-    since = f"{hashes[good]}..{bad}" if good is not None else f"{bad}~1..{bad}"
-    changed = _git(root, "rev-list", "--first-parent", "--reverse", since, "--", *CODE).split() or [bad]
-    return " or ".join(_named(root, commit) for commit in changed)
+def _suspects(root: Path, jump: Jump) -> list[str]:
+    """The commits between the last good point and the first bad one that changed code, oldest first."""
+    good, bad = jump
+    since = f"{good}..{bad}" if good is not None else f"{bad}~1..{bad}"
+    return _git(root, "rev-list", "--first-parent", "--reverse", since, "--", *CODE).split() or [bad]
 
 
 def _threshold(conf: Config, name: str) -> float | None:

@@ -25,7 +25,7 @@ from pathlib import Path
 import click
 from asv.config import Config
 from asv.machine import Machine, MachineCollection
-from gate import check_history, judge
+from gate import Judgement, check_history, judge
 
 from ammup.errors import InputError
 
@@ -71,7 +71,12 @@ class Asv:
             paths = {
                 name: str((self.root / getattr(conf, name)).resolve()) for name in ("repo", "benchmark_dir", "env_dir")
             }
-            changed = {"version": conf.api_version, **paths, "results_dir": str(copy), "html_dir": str(Path(scratch) / "html")}
+            changed = {
+                "version": conf.api_version,
+                **paths,
+                "results_dir": str(copy),
+                "html_dir": str(Path(scratch) / "html"),
+            }
             config = Path(scratch) / CONFIG
             config.write_text(json.dumps({**vars(conf), **changed}))
             yield config
@@ -120,16 +125,23 @@ def gate(asv: Asv) -> None:
     asv.introduce()
     with asv.apart() as config:
         check_history(asv.root, Config.load(str(config)), asv.machine)  # before a minute is spent
-        asv.run("HEAD^!", EXPONENTS, config)  # the judgement says by name what failed
-        if asv("publish", "--no-pull", config=config):
-            raise InputError("asv publish failed; what it printed says why")
-        found = judge(asv.root, Config.load(str(config)), asv.machine)
+        found = _measured_and_judged(asv, "HEAD", config)
+        # Commits that nobody measured are, by halves, until one is to blame.
+        while len(found.unmeasured) > 1:
+            found = _measured_and_judged(asv, found.unmeasured[(len(found.unmeasured) - 1) // 2], config)
     for line in found.notes:
         click.echo(line)
     for line in found.failures:
         click.echo(f"FAILED {line}")
     click.echo(f"gate: {found.series} series judged, {len(found.failures)} failed")
     sys.exit(1 if found.failures else 0)
+
+
+def _measured_and_judged(asv: Asv, commit: str, config: Path) -> Judgement:
+    asv.run(f"{commit}^!", EXPONENTS, config)  # the judgement says by name what failed
+    if asv("publish", "--no-pull", config=config):
+        raise InputError("asv publish failed; what it printed says why")
+    return judge(asv.root, Config.load(str(config)), asv.machine)
 
 
 @main.command()

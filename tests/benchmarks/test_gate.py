@@ -90,10 +90,15 @@ class Repository:
         self.run("git", "commit", "--quiet", "--message", subject)
         return self.run("git", "rev-parse", "HEAD")
 
-    def measure(self, *more: str) -> None:
-        """Record HEAD, as `record` does but in this environment."""
+    def measure(self, commit: str = "HEAD") -> None:
+        """Record a commit, as `record` does but in this environment."""
+        branch = self.run("git", "rev-parse", "--abbrev-ref", "HEAD")
+        self.run("git", "checkout", "--quiet", commit)
         same = ("-E", "existing:same", "--set-commit-hash", self.run("git", "rev-parse", "HEAD"))
-        self.run("asv", "run", *same, "--machine", "ci", *more)
+        try:
+            self.run("asv", "run", *same, "--machine", "ci")
+        finally:
+            self.run("git", "checkout", "--quiet", branch)
 
     def judge(self, gate: ModuleType, machine: str = "ci") -> object:
         from asv.config import Config
@@ -169,9 +174,17 @@ def test_commits_that_were_not_measured_are_all_named(copied: Callable, gate: Mo
     repository.commit("First suspect", 9.0)
     repository.commit("Second suspect", 9.5)
     repository.measure()
-    (line,) = [line for line in repository.judge(gate).failures if "rose" in line]
+    found = repository.judge(gate)
+    (line,) = [line for line in found.failures if "rose" in line]
     assert "First suspect) or " in line
     assert "Second suspect)" in line
+    assert len(found.unmeasured) == 2  # `gate` measures the first of them
+    repository.measure(commit=found.unmeasured[0])
+    found = repository.judge(gate)
+    (line,) = [line for line in found.failures if "rose" in line]
+    assert "(First suspect)" in line
+    assert "Second suspect" not in line
+    assert found.unmeasured == []
 
 
 def test_a_move_within_the_threshold_passes(copied: Callable, gate: ModuleType) -> None:
