@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from ammup.measurement.data import load_data as load_data
     from ammup.measurement.depth_law import DepthLaw as DepthLaw
     from ammup.measurement.depth_law import depth_exponent as depth_exponent
+    from ammup.measurement.logger import UpdateLogger as UpdateLogger
+    from ammup.measurement.param_groups import param_groups as param_groups
+    from ammup.measurement.param_groups import param_table as param_table
     from ammup.measurement.replica import Run as Run
     from ammup.measurement.training import train_replicas as train_replicas
     from ammup.measurement.updates import UpdateMoments as UpdateMoments
@@ -33,6 +36,10 @@ if TYPE_CHECKING:
     from ammup.models.families import mlp as mlp
     from ammup.models.families import resnet as resnet
     from ammup.models.initialization import initialize_ as initialize_
+    from ammup.suite.depth_check import DepthCheck as DepthCheck
+    from ammup.suite.depth_check import Inconclusive as Inconclusive
+    from ammup.suite.depth_check import assert_depth_exponent as assert_depth_exponent
+    from ammup.suite.depth_check import check_depth_exponent as check_depth_exponent
 
 _HOME = {
     "InputError": "ammup.errors",
@@ -49,6 +56,9 @@ _HOME = {
     "load_data": "ammup.measurement.data",
     "DepthLaw": "ammup.measurement.depth_law",
     "depth_exponent": "ammup.measurement.depth_law",
+    "UpdateLogger": "ammup.measurement.logger",
+    "param_groups": "ammup.measurement.param_groups",
+    "param_table": "ammup.measurement.param_groups",
     "Run": "ammup.measurement.replica",
     "train_replicas": "ammup.measurement.training",
     "UpdateMoments": "ammup.measurement.updates",
@@ -61,6 +71,10 @@ _HOME = {
     "mlp": "ammup.models.families",
     "resnet": "ammup.models.families",
     "initialize_": "ammup.models.initialization",
+    "DepthCheck": "ammup.suite.depth_check",
+    "Inconclusive": "ammup.suite.depth_check",
+    "assert_depth_exponent": "ammup.suite.depth_check",
+    "check_depth_exponent": "ammup.suite.depth_check",
 }
 
 __version__ = "0.1.0"

@@ -4,9 +4,12 @@ from typing import Any
 
 import click
 
+from ammup.cli.check import check
 from ammup.cli.claims import baselines, claims
+from ammup.cli.depth import depth
 from ammup.cli.exponent import exponent
 from ammup.cli.sweep import fit, sweep
+from ammup.cli.transfer import transfer
 from ammup.errors import InputError
 
 
@@ -38,7 +41,7 @@ def cli() -> None:
     """  # noqa: D301  (click reads the \b)
 
 
-for _verb in (exponent, sweep, fit, claims, baselines):
+for _verb in (exponent, depth, transfer, check, sweep, fit, claims, baselines):
     cli.add_command(_verb)
 
 

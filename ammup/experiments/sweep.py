@@ -13,7 +13,6 @@ from typing import ParamSpec, TypeVar
 
 import pandas as pd
 
-import ammup
 from ammup.errors import InputError
 from ammup.experiments.block import Block, Outcome, run_block, try_strategies
 from ammup.experiments.experiment import Cell, Experiment
@@ -253,7 +252,7 @@ def default_workers(device: str | None) -> int:
 def this_invocation() -> Invocation:
     """The command that is running, and the commits of the folder it was given in and of ammup."""
     commit, dirty = commit_of(Path.cwd())
-    ammup_commit, ammup_dirty = commit_of(Path(ammup.__file__).parent)
+    ammup_commit, ammup_dirty = commit_of(Path(__file__).parents[1])
     return Invocation(
         command=" ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         folder=str(Path.cwd()),

@@ -1,7 +1,7 @@
 """How η* falls with depth: many weight draws at several depths, and the power law through them."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -45,14 +45,20 @@ class DepthLaw:
         S: for each depth S_l at learning rate 1, averaged over seeds.
         power_law: the line through η*(L) = (mean over seeds of S̄)^(-1/2), see
             :func:`ammup.fitting.power_law.fit_maximal_lr`.
-        reference: slope of the finite-depth law at the same depths, or None where no closed law is known.
+        finite_depth: η* of the finite-depth law at the same depths, or None where no closed law is known.
     """
 
     table: pd.DataFrame
     units: Mapping[int, int]
     S: Mapping[int, Array]
     power_law: PowerLaw
-    reference: float | None
+    finite_depth: Mapping[int, float] | None
+
+    @property
+    def reference(self) -> float | None:
+        """Slope of the finite-depth law at the same depths, or None."""
+        law = self.finite_depth
+        return None if law is None else fit_power_law(list(law), list(law.values())).slope
 
     @property
     def curve(self) -> pd.DataFrame:
@@ -71,6 +77,22 @@ class DepthLaw:
         slopes = np.diff(np.log(curve["lr_star"])) / np.diff(np.log(curve["depth"].astype(float)))
         curve.insert(3, "local_slope", np.append(np.nan, slopes))
         return curve
+
+    def joined(self, other: "DepthLaw") -> "DepthLaw":
+        """The law of both sets of weight draws; they must be of the same depths and share no seed."""
+        table = pd.concat([self.table, other.table]).sort_values(["depth", "seed"], ignore_index=True)
+        if table.duplicated(["depth", "seed"]).any() or set(self.units) != set(other.units):
+            raise InputError("laws of different depths, or with seeds in common, cannot be joined")
+        n, m = (len(law.table) / len(law.units) for law in (self, other))
+        return replace(
+            self,
+            table=table,
+            S={depth: (n * self.S[depth] + m * other.S[depth]) / (n + m) for depth in self.S},
+            power_law=fit_maximal_lr(
+                {int(str(depth)): group.to_numpy() for depth, group in table.groupby("depth")["S_bar"]},
+                level=self.power_law.level,
+            ),
+        )
 
     @property
     def noisy_depths(self) -> tuple[int, ...]:
@@ -180,7 +202,7 @@ def depth_exponent(
         units={depth: len(net.units) for depth, net in nets.items()},
         S={depth: np.mean([m.S for m in found[depth]], axis=0) for depth in wanted},
         power_law=fit_maximal_lr({depth: [m.S_bar for m in found[depth]] for depth in wanted}, level=level),
-        reference=_reference(nets, inputs, targets, objective),
+        finite_depth=_finite_depth(nets, inputs, targets, objective),
     )
 
 
@@ -249,8 +271,10 @@ def _blocks(seeds: tuple[int, ...], size: int) -> Iterator[tuple[int, ...]]:
     return (seeds[i : i + size] for i in range(0, len(seeds), size))
 
 
-def _reference(nets: Mapping[int, _Net], inputs: Tensor, targets: Tensor | None, objective: Objective) -> float | None:
-    """Slope of the wide-limit law at these depths, for nets as `ammup.mlp`, `ammup.cnn` and `ammup.resnet` build them.
+def _finite_depth(
+    nets: Mapping[int, _Net], inputs: Any, targets: Tensor | None, objective: Objective
+) -> Mapping[int, float] | None:
+    """η* of the wide-limit law at these depths, for nets as `ammup.mlp`, `ammup.cnn` and `ammup.resnet` build them.
 
     None where the law is not known or is costly: several hundred positions in deep residual nets, for instance.
     """
@@ -263,8 +287,11 @@ def _reference(nets: Mapping[int, _Net], inputs: Tensor, targets: Tensor | None,
         loss=objective.loss, part=objective.part, classes=None if targets is None else targets.cpu().numpy()
     )
     batch = inputs.detach().cpu().double().numpy()
-    lr_star = [unit_moments(law, batch, gradient).mean() ** -0.5 for law in laws.values() if law is not None]
-    return fit_power_law(list(nets), lr_star).slope
+    return {
+        depth: float(unit_moments(law, batch, gradient).mean()) ** -0.5
+        for depth, law in laws.items()
+        if law is not None
+    }
 
 
 def _law_applies(law: WideNet, inputs: Tensor, objective: Objective) -> bool:

@@ -28,12 +28,9 @@ def named_factory(name: str, data: Data, arguments: Mapping[str, Any]) -> Factor
     Raises:
         InputError: an unknown family, or a factory that cannot be imported.
     """
+    family = family_factory(name)
     if ":" in name:
-        return partial(_imported(name), **arguments)
-    if name not in FAMILIES:
-        raise InputError(
-            f"family {name!r} is not known; allowed: {', '.join(FAMILIES)}, or PACKAGE.MODULE:FACTORY for your own"
-        )
+        return partial(family, **arguments)
     height, width, channels = data.image_shape
     flat = name == "mlp" or (name == "resnet" and arguments.get("dims") == 0)
     size, outputs = (height * width * channels if flat else channels), len(data.classes)
@@ -42,7 +39,22 @@ def named_factory(name: str, data: Data, arguments: Mapping[str, Any]) -> Factor
         if name == "mlp"
         else {"in_channels": size, "out_channels": outputs}
     )
-    return partial(FAMILIES[name], **{"width": FAMILY_WIDTH, **shape, **arguments})
+    return partial(family, **{"width": FAMILY_WIDTH, **shape, **arguments})
+
+
+def family_factory(name: str) -> Factory:
+    """The named family as it is, or the user's own PACKAGE.MODULE:FACTORY, imported.
+
+    Raises:
+        InputError: an unknown family, or a factory that cannot be imported.
+    """
+    if ":" in name:
+        return _imported(name)
+    if name not in FAMILIES:
+        raise InputError(
+            f"family {name!r} is not known; allowed: {', '.join(FAMILIES)}, or PACKAGE.MODULE:FACTORY for your own"
+        )
+    return FAMILIES[name]
 
 
 def _imported(name: str) -> Factory:

@@ -67,12 +67,14 @@ class FirstStep:
 
     def _step(self, weights: Mapping[str, Tensor], gradient: Mapping[str, Tensor], lr: float) -> dict[str, Tensor]:
         # In float64: the difference of weights before and after would cancel.
-        copies = {name: nn.Parameter(w.detach().double()) for name, w in weights.items()}
+        copies = {name: nn.Parameter(_copied(w)) for name, w in weights.items()}
         for name, w in copies.items():
-            w.grad = gradient[name].detach().double()
+            w.grad = _copied(gradient[name])
         try:
             with torch.enable_grad():
                 self.build(copies, lr).step()
+        except InputError:
+            raise
         except (RuntimeError, TypeError, ValueError, KeyError) as error:
             raise InputError(f"the optimizer failed: {type(error).__name__}: {error}") from error
         return {name: weights[name].detach().double() - w.detach() for name, w in copies.items()}
@@ -106,11 +108,13 @@ def _resumed(optimizer: Optimizer, names: Mapping[int, str], weights: Mapping[st
     resumed.state = defaultdict(dict)
     for p, state in optimizer.state.items():
         if (name := names.get(id(p), "")) in weights:
-            resumed.state[weights[name]] = {key: _double(value) for key, value in state.items()}
+            resumed.state[weights[name]] = {
+                key: _copied(value) if isinstance(value, Tensor) else copy.deepcopy(value)
+                for key, value in state.items()
+            }
     return resumed
 
 
-def _double(value: object) -> object:
-    if not isinstance(value, Tensor):
-        return copy.deepcopy(value)
-    return value.detach().double() if value.is_floating_point() else value.detach().clone()
+def _copied(tensor: Tensor) -> Tensor:
+    """In float64 where it is a number with a fraction; never the tensor itself, which an optimizer would step."""
+    return tensor.detach().to(torch.float64 if tensor.is_floating_point() else tensor.dtype, copy=True)

@@ -174,6 +174,7 @@ class Step:
 
         def moments(w: Weights) -> Tensor:
             self.run(w)
+            self._check_runs({unit: int(unit in found) for unit in self.units})
             return torch.stack([found[unit] for unit in self.units])
 
         with torch.no_grad(), self._observed(record), seeded("masks", stream):
@@ -222,6 +223,10 @@ class Step:
 
         with observed(self.model, self.units, observe):
             yield
+        self._check_runs(runs)
+
+    @staticmethod
+    def _check_runs(runs: Mapping[str, int]) -> None:
         wrong = [name for name, n in runs.items() if n != 1]
         if wrong:
             raise InputError(f"units {wrong} did not run exactly once in a forward; pass units= that do")

@@ -339,9 +339,14 @@ def observed(model: nn.Module, names: Iterable[str], record: Callable[[str, Any]
         return
     # Modules alone are hooked one by one: watching every function costs time.
     modules = dict(model.named_modules())
-    handles = [
-        modules[name].register_forward_hook(lambda m, a, output, name=name: record(name, output)) for name in names
-    ]
+
+    def hook(name: str) -> Callable[[nn.Module, Any, Any], None]:
+        def tell(_module: nn.Module, _arguments: Any, output: Any) -> None:
+            record(name, output)  # and return nothing: what a hook returns takes the place of the output
+
+        return tell
+
+    handles = [modules[name].register_forward_hook(hook(name)) for name in names]
     try:
         yield
     finally:

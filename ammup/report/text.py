@@ -1,11 +1,15 @@
 """Tables for a terminal."""
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
+import pandas as pd
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from ammup.measurement.depth_law import DepthLaw
+from ammup.models.depth import CONVENTIONS
 
 
 def depth_law_text(law: DepthLaw, *, heading: str) -> RenderableType:
@@ -50,3 +54,32 @@ def _notes(law: DepthLaw) -> list[str]:
         counts = ", ".join(f"{depth} gave {n}" for depth, n in uneven.items())
         notes.append(f"note: depths and counted depth units differ ({counts}); the slope is against the depths given")
     return notes
+
+
+def depth_units_text(
+    counts: Mapping[int, Mapping[str, int]], units: Mapping[int, Sequence[str]], *, heading: str, convention: str
+) -> RenderableType:
+    """How many units there are at each depth by each convention, what that counts, and the units of the deepest net."""
+    table = Table("depth", *CONVENTIONS, title=heading, title_justify="left", title_style="bold")
+    for column in table.columns:
+        column.justify = "right"
+    for depth, row in counts.items():
+        table.add_row(str(depth), *(str(row[name]) for name in CONVENTIONS))
+    deepest = max(units)
+    lines = [
+        *(f"{name:<9} {words}" for name, words in CONVENTIONS.items()),
+        "the readout is not counted, nor, by the paper, is a stem",
+        f"units at depth {deepest}, {convention}:",
+        *(f"  {unit}" for unit in units[deepest]),
+    ]
+    return Group(table, Text("\n".join(lines)))
+
+
+def transfer_text(rules: pd.DataFrame, *, heading: str) -> RenderableType:
+    """A learning rate by every rule, with its interval and what it assumes."""
+    table = Table("rule", "lr", "95% interval", "assumes", title=heading, title_justify="left", title_style="bold")
+    table.columns[1].justify = "right"
+    for row in rules.to_dict("records"):
+        interval = "" if np.isnan(row["low"]) else f"[{row['low']:.3g}, {row['high']:.3g}]"
+        table.add_row(str(row["rule"]), f"{row['lr']:.3g}", interval, str(row["assumption"]))
+    return table

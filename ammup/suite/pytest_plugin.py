@@ -5,12 +5,13 @@ Loaded by pytest in any project where ammup is installed; it imports nothing hea
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
     from ammup.suite.baselines import Comparison
+    from ammup.suite.depth_check import DepthCheck
 
 _COMPARISONS = pytest.StashKey[list["Comparison"]]()
 _ROOT = pytest.StashKey[int]()
@@ -59,6 +60,22 @@ def record_claim(
             record_property(name, comparison.new[name])
 
     return record
+
+
+@pytest.fixture
+def depth_law(record_property: Callable[[str, object], None]) -> "Callable[..., DepthCheck]":
+    """`ammup.assert_depth_exponent`, which also takes down what it measured for JUnit; returns the check."""
+    from ammup.suite.depth_check import check_depth_exponent, raise_unless_holds
+
+    def assert_depth_exponent(*arguments: Any, **options: Any) -> "DepthCheck":
+        check = check_depth_exponent(*arguments, **options)
+        record = check.to_dict()
+        for name in ("outcome", "slope", "slope_ci", "region", "seeds", "cause"):
+            record_property(name, record[name])
+        raise_unless_holds(check)
+        return check
+
+    return assert_depth_exponent
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

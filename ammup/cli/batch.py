@@ -1,0 +1,131 @@
+"""The options that say what is measured: a model, a batch of images, a loss. Shared by the verbs that measure."""
+
+import ast
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:  # the libraries behind a verb are imported when it runs: --help answers at once
+    from torch import Tensor
+
+    from ammup.measurement.factory import Factory
+
+
+def parsed_depths(_ctx: click.Context, _param: click.Parameter, value: str) -> tuple[int, ...]:
+    """Whole numbers between commas."""
+    try:
+        return tuple(int(part) for part in value.split(","))
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is not a list of whole numbers such as 4,8,16,32") from None
+
+
+def _settings(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]) -> dict[str, Any]:
+    """NAME=VALUE pairs; a value is a Python literal, or a word such as zero."""
+    settings = {}
+    for value in values:
+        name, equals, text = value.partition("=")
+        if not equals or not name.isidentifier():
+            raise click.BadParameter(f"{value!r} is not of the form NAME=VALUE")
+        try:
+            settings[name] = ast.literal_eval(text)
+        except (ValueError, SyntaxError):
+            settings[name] = text
+    return settings
+
+
+_OPTIONS = (
+    click.option("--width", type=click.IntRange(1), help="Width of every unit.  [default: 128]"),
+    click.option(
+        "--data", default="synthetic", show_default=True, help="synthetic, cifar10, cifar100, a folder or .npz."
+    ),
+    click.option("--image-size", type=click.IntRange(1), help="Resize images to this side.  [default: 8 if synthetic]"),
+    click.option("--batch-size", type=click.IntRange(1), help="Images in the step.  [default: 32, or all there are]"),
+    click.option("--loss", type=click.Choice(["cross_entropy", "mse"]), default="cross_entropy", show_default=True),
+    click.option("--part", type=click.Choice(["total", "label", "output"]), default="total", show_default=True),
+    click.option("--labels", type=click.Choice(["data", "drawn"]), help="[default: data; drawn for mse]"),
+    click.option(
+        "--set",
+        "settings",
+        callback=_settings,
+        multiple=True,
+        metavar="NAME=VALUE",
+        help="Any other argument of the factory, as often as there are some.",
+    ),
+    click.option("--device", help="Where to measure.  [default: cuda if there is one, else cpu]"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchOptions:
+    """What the options above say."""
+
+    width: int | None
+    data: str
+    image_size: int | None
+    batch_size: int | None
+    loss: str
+    part: str
+    labels: str | None
+    settings: dict[str, Any]
+    device: str | None
+
+    def load(self, family: str, *, progress: bool) -> "Batch":
+        """Read the data and find the factory."""
+        from ammup.measurement.data import load_data
+        from ammup.measurement.factory import default_device, named_factory
+
+        size = 8 if self.image_size is None and self.data == "synthetic" else self.image_size
+        images = load_data(self.data, image_size=size, progress=progress)
+        inputs, classes = images.batch(self.batch_size or min(32, len(images.train_images)))
+        arguments = self.settings if self.width is None else {"width": self.width, **self.settings}
+        labels = self.labels or ("data" if self.loss == "cross_entropy" else "drawn")
+        return Batch(
+            factory=named_factory(family, images, arguments),
+            inputs=inputs,
+            targets=classes if labels == "data" else None,
+            loss=self.loss,
+            part=self.part,
+            device=self.device or default_device(),
+            name=f"{family} on {Path(self.data).name}",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """A factory, and what its models are measured on."""
+
+    factory: "Factory"
+    inputs: "Tensor"
+    targets: "Tensor | None"
+    loss: str
+    part: str
+    device: str
+    name: str
+
+    @property
+    def measured(self) -> dict[str, Any]:
+        """The arguments that `depth_exponent` and `check_depth_exponent` share."""
+        return {name: getattr(self, name) for name in ("inputs", "targets", "loss", "part", "device")}
+
+    def heading(self, draws: int) -> str:
+        """One line on what was measured."""
+        shape = "×".join(str(n) for n in self.inputs.shape[1:])
+        count = f"{len(self.inputs)} image{'' if len(self.inputs) == 1 else 's'} of {shape}"
+        return f"{self.name}: {count}, {self.loss}, weight draws at each depth: {draws}"
+
+
+def takes_batch(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options above, as one argument ``batch``."""
+
+    @functools.wraps(command)
+    def wrapped(**given: Any) -> None:
+        batch = BatchOptions(**{option.name: given.pop(option.name) for option in fields(BatchOptions)})
+        command(batch=batch, **given)
+
+    for option in reversed(_OPTIONS):
+        wrapped = option(wrapped)
+    return wrapped

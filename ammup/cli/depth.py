@@ -1,0 +1,56 @@
+"""`ammup depth`: what the depth units of a model are, and how many there are."""
+
+import json
+
+import click
+
+from ammup.cli.batch import parsed_depths
+
+
+def _shape(_ctx: click.Context, _param: click.Parameter, value: str | None) -> tuple[int, ...] | None:
+    if value is None:
+        return None
+    try:
+        return tuple(int(part) for part in value.split(","))
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is not a shape such as 3,32,32") from None
+
+
+@click.command()
+@click.argument("family", metavar="FAMILY|PACKAGE.MODULE:FACTORY")
+@click.option("--depths", callback=parsed_depths, default="4,8", show_default=True, help="Depths to build.")
+@click.option("--convention", default="paper", show_default=True, help="paper, blocks, layers, relu or shortest.")
+@click.option("--shape", callback=_shape, help="Of one input, such as 3,32,32: run the model instead of tracing it.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def depth(family: str, depths: tuple[int, ...], convention: str, shape: tuple[int, ...] | None, as_json: bool) -> None:
+    """Print the depth units of a model, and how many there are by every convention.
+
+    FAMILY is mlp, cnn or resnet, or your own PACKAGE.MODULE:FACTORY, called as factory(depth, seed=...). That module is
+    imported and run. A model that torch.fx cannot trace needs --shape.
+
+    \b
+    Examples:
+      ammup depth resnet --depths 4
+      ammup depth my_package.models:make_net --depths 2,4,8 --convention layers
+      ammup depth my_package.models:make_net --shape 3,32,32
+    """  # noqa: D301  (click reads the \b)
+    import torch
+
+    from ammup.errors import check_known
+    from ammup.fitting.power_law import checked_depths
+    from ammup.measurement.factory import build_model, family_factory
+    from ammup.models.depth import CONVENTIONS, structure_of
+
+    check_known("convention", convention, CONVENTIONS)
+    example = None if shape is None else torch.zeros(2, *shape)
+    factory = family_factory(family)
+    found = {d: structure_of(build_model(factory, d, 0), example) for d in checked_depths(depths)}
+    counts = {d: {name: len(structure.units(name)) for name in CONVENTIONS} for d, structure in found.items()}
+    units = {d: structure.units(convention) for d, structure in found.items()}
+    if as_json:
+        click.echo(json.dumps({"family": family, "convention": convention, "units": units, "counts": counts}))
+        return
+    from ammup.report.terminal import show
+    from ammup.report.text import depth_units_text
+
+    show(depth_units_text(counts, units, heading=family, convention=convention))

@@ -1,0 +1,100 @@
+"""What a user's own model measured when it was right: recorded in a JSON file, and compared with later."""
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ammup.errors import InputError
+from ammup.suite.baselines import DRIFT_ERRORS, ENVIRONMENT, environment
+from ammup.suite.depth_check import DepthCheck, explained
+
+SCHEMA_VERSION = 1
+NEEDED = {"about", "environment", "slope", "seeds", "curve"}
+# Where torch, device, dtype and seeds are the same, a tenth of a standard error is far more than rounding.
+SAME = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class DepthBaseline:
+    """A recorded check.
+
+    Attributes:
+        about: what was measured, in words: another text is another measurement.
+        environment: versions and device.
+        slope: of log η* on log L.
+        seeds: weight draws at each depth.
+        curve: (η*, standard error of log10 η*) by depth.
+    """
+
+    about: str
+    environment: dict[str, Any]
+    slope: float
+    seeds: int
+    curve: dict[int, tuple[float, float]]
+
+    @classmethod
+    def of(cls, check: DepthCheck, about: str) -> "DepthBaseline":
+        """What a check found."""
+        rows = check.law.curve.to_dict("records")
+        return cls(
+            about=about,
+            environment=environment(),
+            slope=check.law.power_law.slope,
+            seeds=check.draws,
+            curve={int(row["depth"]): (float(row["lr_star"]), float(row["se_log10"])) for row in rows},
+        )
+
+    @classmethod
+    def read(cls, path: Path) -> "DepthBaseline":
+        """From a file.
+
+        Raises:
+            InputError: it is not one that :meth:`write` wrote.
+        """
+        try:
+            content = json.loads(path.read_bytes())
+            curve = {int(depth): (float(lr), float(se)) for depth, lr, se in content["curve"]}
+            known = {name: content[name] for name in NEEDED - {"curve"}}
+            version = content["schema_version"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f"{path} is not a baseline of `ammup check` ({type(error).__name__}: {error}); restore it from git, or "
+                "remove it and record again"
+            ) from error
+        if version != SCHEMA_VERSION:
+            raise InputError(f"{path} has schema version {version}; this ammup reads {SCHEMA_VERSION}: record it again")
+        return cls(**known, curve=curve)
+
+    def write(self, path: Path) -> None:
+        """To a file, whole or not at all."""
+        rows = [[depth, lr, se] for depth, (lr, se) in self.curve.items()]
+        content = {"schema_version": SCHEMA_VERSION, **{name: getattr(self, name) for name in sorted(NEEDED)}}
+        scratch = path.with_name(f"{path.name}.tmp")
+        text = json.dumps(content | {"curve": rows}, indent=1, ensure_ascii=False, allow_nan=False)
+        scratch.write_text(text + "\n", encoding="utf-8")
+        scratch.replace(path)
+
+    def against(self, check: DepthCheck, about: str) -> DepthCheck:
+        """The check with what the baseline says against it.
+
+        Raises:
+            InputError: the baseline is of another measurement.
+        """
+        new = DepthBaseline.of(check, about)
+        if new.about != self.about or set(new.curve) != set(self.curve):
+            raise InputError(
+                f"the baseline is of {self.about!r} at depths {sorted(self.curve)}, this is {new.about!r} at "
+                f"{sorted(new.curve)}: give the same options, or another --baseline"
+            )
+        same = self.seeds == new.seeds and all(self.environment[k] == new.environment[k] for k in ENVIRONMENT)
+        moved = []
+        for depth, (lr, se) in self.curve.items():
+            lr_now, se_now = new.curve[depth]
+            change = abs(np.log10(lr_now / lr))
+            if change > (SAME * se if same else DRIFT_ERRORS * np.hypot(se, se_now)):
+                kind = "the same seeds, torch and device" if same else "chance allows less"
+                moved.append(f"moved: η* at depth {depth} was {lr:.4g} and is {lr_now:.4g} ({kind})")
+        return explained(replace(check, moved=tuple(moved)))
