@@ -31,7 +31,8 @@ def _exponential(units: Array, log_S: Array, region: Region) -> str:
     return (
         f"S̄ {verb} exponentially, by a factor of {np.exp(rate):.3g} a unit beyond the power law: the variance of the "
         f"signal is not preserved. Weights are too {size}: look for a wrong gain or fan-in (kernel cardinality left "
-        "out?), or residual branches that are not divided by their number"
+        "out?), or residual branches that are not divided by their number; gradients also explode through batch norm "
+        "that no plain skip passes by (arXiv 1902.08129)"
     )
 
 
