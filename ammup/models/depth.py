@@ -65,6 +65,7 @@ def depth_units(
         InputError: an unknown convention, a model that cannot be traced, or one without such units.
 
     Example:
+        >>> import ammup
         >>> from torchvision.models import resnet18
         >>> ammup.depth_units(resnet18())[:2]
         ('layer1.0:add', 'layer1.1:add')

@@ -219,9 +219,10 @@ def assert_depth_exponent(
 
     Example:
         >>> import ammup, torch
-        >>> net = lambda depth, seed: ammup.mlp(depth, width=128, in_features=128, out_features=128, seed=seed)
+        >>> from functools import partial
+        >>> net = partial(ammup.mlp, width=128, in_features=128, out_features=128, readout="he")
         >>> check = ammup.assert_depth_exponent(
-        ...     net, [2, 4, 8], inputs=torch.ones(1, 128), part="label", expected=-1.1, margin=0.3
+        ...     net, [2, 4, 8], inputs=torch.ones(1, 128), part="label", expected=-1.05, margin=0.3
         ... )
         >>> check.outcome
         'holds'
@@ -255,7 +256,7 @@ def raise_unless_holds(check: DepthCheck) -> None:
 
 def explained(check: DepthCheck) -> DepthCheck:
     """The same with the cause that the curve looks like, where the slope does not hold."""
-    return check if check.outcome == HOLDS else replace(check, cause=likely_cause(check.law, check.region))
+    return check if check.outcome != DOES_NOT_HOLD else replace(check, cause=likely_cause(check.law, check.region))
 
 
 def seeds_needed(law: DepthLaw, margin: float, max_depth_drift: float | None) -> int:
