@@ -30,11 +30,12 @@ def transfer(
     """  # noqa: D301  (click reads the \b)
     from ammup.errors import InputError
     from ammup.fitting.power_law import json_number
-    from ammup.fitting.transfer import transfer_table
+    from ammup.fitting.transfer import transfer_lr, transfer_table
     from ammup.measurement.depth_law import depth_exponent
     from ammup.measurement.factory import build_model
     from ammup.models.depth import structure_of
 
+    transfer_lr(lr, from_depth, to_depth, rule="constant")  # an unusable lr is told before anything is measured
     if from_depth == to_depth:
         raise InputError(f"--from {from_depth} and --to {to_depth} are one depth: the learning rate stays what it is")
     loaded = batch.load(family, progress=not as_json)

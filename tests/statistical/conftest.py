@@ -1,4 +1,4 @@
-"""Wide nets: here threads pay."""
+"""Wide nets: here threads pay. Processes share the cores evenly, for more threads than cores cost tenfold."""
 
 import os
 from collections.abc import Iterator
@@ -10,6 +10,7 @@ import torch
 @pytest.fixture(autouse=True, scope="session")
 def _all_cores() -> Iterator[None]:
     before = torch.get_num_threads()
-    torch.set_num_threads(os.cpu_count() or 1)
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers))
     yield
     torch.set_num_threads(before)
