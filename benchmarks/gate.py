@@ -39,6 +39,11 @@ class Judgement:
     notes: list[str] = field(default_factory=list)
     unmeasured: list[str] = field(default_factory=list)
 
+    @property
+    def middle(self) -> str:
+        """The commit to measure next, or nothing where every failure has one commit."""
+        return self.unmeasured[(len(self.unmeasured) - 1) // 2] if len(self.unmeasured) > 1 else ""
+
 
 def judge(root: Path, conf: Config, machine: str) -> Judgement:
     """Judge what is recorded and published.

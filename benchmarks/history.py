@@ -126,9 +126,11 @@ def gate(asv: Asv) -> None:
     with asv.apart() as config:
         check_history(asv.root, Config.load(str(config)), asv.machine)  # before a minute is spent
         found = _measured_and_judged(asv, "HEAD", config)
-        # Commits that nobody measured are, by halves, until one is to blame.
-        while len(found.unmeasured) > 1:
-            found = _measured_and_judged(asv, found.unmeasured[(len(found.unmeasured) - 1) // 2], config)
+        # Commits that nobody measured are, by halves, until one is to blame, or one cannot be measured.
+        tried = {""}
+        while (middle := found.middle) not in tried:
+            tried.add(middle)
+            found = _measured_and_judged(asv, middle, config)
     for line in found.notes:
         click.echo(line)
     for line in found.failures:
