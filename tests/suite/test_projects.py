@@ -22,7 +22,7 @@ GATE = """
             make_net, [2, 4, 8], inputs=images, targets=labels, loss="cross_entropy", expected=EXPECTED, margin=MARGIN
         )
 """
-# (slope, margin) of the healthy nets, measured with 64 draws on another seed root; the faults, each a change of text.
+# (slope, margin) of the healthy nets, as the gate itself measured them; the faults, each a change of text.
 EXPECTED = {
     "plain_cnn": (-1.57, 0.3),
     "preact_resnet": (-0.61, 0.2),
