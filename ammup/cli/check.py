@@ -102,12 +102,13 @@ def check(
 
 def _write_junit(check: "DepthCheck", about: str, path: Path) -> None:
     """One test case: a failure where the slope does not hold or is open."""
+    found = check.to_dict()
     failed = check.outcome != "holds"
     suite = ElementTree.Element("testsuite", name="ammup check", tests="1", failures=str(int(failed)), errors="0")
     case = ElementTree.SubElement(suite, "testcase", classname="ammup.check", name=about)
     properties = ElementTree.SubElement(case, "properties")
     for name in ("slope", "slope_ci", "region", "seeds", "cause"):
-        ElementTree.SubElement(properties, "property", name=name, value=str(check.to_dict()[name]))
+        ElementTree.SubElement(properties, "property", name=name, value=str(found[name]))
     if failed:
         ElementTree.SubElement(case, "failure", message=check.outcome).text = check.report()
     ElementTree.ElementTree(suite).write(path, encoding="utf-8", xml_declaration=True)

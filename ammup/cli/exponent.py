@@ -38,7 +38,7 @@ def exponent(
 
     loaded = batch.load(family, progress=not as_json)
     law = depth_exponent(loaded.factory, depths, seeds=seeds, progress=not as_json, **loaded.measured)
-    heading = loaded.heading(len(law.table) // len(law.S))  # one draw where the factory draws nothing
+    heading = loaded.heading(law.draws)
     if plot is not None:
         from ammup.report.plots import plot_depth_law, save
 

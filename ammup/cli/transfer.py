@@ -52,7 +52,7 @@ def transfer(
         law=None if known is None else lambda wanted: [known[d] for d in wanted],
         path_sums=sums if all(sums.values()) else None,
     )
-    heading = f"{loaded.heading(len(law.table) // len(law.S))}; lr {lr:g} at L = {from_depth} carried to L = {to_depth}"
+    heading = f"{loaded.heading(law.draws)}; lr {lr:g} at L = {from_depth} carried to L = {to_depth}"
     if as_json:
         rows = [
             {k: v if isinstance(v, str) else json_number(v) for k, v in row.items()} for row in rules.to_dict("records")

@@ -45,6 +45,13 @@ class Region:
         ends = [end for end in (self.low, self.high) if np.isfinite(end)]
         return float(np.mean(ends)) if ends else 0.0
 
+    def place(self, interval: tuple[float, float]) -> str:
+        """Where an interval lies: "inside", "outside" or "undecided", as one with a NaN end is."""
+        low, high = interval
+        if self.low <= low and high <= self.high:
+            return INSIDE
+        return OUTSIDE if high < self.low or low > self.high else UNDECIDED
+
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
@@ -62,10 +69,7 @@ class Estimate:
 
     def against(self, region: Region, alpha: float) -> str:
         """Where the interval lies: "inside", "outside" or "undecided"."""
-        low, high = self.interval(alpha)
-        if region.low <= low and high <= region.high:
-            return INSIDE
-        return OUTSIDE if high < region.low or low > region.high else UNDECIDED
+        return region.place(self.interval(alpha))
 
     def power(self, region: Region, alpha: float, truth: float | None = None) -> float:
         """Probability that another estimate of this precision lies inside the region, were ``truth`` the true value.

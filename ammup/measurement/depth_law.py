@@ -61,6 +61,11 @@ class DepthLaw:
         return None if law is None else fit_power_law(list(law), list(law.values())).slope
 
     @property
+    def draws(self) -> int:
+        """Weight draws at each depth; one where the factory draws nothing."""
+        return len(self.table) // len(self.units)
+
+    @property
     def curve(self) -> pd.DataFrame:
         """One row a depth.
 
@@ -83,7 +88,7 @@ class DepthLaw:
         table = pd.concat([self.table, other.table]).sort_values(["depth", "seed"], ignore_index=True)
         if table.duplicated(["depth", "seed"]).any() or set(self.units) != set(other.units):
             raise InputError("laws of different depths, or with seeds in common, cannot be joined")
-        n, m = (len(law.table) / len(law.units) for law in (self, other))
+        n, m = self.draws, other.draws
         return replace(
             self,
             table=table,

@@ -76,11 +76,15 @@ def write(records: Iterable[Record], group: str, where: Path | None = None) -> P
     """Write one group's file, whole or not at all."""
     path = (where or folder()) / f"{group}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_suffix(".tmp")
-    content = {"schema_version": SCHEMA_VERSION, "claims": list(records)}
+    write_json({"schema_version": SCHEMA_VERSION, "claims": list(records)}, path)
+    return path
+
+
+def write_json(content: Mapping[str, Any], path: Path) -> None:
+    """Write a file for people to read in a diff, whole or not at all."""
+    scratch = path.with_name(f"{path.name}.tmp")
     scratch.write_text(json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
     scratch.replace(path)
-    return path
 
 
 def environment() -> dict[str, Any]:

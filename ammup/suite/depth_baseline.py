@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ammup.errors import InputError
-from ammup.suite.baselines import DRIFT_ERRORS, ENVIRONMENT, environment
+from ammup.suite.baselines import DRIFT_ERRORS, ENVIRONMENT, environment, write_json
 from ammup.suite.depth_check import DepthCheck, explained
 
 SCHEMA_VERSION = 1
@@ -72,10 +72,7 @@ class DepthBaseline:
         """To a file, whole or not at all."""
         rows = [[depth, lr, se] for depth, (lr, se) in self.curve.items()]
         content = {"schema_version": SCHEMA_VERSION, **{name: getattr(self, name) for name in sorted(NEEDED)}}
-        scratch = path.with_name(f"{path.name}.tmp")
-        text = json.dumps(content | {"curve": rows}, indent=1, ensure_ascii=False, allow_nan=False)
-        scratch.write_text(text + "\n", encoding="utf-8")
-        scratch.replace(path)
+        write_json(content | {"curve": rows}, path)
 
     def against(self, check: DepthCheck, about: str) -> DepthCheck:
         """The check with what the baseline says against it.

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ammup.errors import InputError
 from ammup.fitting.equivalence import INSIDE, OUTSIDE, Estimate, Region
+from ammup.fitting.power_law import json_number
 from ammup.measurement.depth_law import DepthLaw, depth_exponent
 from ammup.measurement.factory import Factory
 from ammup.measurement.first_step import OptimizerFactory
@@ -54,9 +55,9 @@ class DepthCheck:
     @property
     def outcome(self) -> str:
         """One of "holds", "does not hold" and "inconclusive"."""
-        places = [_place(self.law.power_law.slope_ci, self.region)]
+        places = [self.region.place(self.law.power_law.slope_ci)]
         if self.allowed_drift is not None:
-            places.append(_place(self.drift[1], Region.around(0.0, self.allowed_drift)))
+            places.append(Region.around(0.0, self.allowed_drift).place(self.drift[1]))
         if OUTSIDE in places or self.moved:
             return DOES_NOT_HOLD
         return HOLDS if set(places) == {INSIDE} else INCONCLUSIVE
@@ -69,7 +70,7 @@ class DepthCheck:
     @property
     def draws(self) -> int:
         """Weight draws at each depth."""
-        return len(self.law.table) // len(self.law.units)
+        return self.law.draws
 
     def report(self) -> str:
         """The verdict in words, the curve, and what to do."""
@@ -107,8 +108,8 @@ class DepthCheck:
         return {
             "outcome": self.outcome,
             "region": [self.region.low, self.region.high],
-            "drift": _number(drift),
-            "drift_interval": [_number(v) for v in interval],
+            "drift": json_number(drift),
+            "drift_interval": [json_number(v) for v in interval],
             "allowed_drift": self.allowed_drift,
             "seeds": self.draws,
             "seeds_needed": self.needed,
@@ -184,9 +185,8 @@ def check_depth_exponent(
         )
 
     law = measured(range(seeds or PILOT))
-    drawn = len(law.table) // len(law.units)
     needed = seeds_needed(law, margin, max_depth_drift)
-    if seeds is None and drawn == PILOT < needed:
+    if seeds is None and law.draws == PILOT < needed:
         law = law.joined(measured(range(PILOT, min(needed, MOST_SEEDS))))
     region = Region.around(law.power_law.slope if expected is None else expected, margin)
     check = DepthCheck(law=law, region=region, allowed_drift=max_depth_drift, needed=needed)
@@ -264,7 +264,7 @@ def seeds_needed(law: DepthLaw, margin: float, max_depth_drift: float | None) ->
 
     The standard error falls with the square root of the draws, from what it is in ``law``.
     """
-    n = len(law.table) // len(law.units)
+    n = law.draws
     pairs = [(law.power_law.slope_se, margin)]
     if max_depth_drift is not None:
         _, (low, high) = slope_drift(law)
@@ -302,13 +302,6 @@ def slope_drift(law: DepthLaw) -> tuple[float, tuple[float, float]]:
     return change, (change - width, change + width)
 
 
-def _place(interval: tuple[float, float], region: Region) -> str:
-    low, high = interval
-    if region.low <= low and high <= region.high:
-        return INSIDE
-    return OUTSIDE if high < region.low or low > region.high else "undecided"
-
-
 def _table(law: DepthLaw) -> str:
     curve = law.curve.assign(units=[law.units[depth] for depth in law.curve["depth"]])
     shown = curve[["depth", "units", "lr_star", "se_log10", "local_slope"]]
@@ -329,7 +322,3 @@ def _check_numbers(
         raise InputError(f"seeds={seeds}: give at least 2 for an interval, or None to have them chosen")
     if drift is not None and n_depths < 4:
         raise InputError(f"max_depth_drift needs four depths at least, two in each half; {n_depths} were given")
-
-
-def _number(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None

@@ -18,13 +18,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import ammup
 from ammup.measurement.feed import Feed
-from ammup.measurement.loop import LoopTrainer
 from ammup.measurement.memory import freed_memory_kept
 from ammup.measurement.replica import DTYPES, Training
-from ammup.measurement.stacked import StackedTrainer
+from ammup.measurement.training import TRAINERS
 
 BATCH, STEPS, ROUNDS = 128, 2, 3
-TRAINERS = {"loop": LoopTrainer, "stacked": StackedTrainer}
 DEVICES = ("cpu", "cuda")
 FAMILIES: dict[str, Callable[..., nn.Module]] = {
     "mlp": ammup.mlp,
