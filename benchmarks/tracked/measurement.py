@@ -4,7 +4,7 @@ import torch
 
 import ammup
 
-DEVICES = ("cpu", "cuda")
+from .sweep_kernel import DEVICES, devices
 
 
 class MeasureUpdates:
@@ -18,7 +18,7 @@ class MeasureUpdates:
 
     def setup(self, depth: int, width: int, device: str) -> None:
         """The net and its batch."""
-        if not (device == "cpu" or torch.cuda.is_available()):
+        if device not in devices():
             raise NotImplementedError(f"no {device} here")
         torch.set_num_threads(1)
         images, labels = ammup.load_data("synthetic", image_size=16).batch(16)
