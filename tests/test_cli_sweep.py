@@ -10,6 +10,7 @@ from click.testing import CliRunner, Result
 
 from ammup.cli import cli
 from ammup.experiments.experiment import Experiment
+from ammup.experiments.merge import merge
 from ammup.experiments.store import Store
 
 TOML = """
@@ -139,7 +140,7 @@ def test_stores_are_merged(folder: Path, tmp_path: Path) -> None:
 def test_an_unfinished_sweep_says_so(folder: Path, tmp_path: Path) -> None:
     store = tmp_path / "half.db"
     with Store(folder / "runs.db", mode="read") as whole, Store(store, mode="write") as half:
-        half.merge(whole)
+        merge(half, whole)
         half.connection.execute("DELETE FROM runs WHERE seed = 1 AND lr > 1")
     shown = _run("fit", store)
     assert "cells are missing" in shown.stdout
@@ -177,7 +178,7 @@ def test_several_experiments_are_told_apart(folder: Path, tmp_path: Path) -> Non
         (["fit", "x.db"], "x.db does not exist"),
         (["fit", "small.toml"], "not a store of ammup"),
         (["fit", "runs.db", "--plot", "law.doc"], "allowed suffixes"),
-        (["fit", "runs.db", "--export", "law.xls"], "allowed suffixes: .csv, .parquet"),
+        (["fit", "runs.db", "--export", "law.xls"], "allowed suffixes: .csv, .parquet, .json"),
         (["fit", "runs.db", "--experiment", "x"], "experiment 'x' is not known"),
     ],
 )
@@ -196,3 +197,80 @@ def test_bad_input_is_one_clear_line_and_exit_code_2(
 def test_help_shows_an_example() -> None:
     for verb in ("sweep", "fit"):
         assert f"ammup {verb}" in _run(verb, "--help").stdout.split("Examples:")[1]
+
+
+def test_the_shipped_experiments_are_listed() -> None:
+    result = _run("sweep", "--list")
+    assert result.exit_code == 0
+    assert "cnn-relu-cifar10 " in result.stdout
+    assert "Fig. 2(a)" in result.stdout
+
+
+def test_a_profile_and_a_variant_are_chosen_by_name(tmp_path: Path) -> None:
+    text = TOML.replace("points = 13", "points = 2") + (
+        "[variants.one]\n[variants.two]\nmodel = {arguments = {width = 4}}\n[profiles.tiny]\ngrid = {seeds = 1}\n"
+    )
+    path, store = tmp_path / "two.toml", tmp_path / "runs.db"
+    path.write_text(text)
+    result = _run("sweep", path, "--profile", "tiny", "--store", store, "--workers", 1)
+    assert result.exit_code == 0, result.output
+    found = json.loads(_run("sweep", "--store", store, "--status", "--json").stdout)
+    assert {name: [row["total"] for row in rows] for name, rows in found.items()} == {
+        "small-one-tiny": [2, 2],
+        "small-two-tiny": [2, 2],
+    }
+    full = _run("sweep", path, "--variant", "two", "--store", store, "--status", "--json")
+    assert [(row["done"], row["total"]) for row in json.loads(full.stdout)["small-two"]] == [(2, 4), (2, 4)]
+    costs = _run("sweep", path, "--profile", "tiny", "--store", tmp_path / "no.db", "--dry-run", "--json").stdout
+    assert [json.loads(line)["experiment"] for line in costs.splitlines()] == ["small-one-tiny", "small-two-tiny"]
+    unknown = _run("sweep", path, "--profile", "huge", "--store", store)
+    assert unknown.exit_code == 2
+    assert "profile 'huge' is not known; it holds tiny" in unknown.output
+
+
+def test_what_a_rule_loses_is_shown(folder: Path) -> None:
+    shown = _run("fit", folder / "runs.db", "--transfer").stdout
+    assert all(rule in shown for rule in ("constant", "L^-1/2", "L^-1", "am-mup", "swept"))
+    rows = json.loads(_run("fit", folder / "runs.db", "--transfer", "--base", 3, "--json").stdout)["transfer"]
+    assert {row["depth"] for row in rows} == {2}
+    assert all(row["accuracy_low"] <= row["accuracy_lost"] <= row["accuracy_high"] for row in rows)
+    wrong = _run("fit", folder / "runs.db", "--transfer", "--base", 7)
+    assert wrong.exit_code == 2
+    assert "base=7 is no depth of the runs" in wrong.output
+
+
+def test_a_record_stands_for_its_store(folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "small.json"
+    assert _run("fit", folder / "runs.db", "--export", path).exit_code == 0
+    sources = (path, folder / "runs.db")
+    ours, theirs = (json.loads(_run("fit", source, "--keep-flagged", "--json").stdout) for source in sources)
+    assert ours["slope"] == pytest.approx(theirs["slope"], rel=1e-4)
+    assert ours["segments"][0]["anchors"] == theirs["segments"][0]["anchors"]
+
+
+@pytest.mark.parametrize("figure", ["panel", "accuracies", "heatmap", "overlay"])
+def test_each_figure_is_drawn(folder: Path, tmp_path: Path, figure: str) -> None:
+    path = tmp_path / "figure.svg"
+    arguments = ["--against", "small"] if figure == "overlay" else []
+    result = _run("fit", folder / "runs.db", "--figure", figure, "--plot", path, "--keep-flagged", *arguments)
+    assert result.exit_code == 0, result.output
+    assert path.read_text().lstrip().startswith("<?xml")
+
+
+def test_against_belongs_to_an_overlay(folder: Path, tmp_path: Path) -> None:
+    result = _run("fit", folder / "runs.db", "--figure", "panel", "--plot", tmp_path / "x.png", "--against", "small")
+    assert result.exit_code == 2
+    assert "--against belongs to --figure overlay" in result.output
+
+
+def test_a_report_is_one_page(folder: Path, tmp_path: Path) -> None:
+    page = tmp_path / "report.html"
+    result = _run("report", folder / "runs.db", "-o", page)
+    assert result.exit_code == 0, result.output
+    text = page.read_text(encoding="utf-8")
+    assert "small" in text
+    assert "theorem-1" in text
+    again = _run("report", folder / "runs.db", "-o", page)
+    assert again.exit_code == 2
+    assert "exists; give another name" in again.output
+    assert _run("report", tmp_path / "no.db", "-o", tmp_path / "b.html").exit_code == 2

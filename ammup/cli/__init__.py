@@ -8,7 +8,9 @@ from ammup.cli.check import check
 from ammup.cli.claims import baselines, claims
 from ammup.cli.depth import depth
 from ammup.cli.exponent import exponent
-from ammup.cli.sweep import fit, sweep
+from ammup.cli.fit import fit
+from ammup.cli.report import report
+from ammup.cli.sweep import sweep
 from ammup.cli.transfer import transfer
 from ammup.errors import InputError
 
@@ -41,7 +43,7 @@ def cli() -> None:
     """  # noqa: D301  (click reads the \b)
 
 
-for _verb in (exponent, depth, transfer, check, sweep, fit, claims, baselines):
+for _verb in (exponent, depth, transfer, check, sweep, fit, claims, baselines, report):
     cli.add_command(_verb)
 
 

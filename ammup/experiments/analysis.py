@@ -1,32 +1,129 @@
-"""From a store to one experiment and its runs."""
+"""From a store or a record to one experiment, and to what each transfer rule says of its depths."""
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
 
 from ammup.errors import InputError, unknown
 from ammup.experiments.experiment import Experiment
-from ammup.experiments.store import Store, StoredExperiment
+from ammup.experiments.record import SweepRecord
+from ammup.experiments.schema import StoredExperiment
+from ammup.experiments.store import Store
 from ammup.experiments.sweep import of_grid
+from ammup.fitting.regret import transfer_regret
+from ammup.fitting.transfer_rules import EXPONENTS
+
+Curves = dict[str, dict[int, float]]
+
+# At initialization, and after some steps of the short run.
+MEASURED, MEASURED_LATE = "measured", "measured-late"
 
 
-def read_sweep(path: Path, name: str | None = None) -> tuple[Experiment, pd.DataFrame]:
-    """An experiment of a store as it was last run, and the runs of its grid.
+def read_sweep(path: Path, name: str | None = None) -> SweepRecord:
+    """An experiment of a store as it was last run, with the runs of its grid; or the one that a record holds.
 
     Args:
-        path: of the store.
+        path: of the store, or of a record, a ``.json`` file.
         name: of the experiment, or the start of its key; None takes the only one there is.
 
     Raises:
-        InputError: a store that cannot be read, no such experiment, several that are meant, or one without runs.
+        InputError: a file that cannot be read, no such experiment, several that are meant, or one without runs.
     """
+    if path.suffix == ".json":
+        record = SweepRecord.read(path)
+        if name is not None and name != record.experiment.name and not record.experiment.key.startswith(name):
+            raise InputError(f"{path} holds {record.experiment.name!r} and not {name!r}")
+        return record
     with Store(path, mode="read") as store:
-        chosen = _chosen(store.experiments(), name, path)
-        experiment = Experiment.from_toml(chosen.specification)
-        runs = of_grid(store.table(chosen.key), experiment)
-    if runs.empty:
-        raise InputError(f"{path} holds no runs of {experiment.name!r} yet; `ammup sweep` makes them")
-    return experiment, runs
+        record = _record(store, _chosen(store.experiments(), name, path))
+    if record.runs.empty:
+        raise InputError(f"{path} holds no runs of {record.experiment.name!r} yet; `ammup sweep` makes them")
+    return record
+
+
+def read_sweeps(path: Path) -> tuple[SweepRecord, ...]:
+    """Every experiment of a store that has runs, by name; or the one that a record holds.
+
+    Raises:
+        InputError: a file that cannot be read.
+    """
+    if path.suffix == ".json":
+        return (SweepRecord.read(path),)
+    with Store(path, mode="read") as store:
+        records = [_record(store, stored) for stored in store.experiments()]
+    return tuple(record for record in records if not record.runs.empty)
+
+
+def rule_curves(record: SweepRecord, *, late: tuple[int, ...] = ()) -> Curves:
+    """η* by rule and depth, up to a factor, of every rule that the record knows at all of its swept depths.
+
+    Args:
+        record: of the sweep.
+        late: steps of the short run that "measured-late" averages S̄ over; none: all but initialization.
+    """
+    depths = sorted(int(depth) for depth in set(record.runs["depth"]))
+    curves: Curves = {rule: {depth: depth**exponent for depth in depths} for rule, exponent in EXPONENTS.items()}
+    curves |= {rule: dict(law) for rule, law in record.laws.items()}
+    steps = set(record.measurements["step"])
+    curves[MEASURED] = _measured(record.measurements, {0})
+    curves[MEASURED_LATE] = _measured(record.measurements, set(late) or steps - {0})
+    return {rule: curve for rule, curve in curves.items() if set(depths) <= set(curve)}
+
+
+def regret_of(record: SweepRecord, *, base: int | None = None, kind: str = "smoothed") -> pd.DataFrame:
+    """What each rule that the record knows loses, see :func:`ammup.fitting.regret.transfer_regret`.
+
+    Args:
+        record: of the sweep.
+        base: the depth it was tuned at; None takes the smallest.
+        kind: "smoothed" or "argmax".
+    """
+    return transfer_regret(record.runs, rule_curves(record), base=base or int(record.runs["depth"].min()), kind=kind)
+
+
+def _measured(measurements: pd.DataFrame, steps: set[int]) -> dict[int, float]:
+    """(mean of S̄ over seeds, short runs and these steps)^(-1/2) by depth."""
+    chosen = measurements[measurements["step"].isin(steps)]
+    return {int(str(depth)): float(s.mean()) ** -0.5 for depth, s in chosen.groupby("depth")["S_bar"]}
+
+
+def _record(store: Store, stored: StoredExperiment) -> SweepRecord:
+    experiment = Experiment.from_toml(stored.specification)
+    table = store.table(stored.key)
+    runs = of_grid(table, experiment)
+    measurements = store.measurements(stored.key)
+    short = experiment.short_run
+    chosen = measurements[measurements["lr"] == short.lr] if short is not None else measurements
+    laws: dict[str, dict[int, float]] = {}
+    for rule, depth, lr_star in store.laws(stored.key).itertuples(index=False, name=None):
+        laws.setdefault(rule, {})[int(depth)] = float(lr_star)
+    return SweepRecord(
+        experiment=experiment,
+        runs=runs,
+        measurements=chosen.reset_index(drop=True),
+        laws=laws,
+        data_digest=stored.data_digest,
+        provenance=_provenance(runs),
+    )
+
+
+def _provenance(runs: pd.DataFrame) -> Mapping[str, str]:
+    """Distinct values of what a run can be traced by, each with the number of runs."""
+    labels = {"ammup_commit": "commit of ammup", "device": "device", "threads": "threads", "dtype": "dtype",
+              "strategy": "strategy", "command": "command", "worker_versions": "versions"}  # fmt: skip
+    made = {
+        label: "; ".join(f"{value} ({count} runs)" for value, count in runs[column].value_counts(dropna=False).items())
+        for column, label in labels.items()
+    }
+    versions = runs["worker_versions"].unique()
+    if len(versions) == 1:
+        made["versions"] = ", ".join(f"{name} {text}" for name, text in json.loads(versions[0]).items())
+    hours = float(runs["seconds"].sum()) / 3600
+    finished = sorted(runs["finished_at"])
+    times = {"finished": f"{finished[0]} to {finished[-1]}" if finished else "", "core hours": f"{hours:.2f}"}
+    return {**made, **times}
 
 
 def _chosen(stored: tuple[StoredExperiment, ...], name: str | None, path: Path) -> StoredExperiment:

@@ -8,7 +8,7 @@ import torch
 
 from ammup.errors import InputError
 from ammup.experiments.experiment import Experiment
-from ammup.experiments.store import Worker
+from ammup.experiments.schema import Worker
 from ammup.measurement.data import load_data
 from ammup.measurement.factory import default_device, named_factory
 from ammup.measurement.feed import Feed
@@ -99,8 +99,8 @@ class Bench:
 
 
 @lru_cache(maxsize=1)
-def _bench(specification: str, device: str | None) -> Bench:
-    """A worker's bench: it gets blocks of one experiment, most of them of one depth."""
+def bench_of(specification: str, device: str | None) -> Bench:
+    """A worker's bench: it gets jobs of one experiment, most of them of one depth."""
     return Bench(Experiment.from_toml(specification), device)
 
 
@@ -110,7 +110,7 @@ def run_block(block: Block) -> Outcome:
     Raises:
         InputError: data or a factory that cannot be used, or a training step that raises.
     """
-    bench = _bench(block.specification, block.device)
+    bench = bench_of(block.specification, block.device)
     try:
         with freed_memory_kept():
             runs = bench.trainer(block.depth, block.strategy).runs(block.depth, block.lrs, block.seed)
@@ -124,7 +124,7 @@ def run_block(block: Block) -> Outcome:
 
 def try_strategies(specification: str, depth: int, device: str | None) -> Trial:
     """Time the strategies on the first steps of one depth."""
-    bench = _bench(specification, device)
+    bench = bench_of(specification, device)
     with freed_memory_kept():
         return Trial(choice=bench.choice(depth), data_digest=bench.data.digest)
 

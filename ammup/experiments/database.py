@@ -27,6 +27,7 @@ class Database:
     Args:
         path: of the file.
         schema: SQL that makes the tables of a new file.
+        later: SQL that adds, whenever the file is written to, what files of an earlier ammup lack.
         mode: "read" (never writes), or "write" (creates it where there is none, and lets no other writer in).
 
     Raises:
@@ -34,8 +35,8 @@ class Database:
             is writing to, or one that must not be written.
     """
 
-    def __init__(self, path: Path, *, schema: str, mode: Literal["read", "write"]) -> None:
-        self.path, self.schema = path, schema
+    def __init__(self, path: Path, *, schema: str, later: str, mode: Literal["read", "write"]) -> None:
+        self.path, self.schema, self.later = path, schema, later
         self.lock = FileLock(f"{path}.lock", timeout=0) if mode == "write" else None
         self.connection = self._reading() if self.lock is None else self._writing(self.lock)
 
@@ -52,6 +53,10 @@ class Database:
         self.connection.close()
         if self.lock is not None:
             self.lock.release()
+
+    def has_table(self, name: str) -> bool:
+        """Whether the file has it: one that was written by an earlier ammup may lack some."""
+        return self.connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (name,)).fetchone() is not None
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -114,6 +119,8 @@ class Database:
                 if new and options == "mode=rwc":
                     self._create(connection)
                 self._check(connection)
+                if options == "mode=rwc":
+                    connection.executescript(f"BEGIN IMMEDIATE; {self.later} COMMIT;")
             except BaseException:
                 connection.close()
                 raise

@@ -1,5 +1,6 @@
 """What a sweep is: frozen dataclasses, read from TOML and written as TOML, and the content key of each of its cells."""
 
+import copy
 import hashlib
 import json
 import math
@@ -106,6 +107,28 @@ class Grid:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ShortRun:
+    """S̄ measured along the first steps of one run a depth and seed, for the rules "measured" and "measured-late".
+
+    Attributes:
+        lr: of the runs, one for all depths, at which none of them diverges.
+        steps: training steps before each measurement; 0 is initialization.
+        draws: seeds from 0 on that are measured at initialization, where no training has to be paid for.
+    """
+
+    lr: float
+    steps: tuple[int, ...]
+    draws: int = 16
+
+    def __post_init__(self) -> None:
+        check_grid((self.lr,), (0,))
+        if not self.steps or min(self.steps) < 0 or len(set(self.steps)) < len(self.steps):
+            raise InputError(f"short_run.steps={list(self.steps)} must be distinct step numbers from 0 on")
+        if self.draws < 0:
+            raise InputError(f"short_run.draws={self.draws} must be at least 0")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Cell:
     """One replica of an experiment, and the key under which its run is stored."""
 
@@ -128,6 +151,7 @@ class Experiment:
         strategy: "auto", "loop" or "stacked", see :func:`ammup.train_replicas`; it changes rounding only and is no part
             of a key.
         segments: depths whose optimum predicts that of others, for `ammup fit`.
+        short_run: what is measured beside the grid, if anything; no part of a key.
 
     Example:
         >>> from ammup.experiments.experiment import Experiment
@@ -158,6 +182,7 @@ class Experiment:
     training: Training = field(default_factory=Training)
     strategy: str = "auto"
     segments: tuple[Segment, ...] = ()
+    short_run: ShortRun | None = None
 
     def __post_init__(self) -> None:
         check_known("strategy", self.strategy, STRATEGIES)
@@ -176,25 +201,19 @@ class Experiment:
             content = tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
             raise InputError(f"not TOML: {error}") from error
-        for change in changes:
-            _put(content, change)
-        try:
-            # In pydantic's JSON mode a list is a tuple and a whole number a float; a word is never a number.
-            return TypeAdapter(cls).validate_json(json.dumps(content, default=str))
-        except ValidationError as error:
-            raise InputError("; ".join(_problems(error))) from error
+        return cls.from_dict(content, changes=changes)
 
     @classmethod
-    def from_file(cls, path: Path, *, changes: Sequence[str] = ()) -> "Experiment":
-        """The experiment of a TOML file.
-
-        Raises:
-            InputError: a file that cannot be read, or as :meth:`from_toml`.
-        """
+    def from_dict(cls, content: Mapping[str, Any], *, changes: Sequence[str] = ()) -> "Experiment":
+        """The experiment that the tables of a TOML say; arguments and errors as of :meth:`from_toml`."""
+        changed = copy.deepcopy(dict(content))
+        for change in changes:
+            _put(changed, change)
         try:
-            return cls.from_toml(path.read_text(encoding="utf-8"), changes=changes)
-        except (InputError, OSError, UnicodeDecodeError) as error:
-            raise InputError(f"{path}: {error}") from error
+            # In pydantic's JSON mode a list is a tuple and a whole number a float; a word is never a number.
+            return TypeAdapter(cls).validate_json(json.dumps(changed, default=str))
+        except ValidationError as error:
+            raise InputError("; ".join(_problems(error))) from error
 
     def to_dict(self) -> dict[str, Any]:
         """Plain tables, lists and values, without those that are None."""

@@ -4,16 +4,33 @@ Nothing here imports torch at the top: what a worker sets for torch has to be se
 """
 
 import multiprocessing
+import multiprocessing.connection
 import os
 import signal
 import threading
-from collections.abc import Callable
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
-from multiprocessing.connection import wait
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    CancelledError,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    wait,
+)
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import ParamSpec, TypeVar
+
+from ammup.errors import InputError
 
 P = ParamSpec("P")
 T = TypeVar("T")
+J = TypeVar("J")
+
+# A worker that dies takes its job with it; so many deaths with no job done between them are no chance.
+DEATHS = 3
 
 
 class InProcess(Executor):
@@ -49,6 +66,87 @@ class LocalPool(ProcessPoolExecutor):
             process.join()
 
 
+@dataclass(kw_only=True)
+class Workers:
+    """An executor, how many jobs to have in it at once (None: all), and its workers where it is ours to renew."""
+
+    executor: Executor
+    ahead: int | None
+    workers: int | None
+    deaths: int = 0
+
+    def call(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """What the function returns in a worker."""
+        while True:
+            try:
+                return self.executor.submit(function, *args, **kwargs).result()
+            except (BrokenProcessPool, CancelledError) as error:
+                self._renew(error)
+
+    def outcomes(self, function: Callable[[J], T], jobs: Iterable[J]) -> Iterator[T]:
+        """What the function returns for each job, as they end. Jobs of a worker that died are run again.
+
+        Raises:
+            InputError: the workers keep dying.
+        """
+        waiting, running = deque(jobs), dict[Future[T], J]()
+        try:
+            while waiting or running:
+                try:
+                    while waiting and (self.ahead is None or len(running) < self.ahead):
+                        running[self.executor.submit(function, waiting[0])] = waiting[0]
+                        waiting.popleft()
+                    done, _ = wait(running, return_when=FIRST_COMPLETED)
+                    for future in sorted(done, key=_failed):
+                        outcome = future.result()
+                        self.deaths = 0
+                        del running[future]
+                        yield outcome
+                except (BrokenProcessPool, CancelledError) as error:
+                    waiting.extendleft(reversed(running.values()))
+                    running.clear()
+                    self._renew(error)
+        finally:
+            for future in running:  # somebody else's executor would go on with them
+                future.cancel()
+
+    def _renew(self, error: Exception) -> None:
+        """New workers for those that died.
+
+        Raises:
+            InputError: they are not ours, or they died too often since `deaths` was set to 0.
+        """
+        self.deaths += 1
+        if self.workers is None or self.deaths >= DEATHS:
+            raise InputError(
+                "workers keep dying, most often for want of memory; what is done is stored: run the same command with "
+                "fewer --workers"
+            ) from error
+        if isinstance(self.executor, LocalPool):
+            self.executor.kill()
+        self.executor = LocalPool(self.workers)
+
+
+@contextmanager
+def worker_pool(executor: Executor | None, workers: int) -> Iterator[Workers]:
+    """The given executor, or our own of so many workers, which is ended with whatever it still does."""
+    if executor is not None:
+        yield Workers(executor=executor, ahead=None, workers=None)
+    elif workers == 1:
+        yield Workers(executor=InProcess(), ahead=1, workers=None)
+    else:
+        pool = Workers(executor=LocalPool(workers), ahead=2 * workers, workers=workers)
+        try:
+            yield pool
+        finally:
+            if isinstance(pool.executor, LocalPool):
+                pool.executor.kill()
+
+
+def _failed(future: Future[T]) -> bool:
+    return future.cancelled() or future.exception() is not None
+
+
 def usable_cores() -> int:
     """Cores that this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -67,5 +165,5 @@ def _begin() -> None:
 def _end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
-        wait([parent.sentinel])
+        multiprocessing.connection.wait([parent.sentinel])
         os._exit(1)  # whatever the main thread is doing: nobody is left to take its result

@@ -1,32 +1,24 @@
 """From a grid to stored runs: skip what is there, run the rest, keep every finished block."""
 
 import sys
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, wait
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor
+from dataclasses import asdict
 from itertools import groupby
 from pathlib import Path
-from typing import ParamSpec, TypeVar
 
 import pandas as pd
 
 from ammup.errors import InputError
-from ammup.experiments.block import Block, Outcome, run_block, try_strategies
+from ammup.experiments.block import Block, run_block, try_strategies
 from ammup.experiments.experiment import Cell, Experiment
 from ammup.experiments.live import Display
-from ammup.experiments.pool import InProcess, LocalPool, usable_cores
-from ammup.experiments.store import Invocation, Store, StoredExperiment
+from ammup.experiments.measuring import ShortRunJob, computed_laws, run_short
+from ammup.experiments.pool import Workers, usable_cores, worker_pool
+from ammup.experiments.schema import Invocation, StoredExperiment
+from ammup.experiments.store import Store
 from ammup.measurement.factory import default_device
 from ammup.provenance import commit_of, versions
-
-P = ParamSpec("P")
-T = TypeVar("T")
-
-# A worker that dies takes its block with it; so many deaths with no block done between them are no chance.
-DEATHS = 3
 
 
 def run_sweep(
@@ -41,6 +33,7 @@ def run_sweep(
     """Run the cells of an experiment that are not stored yet, and return the stored runs of its grid.
 
     Every finished block is written at once: after a crash, a kill or Ctrl-C the same call goes on with what is missing.
+    Where the experiment has a short run, S̄ along it and η* by formula are stored as well, before the grid.
 
     Args:
         experiment: what to train.
@@ -77,9 +70,13 @@ def run_sweep(
     with Store(Path(store), mode="write") as opened:
         sweep = _Sweep(experiment, opened, device=device)
         missing = experiment.missing(opened.keys(experiment.key))
-        if missing:
-            with Display(experiment, opened.table(experiment.key), show=progress) as display:
-                sweep.run(missing, executor, workers or default_workers(device), display)
+        jobs = sweep.short_runs()
+        if missing or jobs:
+            with worker_pool(executor, workers or default_workers(device)) as pool:
+                sweep.invocation = opened.put_invocation(this_invocation())
+                sweep.measure(jobs, pool)
+                with Display(experiment, opened.table(experiment.key), show=progress) as display:
+                    sweep.run(missing, pool, display)
         return of_grid(opened.table(experiment.key), experiment)
 
 
@@ -89,46 +86,13 @@ def of_grid(table: pd.DataFrame, experiment: Experiment) -> pd.DataFrame:
     return table[table["key"].isin(keys)].reset_index(drop=True)
 
 
-@dataclass(kw_only=True)
-class _Pool:
-    """An executor, how many blocks to have in it at once (None: all), and its workers where it is ours to renew."""
-
-    executor: Executor
-    ahead: int | None
-    workers: int | None
-    deaths: int = 0
-
-    def renew(self, error: Exception) -> None:
-        """New workers for those that died.
-
-        Raises:
-            InputError: they are not ours, or they died too often since `deaths` was set to 0.
-        """
-        self.deaths += 1
-        if self.workers is None or self.deaths >= DEATHS:
-            raise InputError(
-                "workers keep dying, most often for want of memory; what is done is stored: run the same command with "
-                "fewer --workers"
-            ) from error
-        if isinstance(self.executor, LocalPool):
-            self.executor.kill()
-        self.executor = LocalPool(self.workers)
-
-    def call(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """What the function returns in a worker."""
-        while True:
-            try:
-                return self.executor.submit(function, *args, **kwargs).result()
-            except (BrokenProcessPool, CancelledError) as error:
-                self.renew(error)
-
-
 class _Sweep:
     """One experiment on its way into one store."""
 
     def __init__(self, experiment: Experiment, store: Store, *, device: str | None) -> None:
         self.experiment, self.store, self.device = experiment, store, device
         self.specification = experiment.to_toml()
+        self.invocation = 0  # what is stored refers to the command that stored it
         known = store.experiment(experiment.key)
         self.known = StoredExperiment(
             key=experiment.key,
@@ -141,24 +105,56 @@ class _Sweep:
         if known != self.known:
             store.put_experiment(self.known)
 
-    def run(self, cells: Sequence[Cell], executor: Executor | None, workers: int, display: Display) -> None:
-        invocation = self.store.put_invocation(this_invocation())
-        with _pool(executor, workers) as pool:
-            strategy = self._strategy(pool)
-            blocks = deque(self._blocks(cells, strategy))
-            for outcome in _outcomes(pool, blocks):
-                self._check_data(outcome.data_digest)
-                keys = [self.experiment.cell_key(run.depth, run.lr, run.seed) for run in outcome.runs]
-                self.store.put_runs(
-                    dict(zip(keys, outcome.runs, strict=True)),
-                    experiment=self.experiment.key,
-                    invocation=invocation,
-                    worker=outcome.worker,
-                    dtype=self.experiment.training.dtype,
-                )
-                display.add(outcome.runs)
+    def run(self, cells: Sequence[Cell], pool: Workers, display: Display) -> None:
+        if not cells:
+            return
+        strategy = self._strategy(pool)
+        for outcome in pool.outcomes(run_block, self._blocks(cells, strategy)):
+            self._check_data(outcome.data_digest)
+            keys = [self.experiment.cell_key(run.depth, run.lr, run.seed) for run in outcome.runs]
+            self.store.put_runs(
+                dict(zip(keys, outcome.runs, strict=True)),
+                experiment=self.experiment.key,
+                invocation=self.invocation,
+                worker=outcome.worker,
+                dtype=self.experiment.training.dtype,
+            )
+            display.add(outcome.runs)
 
-    def _strategy(self, pool: _Pool) -> str:
+    def short_runs(self) -> list[ShortRunJob]:
+        """The short runs that the experiment asks for and that are not stored, deeper nets first."""
+        short = self.experiment.short_run
+        if short is None:
+            return []
+        stored = self.store.measurements(self.experiment.key)
+        done = set(stored[["depth", "seed", "lr", "step"]].itertuples(index=False, name=None))
+        wanted: dict[int, tuple[int, ...]] = dict.fromkeys(range(short.draws), (0,))
+        wanted |= dict.fromkeys(self.experiment.grid.seed_numbers, short.steps)
+        return [
+            ShortRunJob(
+                specification=self.specification,
+                depth=depth,
+                seed=seed,
+                lr=short.lr,
+                steps=steps,
+                device=self.device,
+            )
+            for depth in sorted(self.experiment.grid.depths, reverse=True)
+            for seed, steps in wanted.items()
+            if not {(depth, seed, short.lr, step) for step in steps} <= done
+        ]
+
+    def measure(self, jobs: Sequence[ShortRunJob], pool: Workers) -> None:
+        if not jobs:
+            return
+        key = self.experiment.key
+        for found in pool.outcomes(run_short, jobs):
+            self._check_data(found.data_digest)
+            self.store.put_measurements(found.measurements, experiment=key, invocation=self.invocation)
+        laws = pool.call(computed_laws, self.specification, self.device)
+        self.store.put_laws(laws, experiment=key, invocation=self.invocation)
+
+    def _strategy(self, pool: Workers) -> str:
         """The one asked for, the one these cells were trained with before, or the faster one."""
         if self.experiment.strategy != "auto":
             return self.experiment.strategy
@@ -198,50 +194,6 @@ class _Sweep:
     def _remember(self, **values: object) -> None:
         self.known = StoredExperiment(**(asdict(self.known) | values))
         self.store.put_experiment(self.known)
-
-
-def _outcomes(pool: _Pool, blocks: deque[Block]) -> Iterator[Outcome]:
-    """What comes of every block, as they end. Blocks of a worker that died are run again."""
-    running: dict[Future[Outcome], Block] = {}
-    try:
-        while blocks or running:
-            try:
-                while blocks and (pool.ahead is None or len(running) < pool.ahead):
-                    running[pool.executor.submit(run_block, blocks[0])] = blocks[0]
-                    blocks.popleft()
-                done, _ = wait(running, return_when=FIRST_COMPLETED)
-                for future in sorted(done, key=_failed):
-                    outcome = future.result()
-                    pool.deaths = 0
-                    del running[future]
-                    yield outcome
-            except (BrokenProcessPool, CancelledError) as error:
-                blocks.extendleft(reversed(running.values()))
-                running.clear()
-                pool.renew(error)
-    finally:
-        for future in running:  # somebody else's executor would go on with them
-            future.cancel()
-
-
-def _failed(future: Future[Outcome]) -> bool:
-    return future.cancelled() or future.exception() is not None
-
-
-@contextmanager
-def _pool(executor: Executor | None, workers: int) -> Iterator[_Pool]:
-    """The given executor, or our own of so many workers, which is ended with whatever it still does."""
-    if executor is not None:
-        yield _Pool(executor=executor, ahead=None, workers=None)
-    elif workers == 1:
-        yield _Pool(executor=InProcess(), ahead=1, workers=None)
-    else:
-        pool = _Pool(executor=LocalPool(workers), ahead=2 * workers, workers=workers)
-        try:
-            yield pool
-        finally:
-            if isinstance(pool.executor, LocalPool):
-                pool.executor.kill()
 
 
 def default_workers(device: str | None) -> int:

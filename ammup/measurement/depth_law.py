@@ -11,17 +11,15 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from ammup.errors import InputError
-from ammup.fitting.loss_gradient import LossGradient
 from ammup.fitting.power_law import PowerLaw, checked_depths, fit_maximal_lr, fit_power_law, json_rows, maximal_lr_of
-from ammup.fitting.wide_limit import unit_moments
 from ammup.fitting.wide_net import WideNet
 from ammup.measurement.factory import Factory, build_model, seed_numbers, takes_seed
+from ammup.measurement.finite_depth import finite_depth_lrs, known_law
 from ammup.measurement.first_step import OptimizerFactory
 from ammup.measurement.loss import Loss, Objective
 from ammup.measurement.step import Step
 from ammup.measurement.updates import UpdateMoments, measure_draws, stack_size
 from ammup.models.depth import Forward
-from ammup.models.nets import CNN, MLP, ResNet
 from ammup.progress import tracked
 
 Array = NDArray[np.float64]
@@ -29,10 +27,6 @@ Array = NDArray[np.float64]
 # Above this coefficient of variation of S̄ between weight draws a few draws carry the mean, and the standard error of so
 # few is itself a guess (a log-normal S̄ of that spread has skewness 4).
 SCATTER_LIMIT = 1.0
-# The law works on matrices over pairs of positions of the whole batch; up to so many multiplications it takes seconds.
-LAW_PRODUCTS = 10**11
-# It takes the outputs for independent of the gradient they cause, which asks for fewer outputs than channels.
-MANY_OUTPUTS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,7 +201,7 @@ def depth_exponent(
         units={depth: len(net.units) for depth, net in nets.items()},
         S={depth: np.mean([m.S for m in found[depth]], axis=0) for depth in wanted},
         power_law=fit_maximal_lr({depth: [m.S_bar for m in found[depth]] for depth in wanted}, level=level),
-        finite_depth=_finite_depth(nets, inputs, targets, objective),
+        finite_depth=finite_depth_lrs({depth: net.law for depth, net in nets.items()}, inputs, targets, objective),
     )
 
 
@@ -236,7 +230,7 @@ class _Net:
     ) -> "_Net":
         step = Step.of(model, inputs, None, objective, None, forward=forward, optimizer=optimizer)
         plain = forward is None and optimizer is None  # the law is that of SGD
-        law = model.law if isinstance(model, MLP | CNN | ResNet) and plain else None
+        law = known_law(model) if plain else None
         return cls(units=step.units, stack=stack_size(step), law=law)
 
 
@@ -274,33 +268,3 @@ def _seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
 
 def _blocks(seeds: tuple[int, ...], size: int) -> Iterator[tuple[int, ...]]:
     return (seeds[i : i + size] for i in range(0, len(seeds), size))
-
-
-def _finite_depth(
-    nets: Mapping[int, _Net], inputs: Any, targets: Tensor | None, objective: Objective
-) -> Mapping[int, float] | None:
-    """η* of the wide-limit law at these depths, for nets as `ammup.mlp`, `ammup.cnn` and `ammup.resnet` build them.
-
-    None where the law is not known or is costly: several hundred positions in deep residual nets, for instance.
-    """
-    laws = {depth: net.law for depth, net in nets.items()}
-    if not isinstance(objective.loss, str) or (targets is not None and targets.is_floating_point()):
-        return None
-    if any(law is None or not _law_applies(law, inputs, objective) for law in laws.values()):
-        return None
-    gradient = LossGradient(
-        loss=objective.loss, part=objective.part, classes=None if targets is None else targets.cpu().numpy()
-    )
-    batch = inputs.detach().cpu().double().numpy()
-    return {
-        depth: float(unit_moments(law, batch, gradient).mean()) ** -0.5
-        for depth, law in laws.items()
-        if law is not None
-    }
-
-
-def _law_applies(law: WideNet, inputs: Tensor, objective: Objective) -> bool:
-    size = inputs.numel() // law.stem.fan_in
-    products = len(law.blocks) ** 2 if law.residual else 3 * len(law.blocks)
-    few_outputs = MANY_OUTPUTS * law.readout.fan_out <= law.readout.fan_in or objective.part == "label"
-    return few_outputs and products * size**3 <= LAW_PRODUCTS

@@ -5,7 +5,7 @@ Axes: B batch, C channel, H and W position.
 
 import copy
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -25,6 +25,9 @@ from ammup.measurement.replica import (
     steps_before_nan,
 )
 from ammup.models.streams import seeded
+
+# Called with (step, model, minibatch) before a training step; it must leave the model as it is.
+Look = Callable[[int, nn.Module, Batch], None]
 
 # The largest activation of a micro-batch: what a core's share of the cache and of the memory bears.
 MICRO_BATCH_BYTES = {"cpu": 64 << 20, "cuda": 1 << 30}
@@ -81,7 +84,11 @@ class LoopTrainer(Trainer):
         """See the base class."""
         return [self._train(lr, seed, steps) for lr in lrs]
 
-    def _train(self, lr: float, seed: int, steps: int | None) -> Trained:
+    def watch(self, lr: float, seed: int, *, steps: int, look: Look) -> Trained:
+        """The first ``steps`` steps of a replica, with a look before each of them."""
+        return self._train(lr, seed, steps, look)
+
+    def _train(self, lr: float, seed: int, steps: int | None, look: Look | None = None) -> Trained:
         start = time.perf_counter()
         model = self.build(seed).to(DTYPES[self.training.dtype])
         batches, n = self.batches(seed, steps)
@@ -89,7 +96,7 @@ class LoopTrainer(Trainer):
             self.plan = Plan.of(model, next(self.feed.training_batches(seed, 1)), self.training)
         model = model.to(memory_format=self.plan.memory_format).train()
         with seeded("training", seed):
-            losses = self._descend(model, lr, batches, n)
+            losses = self._descend(model, lr, _watched(batches, model, look) if look else batches, n)
         accuracy, loss = (float("nan"), float("nan"))
         if steps is None and len(losses) == n:
             accuracy, loss = self._validate(model)
@@ -138,6 +145,12 @@ class LoopTrainer(Trainer):
             loss += float(F.cross_entropy(logits, labels, reduction="sum"))
             correct += float((logits.argmax(1) == labels).sum())
         return correct / len(self.feed.val), loss / len(self.feed.val)
+
+
+def _watched(batches: Iterator[Batch], model: nn.Module, look: Look) -> Iterator[Batch]:
+    for step, batch in enumerate(batches):
+        look(step, model, batch)
+        yield batch
 
 
 def activation_bytes(model: nn.Module, images: Tensor) -> tuple[int, int]:

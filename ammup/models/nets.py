@@ -79,14 +79,18 @@ class ResidualBlock(nn.Module):
         self.skip = nn.Identity() if skip is None else skip
 
     def forward(self, z: Float[Tensor, "B C *P"]) -> Float[Tensor, "B D *Q"]:
-        """One residual addition; dropout acts on the vector that the last branch layer multiplies."""
+        """One residual addition."""
+        merged: Tensor = self.skip(z) + self.branch_of(z)
+        return merged
+
+    def branch_of(self, z: Float[Tensor, "B C *P"]) -> Float[Tensor, "B D *Q"]:
+        """What the branch adds; dropout acts on the vector that its last layer multiplies."""
         h = z
         last = len(self.branch) - 1
         for i, (norm, layer) in enumerate(zip(self.norms, self.branch, strict=True)):
             h = self.activation(norm(h))
             h = layer(self.dropout(h) if i == last else h)
-        merged: Tensor = self.skip(z) + h
-        return merged
+        return h
 
 
 class ResNet(nn.Module):

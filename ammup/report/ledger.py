@@ -20,7 +20,9 @@ def ledger_text(records: Iterable[Record]) -> RenderableType:
     table.columns[0].overflow = "fold"  # an id that is cut off cannot be typed
     for record in known:
         verdict = Text(record["verdict"], style=STYLES[record["verdict"]])
-        table.add_row(record["id"], _number(record["estimate"]), _range(record["interval"]), _stated(record), verdict)
+        table.add_row(
+            record["id"], number_text(record["estimate"]), region_text(record["interval"]), _stated(record), verdict
+        )
     counts = {verdict: sum(record["verdict"] == verdict for record in known) for verdict in STYLES}
     summary = ", ".join(f"{n} {verdict}" for verdict, n in counts.items() if n)
     return Group(table, Text(f"{len(known)} claims: {summary}. `ammup claims --id ID` tells one whole."))
@@ -32,12 +34,12 @@ def claim_text(record: Record) -> RenderableType:
     lines = [
         ("statement", f"{record['statement']}  ({record['where']})"),
         ("verdict", record["verdict"] + (f": {record['change']}" if record["verdict"] == "holds with change" else "")),
-        ("measured", f"{_number(record['estimate'])} ± {_number(record['se'])} s.e., {_level(record)} "
-                     f"{_range(record['interval'])}"),
+        ("measured", f"{number_text(record['estimate'])} ± {number_text(record['se'])} s.e., {_level(record)} "
+                     f"{region_text(record['interval'])}"),
         ("what", record["estimator"]),
         ("on", record["regime"]),
         ("stated region", _stated(record)),
-        ("our law", "the same" if record["law"] is None else _range(record["law"])),
+        ("our law", "the same" if record["law"] is None else region_text(record["law"])),
         ("sample", f"{record['n']} rows, {record['looks']} look{'s' if record['looks'] > 1 else ''}, "
                    f"seed root {record['root']}"),
         ("error rates", f"passes wrongly {record['alpha']:.2g} a look, false alarm {record['false_alarm']:.2g}, "
@@ -62,17 +64,18 @@ def ledger_markdown(records: Iterable[Record]) -> str:
         parts.append(f"**{group}**\n\n| claim | statement | measured | stated | verdict |\n|---|---|---|---|---|")
         for record in members:
             verdict = f"**{record['verdict']}**"
-            notes = [note for note in (_change(record), record["remark"]) if note]
+            notes = [note for note in (change_text(record), record["remark"]) if note]
             told = "; ".join([verdict, *notes])
-            interval = "" if record["se"] == 0 else f" {_range(record['interval'])}"
-            figure = f"{_number(record['estimate'])}{interval}"
+            interval = "" if record["se"] == 0 else f" {region_text(record['interval'])}"
+            figure = f"{number_text(record['estimate'])}{interval}"
             row = (f"`{record['id'].partition('.')[2]}`", record["statement"], figure, _stated(record), told)
             parts.append("| " + " | ".join(cell.replace("|", "\\|").replace("*(", "\\*(") for cell in row) + " |")
         parts.append("")
     return "\n".join(parts).rstrip() + "\n"
 
 
-def _change(record: Record) -> str:
+def change_text(record: Record) -> str:
+    """With what change a claim holds; nothing where it holds without one, or not at all."""
     return str(record["change"]) if record["verdict"] == "holds with change" else ""
 
 
@@ -81,19 +84,21 @@ def _level(record: Record) -> str:
 
 
 def _stated(record: Record) -> str:
-    return _range(record["stated"])
+    return region_text(record["stated"])
 
 
-def _range(ends: Iterable[float | None]) -> str:
+def region_text(ends: Iterable[float | None]) -> str:
+    """An interval, or a region that is open (None) at one end or at both."""
     low, high = ends
     if low is None and high is None:
         return "any"
     if low is None or high is None:
-        return f"≥ {_number(low)}" if high is None and low is not None else f"≤ {_number(high or 0.0)}"
-    return f"[{_number(low)}, {_number(high)}]"
+        return f"≥ {number_text(low)}" if high is None and low is not None else f"≤ {number_text(high or 0.0)}"
+    return f"[{number_text(low)}, {number_text(high)}]"
 
 
-def _number(value: float) -> str:
+def number_text(value: float) -> str:
+    """Three decimals, or two digits where those would be too many or too few."""
     if value == 0 or not math.isfinite(value):
         return "0" if value == 0 else str(value)
     if abs(value) >= 100 or abs(value) < 5e-4:

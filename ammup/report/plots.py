@@ -1,6 +1,8 @@
 """The panels of the paper and ours, drawn without a global figure state."""
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -8,15 +10,63 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, ScalarFormatter
+from matplotlib.transforms import ScaledTranslation
+from numpy.typing import NDArray
 
 from ammup.errors import InputError
 from ammup.fitting.optimum import SweepLaw
 from ammup.fitting.power_law import PowerLaw
 from ammup.measurement.depth_law import DepthLaw
 
+Array = NDArray[np.float64]
+Dashes = str | tuple[float, tuple[float, ...]]
+
 # Okabe-Ito colours, told apart by colour-blind readers; every line also has a dash pattern of its own for print.
 BLUE, VERMILION, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#555555"
+BLACK, SILVER, ORANGE, SKY, PURPLE = "#000000", "#999999", "#E69F00", "#56B4E9", "#CC79A7"
 PAPER_SLOPE = -1.5
+# As a share of the width of a log axis: labels of depths that are nearer to one another would overlap.
+APART = 1 / 18
+
+
+@dataclass(frozen=True, kw_only=True)
+class Style:
+    """What tells a series apart, in colour and in black-and-white print: never the colour alone."""
+
+    colour: str
+    marker: str
+    dashes: Dashes = "-"
+    hatch: str = ""
+
+    @property
+    def hollow(self) -> dict[str, Any]:
+        """A line with hollow markers, as ``Axes.plot`` takes it."""
+        look = {"color": self.colour, "marker": self.marker, "linestyle": self.dashes}
+        return look | {"markerfacecolor": "white", "markersize": 5}
+
+
+SWEPT = Style(colour=BLUE, marker="o")
+COLOURS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)
+DASHES: tuple[Dashes, ...] = ("-", (0, (6, 2)), (0, (6, 2, 1, 2)), (0, (1, 1.5)), (0, (10, 3)), (0, (3, 1, 1, 1, 1, 1)))
+HATCHES = ("///", "...", "xxx", "\\\\\\", "++", "oo")
+# The rules that carry a learning rate: in every figure the same.
+RULES = {
+    "am-mup": Style(colour=VERMILION, marker="s", dashes=DASHES[1]),
+    "finite-depth": Style(colour=GREEN, marker="^", dashes=DASHES[2]),
+    "pathsum": Style(colour=PURPLE, marker="D", dashes=DASHES[3]),
+    "measured": Style(colour=ORANGE, marker="v", dashes=DASHES[4]),
+    "measured-late": Style(colour=SKY, marker="P", dashes=DASHES[5]),
+    "constant": Style(colour=GREY, marker="X", dashes=(0, (1, 4))),
+    "L^-1/2": Style(colour=BLACK, marker="<", dashes=(0, (4, 4))),
+    "L^-1": Style(colour=SILVER, marker=">", dashes=(0, (8, 2, 2, 2, 2, 2))),
+}
+
+
+def series_style(place: int, markers: str = "s^DvPX") -> Style:
+    """One of 36 styles for series without a style of their own; any six in a row differ in all they have."""
+    turn, i = divmod(place, 6)
+    at = (i + turn) % 6
+    return Style(colour=COLOURS[i], marker=markers[at % len(markers)], dashes=DASHES[at], hatch=HATCHES[at])
 
 
 def plot_depth_law(law: DepthLaw, *, title: str = "") -> Figure:
@@ -39,7 +89,7 @@ def draw_lr_star(axes: Axes, law: DepthLaw) -> None:
     """η*(L) ± one standard error, the fitted line with its band, and lines of the reference slopes."""
     curve = law.curve
     depth, lr_star = curve["depth"].to_numpy(float), curve["lr_star"].to_numpy(float)
-    errors = _bars(lr_star, curve["se_log10"].fillna(0).to_numpy(float))
+    errors = error_lengths(lr_star, curve["se_log10"].to_numpy(float))
     axes.errorbar(depth, lr_star, errors, fmt="o", color=BLUE, capsize=3, label="measured η* ± s.e.", zorder=3)
     x = _draw_line(axes, law.power_law, depth, "fit")
     if law.reference is not None:
@@ -48,35 +98,74 @@ def draw_lr_star(axes: Axes, law: DepthLaw) -> None:
     _against_depth(axes, depth, "maximal-update learning rate η*")
 
 
-def _bars(values: np.ndarray, se_log10: np.ndarray) -> list[np.ndarray]:
-    """Lengths below and above of ± one standard error of log10 values."""
+def error_lengths(values: Array, se_log10: Array) -> Array:
+    """Lengths below and above of ± one standard error of log10 values; NaN, which draws no bar, where not known."""
     spread = 10**se_log10
-    return [values * (1 - 1 / spread), values * (spread - 1)]
+    return np.stack([values * (1 - 1 / spread), values * (spread - 1)])
 
 
-def _draw_line(axes: Axes, fit: PowerLaw, depth: np.ndarray, name: str) -> np.ndarray:
+def _draw_line(axes: Axes, fit: PowerLaw, depth: Array, name: str) -> Array:
     """The fitted line with its band and the paper's slope through its centre; the depths they were drawn at."""
     x = np.geomspace(depth.min(), depth.max(), 100)
-    low, high = fit.slope_ci
-    interval = f" [{low:.2f}, {high:.2f}]" if np.isfinite(low) else ""
-    axes.plot(x, fit.predict(x), color=BLUE, label=f"{name}: slope {fit.slope:.2f}{interval}")
-    lower, upper = fit.band(x)
-    axes.fill_between(x, lower, upper, color=BLUE, alpha=0.15, linewidth=0, label=f"{fit.level:.0%} band")
+    draw_fit(axes, fit, x, style=SWEPT, label=f"{name}: {slope_text(fit)}", band=f"{fit.level:.0%} band")
     axes.plot(x, _through_centre(fit, depth, x, PAPER_SLOPE), "--", color=VERMILION, label="slope −3/2 (paper)")
     return x
 
 
-def _against_depth(axes: Axes, depth: np.ndarray, quantity: str) -> None:
-    axes.set(xscale="log", yscale="log", xlabel="depth L", ylabel=quantity)
-    axes.set_xticks(depth)
+def slope_text(fit: PowerLaw) -> str:
+    """The slope with its interval, where it has one."""
+    low, high = fit.slope_ci
+    return f"slope {fit.slope:z.2f}" + (f" [{low:z.2f}, {high:z.2f}]" if np.isfinite(low) else "")
+
+
+def draw_fit(axes: Axes, fit: PowerLaw, x: Array, *, style: Style, label: str, band: str) -> None:
+    """The line at the depths x, and its band, labelled ``band``, where it has one."""
+    axes.plot(x, fit.predict(x), color=style.colour, linestyle=style.dashes, label=label)
+    lower, upper = fit.band(x)
+    if np.isfinite(lower).all():
+        axes.fill_between(x, lower, upper, color=style.colour, alpha=0.15, linewidth=0, label=band)
+
+
+def depth_ticks(axes: Axes, depth: Array) -> None:
+    """A log axis of depths with a tick at each, and a number at those that leave room for it."""
+    axes.set_xscale("log")
+    depth = np.unique(depth)
+    place, labelled = np.log(depth), [0]
+    for i in range(1, depth.size):
+        if place[i] - place[labelled[-1]] >= APART * np.ptp(place):
+            labelled.append(i)
+    axes.set_xticks(depth[labelled])
+    axes.set_xticks(np.delete(depth, labelled), minor=True)
     axes.xaxis.set_major_formatter(ScalarFormatter())
     axes.xaxis.set_minor_formatter(NullFormatter())
+
+
+def _against_depth(axes: Axes, depth: Array, quantity: str) -> None:
+    depth_ticks(axes, depth)
+    axes.set(yscale="log", xlabel="depth L", ylabel=quantity)
     axes.legend(fontsize="small")
 
 
-def _through_centre(fit: PowerLaw, depth: np.ndarray, x: np.ndarray, slope: float) -> np.ndarray:
+def _through_centre(fit: PowerLaw, depth: Array, x: Array, slope: float) -> Array:
     centre = np.exp(np.log(depth).mean())
     return np.asarray(fit.predict(centre) * (x / centre) ** slope)
+
+
+def legend_below(axes: Axes, *, columns: int = 2, heading: str = "") -> None:
+    """A legend that covers no data, under the label of the axis."""
+    below = axes.transAxes + ScaledTranslation(0, -36 / 72, axes.figure.dpi_scale_trans)
+    axes.legend(
+        loc="upper center",
+        bbox_to_anchor=(0.5, 0),
+        bbox_transform=below,
+        ncols=columns,
+        fontsize=7.5,
+        handlelength=3.4,
+        columnspacing=1.2,
+        frameon=False,
+        title=heading,
+        title_fontsize=7.5,
+    )
 
 
 def draw_profiles(axes: Axes, law: DepthLaw) -> None:
@@ -125,20 +214,46 @@ def draw_accuracies(axes: Axes, law: SweepLaw, runs: pd.DataFrame) -> None:
 
 def draw_optima(axes: Axes, law: SweepLaw) -> None:
     """Optima ± one standard error, hollow where they are flagged, the fitted line with its band, and slope −3/2."""
-    depth = np.array(list(law.optima), dtype=float)
-    for used, fill in ((True, BLUE), (False, "white")):
-        chosen = [d for d in law.optima if (d in law.used) == used]
-        if not chosen:
-            continue
-        values = np.array([law.lr_star(d)[0] for d in chosen])
-        errors = _bars(values, np.array([law.lr_star(d)[1] for d in chosen]))
-        label = f"best learning rate ({law.kind}) ± s.e." if used else "flagged, not fitted"
-        axes.errorbar(
-            chosen, values, errors, fmt="o", color=BLUE, markerfacecolor=fill, capsize=3, label=label, zorder=3
-        )
+    depth = np.array(list(law.optima), dtype=np.float64)
+    draw_swept(axes, law, style=SWEPT, label=f"best learning rate ({law.kind}) ± s.e.", flagged="flagged, not fitted")
     if law.power_law is not None:
         _draw_line(axes, law.power_law, depth, "weighted fit")
     _against_depth(axes, depth, "best learning rate after training")
+
+
+def draw_swept(
+    axes: Axes, law: SweepLaw, *, style: Style, label: str, flagged: str, times: float = 1.0, shift: float = 0.0
+) -> None:
+    """Optima ± ``times`` standard errors, hollow and labelled ``flagged`` where the line was not fitted to them.
+
+    Args:
+        axes: to draw on.
+        law: whose optima.
+        style: of the points.
+        label: of the points that the line was fitted to.
+        flagged: of the others.
+        times: length of a bar in standard errors.
+        shift: to the right, in points, so that two series at the same depths do not cover one another.
+    """
+    used = [depth for depth in law.optima if depth in law.used]
+    others = [depth for depth in law.optima if depth not in law.used]
+    for depths, fill, name in ((used, style.colour, label), (others, "white", flagged)):
+        if depths:
+            values, se = np.array([law.lr_star(depth) for depth in depths]).T
+            errors = error_lengths(values, times * se)
+            draw_points(axes, depths, values, errors, style=style, fill=fill, label=name, shift=shift)
+
+
+def draw_points(
+    axes: Axes, x: list[int], y: Array, errors: Array, *, style: Style, fill: str, label: str, shift: float = 0.0
+) -> None:
+    """Points with error bars, ``shift`` points to the right of where they are."""
+    look: dict[str, Any] = {"fmt": style.marker, "color": style.colour, "markerfacecolor": fill, "markersize": 5}
+    drawn = axes.errorbar(np.array(x), y, errors, **look, capsize=3, label=label, zorder=3)
+    if shift:  # afterwards, because the limits of the axes follow from where the points are
+        moved = axes.transData + ScaledTranslation(shift / 72, 0, axes.figure.dpi_scale_trans)
+        for artist in drawn.get_children():
+            artist.set_transform(moved)
 
 
 def save(figure: Figure, path: Path) -> None:

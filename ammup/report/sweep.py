@@ -9,6 +9,7 @@ from rich.text import Text
 from ammup.experiments.cost import Cost
 from ammup.experiments.live import status_table
 from ammup.fitting.optimum import SweepLaw
+from ammup.fitting.regret import SWEPT, mean_regret
 
 
 def status_text(name: str, status: pd.DataFrame) -> RenderableType:
@@ -57,6 +58,33 @@ def sweep_law_text(law: SweepLaw, *, heading: str, missing: int) -> RenderableTy
     if missing:
         lines.append(f"note: {missing} cells of the grid are not done yet; `ammup sweep` goes on with them")
     return Group(table, Text("\n".join(lines)))
+
+
+def regret_text(regret: pd.DataFrame) -> RenderableType:
+    """What each rule loses on average over the held-out depths, and at each of them."""
+    depths = sorted(regret["depth"].unique())
+    title = f"tuned at one depth, carried to L = {', '.join(str(depth) for depth in depths)} by rule"
+    table = Table("rule", "|log10 error|", "accuracy lost", "loss added", title=title, title_justify="left")
+    for depth in depths:
+        table.add_column(f"accuracy lost at L = {depth}")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for row in mean_regret(regret).to_dict("records"):
+        mine = regret[regret["rule"] == row["rule"]].set_index("depth")
+        lost = [_lost(mine.loc[depth]) if depth in mine.index else "" for depth in depths]
+        means = (f"{row['abs_log10_error']:.2f}", f"{row['accuracy_lost']:.1%}", f"{row['loss_added']:.3f}")
+        table.add_row(row["rule"], *means, *lost)
+    note = (
+        f"accuracy lost is relative to the best of the grid; {SWEPT!r} is each depth's own optimum: what it loses is "
+        "the noise of the best of many points"
+    )
+    return Group(table, Text(note))
+
+
+def _lost(row: "pd.Series[float]") -> str:
+    if np.isnan(row["accuracy_low"]):
+        return f"{row['accuracy_lost']:.1%}"
+    return f"{row['accuracy_lost']:.1%} [{row['accuracy_low']:.1%}, {row['accuracy_high']:.1%}]"
 
 
 def _with_error(value: float, se_log10: float) -> tuple[str, str]:

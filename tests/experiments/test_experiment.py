@@ -1,7 +1,5 @@
 """Experiments as files, and the keys of their cells."""
 
-from pathlib import Path
-
 import pytest
 
 from ammup.errors import InputError
@@ -58,6 +56,7 @@ def test_defaults_are_the_paper_s() -> None:
         "grid.lrs=[1e-4, 0.00177827941004, 0.0316227766017, 0.56234132519, 1e1, 20.0]",
         "name=another",
         "segments=[]",
+        "short_run={lr = 0.1, steps = [0]}",
         'strategy="stacked"',
         "data.source=/elsewhere/cifar10",
     ],
@@ -133,18 +132,21 @@ def test_what_is_no_toml_is_said_to_be_none(text: str) -> None:
         Experiment.from_toml(text)
 
 
-def test_a_missing_table_is_named(tmp_path: Path) -> None:
-    path = tmp_path / "broken.toml"
-    path.write_text('name = "x"')
-    with pytest.raises(InputError, match=r"broken\.toml: model: is missing; data: is missing; grid: is missing"):
-        Experiment.from_file(path)
-    with pytest.raises(InputError, match=r"nowhere\.toml"):
-        Experiment.from_file(tmp_path / "nowhere.toml")
+def test_a_missing_table_is_named() -> None:
+    with pytest.raises(InputError, match=r"model: is missing; data: is missing; grid: is missing"):
+        Experiment.from_toml('name = "x"')
 
 
-def test_the_experiments_that_are_delivered_can_be_read() -> None:
-    files = list((Path(__file__).parents[2] / "ammup" / "experiments").glob("*.toml"))
-    assert files
-    for path in files:
-        experiment = Experiment.from_file(path)
-        assert Experiment.from_toml(experiment.to_toml()) == experiment
+@pytest.mark.parametrize(
+    ("short_run", "told"),
+    [
+        ("{lr = 0.0, steps = [0]}", "learning rate"),
+        ("{lr = 0.1, steps = []}", "distinct step numbers"),
+        ("{lr = 0.1, steps = [3, 3]}", "distinct step numbers"),
+        ("{lr = 0.1, steps = [-1]}", "distinct step numbers"),
+        ("{lr = 0.1, steps = [0], draws = -1}", "at least 0"),
+    ],
+)
+def test_a_short_run_that_cannot_be_is_refused(short_run: str, told: str) -> None:
+    with pytest.raises(InputError, match=told):
+        Experiment.from_toml(TEXT, changes=[f"short_run={short_run}"])

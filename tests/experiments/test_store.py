@@ -11,7 +11,9 @@ import pytest
 
 from ammup.errors import InputError
 from ammup.experiments import database
-from ammup.experiments.store import Invocation, Store, StoredExperiment, Worker
+from ammup.experiments.merge import merge
+from ammup.experiments.schema import Invocation, StoredExperiment, Worker
+from ammup.experiments.store import Store
 from ammup.measurement.replica import Run
 
 RUN = Run(
@@ -216,8 +218,8 @@ def test_merging_adds_what_is_new_and_keeps_what_is_here(path: Path, tmp_path: P
         _put(store, {"a": replace(RUN, val_accuracy=0.9), "b": LOST, "c": RUN})
         _put(store, {"x": RUN}, experiment=replace(EXPERIMENT, key="f", name="second"))
     with Store(path, mode="write") as ours, Store(other, mode="read") as theirs:
-        assert ours.merge(theirs) == (2, 1)
-        assert ours.merge(theirs) == (0, 1)
+        assert merge(ours, theirs) == (2, 1)
+        assert merge(ours, theirs) == (0, 1)
         assert ours.keys("e") == {"a", "b", "c"}
         assert ours.keys("f") == {"x"}
         table = ours.table("e").set_index("key")
@@ -232,5 +234,5 @@ def test_runs_on_other_data_are_not_merged(path: Path, tmp_path: Path) -> None:
         _put(store, {"c": RUN}, experiment=replace(EXPERIMENT, data_digest="another"))
     with Store(path, mode="write") as ours, Store(other, mode="read") as theirs:
         with pytest.raises(InputError, match="another content"):
-            ours.merge(theirs)
+            merge(ours, theirs)
         assert ours.keys("e") == {"a", "b"}

@@ -14,6 +14,7 @@ import pytest
 import ammup
 from ammup.errors import InputError
 from ammup.experiments import sweep as sweeps
+from ammup.experiments.block import Block, Outcome
 from ammup.experiments.experiment import Experiment
 from ammup.experiments.pool import InProcess, LocalPool
 from ammup.experiments.store import Store
@@ -72,7 +73,7 @@ def test_only_what_is_missing_is_run(small: Experiment, tmp_path: Path, monkeypa
     ran: list[tuple[int, int, float]] = []
     original = sweeps.run_block
 
-    def noting(block: sweeps.Block) -> sweeps.Outcome:
+    def noting(block: Block) -> Outcome:
         ran.extend((block.depth, block.seed, lr) for lr in block.lrs)
         return original(block)
 

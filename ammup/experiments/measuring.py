@@ -1,0 +1,70 @@
+"""What is known of an experiment's η* without its grid: measured along short runs, or computed. Run in workers."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ammup.experiments.block import bench_of
+from ammup.measurement.finite_depth import affordable_images, finite_depth_lrs, known_law
+from ammup.measurement.loop import LoopTrainer
+from ammup.measurement.loss import Objective
+from ammup.measurement.memory import freed_memory_kept
+from ammup.measurement.short_run import Measurement, measure_short_run
+from ammup.models.depth import structure_of
+
+FINITE_DEPTH, PATHSUM = "finite-depth", "pathsum"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShortRunJob:
+    """The short run of one depth and seed, and the steps of it that are to be measured."""
+
+    specification: str
+    depth: int
+    seed: int
+    lr: float
+    steps: tuple[int, ...]
+    device: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShortRunOutcome:
+    """What a worker sends back, and the content of the data it found."""
+
+    measurements: tuple[Measurement, ...]
+    data_digest: str
+
+
+def run_short(job: ShortRunJob) -> ShortRunOutcome:
+    """Train and measure.
+
+    Raises:
+        InputError: data or a factory that cannot be used, a step past the end of training, or a model that cannot be
+            measured.
+    """
+    bench = bench_of(job.specification, job.device)
+    trainer = LoopTrainer(bench.build(job.depth), bench.feed, bench.experiment.training)
+    with freed_memory_kept():
+        found = measure_short_run(trainer, depth=job.depth, lr=job.lr, seed=job.seed, steps=job.steps)
+    return ShortRunOutcome(measurements=tuple(found), data_digest=bench.data.digest)
+
+
+def computed_laws(specification: str, device: str | None) -> Mapping[str, Mapping[int, float]]:
+    """η* by rule and depth, of the rules that are known for the experiment's nets; only its ratios mean anything.
+
+    "finite-depth": the wide-limit law, its label part, on as many images of the first minibatch as are affordable at
+    the deepest net, the same ones at every depth. "pathsum": (Σ_p L_p³)^(-1/2) over the paths of each net.
+    """
+    bench = bench_of(specification, device)
+    seed, depths = bench.experiment.grid.seed_numbers[0], sorted(bench.experiment.grid.depths)
+    models = {depth: bench.build(depth)(seed) for depth in depths}
+    images, labels = next(bench.feed.training_batches(seed, 1))
+    laws = {depth: known_law(model) for depth, model in models.items()}
+    n = affordable_images(laws.values(), images)
+    objective = Objective(loss="cross_entropy", part="label", label_draws=1)
+    found = finite_depth_lrs(laws, images[:n], labels[:n], objective) if n else None
+    sums = {depth: structure_of(model, images[:2]).path_sum() for depth, model in models.items()}
+    paths = {depth: total**-0.5 for depth, total in sums.items() if total}
+    return {
+        **({FINITE_DEPTH: found} if found else {}),
+        **({PATHSUM: paths} if len(paths) == len(depths) else {}),
+    }

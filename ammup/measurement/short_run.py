@@ -1,0 +1,66 @@
+"""S̄ along the first steps of training at one safe learning rate."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from torch import nn
+
+from ammup.errors import InputError
+from ammup.measurement.feed import Batch
+from ammup.measurement.loop import LoopTrainer
+from ammup.measurement.updates import measure_updates
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """S̄ of one step of SGD from the weights that a short run has reached.
+
+    Attributes:
+        depth: L.
+        lr: learning rate of the short run.
+        seed: of its weights and of its minibatch order.
+        step: training steps before the measurement; 0 is initialization.
+        S_bar: of the step on the next minibatch, at learning rate 1.
+    """
+
+    depth: int
+    lr: float
+    seed: int
+    step: int
+    S_bar: float
+
+
+def measure_short_run(
+    trainer: LoopTrainer, *, depth: int, lr: float, seed: int, steps: Collection[int]
+) -> list[Measurement]:
+    """Train a replica as a sweep does and measure S̄ of its next step of SGD at some of its steps.
+
+    The run itself is bit for bit the beginning of the sweep's replica of that learning rate and seed. A run that
+    diverges is measured up to there.
+
+    Args:
+        trainer: of the depth.
+        depth: L, for the record.
+        lr: learning rate, small enough that no depth diverges.
+        seed: of weights and minibatches.
+        steps: at which to measure.
+
+    Raises:
+        InputError: no step, a negative one, or one past the end of training.
+    """
+    total = trainer.feed.steps(trainer.training.epochs)
+    if not steps or not all(0 <= step < total for step in steps):
+        raise InputError(f"steps={sorted(steps)} of a short run must be from 0 to {total - 1}, the last training step")
+    found: list[Measurement] = []
+
+    def look(step: int, model: nn.Module, batch: Batch) -> None:
+        if step in steps:
+            moments = measure_updates(model, *batch, loss="cross_entropy", seed=seed)
+            found.append(Measurement(depth=depth, lr=lr, seed=seed, step=step, S_bar=moments.S_bar))
+
+    try:
+        trainer.watch(lr, seed, steps=max(steps) + 1, look=look)
+    except InputError:
+        if not found:  # it could not be measured at all; later weights that cannot have left the range of floats
+            raise
+    return found

@@ -1,0 +1,50 @@
+"""Other readings of the paper's residual scaling (section 4.3), as factories for an experiment file.
+
+Each takes the arguments of :func:`ammup.resnet` but ``c`` and ``scaled``.
+"""
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ammup.models.families import resnet
+from ammup.models.nets import ResidualBlock, ResNet
+
+# K of the deepest net of the experiment, where K is read as one constant for all depths.
+FIXED_BLOCKS = 8
+
+
+def fixed_scale(depth: int, *, seed: int | None = 0, **arguments: Any) -> ResNet:
+    """Var[W] = 2/(8 fan_in) at every depth, instead of 2/(K fan_in)."""
+    return resnet(depth, c=2 * depth / FIXED_BLOCKS, seed=seed, **arguments)
+
+
+def unscaled(depth: int, *, seed: int | None = 0, **arguments: Any) -> ResNet:
+    """Var[W] = 2/fan_in: He initialization without any scaling by depth."""
+    return resnet(depth, c=2 * depth, seed=seed, **arguments)
+
+
+def learnable_scale(depth: int, *, seed: int | None = 0, **arguments: Any) -> ResNet:
+    """He initialization inside of the branches, each times a learnable number that starts at 1/√K."""
+    net = unscaled(depth, seed=seed, **arguments)
+    net.blocks = nn.ModuleList(
+        ScaledBranch(block, depth**-0.5) for block in net.blocks if isinstance(block, ResidualBlock)
+    )
+    net.law = None
+    return net
+
+
+class ScaledBranch(nn.Module):
+    """z ← z + s · branch(z), s a parameter; one depth unit."""
+
+    def __init__(self, block: ResidualBlock, start: float) -> None:
+        super().__init__()
+        self.block = block
+        self.scale = nn.Parameter(torch.tensor(start))
+
+    def forward(self, z: Float[Tensor, "B C *P"]) -> Float[Tensor, "B C *P"]:
+        """The block's residual addition, its branch scaled."""
+        merged: Tensor = z + self.scale * self.block.branch_of(z)
+        return merged

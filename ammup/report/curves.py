@@ -1,0 +1,133 @@
+"""Accuracy against learning rate: one axes for each depth, or a heat map over the whole grid."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.collections import PolyCollection
+from matplotlib.figure import Figure
+from matplotlib.patheffects import AbstractPathEffect, withStroke
+from numpy.typing import NDArray
+
+from ammup.fitting.optimum import SweepLaw
+from ammup.report import plots
+from ammup.report.panel import BARS, FLAGGED, INTERVAL, PAPER_LABEL, anchor_depth
+from ammup.report.plots import PAPER_SLOPE, Array
+
+Look = dict[str, Any]  # matplotlib's keyword arguments
+
+
+def plot_accuracies(law: SweepLaw, runs: pd.DataFrame, *, title: str = "") -> Figure:
+    """Validation accuracy against learning rate, one axes for each depth, with the optimum and its interval.
+
+    Args:
+        law: what :func:`ammup.fitting.optimum.fit_sweep` found.
+        runs: what it was given.
+        title: heading of the figure.
+    """
+    count = len(law.optima)
+    columns = count if count < 4 else min(4, math.ceil(math.sqrt(count)))
+    rows = math.ceil(count / columns)
+    figure = Figure(figsize=(1.2 + 3.2 * columns, 1.2 + 2.3 * rows), layout="constrained")
+    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flat
+    for axes, depth in zip(grid, law.optima, strict=False):
+        draw_accuracy(axes, law, depth, runs[runs["depth"] == depth])
+    grid[0].set_xlim(runs["lr"].min() / 1.5, runs["lr"].max() * 1.5)  # a wide interval does not widen the axes
+    for axes in grid[count - columns : count]:
+        axes.tick_params(labelbottom=True)
+        axes.set_xlabel("learning rate η")
+    for axes in grid[count:]:
+        axes.remove()
+    entries = [entry for axes in figure.axes for entry in zip(*axes.get_legend_handles_labels(), strict=True)]
+    named = {label: handle for handle, label in entries}
+    look: Look = {"ncols": 1 + columns, "fontsize": "small", "frameon": False}
+    figure.legend(list(named.values()), list(named), loc="outside lower center", **look)
+    figure.supylabel("validation accuracy", fontsize="medium")
+    figure.suptitle(title)
+    return figure
+
+
+def draw_accuracy(axes: Axes, law: SweepLaw, depth: int, runs: pd.DataFrame) -> None:
+    """One depth: seeds, their mean where none diverged (as the optimum has it), crosses where one did."""
+    axes.set_xscale("log")
+    lost = runs["lr"].isin(runs[runs["diverged"]]["lr"])
+    kept, crosses = runs[~runs["diverged"]], np.unique(runs[lost]["lr"])
+    mean = runs["val_accuracy"].where(~lost).groupby(runs["lr"]).mean()
+    axes.plot(kept["lr"], kept["val_accuracy"], ".", color=plots.GREY, markersize=3, label="one seed")
+    axes.plot(mean.index, mean, "-o", color=plots.BLUE, markersize=3.5, label="mean over seeds")
+    if crosses.size:
+        floor, on_floor = np.full(crosses.size, 0.04), axes.get_xaxis_transform()
+        axes.plot(crosses, floor, "x", color=plots.VERMILION, transform=on_floor, label="a replica diverged")
+    best, se = law.lr_star(depth)
+    axes.axvline(best, color=plots.BLACK, linestyle="--", linewidth=1, label="optimum η*")
+    interval = ""
+    if np.isfinite(se):
+        factor = 10 ** (INTERVAL * se)
+        axes.axvspan(best / factor, best * factor, color=plots.ORANGE, alpha=0.3, linewidth=0, label=f"η* {BARS}")
+        interval = f" ×/÷ {factor:.3g}"
+    axes.set_title(f"L = {depth}: η* = {best:.2g}{interval}", fontsize="medium")
+    free = "left" if np.log(best) > np.log(runs["lr"]).mean() else "right"
+    flags, beside = "\n".join(law.optima[depth].flags), {"left": 0.03, "right": 0.97}[free]
+    axes.text(beside, 0.95, flags, transform=axes.transAxes, ha=free, va="top", fontsize="small")
+
+
+def plot_heatmap(law: SweepLaw, runs: pd.DataFrame, *, title: str = "") -> Figure:
+    """Mean validation accuracy over seeds, a row for each depth and a column for each learning rate.
+
+    Args:
+        law: what :func:`ammup.fitting.optimum.fit_sweep` found.
+        runs: what it was given.
+        title: heading of the figure.
+    """
+    kept = runs.assign(val_accuracy=runs["val_accuracy"].where(~runs["diverged"]))
+    cells = kept.groupby(["depth", "lr"])[["val_accuracy", "diverged"]].mean()
+    accuracy, lost = (cells[name].unstack() for name in ("val_accuracy", "diverged"))
+    depths, edges = [int(depth) for depth in accuracy.index], _edges(accuracy.columns.to_numpy())
+    figure = Figure(figsize=(9, 2.2 + 0.5 * len(depths)), layout="constrained")
+    axes = figure.subplots()
+    axes.set(xscale="log", xlabel="learning rate η", ylabel="depth L", xlim=edges[[0, -1]])
+    values, borders = np.ma.masked_invalid(accuracy.to_numpy()), np.arange(len(depths) + 1) - 0.5
+    figure.colorbar(axes.pcolormesh(edges, borders, values, cmap="cividis"), label="mean validation accuracy")
+    share = lost.to_numpy()
+    _mark(axes, (share > 0) & (share < 1), edges, label="some replicas diverged", fill="none", line=plots.VERMILION)
+    _mark(axes, share == 1, edges, label="every replica diverged", fill=plots.SILVER, line=plots.BLACK)
+    _draw_row_optima(axes, law, depths)
+    axes.set_yticks(range(len(depths)), labels=[str(depth) for depth in depths])
+    plots.legend_below(axes)
+    figure.suptitle(title)
+    return figure
+
+
+def _edges(lrs: Array) -> Array:
+    """Where the cells around learning rates begin and end, halfway in log."""
+    u = np.log10(lrs)
+    step = np.diff(u) if u.size > 1 else np.array([0.1])
+    return np.asarray(10 ** np.concatenate([u[:1] - step[0] / 2, (u[1:] + u[:-1]) / 2, u[-1:] + step[-1] / 2]))
+
+
+def _mark(axes: Axes, where: NDArray[np.bool_], edges: Array, *, label: str, fill: str, line: str) -> None:
+    """Hatch the chosen cells."""
+    corners = ((0, -0.5), (1, -0.5), (1, 0.5), (0, 0.5))
+    cells = [[(edges[j + right], i + up) for right, up in corners] for i, j in zip(*np.nonzero(where), strict=True)]
+    if cells:
+        look: Look = {"facecolor": fill, "edgecolor": line, "linewidth": 0, "hatch": "//////"}
+        axes.add_collection(PolyCollection(cells, **look, label=label))
+
+
+def _draw_row_optima(axes: Axes, law: SweepLaw, depths: Sequence[int]) -> None:
+    """The optimum of each row, and the paper's rule through the one at which rules are compared."""
+    outline: list[AbstractPathEffect] = [withStroke(linewidth=3, foreground="white")]
+    for used, fill, label in ((True, plots.BLACK, f"{law.kind} optimum {BARS}"), (False, "white", FLAGGED)):
+        rows = [row for row, depth in enumerate(depths) if (depth in law.used) == used]
+        if rows:
+            values, se = np.array([law.lr_star(depths[row]) for row in rows]).T
+            look: Look = {"fmt": "o", "color": plots.BLACK, "markerfacecolor": fill, "capsize": 3, "label": label}
+            drawn = axes.errorbar(values, np.array(rows), xerr=plots.error_lengths(values, INTERVAL * se), **look)
+            for artist in drawn.get_children():
+                artist.set_path_effects(outline)
+    anchor = anchor_depth(law)
+    line = law.lr_star(anchor)[0] * (np.array(depths) / anchor) ** PAPER_SLOPE
+    axes.plot(line, range(len(depths)), "--", color=plots.VERMILION, path_effects=outline, label=PAPER_LABEL)

@@ -1,0 +1,190 @@
+"""The paper's full panel (its figure 3): segments, fit and rules, errors of the segments, linear view."""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from string import ascii_uppercase
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from ammup.errors import InputError
+from ammup.fitting.optimum import SweepLaw
+from ammup.fitting.power_law import fit_power_law
+from ammup.fitting.transfer import Segment, transfer_lr
+from ammup.report import plots
+from ammup.report.plots import PAPER_SLOPE, SWEPT, Array, Style
+
+# The 95 % interval of a normal estimate, in standard errors.
+INTERVAL = 1.96
+BARS = "± 1.96 s.e. (95%)"
+FLAGGED = "flagged, not fitted"
+PAPER_LABEL = "am-mup, L^(−3/2)"
+Look = dict[str, Any]
+QUANTITY = "best learning rate after training η*"
+
+
+def plot_panel(law: SweepLaw, *, references: Mapping[str, Mapping[int, float]], title: str = "") -> Figure:
+    """The paper's full panel (figure 3): segments, global fit beside depth rules, errors, linear axes.
+
+    Args:
+        law: what :func:`ammup.fitting.optimum.fit_sweep` found.
+        references: for each rule η* by depth, in any unit. All are scaled to the optimum at the same depth: the
+            smallest that the line was fitted to. The paper's L^(-3/2) is added unless "am-mup" is among them.
+        title: heading of the figure.
+
+    Raises:
+        InputError: a reference that does not span the depth at which it is scaled, or is not positive.
+    """
+    figure = Figure(figsize=(12, 10), layout="constrained")
+    segments, fit, errors, linear = figure.subplots(2, 2).flat
+    curves = list(_curves(law, references))
+    draw_segments(segments, law)
+    draw_relative_errors(errors, law)
+    for axes in (fit, linear):
+        draw_rules(axes, law, curves)
+    for axes in (segments, fit):
+        log_axes(axes, law.optima)
+    _linear_axes(linear, law, curves)
+    headings = ("lines through anchors", "global fit and depth rules", "errors of the lines", "as (b), linear axes")
+    for letter, axes, heading in zip("abcd", (segments, fit, errors, linear), headings, strict=True):
+        axes.set_title(f"({letter}) {heading}", loc="left", fontsize="medium")
+        if axes is not linear and axes.get_legend_handles_labels()[1]:
+            plots.legend_below(axes)
+    figure.suptitle(title)
+    return figure
+
+
+def log_axes(axes: Axes, depths: Iterable[int]) -> None:
+    """η* against L, both logarithmic."""
+    plots.depth_ticks(axes, np.array(list(depths), dtype=np.float64))
+    axes.set(yscale="log", xlabel="depth L", ylabel=QUANTITY)
+
+
+def _linear_axes(axes: Axes, law: SweepLaw, curves: Sequence["Curve"]) -> None:
+    """From 0 to twice the largest value at most: one wide interval would press all else to the floor."""
+    largest = max([law.lr_star(depth)[0] for depth in law.optima] + [curve.lr_star.max() for curve in curves])
+    axes.set(xlabel="depth L", ylabel=QUANTITY, ylim=(0, min(axes.get_ylim()[1], 2 * largest)))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+
+
+def anchor_depth(law: SweepLaw) -> int:
+    """Where rules are compared: the smallest depth that the line was fitted to, or the smallest if there is none."""
+    return min(law.used or law.optima)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curve:
+    """A depth rule in the units of the swept optima: ``lr_star`` at the depths ``depth``, ascending."""
+
+    label: str
+    style: Style
+    depth: Array
+    lr_star: Array
+
+
+def _curves(law: SweepLaw, references: Mapping[str, Mapping[int, float]]) -> Iterator[Curve]:
+    paper = {depth: depth**PAPER_SLOPE for depth in law.optima}
+    others = [name for name in references if name not in plots.RULES]
+    for name, rule in {"am-mup": paper, **references}.items():
+        depth = np.array(sorted(rule), dtype=np.float64)
+        lr_star = np.array([_anchored(law, name, rule, d) for d in sorted(rule)])
+        label = name if name in references else PAPER_LABEL
+        if name in references and depth.size > 1:
+            label += minus(f": slope {fit_power_law(depth, lr_star).slope:z.2f}")
+        style = plots.RULES[name] if name in plots.RULES else plots.series_style(6 + others.index(name), "*pdh12")
+        yield Curve(label=label, style=style, depth=depth, lr_star=lr_star)
+
+
+def _anchored(law: SweepLaw, name: str, rule: Mapping[int, float], depth: int) -> float:
+    anchor = anchor_depth(law)
+    try:
+        return transfer_lr(law.lr_star(anchor)[0], anchor, depth, measured=rule)
+    except InputError as error:
+        raise InputError(
+            f"the reference {name!r} cannot be scaled to the optimum at depth {anchor}: {error}"
+        ) from error
+
+
+def minus(text: str) -> str:
+    """With the sign that matplotlib sets in its ticks."""
+    return text.replace("-", "−")
+
+
+def draw_rules(axes: Axes, law: SweepLaw, curves: Sequence[Curve]) -> None:
+    """Optima with their intervals, the weighted fit with its band, and the rules."""
+    draw_swept(axes, law, SWEPT)
+    if law.power_law is not None:
+        label, band = minus(f"weighted fit: {plots.slope_text(law.power_law)}"), f"its {law.power_law.level:.0%} band"
+        plots.draw_fit(axes, law.power_law, fitted_depths(law), style=SWEPT, label=label, band=band)
+    for place, curve in enumerate(curves):
+        every = math.ceil(curve.depth.size / 8)
+        axes.plot(curve.depth, curve.lr_star, **curve.style.hollow, markevery=(place % every, every), label=curve.label)
+
+
+def draw_swept(axes: Axes, law: SweepLaw, style: Style) -> None:
+    """The optima with their 95 % intervals, hollow where they are flagged."""
+    plots.draw_swept(axes, law, style=style, label=f"{law.kind} optimum {BARS}", flagged=FLAGGED, times=INTERVAL)
+
+
+def fitted_depths(law: SweepLaw) -> Array:
+    """Where a fitted line is drawn."""
+    return np.geomspace(min(law.optima), max(law.optima), 200)
+
+
+def _segments(law: SweepLaw) -> Iterator[tuple[str, Style, Segment, pd.DataFrame | None]]:
+    for place, (segment, table) in enumerate(law.predictions.items()):
+        yield ascii_uppercase[place % 26], plots.series_style(place), segment, table
+
+
+def draw_segments(axes: Axes, law: SweepLaw) -> None:
+    """Optima with their intervals; for each segment its anchors, the line through them, and what it predicts."""
+    draw_swept(axes, law, Style(colour=plots.BLACK, marker="o"))
+    for name, style, segment, table in _segments(law):
+        anchors = ", ".join(str(depth) for depth in segment.anchors)
+        if table is None:
+            axes.plot([], [], " ", label=f"{name}: anchors {anchors}: flagged or missing")
+            continue
+        values = [law.lr_star(depth)[0] for depth in segment.anchors]
+        depth = sorted({*segment.anchors, *segment.predict})
+        line = fit_power_law(segment.anchors, values).predict(depth)
+        hollow = [place for place, d in enumerate(depth) if d in segment.predict]
+        filled = style.hollow | {"markerfacecolor": style.colour, "linestyle": ""}
+        axes.plot(segment.anchors, values, **filled, zorder=5, label=f"{name}: anchors {anchors}")
+        axes.plot(depth, line, **style.hollow, markevery=hollow, zorder=4, label=f"{name}: their line, predictions")
+
+
+def draw_relative_errors(axes: Axes, law: SweepLaw) -> None:
+    """Predicted over swept optimum, less 1, a bar for each predicted depth, segment by segment."""
+    axes.axhline(0, color=plots.BLACK, linewidth=0.8)
+    axes.set(xlabel="predicted depth L, by segment", ylabel="predicted / swept − 1 (%)")
+    if not law.predictions:
+        axes.text(0.5, 0.6, "no segments", transform=axes.transAxes, ha="center")
+    start = 0
+    ticks: dict[float, str] = {}
+    for name, style, segment, table in _segments(law):
+        place = start + np.arange(len(segment.predict), dtype=np.float64)
+        ticks |= {x: str(depth) for x, depth in zip(place, segment.predict, strict=True)}
+        if table is None:
+            look: Look = {"rotation": 90, "ha": "center", "va": "bottom"}
+            axes.text(place.mean(), 0.55, f"{name}: no predictions", transform=axes.get_xaxis_transform(), **look)
+        else:
+            percent = 100 * (table["predicted"] / table["measured"] - 1)
+            _draw_bars(axes, place, percent.to_numpy(), style, f"segment {name}")
+        start += len(place) + 1
+    axes.set_xticks(list(ticks), labels=list(ticks.values()))
+    axes.set_xlim(-1, max(start - 1, 1))
+    axes.margins(y=0.15)
+    if not axes.containers:
+        axes.set_yticks([0])
+
+
+def _draw_bars(axes: Axes, place: Array, percent: Array, style: Style, label: str) -> None:
+    bars = axes.bar(place, percent, color="white", edgecolor=style.colour, hatch=style.hatch, label=label)
+    axes.bar_label(bars, fmt=lambda v: minus(f"{v:+z.0f}"), padding=2, fontsize="x-small")
+    for x in place[np.isnan(percent)]:
+        axes.text(x, 0, " no optimum", rotation=90, ha="center", va="bottom", fontsize="small")

@@ -1,0 +1,93 @@
+"""A store's sweeps and the ledger of claims, put together into the page of `ammup report`."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from ammup.experiments.analysis import Curves, read_sweeps, regret_of, rule_curves
+from ammup.experiments.record import SweepRecord
+from ammup.fitting.optimum import SweepLaw, fit_sweep
+from ammup.provenance import commit_of, versions
+from ammup.report.curves import plot_accuracies, plot_heatmap
+from ammup.report.page import Picture, SweepSection, report_page
+from ammup.report.panel import plot_panel
+from ammup.suite import baselines
+
+# Rules that stand for a theory or a measurement; rules of thumb would only fill a panel.
+DRAWN = ("am-mup", "finite-depth", "pathsum", "measured", "measured-late")
+
+
+def report_of(path: Path) -> str:
+    """The page for a store, or for a record, as HTML.
+
+    Raises:
+        InputError: a file that cannot be read.
+    """
+    sweeps = [section_of(record) for record in read_sweeps(path)]
+    commit, dirty = commit_of(Path(__file__).parents[1])
+    provenance = {
+        "file": str(path),
+        "commit of ammup": f"{commit or 'not known'}{', with changes' if dirty else ''}",
+        "versions": ", ".join(f"{name} {text}" for name, text in versions().items()),
+    }
+    return report_page(
+        sweeps=sweeps,
+        claims=list(baselines.read().values()),
+        provenance=provenance,
+        title=f"ammup: {path.name}",
+        made=datetime.now(UTC).isoformat(timespec="minutes"),
+    )
+
+
+def section_of(record: SweepRecord) -> SweepSection:
+    """What the page tells of one sweep."""
+    experiment = record.experiment
+    law = fit_sweep(record.runs, segments=experiment.segments)
+    several = record.runs["depth"].nunique() > 1
+    return SweepSection(
+        name=experiment.name,
+        specification=experiment.to_toml(),
+        law=law,
+        missing=record.missing,
+        seeds=record.runs["seed"].nunique(),
+        stored=stored_slope(experiment.name),
+        regret=regret_of(record) if several else None,
+        pictures=_pictures(law, record),
+        provenance=record.provenance,
+    )
+
+
+def drawn_rules(curves: Curves) -> Curves:
+    """Those of the curves that belong into a panel."""
+    return {rule: curves[rule] for rule in DRAWN if rule in curves}
+
+
+def stored_slope(name: str) -> Mapping[str, Any] | None:
+    """Slope of the sweep that ammup keeps under this name in baselines/sweeps, or None."""
+    path = baselines.folder() / "sweeps" / f"{name}.json"
+    if not path.is_file():
+        return None
+    law = fit_sweep(SweepRecord.read(path).runs).power_law
+    return None if law is None else {"slope": law.slope, "slope_ci": law.slope_ci, "source": f"sweeps/{path.name}"}
+
+
+def _pictures(law: SweepLaw, record: SweepRecord) -> list[Picture]:
+    name = record.experiment.name
+    return [
+        Picture(
+            caption="Best learning rates against depth: segments, weighted fit and rules, errors, linear view.",
+            alt=f"Four panels on how the best learning rate of {name} falls with depth",
+            figure=plot_panel(law, references=drawn_rules(rule_curves(record))),
+        ),
+        Picture(
+            caption="Validation accuracy against learning rate at each depth, with the optimum and its 95 % interval.",
+            alt=f"Accuracy curves of {name}, one for each depth",
+            figure=plot_accuracies(law, record.runs),
+        ),
+        Picture(
+            caption="Mean validation accuracy of every cell of the grid; hatched where a replica diverged.",
+            alt=f"Heat map of the accuracy of {name} over learning rate and depth",
+            figure=plot_heatmap(law, record.runs),
+        ),
+    ]

@@ -1,0 +1,138 @@
+"""Experiment files with variants and profiles, and those that come with ammup."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from ammup.errors import InputError
+from ammup.experiments.experiment import Experiment
+from ammup.experiments.files import SHIPPED, described, read_experiment, read_experiments, shipped
+
+TEXT = """
+name = "demo"
+model = {factory = "cnn", arguments = {width = 64, kernel = 5}}
+data = {source = "synthetic"}
+grid = {depths = [3, 4, 5], seeds = 3}
+
+[[segments]]
+anchors = [3, 4]
+predict = [5]
+
+[variants.relu]
+[variants.gelu]
+name = "smooth"
+model = {arguments = {activation = "gelu"}}
+
+[profiles.small]
+model = {arguments = {width = 8}}
+grid = {depths = [3]}
+segments = []
+"""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "demo.toml"
+    path.write_text(TEXT)
+    return path
+
+
+def test_a_variant_and_a_profile_are_laid_over_the_rest(path: Path) -> None:
+    relu, gelu = read_experiments(path, profile="small")
+    assert (relu.name, gelu.name) == ("demo-relu-small", "smooth-small")
+    assert relu.model.arguments == {"width": 8, "kernel": 5}
+    assert gelu.model.arguments == {"width": 8, "kernel": 5, "activation": "gelu"}
+    assert (gelu.grid.depths, gelu.grid.seeds, gelu.segments) == ((3,), 3, ())
+    full = read_experiment(path, variant="gelu")
+    assert (full.name, full.model.arguments["width"], len(full.segments)) == ("smooth", 64, 1)
+
+
+def test_changes_come_last_and_go_into_every_variant(path: Path) -> None:
+    found = read_experiments(path, profile="small", changes=["model.arguments.width=2", "grid.seeds=1"])
+    assert [(one.model.arguments["width"], one.grid.seeds) for one in found] == [(2, 1), (2, 1)]
+
+
+def test_a_file_without_variants_is_one_experiment(tmp_path: Path) -> None:
+    path = tmp_path / "plain.toml"
+    path.write_text(TEXT[: TEXT.index("[variants")])
+    assert read_experiment(path) == Experiment.from_toml(path.read_text())
+    with pytest.raises(InputError, match="profile 'small' is not known; it holds none"):
+        read_experiment(path, profile="small")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ({"profile": "tiny"}, r"demo\.toml: profile 'tiny' is not known; it holds small"),
+        ({"variant": "tanh"}, r"variant 'tanh' is not known; it holds relu, gelu"),
+        ({}, r"holds 2 variants \(demo-relu, smooth\); choose one with variant="),
+        ({"variant": "relu", "changes": ["grid.seed=3"]}, r"demo\.toml: grid\.seed: there is no such setting"),
+    ],
+)
+def test_what_the_file_does_not_hold_is_told(path: Path, arguments: dict, told: str) -> None:
+    with pytest.raises(InputError, match=told):
+        read_experiment(path, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"name = ", "not TOML"),
+        (b"\xff\xfe", "utf-8"),
+        (TEXT.replace("[variants.relu]", "[variants]\nrelu = 3\n[variants.x]").encode(), "variants must be tables"),
+        (b"profiles = 3", "profiles must be tables"),
+        (b'[profiles.small]\nname = "x"', "model: is missing"),
+    ],
+)
+def test_a_file_that_is_no_experiment_is_told(tmp_path: Path, content: bytes, told: str) -> None:
+    path = tmp_path / "bad.toml"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=f"bad\\.toml.*{told}"):
+        read_experiments(path)
+
+
+def test_a_missing_file_and_an_unknown_name_are_told(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"nowhere\.toml"):
+        read_experiments(tmp_path / "nowhere.toml")
+    with pytest.raises(InputError, match=r"experiment 'cnn-relu-cifar' is not known; nearest of .*cnn-relu-cifar10"):
+        read_experiments(Path("cnn-relu-cifar"))
+
+
+@pytest.mark.parametrize("name", shipped())
+@pytest.mark.parametrize("profile", [None, "small"])
+def test_every_shipped_experiment_can_be_read_at_both_sizes(name: str, profile: str | None) -> None:
+    for one in read_experiments(Path(name), profile=profile):
+        assert Experiment.from_toml(one.to_toml()) == one
+        assert one.grid.learning_rates == pytest.approx([10 ** (-4 + 5 * i / 39) for i in range(40)])  # section 4.1
+        assert (one.training.epochs, one.training.momentum) == (1, 0)
+        assert len(one.grid.depths) >= 5
+        assert {d for s in one.segments for d in (*s.anchors, *s.predict)} <= set(one.grid.depths)
+        if profile == "small" and name != "cnn-resolution-cifar10":
+            assert one.data.image_size == 16
+        if profile == "small" and name != "cnn-widths-cifar10":
+            assert one.model.arguments["width"] == 16
+
+
+def test_every_figure_of_the_paper_has_a_file() -> None:
+    told = " ".join(described().values())
+    for figure in ("Fig. 2(a)", "Fig. 2(b)", "Fig. 3", "Fig. 4", "Fig. 5", "Figs. 6 and 7", "Fig. 8", "Figs. 9 and 10"):
+        assert figure in told
+    assert told.count("ablations") == 4
+
+
+def test_the_same_set_up_has_the_same_key_in_every_file() -> None:
+    found: dict[str, set[str]] = {}
+    for name in shipped():
+        for one in read_experiments(Path(name)):
+            found.setdefault(one.name, set()).add(one.key)
+    assert {name for name, keys in found.items() if len(keys) > 1} == set()
+    (plain,) = found["cnn-relu-cifar10"]
+    assert plain in {key for name, keys in found.items() if name.startswith("cnn-widths") for key in keys}
+
+
+def test_every_shipped_file_says_what_is_silent() -> None:
+    for name in shipped():
+        text = (SHIPPED / f"{name}.toml").read_text(encoding="utf-8")
+        assert re.search(r"^# Silent", text, re.MULTILINE), name
+        assert len(text.splitlines()[0]) <= 120
