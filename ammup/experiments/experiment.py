@@ -108,24 +108,26 @@ class Grid:
 
 @dataclass(frozen=True, kw_only=True)
 class ShortRun:
-    """S̄ measured along the first steps of one run a depth and seed, for the rules "measured" and "measured-late".
+    """S̄ measured along the first steps of some runs of each depth, for the rules "measured" and "measured-late".
 
     Attributes:
         lr: of the runs, one for all depths, at which none of them diverges.
         steps: training steps before each measurement; 0 is initialization.
+        seeds: how many runs a depth, of seeds from 0 on; the grid's seeds play no part.
         draws: seeds from 0 on that are measured at initialization, where no training has to be paid for.
     """
 
     lr: float
     steps: tuple[int, ...]
+    seeds: int = 2
     draws: int = 16
 
     def __post_init__(self) -> None:
         check_grid((self.lr,), (0,))
         if not self.steps or min(self.steps) < 0 or len(set(self.steps)) < len(self.steps):
             raise InputError(f"short_run.steps={list(self.steps)} must be distinct step numbers from 0 on")
-        if self.draws < 0:
-            raise InputError(f"short_run.draws={self.draws} must be at least 0")
+        if self.seeds < 0 or self.draws < 0:
+            raise InputError(f"short_run.seeds={self.seeds} and short_run.draws={self.draws} must be at least 0")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -129,7 +129,7 @@ class _Sweep:
         stored = self.store.measurements(self.experiment.key)
         done = set(stored[["depth", "seed", "lr", "step"]].itertuples(index=False, name=None))
         wanted: dict[int, tuple[int, ...]] = dict.fromkeys(range(short.draws), (0,))
-        wanted |= dict.fromkeys(self.experiment.grid.seed_numbers, short.steps)
+        wanted |= dict.fromkeys(range(short.seeds), short.steps)
         return [
             ShortRunJob(
                 specification=self.specification,

@@ -1,5 +1,6 @@
 """Experiment files with variants and profiles, and those that come with ammup."""
 
+import math
 import re
 from pathlib import Path
 
@@ -108,6 +109,9 @@ def test_every_shipped_experiment_can_be_read_at_both_sizes(name: str, profile: 
         assert (one.training.epochs, one.training.momentum) == (1, 0)
         assert len(one.grid.depths) >= 5
         assert {d for s in one.segments for d in (*s.anchors, *s.predict)} <= set(one.grid.depths)
+        assert one.short_run is not None
+        if one.data.train is not None:
+            assert max(one.short_run.steps) < math.ceil(one.data.train / one.training.batch_size)
         if profile == "small" and name != "cnn-resolution-cifar10":
             assert one.data.image_size == 16
         if profile == "small" and name != "cnn-widths-cifar10":

@@ -42,7 +42,7 @@ def store(tmp_path: Path) -> Path:
     return path
 
 
-def test_every_seed_is_measured_along_its_run_and_more_draws_at_initialization(store: Path) -> None:
+def test_some_seeds_are_measured_along_their_runs_and_more_at_initialization(store: Path) -> None:
     table = read_sweep(store).measurements
     found = set(table[["depth", "seed", "step"]].itertuples(index=False, name=None))
     assert found == {(d, s, 0) for d in (2, 3) for s in (0, 1, 2)} | {(d, s, 3) for d in (2, 3) for s in (0, 1)}
@@ -82,7 +82,7 @@ def test_only_what_is_missing_is_measured(store: Path, monkeypatch: pytest.Monke
     run_sweep(_experiment(), store=store, workers=1, progress=False)
     assert jobs == []
     before = read_sweep(store).measurements
-    run_sweep(_experiment("grid.seeds=3"), store=store, workers=1, progress=False)
+    run_sweep(_experiment("short_run.seeds=3"), store=store, workers=1, progress=False)
     assert sorted((job.depth, job.seed, job.steps) for job in jobs) == [(2, 2, (0, 3)), (3, 2, (0, 3))]
     after = read_sweep(store).measurements
     assert len(after) == len(before) + 2
