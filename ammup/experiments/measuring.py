@@ -12,6 +12,8 @@ from ammup.measurement.short_run import Measurement, measure_short_run
 from ammup.models.depth import structure_of
 
 FINITE_DEPTH, PATHSUM = "finite-depth", "pathsum"
+# The law's ratio between depths hardly depends on how many images it sees, and its cost goes with their cube.
+LAW_IMAGES = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,15 +53,15 @@ def run_short(job: ShortRunJob) -> ShortRunOutcome:
 def computed_laws(specification: str, device: str | None) -> Mapping[str, Mapping[int, float]]:
     """η* by rule and depth, of the rules that are known for the experiment's nets; only its ratios mean anything.
 
-    "finite-depth": the wide-limit law, its label part, on as many images of the first minibatch as are affordable at
-    the deepest net, the same ones at every depth. "pathsum": (Σ_p L_p³)^(-1/2) over the paths of each net.
+    "finite-depth": the wide-limit law, its label part, on up to 4 images of the first minibatch, as many as are
+    affordable at the deepest net, the same ones at every depth. "pathsum": (Σ_p L_p³)^(-1/2) over the paths of each net.
     """
     bench = bench_of(specification, device)
     seed, depths = bench.experiment.grid.seed_numbers[0], sorted(bench.experiment.grid.depths)
     models = {depth: bench.build(depth)(seed) for depth in depths}
     images, labels = next(bench.feed.training_batches(seed, 1))
     laws = {depth: known_law(model) for depth, model in models.items()}
-    n = affordable_images(laws.values(), images)
+    n = min(affordable_images(laws.values(), images), LAW_IMAGES)
     objective = Objective(loss="cross_entropy", part="label", label_draws=1)
     found = finite_depth_lrs(laws, images[:n], labels[:n], objective) if n else None
     sums = {depth: structure_of(model, images[:2]).path_sum() for depth, model in models.items()}
