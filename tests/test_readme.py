@@ -1,17 +1,23 @@
-"""README.md shows what the baselines say."""
+"""README.md shows what the baselines say, and the sweeps kept with it are those of the shipped experiments."""
 
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from ammup.experiments.analysis import rule_curves
+from ammup.experiments.files import read_experiments, shipped
+from ammup.experiments.record import SweepRecord
 from ammup.suite import baselines
 from ammup.suite.statements import CLAIMS
 
 ROOT = Path(__file__).parents[1]
 
 
-def test_the_ledger_in_the_readme_is_that_of_the_baselines() -> None:
-    command = [sys.executable, str(ROOT / "benchmarks" / "ledger.py"), "--check"]
+@pytest.mark.parametrize("script", ["ledger", "comparison"])
+def test_the_tables_in_the_readme_are_those_of_the_baselines(script: str) -> None:
+    command = [sys.executable, str(ROOT / "benchmarks" / f"{script}.py"), "--check"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.returncode == 0, done.stderr
 
@@ -23,3 +29,19 @@ def test_the_baselines_say_what_the_claims_say() -> None:
     stale = [c.id for c in CLAIMS if any(records[c.id][word] != getattr(c, word) for word in words)]
     assert not stale
     assert set(records) == {claim.id for claim in CLAIMS}
+
+
+SWEEPS = sorted((ROOT / "baselines" / "sweeps").glob("*.json"))
+
+
+@pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
+def test_a_stored_sweep_is_a_whole_one_of_a_shipped_experiment(path: Path) -> None:
+    record = SweepRecord.read(path)
+    found = {e.name: e for name in shipped() for e in read_experiments(Path(name), profile="small")}
+    assert record.experiment.key == found[path.stem].key
+    assert record.experiment.grid.depths == found[path.stem].grid.depths
+    assert record.experiment.grid.learning_rates == found[path.stem].grid.learning_rates
+    assert record.missing == 0
+    assert {"measured", "measured-late"} <= set(rule_curves(record))
+    assert record.data_digest
+    assert len(record.provenance["commit of ammup"].split()[0]) == 40

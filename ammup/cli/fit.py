@@ -11,10 +11,10 @@ from ammup.errors import InputError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-    from pandas import DataFrame
 
     from ammup.experiments.record import SweepRecord
     from ammup.fitting.optimum import SweepLaw
+    from ammup.fitting.regret import Regret
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
 FIGURES = ("sweep", "panel", "accuracies", "heatmap", "overlay")
@@ -91,12 +91,10 @@ def fit(
             click.echo(f"written: {path}", err=as_json)
 
 
-def _show(law: "SweepLaw", record: "SweepRecord", regret: "DataFrame | None", *, as_json: bool) -> None:
+def _show(law: "SweepLaw", record: "SweepRecord", regret: "Regret | None", *, as_json: bool) -> None:
     if as_json:
-        from ammup.fitting.regret import regret_rows
-
         found = {"experiment": record.experiment.name, "missing": record.missing, **law.to_dict()}
-        shown = found if regret is None else {**found, "transfer": regret_rows(regret)}
+        shown = found if regret is None else {**found, "transfer": regret.to_rows()}
         click.echo(json.dumps(shown, allow_nan=False, ensure_ascii=False))
         return
     from ammup.report.sweep import regret_text, sweep_law_text

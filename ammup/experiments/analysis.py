@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from ammup.errors import InputError, unknown
@@ -12,7 +13,7 @@ from ammup.experiments.record import SweepRecord
 from ammup.experiments.schema import StoredExperiment
 from ammup.experiments.store import Store
 from ammup.experiments.sweep import of_grid
-from ammup.fitting.regret import transfer_regret
+from ammup.fitting.regret import Regret, transfer_regret
 from ammup.fitting.transfer_rules import EXPONENTS
 
 Curves = dict[str, dict[int, float]]
@@ -72,7 +73,7 @@ def rule_curves(record: SweepRecord, *, late: tuple[int, ...] = ()) -> Curves:
     return {rule: curve for rule, curve in curves.items() if set(depths) <= set(curve)}
 
 
-def regret_of(record: SweepRecord, *, base: int | None = None, kind: str = "smoothed") -> pd.DataFrame:
+def regret_of(record: SweepRecord, *, base: int | None = None, kind: str = "smoothed") -> Regret:
     """What each rule that the record knows loses, see :func:`ammup.fitting.regret.transfer_regret`.
 
     Args:
@@ -84,9 +85,9 @@ def regret_of(record: SweepRecord, *, base: int | None = None, kind: str = "smoo
 
 
 def _measured(measurements: pd.DataFrame, steps: set[int]) -> dict[int, float]:
-    """(mean of S̄ over seeds, short runs and these steps)^(-1/2) by depth."""
-    chosen = measurements[measurements["step"].isin(steps)]
-    return {int(str(depth)): float(s.mean()) ** -0.5 for depth, s in chosen.groupby("depth")["S_bar"]}
+    """(mean of S̄ over seeds, short runs and these steps)^(-1/2) by depth, but where a run has diverged."""
+    means = measurements[measurements["step"].isin(steps)].groupby("depth")["S_bar"].mean()
+    return {int(str(depth)): float(S_bar) ** -0.5 for depth, S_bar in means.items() if np.isfinite(S_bar)}
 
 
 def _record(store: Store, stored: StoredExperiment) -> SweepRecord:

@@ -154,6 +154,7 @@ class Experiment:
             of a key.
         segments: depths whose optimum predicts that of others, for `ammup fit`.
         short_run: what is measured beside the grid, if anything; no part of a key.
+        paper_slope: slope that the paper reports for it, if it does; no part of a key.
 
     Example:
         >>> from ammup.experiments.experiment import Experiment
@@ -185,6 +186,7 @@ class Experiment:
     strategy: str = "auto"
     segments: tuple[Segment, ...] = ()
     short_run: ShortRun | None = None
+    paper_slope: float | None = None
 
     def __post_init__(self) -> None:
         check_known("strategy", self.strategy, STRATEGIES)

@@ -54,7 +54,7 @@ def computed_laws(specification: str, device: str | None) -> Mapping[str, Mappin
     """η* by rule and depth, of the rules that are known for the experiment's nets; only its ratios mean anything.
 
     "finite-depth": the wide-limit law, its label part, on up to 4 images of the first minibatch, as many as are
-    affordable at the deepest net, the same ones at every depth. "pathsum": (Σ_p L_p³)^(-1/2) over the paths of each net.
+    affordable at the deepest net, the same ones at every depth. "pathsum": (Σ_p L_p³)^(-1/2) over the paths p of each.
     """
     bench = bench_of(specification, device)
     seed, depths = bench.experiment.grid.seed_numbers[0], sorted(bench.experiment.grid.depths)

@@ -94,13 +94,19 @@ class SweepRecord:
         return cls(
             experiment=Experiment.from_dict(content["experiment"]),
             runs=runs,
-            measurements=_table(content["measurements"], MEASUREMENT_COLUMNS),
+            measurements=_measurements(content["measurements"]),
             laws={
                 str(rule): {int(depth): float(lr) for depth, lr in law.items()} for rule, law in content["laws"].items()
             },
             data_digest=content["data_digest"],
             provenance={str(name): str(text) for name, text in content["provenance"].items()},
         )
+
+
+def _measurements(columns: Mapping[str, Any]) -> pd.DataFrame:
+    """JSON has no infinity; the S̄ of a run that has diverged is null there."""
+    table = _table(columns, MEASUREMENT_COLUMNS)
+    return table.assign(S_bar=table["S_bar"].astype(float).fillna(np.inf))
 
 
 def _columns(table: pd.DataFrame) -> dict[str, list[Any]]:

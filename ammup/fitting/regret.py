@@ -24,12 +24,37 @@ COLUMNS = (
     *("rule", "depth", "predicted", "swept", "log10_error"),
     *("accuracy_lost", "accuracy_low", "accuracy_high", "loss_added", "loss_low", "loss_high"),
 )
+MEAN_COLUMNS = ("rule", "depths", *("abs_log10_error", *COLUMNS[5:]), "worst")
 _LOST = ("log10_error", "accuracy_lost", "loss_added")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Regret:
+    """What transfer rules lose.
+
+    Every interval is Student's t on the jackknife over seeds, in which the optima and the curves of all depths are
+    computed anew; NaN with one seed.
+
+    Attributes:
+        by_depth: one row for each rule and depth but the base: rule, depth, predicted, swept, log10_error (of predicted
+            over swept), accuracy_lost (share of the best accuracy) with accuracy_low and accuracy_high, loss_added
+            (nats) with loss_low and loss_high.
+        mean: one row a rule, means over its depths: rule; depths, their number; abs_log10_error; accuracy_lost and
+            loss_added with their intervals; worst, the largest accuracy_lost.
+    """
+
+    by_depth: pd.DataFrame
+    mean: pd.DataFrame
+
+    def to_rows(self) -> list[dict[str, str | float | int | None]]:
+        """``by_depth`` row by row for JSON; a number that does not exist is None."""
+        rows = self.by_depth.drop(columns="rule")
+        return [{"rule": rule, **row} for rule, row in zip(self.by_depth["rule"], json_rows(rows), strict=True)]
 
 
 def transfer_regret(
     runs: pd.DataFrame, rules: Rules, *, base: int, kind: str = "smoothed", level: float = 0.95
-) -> pd.DataFrame:
+) -> Regret:
     """What is lost at every other depth when the optimum swept at ``base`` is carried there by a rule.
 
     A rule predicts lr*(base) · rule(depth)/rule(base), with lr* the swept optimum. Validation accuracy and loss, their
@@ -45,13 +70,7 @@ def transfer_regret(
         rules: for each rule η* by depth, up to a factor; depths that a rule does not know are left out.
         base: the depth where the learning rate was tuned.
         kind: "smoothed" or "argmax", the swept optimum that is carried and that errors of log10 are taken from.
-        level: confidence level of the intervals: Student's t on the jackknife over seeds, in which the optima and the
-            curves of all depths are computed anew; NaN with one seed.
-
-    Returns:
-        One row for each rule and depth but the base: rule, depth, predicted, swept, log10_error (of predicted over
-        swept), accuracy_lost (share of the best accuracy) with accuracy_low and accuracy_high, loss_added (nats)
-        with loss_low and loss_high.
+        level: confidence level of the intervals.
 
     Raises:
         InputError: no runs at the base depth, a depth all of whose runs diverged, or a rule without a positive η* at
@@ -64,25 +83,15 @@ def transfer_regret(
         if not law.get(base, 0.0) > 0:
             raise InputError(f"rule {rule!r} has no η* at the base depth {base}; it knows {dict(law)}")
     sweep = _Sweep(rules=rules, base=base, kind=kind)
-    whole = sweep.lost(runs)
     seeds = sorted(set(runs["seed"]))
-    parts = [sweep.lost(runs[runs["seed"] != seed]) for seed in (seeds if len(seeds) > 1 else [])]
-    for name, ends in (("accuracy_lost", "accuracy"), ("loss_added", "loss")):
-        low, high = _jackknife(whole[name].to_numpy(), [part[name].to_numpy() for part in parts], level)
-        whole[f"{ends}_low"], whole[f"{ends}_high"] = low, high
-    return whole[list(COLUMNS)]
+    whole, parts = sweep.lost(runs), [sweep.lost(runs[runs["seed"] != seed]) for seed in seeds if len(seeds) > 1]
+    by_depth = _with_intervals(whole, parts, level)
+    mean = _with_intervals(_mean(whole), [_mean(part) for part in parts], level)
+    return Regret(by_depth=by_depth[list(COLUMNS)], mean=mean[list(MEAN_COLUMNS)])
 
 
-def mean_regret(table: pd.DataFrame) -> pd.DataFrame:
-    """Each rule's mean over the held-out depths, and its worst depth.
-
-    Args:
-        table: what :func:`transfer_regret` returned.
-
-    Returns:
-        One row a rule: rule; depths, their number; abs_log10_error, accuracy_lost and loss_added, means; worst, the
-        largest accuracy_lost.
-    """
+def _mean(table: pd.DataFrame) -> pd.DataFrame:
+    """Over the depths of each rule."""
     groups = table.assign(abs_log10_error=table["log10_error"].abs()).groupby("rule", sort=False)
     return groups.agg(
         depths=("depth", "size"),
@@ -93,10 +102,13 @@ def mean_regret(table: pd.DataFrame) -> pd.DataFrame:
     ).reset_index()
 
 
-def regret_rows(table: pd.DataFrame) -> list[dict[str, str | float | int | None]]:
-    """The table row by row for JSON; a number that does not exist is None."""
-    rows = table.drop(columns="rule")
-    return [{"rule": rule, **numbers} for rule, numbers in zip(table["rule"], json_rows(rows), strict=True)]
+def _with_intervals(whole: pd.DataFrame, parts: Sequence[pd.DataFrame], level: float) -> pd.DataFrame:
+    """The table of all seeds with intervals from those with one seed left out."""
+    found = whole.copy()
+    for name, ends in (("accuracy_lost", "accuracy"), ("loss_added", "loss")):
+        low, high = _jackknife(whole[name].to_numpy(), [part[name].to_numpy() for part in parts], level)
+        found[f"{ends}_low"], found[f"{ends}_high"] = low, high
+    return found
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,5 +1,6 @@
 """S̄ along the first steps of training at one safe learning rate."""
 
+import math
 from collections.abc import Collection
 from dataclasses import dataclass
 
@@ -20,7 +21,7 @@ class Measurement:
         lr: learning rate of the short run.
         seed: of its weights and of its minibatch order.
         step: training steps before the measurement; 0 is initialization.
-        S_bar: of the step on the next minibatch, at learning rate 1.
+        S_bar: of the step on the next minibatch, at learning rate 1; infinite where the run has diverged before.
     """
 
     depth: int
@@ -35,8 +36,7 @@ def measure_short_run(
 ) -> list[Measurement]:
     """Train a replica as a sweep does and measure S̄ of its next step of SGD at some of its steps.
 
-    The run itself is bit for bit the beginning of the sweep's replica of that learning rate and seed. A run that
-    diverges is measured up to there.
+    The run itself is bit for bit the beginning of the sweep's replica of that learning rate and seed.
 
     Args:
         trainer: of the depth.
@@ -63,4 +63,6 @@ def measure_short_run(
     except InputError:
         if not found:  # it could not be measured at all; later weights that cannot have left the range of floats
             raise
-    return found
+    done = {one.step for one in found}
+    lost = [step for step in sorted(steps) if step not in done]
+    return found + [Measurement(depth=depth, lr=lr, seed=seed, step=step, S_bar=math.inf) for step in lost]

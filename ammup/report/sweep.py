@@ -1,5 +1,8 @@
 """Sweeps for a terminal: how far they have come, and what they will cost."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from rich.console import Group, RenderableType
@@ -9,7 +12,7 @@ from rich.text import Text
 from ammup.experiments.cost import Cost
 from ammup.experiments.live import status_table
 from ammup.fitting.optimum import SweepLaw
-from ammup.fitting.regret import SWEPT, mean_regret
+from ammup.fitting.regret import SWEPT, Regret
 
 
 def status_text(name: str, status: pd.DataFrame) -> RenderableType:
@@ -60,19 +63,20 @@ def sweep_law_text(law: SweepLaw, *, heading: str, missing: int) -> RenderableTy
     return Group(table, Text("\n".join(lines)))
 
 
-def regret_text(regret: pd.DataFrame) -> RenderableType:
+def regret_text(regret: Regret) -> RenderableType:
     """What each rule loses on average over the held-out depths, and at each of them."""
-    depths = sorted(regret["depth"].unique())
-    title = f"tuned at one depth, carried to L = {', '.join(str(depth) for depth in depths)} by rule"
-    table = Table("rule", "|log10 error|", "accuracy lost", "loss added", title=title, title_justify="left")
+    by_depth = regret.by_depth
+    depths = sorted(by_depth["depth"].unique())
+    title = f"tuned at one depth, carried to L = {', '.join(str(depth) for depth in depths)}: accuracy lost by rule"
+    table = Table("rule", "|log10 error|", "mean", "loss added", title=title, title_justify="left")
     for depth in depths:
-        table.add_column(f"accuracy lost at L = {depth}")
+        table.add_column(f"L = {depth}")
     for column in table.columns[1:]:
         column.justify = "right"
-    for row in mean_regret(regret).to_dict("records"):
-        mine = regret[regret["rule"] == row["rule"]].set_index("depth")
-        lost = [_lost(mine.loc[depth]) if depth in mine.index else "" for depth in depths]
-        means = (f"{row['abs_log10_error']:.2f}", f"{row['accuracy_lost']:.1%}", f"{row['loss_added']:.3f}")
+    for row in regret.mean.to_dict("records"):
+        mine = by_depth[by_depth["rule"] == row["rule"]].set_index("depth")
+        lost = [percent_text(mine.loc[depth].to_dict()) if depth in mine.index else "" for depth in depths]
+        means = (f"{row['abs_log10_error']:.2f}", percent_text(row), f"{row['loss_added']:.3f}")
         table.add_row(row["rule"], *means, *lost)
     note = (
         f"accuracy lost is relative to the best of the grid; {SWEPT!r} is each depth's own optimum: what it loses is "
@@ -81,10 +85,11 @@ def regret_text(regret: pd.DataFrame) -> RenderableType:
     return Group(table, Text(note))
 
 
-def _lost(row: "pd.Series[float]") -> str:
-    if np.isnan(row["accuracy_low"]):
-        return f"{row['accuracy_lost']:.1%}"
-    return f"{row['accuracy_lost']:.1%} [{row['accuracy_low']:.1%}, {row['accuracy_high']:.1%}]"
+def percent_text(row: Mapping[Any, Any]) -> str:
+    """The accuracy that a row of a regret says is lost, with its interval where that is known."""
+    lost = f"{row['accuracy_lost']:.1%}"
+    known = np.isfinite(row["accuracy_low"])
+    return f"{lost} [{100 * row['accuracy_low']:.1f}, {100 * row['accuracy_high']:.1f}]" if known else lost
 
 
 def _with_error(value: float, se_log10: float) -> tuple[str, str]:

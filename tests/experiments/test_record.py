@@ -103,6 +103,16 @@ def test_rules_are_those_known_at_every_depth(record: SweepRecord) -> None:
     assert rule_curves(record, late=(10,))[MEASURED_LATE] == pytest.approx({2: 11.5**-0.5 / 2, 3: 11.5**-0.5 / 3})
 
 
+def test_a_short_run_that_diverged_leaves_no_late_rule(record: SweepRecord, tmp_path: Path) -> None:
+    table = record.measurements
+    table.loc[(table["depth"] == 3) & (table["seed"] == 1) & (table["step"] == 10), "S_bar"] = np.inf
+    record.write(tmp_path / "x.json")
+    for one in (record, read_sweep(tmp_path / "x.json")):
+        assert MEASURED in rule_curves(one)
+        assert MEASURED_LATE not in rule_curves(one)
+        assert MEASURED_LATE in rule_curves(one, late=(5,))
+
+
 def test_the_base_is_the_smallest_depth_where_none_is_given(record: SweepRecord) -> None:
-    assert set(regret_of(record)["depth"]) == {3}
-    assert set(regret_of(record, base=3)["depth"]) == {2}
+    assert set(regret_of(record).by_depth["depth"]) == {3}
+    assert set(regret_of(record, base=3).by_depth["depth"]) == {2}

@@ -7,7 +7,7 @@ from scipy import stats
 
 from ammup.errors import InputError
 from ammup.fitting.optimum import optimum_of
-from ammup.fitting.regret import COLUMNS, SWEPT, mean_regret, regret_rows, transfer_regret
+from ammup.fitting.regret import COLUMNS, MEAN_COLUMNS, SWEPT, transfer_regret
 
 LRS = [10.0**k for k in np.arange(-3, 1.01, 0.25)]
 PEAKS = {2: 0.1, 4: 0.1 / 8, 8: 0.1 / 64}
@@ -37,7 +37,7 @@ def _lost(runs: pd.DataFrame, depth: int, lr: float) -> tuple[float, float]:
 
 def test_the_true_law_loses_what_the_optimum_itself_does() -> None:
     runs = _runs(PEAKS)
-    table = transfer_regret(runs, {"true": {d: 7 * p for d, p in PEAKS.items()}}, base=2)
+    table = transfer_regret(runs, {"true": {d: 7 * p for d, p in PEAKS.items()}}, base=2).by_depth
     assert tuple(table.columns) == COLUMNS
     assert list(table["rule"]) == ["true", "true", SWEPT, SWEPT]
     assert table["log10_error"].abs().max() < 1e-9
@@ -49,7 +49,8 @@ def test_the_true_law_loses_what_the_optimum_itself_does() -> None:
 @pytest.mark.parametrize("exponent", [0.0, -0.5, -1.0, -1.5, -2.0])
 def test_a_wrong_exponent_loses_what_the_parabola_says(exponent: float) -> None:
     runs = _runs(PEAKS)
-    table = transfer_regret(runs, {"rule": {d: 3.0 * d**exponent for d in PEAKS}}, base=2).set_index(["rule", "depth"])
+    rules = {"rule": {d: 3.0 * d**exponent for d in PEAKS}}
+    table = transfer_regret(runs, rules, base=2).by_depth.set_index(["rule", "depth"])
     for depth in (4, 8):
         row = table.loc[("rule", depth)]
         predicted = 0.1 * (depth / 2) ** exponent
@@ -68,7 +69,7 @@ def test_a_learning_rate_that_diverges_counts_as_the_worst() -> None:
     runs.loc[runs["depth"] == 2, ["val_accuracy", "val_loss"]] = fine.loc[
         fine["depth"] == 2, ["val_accuracy", "val_loss"]
     ]
-    table = transfer_regret(runs, {"constant": {2: 1.0, 4: 1.0}}, base=2).set_index(["rule", "depth"])
+    table = transfer_regret(runs, {"constant": {2: 1.0, 4: 1.0}}, base=2).by_depth.set_index(["rule", "depth"])
     kept = runs[(runs["depth"] == 4) & ~runs["diverged"]]
     best, worst = kept["val_accuracy"].max(), kept["val_accuracy"].min()
     assert table.loc[("constant", 4), "accuracy_lost"] == pytest.approx((best - worst) / best)
@@ -82,14 +83,14 @@ def test_one_seed_that_diverges_is_enough() -> None:
     place = (runs["depth"] == 4) & (runs["seed"] == 1) & (runs["lr"] > 0.05)
     runs.loc[place, ["val_accuracy", "val_loss"]] = np.nan
     runs.loc[place, "diverged"] = True
-    table = transfer_regret(runs, {"constant": {2: 1.0, 4: 1.0}}, base=2).set_index(["rule", "depth"])
+    table = transfer_regret(runs, {"constant": {2: 1.0, 4: 1.0}}, base=2).by_depth.set_index(["rule", "depth"])
     kept = runs[(runs["depth"] == 4) & (runs["lr"] < 0.05)]["val_accuracy"]
     assert table.loc[("constant", 4), "accuracy_lost"] == pytest.approx((kept.max() - kept.min()) / kept.max())
 
 
 def test_beyond_the_grid_counts_as_its_end() -> None:
     runs = _runs(PEAKS)
-    table = transfer_regret(runs, {"wild": {2: 1.0, 4: 1e-9}}, base=2).set_index(["rule", "depth"])
+    table = transfer_regret(runs, {"wild": {2: 1.0, 4: 1e-9}}, base=2).by_depth.set_index(["rule", "depth"])
     accuracy, _ = _lost(runs, 4, LRS[0])
     assert table.loc[("wild", 4), "accuracy_lost"] == pytest.approx(accuracy)
 
@@ -97,9 +98,9 @@ def test_beyond_the_grid_counts_as_its_end() -> None:
 def test_intervals_are_the_jackknife_over_seeds() -> None:
     runs = _runs(PEAKS, seeds=5, noise=0.2)
     rules = {"L^-1": {d: 1 / d for d in PEAKS}}
-    table = transfer_regret(runs, rules, base=2, level=0.9)
+    table = transfer_regret(runs, rules, base=2, level=0.9).by_depth
     for name, ends in (("accuracy_lost", "accuracy"), ("loss_added", "loss")):
-        parts = np.array([transfer_regret(runs[runs["seed"] != s], rules, base=2)[name] for s in range(5)])
+        parts = np.array([transfer_regret(runs[runs["seed"] != s], rules, base=2).by_depth[name] for s in range(5)])
         pseudo = 5 * table[name].to_numpy() - 4 * parts
         half = stats.t.ppf(0.95, 4) * pseudo.std(axis=0, ddof=1) / np.sqrt(5)
         np.testing.assert_allclose(table[f"{ends}_high"] - table[name], half)
@@ -109,20 +110,30 @@ def test_intervals_are_the_jackknife_over_seeds() -> None:
 
 def test_argmax_carries_the_best_grid_point() -> None:
     runs = _runs({2: 0.12, 4: 0.02})
-    table = transfer_regret(runs, {"constant": {2: 1.0, 4: 1.0}}, base=2, kind="argmax")
+    table = transfer_regret(runs, {"constant": {2: 1.0, 4: 1.0}}, base=2, kind="argmax").by_depth
     assert table.loc[0, "predicted"] == pytest.approx(0.1)
     assert table.loc[0, "swept"] == pytest.approx(optimum_of(runs[runs["depth"] == 4]).argmax)
 
 
-def test_means_and_json() -> None:
-    table = transfer_regret(_runs(PEAKS), {"constant": dict.fromkeys(PEAKS, 1.0)}, base=2)
-    means = mean_regret(table).set_index("rule")
-    constant = table[table["rule"] == "constant"]
-    assert means.loc["constant", "depths"] == 2
-    assert means.loc["constant", "abs_log10_error"] == pytest.approx((np.log10(8) + np.log10(64)) / 2)
-    assert means.loc["constant", "accuracy_lost"] == pytest.approx(constant["accuracy_lost"].mean())
-    assert means.loc["constant", "worst"] == pytest.approx(constant["accuracy_lost"].max())
-    row = regret_rows(table)[0]
+def test_means_over_depths_have_intervals_of_their_own() -> None:
+    runs, rules = _runs(PEAKS, seeds=4, noise=0.2), {"constant": dict.fromkeys(PEAKS, 1.0)}
+    regret = transfer_regret(runs, rules, base=2)
+    assert tuple(regret.mean.columns) == MEAN_COLUMNS
+    mean, constant = regret.mean.set_index("rule").loc["constant"], regret.by_depth.query("rule == 'constant'")
+    assert mean["depths"] == 2
+    assert mean["abs_log10_error"] == pytest.approx(constant["log10_error"].abs().mean())
+    assert mean["accuracy_lost"] == pytest.approx(constant["accuracy_lost"].mean())
+    assert mean["worst"] == pytest.approx(constant["accuracy_lost"].max())
+    parts = []
+    for seed in range(4):
+        part = transfer_regret(runs[runs["seed"] != seed], rules, base=2).by_depth.query("rule == 'constant'")
+        parts.append(part["accuracy_lost"].mean())
+    half = stats.t.ppf(0.975, 3) * np.std(4 * mean["accuracy_lost"] - 3 * np.array(parts), ddof=1) / 2
+    assert mean["accuracy_high"] - mean["accuracy_lost"] == pytest.approx(half)
+
+
+def test_rows_for_json_have_no_nan() -> None:
+    row = transfer_regret(_runs(PEAKS), {"constant": dict.fromkeys(PEAKS, 1.0)}, base=2).to_rows()[0]
     assert (row["rule"], row["depth"], row["accuracy_low"]) == ("constant", 4, None)
 
 

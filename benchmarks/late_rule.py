@@ -1,0 +1,80 @@
+"""Which steps of a short run, and which functional of S̄ over them, predict swept optima best?
+
+Each candidate is η*(L) = M(S̄)^(-1/2) with M a mean of S̄ over some steps of short runs at one safe learning rate. It is
+chosen by the mean |log10 error| of predictions from the smallest depth on the first families, and shown on the others,
+which had no part in the choice. Reads the records in baselines/sweeps; a few seconds.
+
+    python benchmarks/late_rule.py
+    python benchmarks/late_rule.py --select cnn-relu-cifar10-small,resnet-cifar10-small --top 10
+"""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ammup.experiments.analysis import MEASURED, MEASURED_LATE, rule_curves
+from ammup.experiments.record import SweepRecord
+from ammup.fitting.regret import SWEPT, transfer_regret
+
+SWEEPS = Path(__file__).parents[1] / "baselines" / "sweeps"
+FIRST_STEPS, LAST_STEPS = (10, 50, 100, 150, 200, 260), (50, 100, 200, 350)
+MEANS: dict[str, Callable[[pd.Series], float]] = {
+    "arithmetic": lambda s: s.mean(),
+    "geometric": lambda s: np.exp(np.log(s).mean()),
+    "harmonic": lambda s: 1 / (1 / s).mean(),
+    "quadratic": lambda s: np.sqrt((s**2).mean()),
+    "90 % quantile": lambda s: s.quantile(0.9),
+    "maximum": lambda s: s.max(),
+}
+
+
+def candidates(record: SweepRecord) -> dict[str, dict[int, float]]:
+    """η* by depth of every functional over every window of steps, and the rules that it is to beat."""
+    table = record.measurements
+    found = {}
+    for first in FIRST_STEPS:
+        for last in (last for last in LAST_STEPS if last > first):
+            window = table[table["step"].between(first, last)]
+            for name, mean in MEANS.items():
+                found[f"{name}, steps {first} to {last}"] = {
+                    int(depth): float(mean(s)) ** -0.5 for depth, s in window.groupby("depth")["S_bar"]
+                }
+    return found | {f"rule {rule}": curve for rule, curve in rule_curves(record).items()}
+
+
+def table_of(records: list[SweepRecord], select: set[str]) -> pd.DataFrame:
+    """One row a candidate: mean |log10 error| and accuracy lost, by sweep and on average over chosen and other ones."""
+    columns: dict[tuple[str, str], pd.Series] = {}
+    for record in records:
+        regret = transfer_regret(record.runs, candidates(record), base=int(record.runs["depth"].min())).mean
+        for figure in ("abs_log10_error", "accuracy_lost"):
+            columns[figure, record.experiment.name] = regret.set_index("rule")[figure]
+    table = pd.concat(columns, axis=1)
+    for figure in ("abs_log10_error", "accuracy_lost"):
+        names = list(table[figure].columns)
+        for part, chosen in (("selection", True), ("validation", False)):
+            members = [(figure, name) for name in names if (name in select) == chosen]
+            table[figure, part] = table[members].mean(axis=1) if members else np.nan
+    return table.drop(index=SWEPT).sort_values(("abs_log10_error", "selection"))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--select", default="cnn-relu-cifar10-small,resnet-cifar10-small", help="what chooses")
+    parser.add_argument("--top", type=int, default=8, help="candidates to show")
+    given = parser.parse_args()
+    records = [SweepRecord.read(path) for path in sorted(SWEEPS.glob("*.json"))]
+    table = table_of(records, set(given.select.split(",")))
+    rules = [name for name in table.index if name.startswith("rule ")]
+    shown = table.loc[[*table.index.drop(rules)[: given.top], *rules]]
+    for figure in ("abs_log10_error", "accuracy_lost"):
+        print(f"\n{figure}, mean over the held-out depths; {MEASURED!r} is S̄ at initialization, {MEASURED_LATE!r} the "
+              "arithmetic mean over all later steps")  # fmt: skip
+        print(shown[figure].to_string(float_format="{:.3f}".format))
+
+
+if __name__ == "__main__":
+    main()
