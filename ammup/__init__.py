@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ammup.errors import InputError as InputError
     from ammup.experiments.experiment import Experiment as Experiment
+    from ammup.experiments.files import read_experiments as read_experiments
     from ammup.experiments.sweep import run_sweep as run_sweep
     from ammup.fitting.optimum import fit_sweep as fit_sweep
     from ammup.fitting.pathsum import pathsum_lr as pathsum_lr
     from ammup.fitting.power_law import PowerLaw as PowerLaw
     from ammup.fitting.power_law import fit_power_law as fit_power_law
+    from ammup.fitting.regret import transfer_regret as transfer_regret
     from ammup.fitting.theory import finite_depth_law as finite_depth_law
     from ammup.fitting.transfer import transfer_lr as transfer_lr
     from ammup.fitting.transfer import transfer_table as transfer_table
@@ -44,11 +46,13 @@ if TYPE_CHECKING:
 _HOME = {
     "InputError": "ammup.errors",
     "Experiment": "ammup.experiments.experiment",
+    "read_experiments": "ammup.experiments.files",
     "run_sweep": "ammup.experiments.sweep",
     "fit_sweep": "ammup.fitting.optimum",
     "pathsum_lr": "ammup.fitting.pathsum",
     "PowerLaw": "ammup.fitting.power_law",
     "fit_power_law": "ammup.fitting.power_law",
+    "transfer_regret": "ammup.fitting.regret",
     "finite_depth_law": "ammup.fitting.theory",
     "transfer_lr": "ammup.fitting.transfer",
     "transfer_table": "ammup.fitting.transfer",
