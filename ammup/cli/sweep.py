@@ -1,4 +1,4 @@
-"""`ammup sweep` and `ammup fit`: train a grid of learning rates, and fit how the best one falls with depth."""
+"""`ammup sweep`: train a grid of learning rates at every depth, and keep what comes of it."""
 
 import json
 import sys

@@ -18,6 +18,7 @@ from ammup.experiments.pool import Workers, usable_cores, worker_pool
 from ammup.experiments.schema import Invocation, StoredExperiment
 from ammup.experiments.store import Store
 from ammup.measurement.factory import default_device
+from ammup.progress import tracked
 from ammup.provenance import commit_of, versions
 
 
@@ -74,7 +75,7 @@ def run_sweep(
         if missing or jobs:
             with worker_pool(executor, workers or default_workers(device)) as pool:
                 sweep.invocation = opened.put_invocation(this_invocation())
-                sweep.measure(jobs, pool)
+                sweep.measure(jobs, pool, progress=progress)
                 with Display(experiment, opened.table(experiment.key), show=progress) as display:
                     sweep.run(missing, pool, display)
         return of_grid(opened.table(experiment.key), experiment)
@@ -144,15 +145,17 @@ class _Sweep:
             if not {(depth, seed, short.lr, step) for step in steps} <= done
         ]
 
-    def measure(self, jobs: Sequence[ShortRunJob], pool: Workers) -> None:
+    def measure(self, jobs: Sequence[ShortRunJob], pool: Workers, *, progress: bool) -> None:
         if not jobs:
             return
         key = self.experiment.key
-        for found in pool.outcomes(run_short, jobs):
-            self._check_data(found.data_digest)
-            self.store.put_measurements(found.measurements, experiment=key, invocation=self.invocation)
+        # First, so that a run that is killed here finds jobs to do, and comes back.
         laws = pool.call(computed_laws, self.specification, self.device)
         self.store.put_laws(laws, experiment=key, invocation=self.invocation)
+        outcomes = pool.outcomes(run_short, jobs)
+        for found in tracked(outcomes, f"{self.experiment.name}: short runs", len(jobs), show=progress):
+            self._check_data(found.data_digest)
+            self.store.put_measurements(found.measurements, experiment=key, invocation=self.invocation)
 
     def _strategy(self, pool: Workers) -> str:
         """The one asked for, the one these cells were trained with before, or the faster one."""

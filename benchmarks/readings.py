@@ -1,0 +1,60 @@
+"""Does the paper's ResNet slope of -1.435 appear under any reading of its set-up?
+
+For every residual sweep in baselines/sweeps, and in the stores and records that are named: the slope by the best
+validation accuracy and by the best validation loss, with the smoothed optimum and with the grid's best point, and with
+depth counted as K blocks, as 2K + 1 and as 2K + 2 weight layers. Scaling, c, a fixed K, learnable scales, padding and
+readout are variants of the experiment resnet-readings-cifar10:
+
+    ammup sweep resnet-readings-cifar10 --profile small --store readings.db --set data.source=~/cifar10
+    python benchmarks/readings.py readings.db
+"""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+
+from ammup.experiments.analysis import read_sweeps
+from ammup.experiments.record import SweepRecord
+from ammup.fitting.optimum import OPTIMA, fit_sweep
+from ammup.fitting.power_law import PowerLaw, fit_power_law
+
+SWEEPS = Path(__file__).parents[1] / "baselines" / "sweeps"
+DEPTHS: dict[str, Callable[[int], int]] = {"K": lambda k: k, "2K+1": lambda k: 2 * k + 1, "2K+2": lambda k: 2 * k + 2}
+
+
+def slopes(record: SweepRecord) -> list[dict[str, str]]:
+    """One row for each kind of optimum and each criterion."""
+    by_loss = record.runs.assign(val_accuracy=-record.runs["val_loss"])
+    return [
+        {"sweep": record.experiment.name, "best": criterion, "optimum": kind, **_by_depth(runs, kind)}
+        for criterion, runs in (("accuracy", record.runs), ("loss", by_loss))
+        for kind in OPTIMA
+    ]
+
+
+def _by_depth(runs: pd.DataFrame, kind: str) -> dict[str, str]:
+    """All optima are used, flagged ones as well: leaving some out would be one more reading."""
+    law = fit_sweep(runs, kind=kind, keep_flagged=True)
+    lr_star, se = zip(*(law.lr_star(depth) for depth in law.optima), strict=True)
+    fits = {name: fit_power_law([count(k) for k in law.optima], lr_star, se=se) for name, count in DEPTHS.items()}
+    optima = " ".join(f"{depth}:{lr:.2g}" for depth, lr in zip(law.optima, lr_star, strict=True))
+    return {**{f"slope on {name}": _text(fit) for name, fit in fits.items()}, "K:optimum": optima}
+
+
+def _text(fit: PowerLaw) -> str:
+    return f"{fit.slope:.2f} [{fit.slope_ci[0]:.2f}, {fit.slope_ci[1]:.2f}]"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("paths", type=Path, nargs="*", help="stores and records, beside baselines/sweeps")
+    given = parser.parse_args().paths
+    records = [record for path in [*sorted(SWEEPS.glob("resnet*.json")), *given] for record in read_sweeps(path)]
+    rows = [row for record in records if "resnet" in record.experiment.name for row in slopes(record)]
+    print(pd.DataFrame(rows).to_string(index=False))
+
+
+if __name__ == "__main__":
+    main()
