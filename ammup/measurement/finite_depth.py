@@ -1,6 +1,7 @@
 """The finite-depth law of a model of ours on a batch of images."""
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -25,7 +26,7 @@ def known_law(model: nn.Module) -> WideNet | None:
 
 def finite_depth_lrs(
     laws: Mapping[int, WideNet | None],
-    inputs: Float[Tensor, "B *shape"],
+    inputs: Any,
     targets: Tensor | None,
     objective: Objective,
 ) -> Mapping[int, float] | None:
@@ -35,7 +36,7 @@ def finite_depth_lrs(
 
     Args:
         laws: the net of each depth.
-        inputs: one batch for all of them.
+        inputs: (B, …), one batch for all of them; of any other structure where a net has no law.
         targets: class indices, or None for drawn labels.
         objective: loss and part.
     """
