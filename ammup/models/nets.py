@@ -80,7 +80,8 @@ class ResidualBlock(nn.Module):
 
     def forward(self, z: Float[Tensor, "B C *P"]) -> Float[Tensor, "B D *Q"]:
         """One residual addition."""
-        merged: Tensor = self.skip(z) + self.branch_of(z)
+        h = self.branch_of(z)  # before the skip: weights are drawn in the order of the forward
+        merged: Tensor = self.skip(z) + h
         return merged
 
     def branch_of(self, z: Float[Tensor, "B C *P"]) -> Float[Tensor, "B D *Q"]:
