@@ -49,6 +49,7 @@ def plot_panel(law: SweepLaw, *, references: Mapping[str, Mapping[int, float]], 
         draw_rules(axes, law, curves)
     for axes in (segments, fit):
         log_axes(axes, law.optima)
+    _keep_to_values(fit, law, curves)
     _linear_axes(linear, law, curves)
     headings = ("lines through anchors", "global fit and depth rules", "errors of the lines", "as (b), linear axes")
     for letter, axes, heading in zip("abcd", (segments, fit, errors, linear), headings, strict=True):
@@ -65,9 +66,20 @@ def log_axes(axes: Axes, depths: Iterable[int]) -> None:
     axes.set(yscale="log", xlabel="depth L", ylabel=QUANTITY)
 
 
+def _values(law: SweepLaw, curves: Sequence["Curve"]) -> Array:
+    """All that is drawn as a point."""
+    return np.concatenate([[law.lr_star(depth)[0] for depth in law.optima], *(curve.lr_star for curve in curves)])
+
+
+def _keep_to_values(axes: Axes, law: SweepLaw, curves: Sequence["Curve"]) -> None:
+    """A decade around the values at most: the band of a line through few depths may be dozens wide."""
+    values, (low, high) = _values(law, curves), axes.get_ylim()
+    axes.set_ylim(max(low, values.min() / 10), min(high, values.max() * 10))
+
+
 def _linear_axes(axes: Axes, law: SweepLaw, curves: Sequence["Curve"]) -> None:
     """From 0 to twice the largest value at most: one wide interval would press all else to the floor."""
-    largest = max([law.lr_star(depth)[0] for depth in law.optima] + [curve.lr_star.max() for curve in curves])
+    largest = _values(law, curves).max()
     axes.set(xlabel="depth L", ylabel=QUANTITY, ylim=(0, min(axes.get_ylim()[1], 2 * largest)))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 

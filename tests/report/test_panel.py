@@ -561,3 +561,15 @@ def test_overlay_says_when_there_is_nothing_to_compare(law: SweepLaw) -> None:
         assert [one.get_text() for one in right.texts] == [text]
     with pytest.raises(InputError, match="give one at least"):
         plot_overlay({})
+
+
+def test_a_wide_band_does_not_press_the_rules_together(law: SweepLaw) -> None:
+    assert law.power_law is not None
+    wide = replace(law, power_law=replace(law.power_law, covariance=((9.0, 0.0), (0.0, 9.0))))
+    axes = plot_panel(wide, references={}).axes[1]
+    low, high = axes.get_ylim()
+    anchor = anchor_depth(wide)
+    paper = [wide.lr_star(anchor)[0] * (depth / anchor) ** -1.5 for depth in wide.optima]
+    drawn = paper + [wide.lr_star(depth)[0] for depth in wide.optima]
+    assert min(drawn) / 10 <= low < min(drawn)
+    assert max(drawn) < high <= 10 * max(drawn)
