@@ -1,11 +1,12 @@
 """Trained slopes beside the paper's, the law's and the measured ones, and what each rule loses: as Markdown."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from ammup.experiments.analysis import regret_of, rule_curves
+from ammup.experiments.analysis import MEASURED_LATE, regret_of, rule_curves
 from ammup.experiments.record import SweepRecord
 from ammup.fitting.optimum import fit_sweep
 from ammup.fitting.power_law import PowerLaw, fit_maximal_lr, fit_power_law
@@ -14,35 +15,34 @@ from ammup.fitting.transfer_rules import RULES
 from ammup.report.sweep import percent_text
 
 DASH = "–"
-LATE = "measured-late"
 
 
 def slopes_markdown(records: Iterable[SweepRecord]) -> str:
     """One row a sweep: depths, seeds, and the slope of log η* on log L by the paper and by each of our ways to it."""
     columns = ("sweep", "L", "seeds", "paper", "trained, smoothed", "trained, argmax", "finite-depth law",
-               "measured, no training", LATE)  # fmt: skip
+               "measured, no training", MEASURED_LATE)  # fmt: skip
     return _markdown(columns, [_slopes(record) for record in records])
 
 
 def regret_markdown(records: Iterable[SweepRecord]) -> str:
     """One row a sweep, one column a rule: share of the accuracy that is lost, mean over the held-out depths."""
-    tables = {record.experiment.name: regret_of(record).mean.set_index("rule") for record in records}
-    rules = [rule for rule in (*RULES, LATE, SWEPT) if any(rule in table.index for table in tables.values())]
-    rows = [
-        (f"`{name}`", *(percent_text(table.loc[rule].to_dict()) if rule in table.index else DASH for rule in rules))
-        for name, table in tables.items()
-    ]
-    return _markdown(("sweep", *rules), rows)
+    return _by_rule(records, (*RULES, MEASURED_LATE, SWEPT), percent_text)
 
 
 def errors_markdown(records: Iterable[SweepRecord]) -> str:
     """One row a sweep, one column a rule: mean distance of log10 from prediction to swept optimum."""
+    return _by_rule(records, (*RULES, MEASURED_LATE), lambda row: _fixed(row["abs_log10_error"]))
+
+
+def _by_rule(records: Iterable[SweepRecord], rules: Sequence[str], cell: Callable[[Mapping[Any, Any]], str]) -> str:
+    """What a rule's means over the held-out depths say, by sweep; rules that no sweep knows are left out."""
     tables = {record.experiment.name: regret_of(record).mean.set_index("rule") for record in records}
-    rules = [rule for rule in (*RULES, LATE) if any(rule in table.index for table in tables.values())]
+    known = [rule for rule in rules if any(rule in table.index for table in tables.values())]
     rows = [
-        (f"`{name}`", *(_fixed(table["abs_log10_error"].get(rule)) for rule in rules)) for name, table in tables.items()
+        (f"`{name}`", *(cell(table.loc[rule].to_dict()) if rule in table.index else DASH for rule in known))
+        for name, table in tables.items()
     ]
-    return _markdown(("sweep", *rules), rows)
+    return _markdown(("sweep", *known), rows)
 
 
 def _slopes(record: SweepRecord) -> tuple[str, ...]:
@@ -61,7 +61,7 @@ def _slopes(record: SweepRecord) -> tuple[str, ...]:
         argmax + note,
         _fixed(_exponent(curves.get("finite-depth"))),
         _slope(measured_law(record.measurements)),
-        _fixed(_exponent(curves.get(LATE))),
+        _fixed(_exponent(curves.get(MEASURED_LATE))),
     )
 
 

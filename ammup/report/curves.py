@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,10 +13,8 @@ from numpy.typing import NDArray
 
 from ammup.fitting.optimum import SweepLaw
 from ammup.report import plots
-from ammup.report.panel import BARS, FLAGGED, INTERVAL, PAPER_LABEL, anchor_depth
+from ammup.report.panel import BARS, FLAGGED, INTERVAL, PAPER_LABEL, Look, anchor_depth
 from ammup.report.plots import PAPER_SLOPE, Array
-
-Look = dict[str, Any]  # matplotlib's keyword arguments
 
 
 def plot_accuracies(law: SweepLaw, runs: pd.DataFrame, *, title: str = "") -> Figure:

@@ -17,12 +17,11 @@ from matplotlib.figure import Figure
 
 from ammup.errors import InputError
 from ammup.fitting.optimum import SweepLaw
+from ammup.fitting.regret import COLUMNS as REGRET
 from ammup.report.ledger import STYLES, Record, change_text, number_text, region_text
 from ammup.report.plots import PAPER_SLOPE
 
 DASH = "–"
-REGRET = ("rule", "depth", "predicted", "swept", "log10_error", "accuracy_lost", "accuracy_low", "accuracy_high",
-          "loss_added", "loss_low", "loss_high")  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,7 +24,7 @@ INTERVAL = 1.96
 BARS = "± 1.96 s.e. (95%)"
 FLAGGED = "flagged, not fitted"
 PAPER_LABEL = "am-mup, L^(−3/2)"
-Look = dict[str, Any]
+Look = dict[str, Any]  # matplotlib's keyword arguments
 QUANTITY = "best learning rate after training η*"
 
 
