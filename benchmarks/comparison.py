@@ -9,16 +9,21 @@ from pathlib import Path
 
 from readme_tables import write
 
+from ammup.experiments.analysis import regret_of
 from ammup.experiments.record import SweepRecord
 from ammup.report.comparison import errors_markdown, regret_markdown, slopes_markdown
 
 SWEEPS = Path(__file__).parents[1] / "baselines" / "sweeps"
-TABLES = {"slopes": slopes_markdown, "regret": regret_markdown, "errors": errors_markdown}
 
 
 def main() -> None:
     records = [SweepRecord.read(path) for path in sorted(SWEEPS.glob("*.json"))]
-    tables = {name: table(records) for name, table in TABLES.items()}
+    regrets = {record.experiment.name: regret_of(record) for record in records}
+    tables = {
+        "slopes": slopes_markdown(records),
+        "regret": regret_markdown(regrets),
+        "errors": errors_markdown(regrets),
+    }
     write(tables, script="comparison.py", about=__doc__)
 
 

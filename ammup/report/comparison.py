@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ammup.experiments.analysis import MEASURED_LATE, regret_of, rule_curves
+from ammup.experiments.analysis import MEASURED_LATE, rule_curves
 from ammup.experiments.record import SweepRecord
 from ammup.fitting.optimum import fit_sweep
 from ammup.fitting.power_law import PowerLaw, fit_maximal_lr, fit_power_law
-from ammup.fitting.regret import SWEPT
+from ammup.fitting.regret import SWEPT, Regret
 from ammup.fitting.transfer_rules import RULES
 from ammup.report.sweep import percent_text
 
@@ -24,19 +24,19 @@ def slopes_markdown(records: Iterable[SweepRecord]) -> str:
     return _markdown(columns, [_slopes(record) for record in records])
 
 
-def regret_markdown(records: Iterable[SweepRecord]) -> str:
+def regret_markdown(regrets: Mapping[str, Regret]) -> str:
     """One row a sweep, one column a rule: share of the accuracy that is lost, mean over the held-out depths."""
-    return _by_rule(records, (*RULES, MEASURED_LATE, SWEPT), percent_text)
+    return _by_rule(regrets, (*RULES, MEASURED_LATE, SWEPT), percent_text)
 
 
-def errors_markdown(records: Iterable[SweepRecord]) -> str:
+def errors_markdown(regrets: Mapping[str, Regret]) -> str:
     """One row a sweep, one column a rule: mean distance of log10 from prediction to swept optimum."""
-    return _by_rule(records, (*RULES, MEASURED_LATE), lambda row: _fixed(row["abs_log10_error"]))
+    return _by_rule(regrets, (*RULES, MEASURED_LATE), lambda row: _fixed(row["abs_log10_error"]))
 
 
-def _by_rule(records: Iterable[SweepRecord], rules: Sequence[str], cell: Callable[[Mapping[Any, Any]], str]) -> str:
+def _by_rule(regrets: Mapping[str, Regret], rules: Sequence[str], cell: Callable[[Mapping[Any, Any]], str]) -> str:
     """What a rule's means over the held-out depths say, by sweep; rules that no sweep knows are left out."""
-    tables = {record.experiment.name: regret_of(record).mean.set_index("rule") for record in records}
+    tables = {name: regret.mean.set_index("rule") for name, regret in regrets.items()}
     known = [rule for rule in rules if any(rule in table.index for table in tables.values())]
     rows = [
         (f"`{name}`", *(cell(table.loc[rule].to_dict()) if rule in table.index else DASH for rule in known))

@@ -11,13 +11,12 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
 from ammup.errors import InputError
 from ammup.fitting.optimum import SweepLaw
-from ammup.fitting.regret import COLUMNS as REGRET
+from ammup.fitting.regret import Regret
 from ammup.report.ledger import STYLES, Record, change_text, number_text, region_text
 from ammup.report.plots import PAPER_SLOPE
 
@@ -50,13 +49,12 @@ class SweepSection:
         missing: cells of the grid that are not done.
         seeds: replicas of each learning rate.
         stored: slope, slope_ci (low, high) and source of the baseline of that name, or None.
-        regret: one row for each rule and held-out depth with the columns of ``REGRET``, or None. ``accuracy_*`` are
-            shares of the best accuracy: 0.01 is 1 %. NaN where something is not known.
+        regret: what each transfer rule loses, or None.
         pictures: shown in this order.
         provenance: label -> text.
 
     Raises:
-        InputError: a regret table that lacks a column, or a stored slope that lacks a field.
+        InputError: a stored slope that lacks a field.
     """
 
     name: str
@@ -65,13 +63,14 @@ class SweepSection:
     missing: int
     seeds: int
     stored: Mapping[str, Any] | None
-    regret: pd.DataFrame | None
+    regret: Regret | None
     pictures: Sequence[Picture]
     provenance: Mapping[str, str]
 
     def __post_init__(self) -> None:
-        _check_has(f"the regret of sweep {self.name!r}", self.regret, REGRET)
-        _check_has(f"the stored slope of sweep {self.name!r}", self.stored, ("slope", "slope_ci", "source"))
+        stored = {"slope", "slope_ci", "source"} if self.stored is None else self.stored
+        if lacking := [name for name in ("slope", "slope_ci", "source") if name not in stored]:
+            raise InputError(f"the stored slope of sweep {self.name!r} lacks {', '.join(lacking)}")
 
     @property
     def comparison(self) -> str:
@@ -84,12 +83,6 @@ class SweepSection:
             return DASH
         low, high, stored_low, stored_high = ends
         return "same" if low <= stored_high and stored_low <= high else "moved"
-
-
-def _check_has(what: str, given: pd.DataFrame | Mapping[str, Any] | None, names: Sequence[str]) -> None:
-    lacking = [name for name in names if given is not None and name not in given]
-    if lacking:
-        raise InputError(f"{what} lacks {', '.join(lacking)}; it needs {', '.join(names)}")
 
 
 def report_page(
@@ -212,22 +205,20 @@ def band(law: SweepLaw) -> dict[int, tuple[str, str]]:
     return {int(depth): (rate(at), span((low, high), "rate")) for depth, at, low, high in law.line.to_numpy()}
 
 
-def _mean(values: pd.Series, kind: str) -> str:
-    """The mean of what is known, and of how many values that is where some are not."""
-    known = [value for value in values if _known(value)]
-    text = NUMBERS[kind](np.mean(known) if known else None)
-    return text if len(known) in (0, len(values)) else f"{text} ({len(known)} of {len(values)})"
-
-
-def regret_means(regret: pd.DataFrame) -> list[tuple[str, str, str, str, str]]:
-    """For each rule: its name, its held-out depths, and the means of error, accuracy lost and loss added over them."""
-    rows = []
-    for rule, group in regret.groupby("rule", sort=False):
-        depths = ", ".join(f"{depth:.0f}" for depth in group["depth"])
-        off = _mean(group["log10_error"].abs(), "factor")
-        accuracy, loss = _mean(group["accuracy_lost"], "share"), _mean(group["loss_added"], "figure")
-        rows.append((str(rule), depths, off, accuracy, loss))
-    return rows
+def regret_means(regret: Regret) -> list[tuple[str, ...]]:
+    """For each rule: its name, its held-out depths, and what it is off by, loses and adds in the mean over them."""
+    depths = regret.by_depth.groupby("rule")["depth"].agg(lambda found: ", ".join(f"{depth:.0f}" for depth in found))
+    return [
+        (
+            row["rule"],
+            depths[row["rule"]],
+            factor(row["abs_log10_error"]),
+            share(row["accuracy_lost"]),
+            span((row["accuracy_low"], row["accuracy_high"]), "share"),
+            figure(row["loss_added"]),
+        )
+        for row in regret.mean.to_dict("records")
+    ]
 
 
 def count_verdicts(claims: Sequence[Record]) -> list[tuple[str, int]]:

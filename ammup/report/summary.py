@@ -52,7 +52,7 @@ def section_of(record: SweepRecord) -> SweepSection:
         missing=record.missing,
         seeds=record.runs["seed"].nunique(),
         stored=stored_slope(experiment.name),
-        regret=regret_of(record).by_depth if several else None,
+        regret=regret_of(record) if several else None,
         pictures=_pictures(law, record),
         provenance=record.provenance,
     )

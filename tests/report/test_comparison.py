@@ -1,11 +1,10 @@
 """The tables of README.md that sweeps are compared in."""
 
-from dataclasses import replace
-
 import numpy as np
 import pandas as pd
 import pytest
 
+from ammup.experiments.analysis import regret_of
 from ammup.experiments.experiment import Experiment
 from ammup.experiments.record import SweepRecord
 from ammup.fitting.optimum import fit_sweep
@@ -65,8 +64,7 @@ def test_what_is_not_known_is_a_dash() -> None:
     (row,) = _cells(slopes_markdown([_record(slope=-1.0, measured=False)]))
     assert [row[name] for name in ("finite-depth law", "measured, no training", "measured-late")] == ["–"] * 3
     bare = _record(slope=-1.0, measured=False)
-    bare = replace(bare, experiment=replace(bare.experiment, name="bare"))
-    rows = _cells(regret_markdown([_record(slope=-1.0), bare]))
+    rows = _cells(regret_markdown({"measured": regret_of(_record(slope=-1.0)), "bare": regret_of(bare)}))
     assert rows[1]["measured"] == "–"
     assert measured_law(_record(slope=-1.0, measured=False).measurements) is None
 
@@ -78,8 +76,8 @@ def test_a_flagged_depth_is_named() -> None:
 
 @pytest.mark.parametrize(("slope", "best"), [(-1.0, "L^-1"), (-1.5, "am-mup"), (0.0, "constant")])
 def test_the_rule_that_is_true_loses_least(slope: float, best: str) -> None:
-    record = _record(slope=slope)
-    (lost,), (errors,) = _cells(regret_markdown([record])), _cells(errors_markdown([record]))
+    regrets = {"made-up": regret_of(_record(slope=slope))}
+    (lost,), (errors,) = _cells(regret_markdown(regrets)), _cells(errors_markdown(regrets))
     share = {rule: float(text.split("%")[0]) for rule, text in lost.items() if "%" in text}
     off = {rule: float(text) for rule, text in errors.items() if rule != "sweep"}
     assert best in sorted(share, key=share.__getitem__)[:4]

@@ -16,8 +16,8 @@ from matplotlib.figure import Figure
 
 from ammup import InputError
 from ammup.fitting.optimum import SweepLaw, fit_sweep
+from ammup.fitting.regret import COLUMNS, Regret
 from ammup.fitting.transfer import Segment
-from ammup.report import page as page_module
 from ammup.report.page import Picture, SweepSection, report_page
 from ammup.suite import baselines
 
@@ -99,14 +99,16 @@ def law(runs: pd.DataFrame) -> SweepLaw:
     return law
 
 
-def _regret(rules: tuple[str, ...] = ("constant", "am-mup")) -> pd.DataFrame:
+def _regret(rules: tuple[str, ...] = ("constant", "am-mup"), **changed: float) -> Regret:
     rows = [
         {"rule": rule, "depth": depth, "predicted": 0.2 * factor, "swept": 0.2, "log10_error": np.log10(factor),
          "accuracy_lost": lost, "accuracy_low": lost - 0.004, "accuracy_high": lost + 0.006, "loss_added": 10 * lost,
-         "loss_low": 9 * lost, "loss_high": 11 * lost}
+         "loss_low": 9 * lost, "loss_high": 11 * lost, **changed}
         for rule in rules for depth, factor, lost in ((8, 4.0, 0.012), (16, 0.25, 0.034))
     ]  # fmt: skip
-    return pd.DataFrame(rows)
+    by_depth = pd.DataFrame(rows)
+    mean = by_depth.assign(abs_log10_error=by_depth["log10_error"].abs()).groupby("rule", sort=False).mean()
+    return Regret(by_depth=by_depth, mean=mean.reset_index())
 
 
 def _figure() -> Figure:
@@ -278,22 +280,13 @@ def test_segments_tell_their_predictions_and_those_that_cannot_be_made(law: Swee
 
 def test_regret_has_means_over_depths_and_the_depths_themselves(law: SweepLaw) -> None:
     parsed = Parsed(_page(_section(law)))
-    mean = ["8, 16", "4.00", "2.3%", "0.230"]
+    mean = ["8, 16", "4.00", "2.3%", "[1.9%, 2.9%]", "0.230"]
     assert parsed.table("What each rule of transfer costs, mean") == [["constant", *mean], ["am-mup", *mean]]
     rows = parsed.table("What each rule of transfer costs at each")
     assert rows[2] == ["am-mup", "8", "0.800", "0.200", "4.00", "1.2%", "[0.8%, 1.8%]", "0.120", "[0.108, 0.132]"]
     assert rows[3][4] == "0.25"
     (within,) = [t for t in parsed.all("table") if "at each held-out" in t["text"]]
     assert "details" in within["in"]
-
-
-def test_a_mean_tells_of_how_many_depths_it_is(law: SweepLaw) -> None:
-    regret = _regret(("am-mup",))
-    regret.loc[0, ["accuracy_lost", "accuracy_low"]] = np.nan
-    regret["loss_added"] = np.nan
-    parsed = Parsed(_page(_section(law, regret=regret)))
-    assert parsed.table("What each rule of transfer costs, mean")[0][3:] == ["3.4% (1 of 2)", "–"]
-    assert parsed.table("What each rule of transfer costs at each")[0][5:7] == ["–", "–"]
 
 
 @pytest.mark.parametrize(
@@ -367,7 +360,7 @@ def test_a_sweep_without_a_line_or_with_one_of_two_depths_has_dashes(runs: pd.Da
 
 
 def test_a_number_that_does_not_exist_is_a_dash(law: SweepLaw) -> None:
-    nothing = pd.DataFrame([dict.fromkeys(page_module.REGRET, np.nan) | {"rule": "constant", "depth": 8}])
+    nothing = _regret(("constant",), **dict.fromkeys(COLUMNS[2:], np.nan))
     stored = {"slope": None, "slope_ci": [None, math.nan], "source": "x"}
     empty = dict.fromkeys(("estimate", "se", "power", "false_alarm", "alpha", "n", "interval_level"), math.nan)
     lacking = {**empty, "interval": [math.nan, None], "stated": [math.nan, 1.0], "seeds": None, "regime": None}
@@ -375,25 +368,20 @@ def test_a_number_that_does_not_exist_is_a_dash(law: SweepLaw) -> None:
     text = _page(_section(law, regret=nothing, stored=stored, provenance={"x": ""}), claims=claims)
     parsed = Parsed(text)
     assert not re.search(r"\b(nan|NaN|None|inf)\b", parsed.shown())
-    assert parsed.table("What each rule of transfer costs, mean") == [["constant", "8", "–", "–", "–"]]
+    assert parsed.table("What each rule of transfer costs, mean") == [["constant", "8, 16", "–", "–", "–", "–"]]
     assert parsed.table("Theorem 1")[0][2:4] == ["– –", "–"]
     assert parsed.facts("sweep-1")["x"] == parsed.facts("place-1")["n"] == "–"
 
 
 def test_a_number_without_bound_is_told(law: SweepLaw) -> None:
-    regret = _regret(("am-mup",)).assign(loss_added=math.inf, loss_high=math.inf)
+    regret = _regret(("am-mup",), loss_added=math.inf, loss_high=math.inf)
     row = Parsed(_page(_section(law, regret=regret))).table("What each rule of transfer costs at each")[0]
     assert row[7:] == ["∞", "[0.108, ∞]"]
 
 
-@pytest.mark.parametrize(
-    ("changed", "message"),
-    [({"regret": pd.DataFrame({"rule": [], "depth": []})}, r"regret of sweep 'cnn' lacks predicted, .*; it needs"),
-     ({"stored": {"slope": 1.0}}, r"stored slope of sweep 'cnn' lacks slope_ci, source; it needs slope, ")],
-)  # fmt: skip
-def test_a_table_that_lacks_something_is_refused(law: SweepLaw, changed: dict, message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        _section(law, **changed)
+def test_a_stored_slope_that_lacks_something_is_refused(law: SweepLaw) -> None:
+    with pytest.raises(InputError, match=r"stored slope of sweep 'cnn' lacks slope_ci, source"):
+        _section(law, stored={"slope": 1.0})
 
 
 def _with_texts(law: SweepLaw, text: str) -> str:
