@@ -7,16 +7,18 @@ import copy
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ammup.measurement.feed import Batch, Feed
-from ammup.measurement.fused import Forward, fused_forward
+from ammup.measurement.fused import fused_forward
 from ammup.measurement.replica import (
     DTYPES,
     Build,
+    Session,
     Trained,
     Trainer,
     Training,
@@ -24,7 +26,7 @@ from ammup.measurement.replica import (
     nan_check_interval,
     steps_before_nan,
 )
-from ammup.models.streams import seeded
+from ammup.models.streams import RandomState, seeded
 
 # Called with (step, model, minibatch) before a training step; it must leave the model as it is.
 Look = Callable[[int, nn.Module, Batch], None]
@@ -80,77 +82,125 @@ class LoopTrainer(Trainer):
         super().__init__(build, feed, training)
         self.plan: Plan | None = None
 
-    def train(self, lrs: Sequence[float], seed: int, *, steps: int | None = None) -> list[Trained]:
+    def begin(self, seed: int) -> "LoopSession":
         """See the base class."""
-        return [self._train(lr, seed, steps) for lr in lrs]
+        return LoopSession(self, seed)
+
+    def parts(self, lrs: Sequence[float], seed: int) -> Iterator[Sequence[float]]:
+        """See the base class."""
+        return ([lr] for lr in lrs)
 
     def watch(self, lr: float, seed: int, *, steps: int, look: Look) -> Trained:
         """The first ``steps`` steps of a replica, with a look before each of them."""
-        return self._train(lr, seed, steps, look)
+        replica = _Replica(self, lr, seed)
+        replica.descend(min(self.steps, steps), look)
+        return replica.trained(validate=False)
 
-    def _train(self, lr: float, seed: int, steps: int | None, look: Look | None = None) -> Trained:
+
+class LoopSession(Session):
+    """Each replica with its own model."""
+
+    def __init__(self, trainer: LoopTrainer, seed: int) -> None:
+        self.trainer, self.seed = trainer, seed
+        self.replicas: dict[float, _Replica] = {}
+
+    def advance(self, lrs: Sequence[float], steps: int) -> list[Tensor]:
+        """See the base class."""
+        self.replicas = {lr: replica for lr, replica in self.replicas.items() if lr in lrs}
+        for lr in lrs:
+            if lr not in self.replicas:
+                self.replicas[lr] = _Replica(self.trainer, lr, self.seed)
+            self.replicas[lr].descend(steps)
+        return [self.replicas[lr].known_losses for lr in lrs]
+
+    def trained(self, lrs: Sequence[float], *, validate: bool) -> list[Trained]:
+        """See the base class."""
+        return [self.replicas[lr].trained(validate=validate) for lr in lrs]
+
+
+class _Replica:
+    """A model on its way through its minibatches."""
+
+    def __init__(self, trainer: LoopTrainer, lr: float, seed: int) -> None:
         start = time.perf_counter()
-        model = self.build(seed).to(DTYPES[self.training.dtype])
-        batches, n = self.batches(seed, steps)
-        if self.plan is None:
-            self.plan = Plan.of(model, next(self.feed.training_batches(seed, 1)), self.training)
-        model = model.to(memory_format=self.plan.memory_format).train()
-        with seeded("training", seed):
-            losses = self._descend(model, lr, _watched(batches, model, look) if look else batches, n)
-        accuracy, loss = (float("nan"), float("nan"))
-        if steps is None and len(losses) == n:
-            accuracy, loss = self._validate(model)
-        weights = {name: tensor.detach() for name, tensor in model.state_dict().items()}
-        seconds = time.perf_counter() - start
-        return Trained(weights=weights, losses=losses, val_accuracy=accuracy, val_loss=loss, seconds=seconds)
-
-    def _descend(self, model: nn.Module, lr: float, batches: Iterator[Batch], steps: int) -> Tensor:
-        """SGD until the batches end or the loss is NaN; the losses before that."""
-        forward = fused_forward(model) or model
-        training, device = self.training, self.feed.device
-        sgd = torch.optim.SGD(
-            model.parameters(), lr, momentum=training.momentum, weight_decay=training.weight_decay, foreach=True
+        feed, training = trainer.feed, trainer.training
+        model = trainer.build(seed).to(DTYPES[training.dtype])
+        if trainer.plan is None:
+            trainer.plan = Plan.of(model, next(feed.training_batches(seed, 1)), training)
+        self.plan, self.feed, self.training = trainer.plan, feed, training
+        self.model = model.to(memory_format=self.plan.memory_format).train()
+        self.forward = fused_forward(self.model) or self.model
+        self.sgd = torch.optim.SGD(
+            self.model.parameters(), lr, momentum=training.momentum, weight_decay=training.weight_decay, foreach=True
         )
-        losses = torch.full((steps,), float("nan"), dtype=torch.float64, device=device)
-        every = nan_check_interval(device)
-        for step, (images, labels) in enumerate(batches):
-            sgd.zero_grad()
-            losses[step] = self._backward(forward, images, labels)
-            sgd.step()
-            if (step + 1) % every == 0 and losses[step].isnan():
-                break
-        return losses[: steps_before_nan(losses)].cpu()
+        self.batches = enumerate(feed.training_batches(seed, training.epochs))
+        self.random = RandomState("training", seed)
+        self.losses = torch.full((trainer.steps,), float("nan"), dtype=torch.float64, device=feed.device)
+        self.done = 0
+        self.seconds = time.perf_counter() - start
 
-    def _backward(self, forward: Forward, images: Tensor, labels: Tensor) -> Tensor:
+    @property
+    def known_losses(self) -> Tensor:
+        """Up to the first NaN."""
+        return self.losses[: steps_before_nan(self.losses)].cpu()
+
+    @property
+    def diverged(self) -> bool:
+        return len(self.known_losses) < self.done
+
+    def descend(self, steps: int, look: Look | None = None) -> None:
+        """SGD up to this step, or until the loss is NaN."""
+        if steps <= self.done or self.diverged:
+            return
+        start = time.perf_counter()
+        every = nan_check_interval(self.feed.device)
+        with self.random.restored():
+            for step, (images, labels) in islice(self.batches, steps - self.done):
+                if look:
+                    look(step, self.model, (images, labels))
+                self.sgd.zero_grad()
+                self.losses[step] = self._backward(images, labels)
+                self.sgd.step()
+                self.done = step + 1
+                if self.done % every == 0 and self.losses[step].isnan():
+                    break
+        self.seconds += time.perf_counter() - start
+
+    def trained(self, *, validate: bool) -> Trained:
+        """What it is now."""
+        start = time.perf_counter()
+        accuracy, loss = self._validate() if validate and not self.diverged else (float("nan"), float("nan"))
+        self.seconds += time.perf_counter() - start
+        return Trained(
+            weights={name: tensor.detach() for name, tensor in self.model.state_dict().items()},
+            losses=self.known_losses,
+            val_accuracy=accuracy,
+            val_loss=loss,
+            seconds=self.seconds,
+        )
+
+    def _backward(self, images: Tensor, labels: Tensor) -> Tensor:
         """Add the gradient of the batch's mean loss to the parameters' and return the loss."""
-        assert self.plan is not None
         total = torch.zeros((), dtype=torch.float64, device=images.device)
         for x, y in _parts(images, labels, self.plan.micro_batch):
             with autocast(self.training, images.device):
-                logits = forward(x.contiguous(memory_format=self.plan.memory_format))
+                logits = self.forward(x.contiguous(memory_format=self.plan.memory_format))
                 loss = F.cross_entropy(logits, y, reduction="sum") / len(images)
             loss.backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
         return total
 
     @torch.no_grad()
-    def _validate(self, model: nn.Module) -> tuple[float, float]:
+    def _validate(self) -> tuple[float, float]:
         """(accuracy, mean cross-entropy) of the validation images, in the weights' own precision."""
-        assert self.plan is not None
-        model.eval()
-        forward = fused_forward(model) or model
+        self.model.eval()
         correct = loss = 0.0
         for images, labels in self.feed.validation_batches(self.plan.micro_batch):
-            logits = forward(images.contiguous(memory_format=self.plan.memory_format))
+            logits = self.forward(images.contiguous(memory_format=self.plan.memory_format))
             loss += float(F.cross_entropy(logits, labels, reduction="sum"))
             correct += float((logits.argmax(1) == labels).sum())
+        self.model.train()
         return correct / len(self.feed.val), loss / len(self.feed.val)
-
-
-def _watched(batches: Iterator[Batch], model: nn.Module, look: Look) -> Iterator[Batch]:
-    for step, batch in enumerate(batches):
-        look(step, model, batch)
-        yield batch
 
 
 def activation_bytes(model: nn.Module, images: Tensor) -> tuple[int, int]:

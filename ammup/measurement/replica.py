@@ -4,14 +4,13 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from ammup.errors import InputError, check_known
-from ammup.measurement.feed import Batch, Feed
+from ammup.measurement.feed import Feed
 
 Build = Callable[[int], nn.Module]
 
@@ -127,6 +126,21 @@ def thinned(losses: Tensor, points: int = CURVE_POINTS) -> tuple[tuple[int, floa
     return tuple((min((i + 1) * width, len(losses)), float(part.mean())) for i, part in enumerate(parts))
 
 
+class Session(ABC):
+    """Replicas of one seed that are trained part by part, to the bit as if in one go."""
+
+    @abstractmethod
+    def advance(self, lrs: Sequence[float], steps: int) -> list[Tensor]:
+        """Train these learning rates up to so many steps, from where they are, and forget all others.
+
+        Returns the losses of each, up to the first NaN.
+        """
+
+    @abstractmethod
+    def trained(self, lrs: Sequence[float], *, validate: bool) -> list[Trained]:
+        """What these replicas are now; a diverged one is not validated."""
+
+
 class Trainer(ABC):
     """Trains the replicas of one depth; each strategy is one.
 
@@ -142,24 +156,34 @@ class Trainer(ABC):
         self.build, self.feed, self.training = build, feed, training
 
     @abstractmethod
+    def begin(self, seed: int) -> Session:
+        """Replicas from the weights, and in the order, of this seed."""
+
+    @abstractmethod
+    def parts(self, lrs: Sequence[float], seed: int) -> Iterator[Sequence[float]]:
+        """The learning rates, by what is trained together."""
+
+    @property
+    def steps(self) -> int:
+        """Minibatches of the whole training."""
+        return self.feed.steps(self.training.epochs)
+
     def train(self, lrs: Sequence[float], seed: int, *, steps: int | None = None) -> list[Trained]:
-        """One trained replica for each learning rate, from the weights and in the order of ``seed``.
-
-        ``steps`` ends training early, without validation.
-        """
-
-    def batches(self, seed: int, steps: int | None) -> tuple[Iterator[Batch], int]:
-        """(the minibatches of a seed, their number), up to ``steps`` of them."""
-        total = self.feed.steps(self.training.epochs)
-        return islice(self.feed.training_batches(seed, self.training.epochs), steps), min(total, steps or total)
+        """One trained replica for each learning rate; ``steps`` ends training early, without validation."""
+        done = []
+        for part in self.parts(lrs, seed):
+            session = self.begin(seed)
+            session.advance(part, min(self.steps, steps or self.steps))
+            done += session.trained(part, validate=steps is None)
+        return done
 
     def runs(self, depth: int, lrs: Sequence[float], seed: int) -> list[Run]:
         """Train, and record."""
-        steps = self.feed.steps(self.training.epochs)
-        return [
-            trained.run(depth, lr, seed, training=self.training, steps=steps, strategy=self.strategy)
-            for lr, trained in zip(lrs, self.train(lrs, seed), strict=True)
-        ]
+        return [self.run(depth, lr, seed, trained) for lr, trained in zip(lrs, self.train(lrs, seed), strict=True)]
+
+    def run(self, depth: int, lr: float, seed: int, trained: Trained) -> Run:
+        """The record of a replica that has ended."""
+        return trained.run(depth, lr, seed, training=self.training, steps=self.steps, strategy=self.strategy)
 
 
 def autocast(training: Training, device: torch.device) -> torch.autocast:

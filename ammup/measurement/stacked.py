@@ -9,6 +9,7 @@ Axes: R replica, B batch.
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import torch
 from torch import Tensor, nn
@@ -16,11 +17,12 @@ from torch.func import functional_call, grad_and_value, vmap
 from torch.nn import functional as F
 
 from ammup.errors import InputError
-from ammup.measurement.feed import Batch, Feed
+from ammup.measurement.feed import Feed
 from ammup.measurement.loop import activation_bytes
 from ammup.measurement.replica import (
     DTYPES,
     Build,
+    Session,
     Trained,
     Trainer,
     Training,
@@ -28,7 +30,7 @@ from ammup.measurement.replica import (
     nan_check_interval,
     steps_before_nan,
 )
-from ammup.models.streams import seeded
+from ammup.models.streams import RandomState
 
 Stack = dict[str, Tensor]  # each tensor [R, …]
 
@@ -73,82 +75,151 @@ class StackedTrainer(Trainer):
 
     def __init__(self, build: Build, feed: Feed, training: Training) -> None:
         super().__init__(build, feed, training)
-        self.stack: int | None = None
+        self.size: int | None = None
 
-    def train(self, lrs: Sequence[float], seed: int, *, steps: int | None = None) -> list[Trained]:
+    def begin(self, seed: int) -> "StackedSession":
         """See the base class."""
-        model = self.build(seed).to(DTYPES[self.training.dtype]).train()
-        if self.stack is None:
-            self.stack = _stack_size(model, next(self.feed.training_batches(seed, 1))[0])
-        parts = (lrs[i : i + self.stack] for i in range(0, len(lrs), self.stack))
+        return StackedSession(self, seed)
+
+    def parts(self, lrs: Sequence[float], seed: int) -> Iterator[Sequence[float]]:
+        """See the base class."""
+        size = self._size(seed)
+        return (lrs[i : i + size] for i in range(0, len(lrs), size))
+
+    def _size(self, seed: int) -> int:
+        """Replicas in a stack."""
+        if self.size is None:
+            model = self.build(seed).to(DTYPES[self.training.dtype]).train()
+            self.size = _stack_size(model, next(self.feed.training_batches(seed, 1))[0])
+        return self.size
+
+
+class StackedSession(Session):
+    """Stacks of replicas; those that begin together are one or several stacks."""
+
+    def __init__(self, trainer: StackedTrainer, seed: int) -> None:
+        self.trainer, self.seed = trainer, seed
+        self.stacks: list[_Stack] = []
+
+    def advance(self, lrs: Sequence[float], steps: int) -> list[Tensor]:
+        """See the base class."""
+        begun = {lr for stack in self.stacks for lr in stack.lrs}
+        new = [lr for lr in lrs if lr not in begun]
+        self.stacks += [_Stack(self.trainer, part, self.seed) for part in self.trainer.parts(new, self.seed)]
+        for stack in self.stacks:
+            stack.keep(lrs)
+        self.stacks = [stack for stack in self.stacks if stack.lrs]
         try:
-            return [trained for part in parts for trained in self._train(model, part, seed, steps)]
+            for stack in self.stacks:
+                stack.descend(steps)
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:  # torch.func refuses some modules, each in its own way
             reason = str(error).splitlines()[0]
             raise InputError(f"the model cannot be trained in a stack ({reason}); use strategy='loop'") from error
+        losses = {lr: known for stack in self.stacks for lr, known in stack.known_losses().items()}
+        return [losses[lr] for lr in lrs]
 
-    def _train(self, model: nn.Module, lrs: Sequence[float], seed: int, steps: int | None) -> list[Trained]:
+    def trained(self, lrs: Sequence[float], *, validate: bool) -> list[Trained]:
+        """See the base class."""
+        done = {lr: one for stack in self.stacks for lr, one in stack.trained(validate=validate).items()}
+        return [done[lr] for lr in lrs]
+
+
+class _Stack:
+    """Replicas that began together, on their way through their minibatches.
+
+    ``lrs`` are those that are wanted, by their places in the stack as it began: living or diverged.
+    """
+
+    def __init__(self, trainer: StackedTrainer, lrs: Sequence[float], seed: int) -> None:
         start = time.perf_counter()
-        batches, n = self.batches(seed, steps)
-        with seeded("training", seed):
-            live, dead, losses = self._descend(model, self._start(model, lrs), batches, n)
-        accuracy, loss = (torch.full((len(live.alive),), float("nan")) for _ in range(2))
-        if steps is None and len(live.alive):
-            accuracy, loss = self._validate(model, live)
-        at = {int(r): i for i, r in enumerate(live.alive)}
-        ends = {r: live.weights(i) for r, i in at.items()} | dead
-        seconds = (time.perf_counter() - start) / len(lrs)
-        return [
-            Trained(
-                weights=ends[r],
-                losses=losses[: steps_before_nan(losses[:, r]), r],
-                val_accuracy=float(accuracy[at[r]]) if r in at else float("nan"),
-                val_loss=float(loss[at[r]]) if r in at else float("nan"),
-                seconds=seconds,
-            )
-            for r in range(len(lrs))
-        ]
+        self.feed, self.training = trainer.feed, trainer.training
+        self.model = trainer.build(seed).to(DTYPES[self.training.dtype]).train()
+        self.lrs = {lr: place for place, lr in enumerate(lrs)}
+        self.live = self._replicas(lrs)
+        self.dead: dict[int, Stack] = {}
+        self.batches = enumerate(self.feed.training_batches(seed, self.training.epochs))
+        self.random = RandomState("training", seed)
+        shape = (trainer.steps, len(lrs))
+        self.losses = torch.full(shape, float("nan"), dtype=torch.float64, device=self.feed.device)
+        self.done = 0
+        self.seconds = {lr: (time.perf_counter() - start) / len(lrs) for lr in lrs}
 
-    def _start(self, model: nn.Module, lrs: Sequence[float]) -> _Replicas:
+    def keep(self, lrs: Sequence[float]) -> None:
+        """Forget the others."""
+        self.lrs = {lr: place for lr, place in self.lrs.items() if lr in lrs}
+        wanted = torch.isin(self.live.alive.cpu(), torch.tensor(list(self.lrs.values()), dtype=torch.int64))
+        if not wanted.all():
+            self.live = self.live.keep(wanted.to(self.feed.device))
+
+    def known_losses(self) -> dict[float, Tensor]:
+        """Of each learning rate, up to the first NaN."""
+        losses = self.losses.cpu()
+        return {lr: losses[: steps_before_nan(losses[:, place]), place] for lr, place in self.lrs.items()}
+
+    def descend(self, steps: int) -> None:
+        """SGD of all that live up to this step, or until none does."""
+        start = time.perf_counter()
+        every = nan_check_interval(self.feed.device)
+        with self.random.restored():
+            for step, (images, labels) in islice(self.batches, max(steps - self.done, 0)):
+                if not len(self.live.alive):
+                    break
+                self.losses[step, self.live.alive] = self._step(images, labels).double()
+                self.done = step + 1
+                if self.done % every == 0 or self.done == steps:
+                    self._bury(self.losses[step, self.live.alive].isnan())
+        for lr in self.lrs:
+            self.seconds[lr] += (time.perf_counter() - start) / len(self.lrs)
+
+    def trained(self, *, validate: bool) -> dict[float, Trained]:
+        """What they are now, by learning rate."""
+        start = time.perf_counter()
+        accuracy, loss = (torch.full((len(self.live.alive),), float("nan")) for _ in range(2))
+        if validate and len(self.live.alive):
+            accuracy, loss = self._validate()
+        spent = (time.perf_counter() - start) / max(len(self.lrs), 1)
+        at = {int(place): i for i, place in enumerate(self.live.alive)}
+        losses = self.known_losses()
+        return {
+            lr: Trained(
+                weights=self.live.weights(at[place]) if place in at else self.dead[place],
+                losses=losses[lr],
+                val_accuracy=float(accuracy[at[place]]) if place in at else float("nan"),
+                val_loss=float(loss[at[place]]) if place in at else float("nan"),
+                seconds=self.seconds[lr] + spent,
+            )
+            for lr, place in self.lrs.items()
+        }
+
+    def _replicas(self, lrs: Sequence[float]) -> _Replicas:
         def stacked(tensor: Tensor) -> Tensor:
             return tensor.detach().expand(len(lrs), *tensor.shape).clone()
 
-        parameters = {name: stacked(p) for name, p in model.named_parameters() if p.requires_grad}
-        frozen = {name: stacked(p) for name, p in model.named_parameters() if not p.requires_grad}
+        parameters = {name: stacked(p) for name, p in self.model.named_parameters() if p.requires_grad}
+        frozen = {name: stacked(p) for name, p in self.model.named_parameters() if not p.requires_grad}
         return _Replicas(
             parameters=parameters,
-            buffers=frozen | {name: stacked(b) for name, b in model.named_buffers()},
+            buffers=frozen | {name: stacked(b) for name, b in self.model.named_buffers()},
             momentum={name: torch.zeros_like(p) for name, p in parameters.items()} if self.training.momentum else {},
             lrs=torch.tensor(lrs, dtype=DTYPES[self.training.dtype], device=self.feed.device),
             alive=torch.arange(len(lrs), device=self.feed.device),
         )
 
-    def _descend(
-        self, model: nn.Module, live: _Replicas, batches: Iterator[Batch], steps: int
-    ) -> tuple[_Replicas, dict[int, Stack], Tensor]:
-        """(the living, the dead by their place, losses [steps, R])."""
-        losses = torch.full((steps, len(live.alive)), float("nan"), dtype=torch.float64, device=self.feed.device)
-        dead: dict[int, Stack] = {}
-        every = nan_check_interval(self.feed.device)
-        for step, (images, labels) in enumerate(batches):
-            losses[step, live.alive] = self._step(model, live, images, labels).double()
-            if (step + 1) % every == 0 or step + 1 == steps:
-                nan = losses[step, live.alive].isnan()
-                if nan.any():
-                    dead |= {int(live.alive[i]): live.weights(int(i)) for i in nan.nonzero()}
-                    live = live.keep(~nan)
-            if not len(live.alive):
-                break
-        return live, dead, losses.cpu()
+    def _bury(self, nan: Tensor) -> None:
+        """Put those aside whose loss is NaN."""
+        if nan.any():
+            self.dead |= {int(self.live.alive[i]): self.live.weights(int(i)) for i in nan.nonzero()}
+            self.live = self.live.keep(~nan)
 
-    def _step(self, model: nn.Module, live: _Replicas, images: Tensor, labels: Tensor) -> Tensor:
+    def _step(self, images: Tensor, labels: Tensor) -> Tensor:
         """One SGD step of every replica, in place; the losses [R] before it."""
+        live = self.live
 
         def loss(parameters: Stack, buffers: Stack) -> tuple[Tensor, Stack]:
             with autocast(self.training, images.device):
-                logits = functional_call(model, (parameters, buffers), (images.contiguous(),))
+                logits = functional_call(self.model, (parameters, buffers), (images.contiguous(),))
                 return F.cross_entropy(logits, labels), buffers
 
         descend = vmap(grad_and_value(loss, has_aux=True), randomness="same")
@@ -164,21 +235,21 @@ class StackedTrainer(Trainer):
         return before
 
     @torch.no_grad()
-    def _validate(self, model: nn.Module, live: _Replicas) -> tuple[Tensor, Tensor]:
+    def _validate(self) -> tuple[Tensor, Tensor]:
         """(accuracies, mean cross-entropies) of the validation images, each [R], in the weights' own precision."""
-        model.eval()
+        self.model.eval()
 
         def score(parameters: Stack, buffers: Stack, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-            logits = functional_call(model, (parameters, buffers), (images.contiguous(),))
+            logits = functional_call(self.model, (parameters, buffers), (images.contiguous(),))
             return (logits.argmax(1) == labels).sum(), F.cross_entropy(logits, labels, reduction="sum")
 
-        totals = torch.zeros(2, len(live.alive), dtype=torch.float64, device=self.feed.device)
+        totals = torch.zeros(2, len(self.live.alive), dtype=torch.float64, device=self.feed.device)
         for images, labels in self.feed.validation_batches(self.training.batch_size):
             scores: tuple[Tensor, Tensor] = vmap(score, in_dims=(0, 0, None, None))(
-                live.parameters, live.buffers, images, labels
+                self.live.parameters, self.live.buffers, images, labels
             )
             totals += torch.stack(scores).double()
-        model.train()
+        self.model.train()
         means: Tensor = (totals / len(self.feed.val)).cpu()
         return means[0], means[1]
 
