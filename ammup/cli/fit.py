@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,8 +65,7 @@ def fit(
       ammup fit circular.json --against zero.json --figure overlay --plot fig4.png
     """  # noqa: D301  (click reads the \b)
     from ammup.cli.files import check_new_figure, check_new_file
-    from ammup.experiments.analysis import read_sweep, regret_of
-    from ammup.fitting.optimum import fit_sweep
+    from ammup.experiments.analysis import law_of, read_sweep, regret_of
 
     if plot is not None:
         check_new_figure(plot)
@@ -73,17 +73,15 @@ def fit(
         check_new_file(export, suffixes=EXPORTS)
     record = read_sweep(store, name)
 
-    def law_of(one: "SweepRecord") -> "SweepLaw":
-        return fit_sweep(one.runs, kind=optimum, keep_flagged=keep_flagged, segments=one.experiment.segments)
-
-    law = law_of(record)
+    fitted = partial(law_of, kind=optimum, keep_flagged=keep_flagged)
+    law = fitted(record)
     regret = regret_of(record, base=base, kind=optimum) if transfer else None
     if export is not None:
         _export(record, export)
     if plot is not None:
         from ammup.report.plots import save
 
-        others = {one.experiment.name: law_of(one) for one in (_other(store, other) for other in against)}
+        others = {one.experiment.name: fitted(one) for one in (_other(store, other) for other in against)}
         save(_drawn(figure, law, record, others), plot)
     _show(law, record, regret, as_json=as_json)
     for path in (plot, export):

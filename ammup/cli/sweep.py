@@ -147,7 +147,7 @@ def _show_status(store: Path, experiments: Sequence["Experiment"], *, as_json: b
 
     with Store(store, mode="read") as opened:
         wanted = experiments or [Experiment.from_toml(e.specification) for e in opened.experiments()]
-        found = {one.name: status_of(one, opened.table(one.key)) for one in wanted}
+        found = {one.name: status_of(one, opened.table(one.key), opened.left_out(one.key)) for one in wanted}
     if as_json:
         tables = {name: json.loads(table.to_json(orient="records")) for name, table in found.items()}
         click.echo(json.dumps(tables, ensure_ascii=False))
@@ -172,12 +172,13 @@ def _show_costs(
 def _show_cost(experiment: "Experiment", store: Path, *, workers: int, device: str | None, as_json: bool) -> None:
     from ammup.experiments.cost import estimate_cost
     from ammup.experiments.store import Store
+    from ammup.experiments.sweep import missing_cells
 
-    done: frozenset[str] = frozenset()
+    missing = experiment.missing(())
     if store.exists():
         with Store(store, mode="read") as opened:
-            done = opened.keys(experiment.key)
-    cost = estimate_cost(experiment, experiment.missing(done), workers=workers, device=device)
+            missing = missing_cells(experiment, opened)
+    cost = estimate_cost(experiment, missing, workers=workers, device=device)
     if as_json:
         rows = json.loads(cost.table.to_json(orient="records"))
         found = {"depths": rows, "flops": cost.flops, "hours": cost.hours, "workers": cost.workers}

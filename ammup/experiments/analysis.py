@@ -13,6 +13,7 @@ from ammup.experiments.record import SweepRecord
 from ammup.experiments.schema import StoredExperiment
 from ammup.experiments.store import Store
 from ammup.experiments.sweep import of_grid
+from ammup.fitting.optimum import SweepLaw, fit_sweep
 from ammup.fitting.regret import Regret, transfer_regret
 from ammup.fitting.transfer_rules import EXPONENTS
 
@@ -73,6 +74,17 @@ def rule_curves(record: SweepRecord, *, late: tuple[int, ...] = ()) -> Curves:
     return {rule: curve for rule, curve in curves.items() if set(depths) <= set(curve)}
 
 
+def law_of(record: SweepRecord, *, kind: str = "smoothed", keep_flagged: bool = False) -> SweepLaw:
+    """Each depth's optimum and the line through them, see :func:`ammup.fitting.optimum.fit_sweep`."""
+    return fit_sweep(
+        record.runs,
+        kind=kind,
+        keep_flagged=keep_flagged,
+        segments=record.experiment.segments,
+        searched=record.experiment.grid.learning_rates if record.searched else None,
+    )
+
+
 def regret_of(record: SweepRecord, *, base: int | None = None, kind: str = "smoothed") -> Regret:
     """What each rule that the record knows loses, see :func:`ammup.fitting.regret.transfer_regret`.
 
@@ -80,7 +92,15 @@ def regret_of(record: SweepRecord, *, base: int | None = None, kind: str = "smoo
         record: of the sweep.
         base: the depth it was tuned at; None takes the smallest.
         kind: "smoothed" or "argmax".
+
+    Raises:
+        InputError: a sweep whose search left learning rates out.
     """
+    if record.searched:
+        raise InputError(
+            f'{record.experiment.name!r} was searched (search = "adaptive"): what a rule loses is only known on the '
+            "full grid; `ammup sweep … --set search=full` trains the rest of it"
+        )
     return transfer_regret(record.runs, rule_curves(record), base=base or int(record.runs["depth"].min()), kind=kind)
 
 
@@ -97,6 +117,7 @@ def _record(store: Store, stored: StoredExperiment) -> SweepRecord:
     measurements = store.measurements(stored.key)
     short = experiment.short_run
     chosen = measurements[measurements["lr"] == short.lr] if short is not None else measurements
+    left_out = of_grid(store.left_out(stored.key), experiment)
     laws: dict[str, dict[int, float]] = {}
     for rule, depth, lr_star in store.laws(stored.key).itertuples(index=False, name=None):
         laws.setdefault(rule, {})[int(depth)] = float(lr_star)
@@ -105,6 +126,7 @@ def _record(store: Store, stored: StoredExperiment) -> SweepRecord:
         runs=runs,
         measurements=chosen.reset_index(drop=True),
         laws=laws,
+        left_out=left_out if experiment.search == "adaptive" else left_out[:0],
         data_digest=stored.data_digest,
         provenance=_provenance(runs),
     )

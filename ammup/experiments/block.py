@@ -1,6 +1,8 @@
 """A block of cells, run in a worker: it depends on nothing but what is handed to it."""
 
 import platform
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -111,15 +113,21 @@ def run_block(block: Block) -> Outcome:
         InputError: data or a factory that cannot be used, or a training step that raises.
     """
     bench = bench_of(block.specification, block.device)
+    with explained(block.depth, block.seed, block.lrs), freed_memory_kept():
+        runs = bench.trainer(block.depth, block.strategy).runs(block.depth, block.lrs, block.seed)
+    return Outcome(runs=tuple(runs), worker=this_worker(bench.device), data_digest=bench.data.digest)
+
+
+@contextmanager
+def explained(depth: int, seed: int, lrs: Sequence[float]) -> Iterator[None]:
+    """Say which cells were trained when the user's module raised."""
     try:
-        with freed_memory_kept():
-            runs = bench.trainer(block.depth, block.strategy).runs(block.depth, block.lrs, block.seed)
+        yield
     except InputError:
         raise
-    except Exception as error:  # whatever the user's module raises in training
-        cells = f"depth {block.depth}, seed {block.seed}, learning rates {', '.join(f'{lr:g}' for lr in block.lrs)}"
+    except Exception as error:  # whatever it raises
+        cells = f"depth {depth}, seed {seed}, learning rates {', '.join(f'{lr:g}' for lr in lrs)}"
         raise InputError(f"training failed at {cells}: {type(error).__name__}: {error}") from error
-    return Outcome(runs=tuple(runs), worker=this_worker(bench.device), data_digest=bench.data.digest)
 
 
 def try_strategies(specification: str, depth: int, device: str | None) -> Trial:

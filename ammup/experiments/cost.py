@@ -25,11 +25,13 @@ class Cost:
         table: one row for each depth: depth, cells that are missing, flops of all of them, seconds of one of them.
         workers: how many work at once.
         strategy: the one that was timed.
+        searched: whether a search leaves many of these cells out.
     """
 
     table: pd.DataFrame
     workers: int
     strategy: str
+    searched: bool
 
     @property
     def flops(self) -> float:
@@ -65,7 +67,8 @@ def estimate_cost(experiment: Experiment, missing: Iterable[Cell], *, workers: i
     finally:
         torch.set_num_threads(threads)
     columns = ["depth", "cells", "flops", "seconds"]
-    return Cost(table=pd.DataFrame(rows, columns=columns), workers=workers, strategy=strategy)
+    searched = experiment.search == "adaptive"
+    return Cost(table=pd.DataFrame(rows, columns=columns), workers=workers, strategy=strategy, searched=searched)
 
 
 def _flops(bench: Bench, depth: int, training: Training) -> float:

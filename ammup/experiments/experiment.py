@@ -23,6 +23,8 @@ from ammup.measurement.factory import seed_numbers
 from ammup.measurement.replica import Training
 from ammup.measurement.training import STRATEGIES, check_grid
 
+SEARCHES = ("full", "adaptive")
+
 # Part of every key: a change of what a cell means makes all keys new.
 KEY_VERSION = 1
 
@@ -152,6 +154,9 @@ class Experiment:
         training: batch size, epochs, dtype, momentum and weight decay; the defaults are the paper's.
         strategy: "auto", "loop" or "stacked", see :func:`ammup.train_replicas`; it changes rounding only and is no part
             of a key.
+        search: "full" trains the whole grid; "adaptive" begins around the measured η* of each depth and seed, and drops
+            learning rates that will not be the best, see :func:`ammup.fitting.search.adaptive_search`. What it trains
+            to the end are cells of the same keys.
         segments: depths whose optimum predicts that of others, for `ammup fit`.
         short_run: what is measured beside the grid, if anything; no part of a key.
         paper_slope: slope that the paper reports for it, if it does; no part of a key.
@@ -184,12 +189,14 @@ class Experiment:
     grid: Grid
     training: Training = field(default_factory=Training)
     strategy: str = "auto"
+    search: str = "full"
     segments: tuple[Segment, ...] = ()
     short_run: ShortRun | None = None
     paper_slope: float | None = None
 
     def __post_init__(self) -> None:
         check_known("strategy", self.strategy, STRATEGIES)
+        check_known("search", self.search, SEARCHES)
         if not self.name:
             raise InputError("name is empty; give the experiment a name")
 

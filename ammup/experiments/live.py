@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ammup.experiments.experiment import Experiment
+from ammup.experiments.schema import LeftOut
 from ammup.experiments.status import status_of
 from ammup.measurement.replica import Run
 
@@ -24,12 +25,14 @@ class Display:
     Args:
         experiment: whose grid is run.
         stored: its runs so far.
+        left_out: cells so far that searches were done with.
         show: whether to show anything at all.
     """
 
-    def __init__(self, experiment: Experiment, stored: pd.DataFrame, *, show: bool) -> None:
-        self.experiment, self.stored = experiment, stored
+    def __init__(self, experiment: Experiment, stored: pd.DataFrame, left_out: pd.DataFrame, *, show: bool) -> None:
+        self.experiment, self.stored, self.left_out = experiment, stored, left_out
         self.runs: list[dict[str, object]] = []
+        self.others: list[dict[str, object]] = []
         self.start, self.work = time.monotonic(), 0.0
         console = Console(stderr=True)
         visible = show and console.is_terminal
@@ -46,34 +49,41 @@ class Display:
         if self.live is not None:
             self.live.stop()
 
-    def add(self, runs: Sequence[Run]) -> None:
-        """Count runs that have ended."""
-        for run in runs:
-            key = self.experiment.cell_key(run.depth, run.lr, run.seed)
-            self.runs.append({**asdict(run), "key": key})
-            self.work += run.depth
+    def add(self, runs: Sequence[Run], left_out: Sequence[LeftOut] = ()) -> None:
+        """Count runs that have ended, and cells that are left out."""
+        for cells, known in ((runs, self.runs), (left_out, self.others)):
+            for cell in cells:
+                key = self.experiment.cell_key(cell.depth, cell.lr, cell.seed)
+                known.append({**asdict(cell), "key": key})
+                self.work += cell.depth
 
     def render(self) -> RenderableType:
         """The table, and a line with cells done, time and time left."""
         columns = ["key", "depth", "lr", "val_accuracy", "diverged"]
         new = pd.DataFrame(self.runs, columns=columns).astype(self.stored[columns].dtypes)
-        status = status_of(self.experiment, pd.concat([self.stored[columns], new]))
+        others = pd.DataFrame([*self.left_out.to_dict("records"), *self.others], columns=self.left_out.columns)
+        status = status_of(self.experiment, pd.concat([self.stored[columns], new]), others)
         elapsed = time.monotonic() - self.start
         # A cell costs about as many seconds as it has layers.
-        left = float((status["depth"] * (status["total"] - status["done"])).sum())
+        done = status["done"] + status["left_out"]
+        left = float((status["depth"] * (status["total"] - done)).sum())
         eta = _hours(elapsed * left / self.work) if self.work else "?"
-        line = f"{status['done'].sum()} of {status['total'].sum()} cells, {_hours(elapsed)}, about {eta} to go"
+        line = f"{done.sum()} of {status['total'].sum()} cells, {_hours(elapsed)}, about {eta} to go"
         return Group(status_table(self.experiment.name, status), Text(line))
 
 
 def status_table(name: str, status: pd.DataFrame) -> Table:
     """What :func:`ammup.experiments.status.status_of` found, one row for each depth."""
-    table = Table("L", "cells", "diverged", "best lr so far", "val. accuracy", title=name, title_justify="left")
+    searched = bool(status["left_out"].any())
+    names = ("L", "cells", *(("left out",) if searched else ()), "diverged", "best lr so far", "val. accuracy")
+    table = Table(*names, title=name, title_justify="left")
     for column in table.columns:
         column.justify = "right"
     for row in status.to_dict("records"):
         best = ("", "") if np.isnan(row["best_lr"]) else (f"{row['best_lr']:.3g}", f"{row['val_accuracy']:.1%}")
-        table.add_row(str(row["depth"]), f"{row['done']}/{row['total']}", str(row["diverged"]), *best)
+        left_out = (str(row["left_out"]),) if searched else ()
+        cells = f"{row['done'] + row['left_out']}/{row['total']}"
+        table.add_row(str(row["depth"]), cells, *left_out, str(row["diverged"]), *best)
     return table
 
 

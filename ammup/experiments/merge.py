@@ -10,7 +10,12 @@ Row = dict[str, Any]
 # What two stores must agree on where both hold a run.
 SAME = ("val_accuracy", "val_loss", "diverged")
 # What a store may hold of an experiment, and what tells one row of it from another.
-KEYS = {"runs": ("key",), "measurements": ("depth", "lr", "seed", "step"), "laws": ("rule", "depth")}
+KEYS = {
+    "runs": ("key",),
+    "measurements": ("depth", "lr", "seed", "step"),
+    "laws": ("rule", "depth"),
+    "left_out": ("key",),
+}
 
 
 def merge(ours: Store, theirs: Store) -> tuple[int, int]:
@@ -28,8 +33,8 @@ def merge(ours: Store, theirs: Store) -> tuple[int, int]:
         with ours.transaction():
             copy = _Copy(ours, theirs)
             new, other_values = copy.rows("runs", their.key)
-            copy.rows("measurements", their.key)
-            copy.rows("laws", their.key)
+            for table in ("measurements", "laws", "left_out"):
+                copy.rows(table, their.key)
         added, differ = added + new, differ + other_values
     return added, differ
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from ammup.experiments.experiment import Experiment
 
 FORMAT = "ammup sweep 1"
 RUN_COLUMNS = ("depth", "seed", "lr", "val_accuracy", "val_loss", "diverged")
+LEFT_OUT_COLUMNS = ("depth", "seed", "lr", "steps")
 MEASUREMENT_COLUMNS = ("depth", "lr", "seed", "step", "S_bar")
 # Of an accuracy over 5,000 images or of a loss more digits are rounding of another processor.
 DIGITS = 6
@@ -26,6 +27,8 @@ class SweepRecord:
     Attributes:
         experiment: as it was last run.
         runs: one row for each cell of its grid that is done; at least ``RUN_COLUMNS``.
+        left_out: one row for each cell of its grid that an adaptive search did not train to the end:
+            ``LEFT_OUT_COLUMNS``.
         measurements: S̄ along short runs: ``MEASUREMENT_COLUMNS``.
         laws: η* by formula: rule -> depth -> η*.
         data_digest: of the data, or None.
@@ -38,11 +41,17 @@ class SweepRecord:
     laws: Mapping[str, Mapping[int, float]]
     data_digest: str | None
     provenance: Mapping[str, str]
+    left_out: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(LEFT_OUT_COLUMNS)))
+
+    @property
+    def searched(self) -> bool:
+        """Whether learning rates were left out by an adaptive search."""
+        return not self.left_out.empty
 
     @property
     def missing(self) -> int:
         """Cells of the grid that are not done."""
-        return len(list(self.experiment.cells())) - len(self.runs)
+        return len(list(self.experiment.cells())) - len(self.runs) - len(self.left_out)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain tables, lists and numbers; a column is a list."""
@@ -53,13 +62,14 @@ class SweepRecord:
             "provenance": dict(self.provenance),
             "runs": _columns(self.runs[list(RUN_COLUMNS)]),
             "measurements": _columns(self.measurements[list(MEASUREMENT_COLUMNS)]),
+            **({"left_out": _columns(self.left_out[list(LEFT_OUT_COLUMNS)])} if self.searched else {}),
             "laws": {rule: {str(depth): _rounded(lr) for depth, lr in law.items()} for rule, law in self.laws.items()},
         }
 
     def write(self, path: Path) -> None:
         """Write it as JSON, a line for each column."""
         content = self.to_dict()
-        tables = {name: content.pop(name) for name in ("runs", "measurements")}
+        tables = {name: content.pop(name) for name in ("runs", "measurements", "left_out") if name in content}
         parts = [f"{json.dumps(name)}: {json.dumps(value, ensure_ascii=False)}" for name, value in content.items()]
         for name, columns in tables.items():
             lines = ",\n  ".join(f"{json.dumps(column)}: {json.dumps(values)}" for column, values in columns.items())
@@ -95,6 +105,7 @@ class SweepRecord:
             experiment=Experiment.from_dict(content["experiment"]),
             runs=runs,
             measurements=_measurements(content["measurements"]),
+            left_out=_table(content.get("left_out", dict.fromkeys(LEFT_OUT_COLUMNS, ())), LEFT_OUT_COLUMNS),
             laws={
                 str(rule): {int(depth): float(lr) for depth, lr in law.items()} for rule, law in content["laws"].items()
             },

@@ -39,6 +39,11 @@ CREATE TABLE IF NOT EXISTS laws (
     lr_star REAL NOT NULL, invocation INTEGER NOT NULL REFERENCES invocations (id),
     PRIMARY KEY (experiment, rule, depth)
 ) STRICT;
+CREATE TABLE IF NOT EXISTS left_out (
+    key TEXT PRIMARY KEY, experiment TEXT NOT NULL REFERENCES experiments (key), depth INTEGER NOT NULL,
+    lr REAL NOT NULL, seed INTEGER NOT NULL, steps INTEGER NOT NULL,
+    invocation INTEGER NOT NULL REFERENCES invocations (id)
+) STRICT;
 """
 
 TABLE = """
@@ -60,6 +65,16 @@ class Worker:
     device: str
     threads: int
     versions: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeftOut:
+    """A cell that an adaptive search did not train to the end, and how many steps it did train it."""
+
+    depth: int
+    lr: float
+    seed: int
+    steps: int
 
 
 @dataclass(frozen=True, kw_only=True)

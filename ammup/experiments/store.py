@@ -13,7 +13,7 @@ from typing import Literal
 import pandas as pd
 
 from ammup.experiments.database import Database
-from ammup.experiments.schema import LATER, SCHEMA, TABLE, Invocation, StoredExperiment, Worker
+from ammup.experiments.schema import LATER, SCHEMA, TABLE, Invocation, LeftOut, StoredExperiment, Worker
 from ammup.measurement.replica import Run
 from ammup.measurement.short_run import Measurement
 
@@ -123,6 +123,25 @@ class Store(Database):
         """η* by formula: rule, depth, lr_star."""
         query = "SELECT rule, depth, lr_star FROM laws WHERE experiment = ? ORDER BY rule, depth"
         return self._later("laws", query, experiment, ["rule", "depth", "lr_star"])
+
+    def left_out(self, experiment: str) -> pd.DataFrame:
+        """Cells that adaptive searches did not train to the end: key, depth, lr, seed, steps."""
+        query = (
+            "SELECT key, depth, lr, seed, steps FROM left_out WHERE experiment = ? "
+            "AND key NOT IN (SELECT key FROM runs) ORDER BY depth, seed, lr"
+        )
+        return self._later("left_out", query, experiment, ["key", "depth", "lr", "seed", "steps"])
+
+    def put_left_out(self, cells: Mapping[str, LeftOut], *, experiment: str, invocation: int) -> None:
+        """Add cells that a search is done with, by cell key; those of a later search replace them."""
+        with self.transaction():
+            self.connection.executemany(
+                "INSERT OR REPLACE INTO left_out VALUES (:key, :experiment, :depth, :lr, :seed, :steps, :invocation)",
+                [
+                    {**asdict(cell), "key": key, "experiment": experiment, "invocation": invocation}
+                    for key, cell in cells.items()
+                ],
+            )
 
     def put_measurements(self, found: Iterable[Measurement], *, experiment: str, invocation: int) -> None:
         """Add measurements; one that is there already is left as it is."""

@@ -10,14 +10,16 @@ from pathlib import Path
 import pandas as pd
 
 from ammup.errors import InputError
-from ammup.experiments.block import Block, run_block, try_strategies
+from ammup.experiments.block import Block, Outcome, run_block, try_strategies
 from ammup.experiments.experiment import Cell, Experiment
 from ammup.experiments.live import Display
 from ammup.experiments.measuring import ShortRunJob, computed_laws, run_short
 from ammup.experiments.pool import Workers, usable_cores, worker_pool
-from ammup.experiments.schema import Invocation, StoredExperiment
+from ammup.experiments.schema import Invocation, LeftOut, StoredExperiment
+from ammup.experiments.search import SearchJob, SearchOutcome, run_search
 from ammup.experiments.store import Store
 from ammup.measurement.factory import default_device
+from ammup.measurement.replica import Run
 from ammup.progress import tracked
 from ammup.provenance import commit_of, versions
 
@@ -70,15 +72,24 @@ def run_sweep(
     """
     with Store(Path(store), mode="write") as opened:
         sweep = _Sweep(experiment, opened, device=device)
-        missing = experiment.missing(opened.keys(experiment.key))
+        missing = missing_cells(experiment, opened)
         jobs = sweep.short_runs()
         if missing or jobs:
             with worker_pool(executor, workers or default_workers(device)) as pool:
                 sweep.invocation = opened.put_invocation(this_invocation())
                 sweep.measure(jobs, pool, progress=progress)
-                with Display(experiment, opened.table(experiment.key), show=progress) as display:
+                stored, left_out = opened.table(experiment.key), opened.left_out(experiment.key)
+                with Display(experiment, stored, left_out, show=progress) as display:
                     sweep.run(missing, pool, display)
         return of_grid(opened.table(experiment.key), experiment)
+
+
+def missing_cells(experiment: Experiment, store: Store) -> list[Cell]:
+    """Cells of the grid that are not stored, nor left out by an adaptive search where that is asked for."""
+    done = store.keys(experiment.key)
+    if experiment.search == "adaptive":
+        done |= frozenset(store.left_out(experiment.key)["key"])
+    return experiment.missing(done)
 
 
 def of_grid(table: pd.DataFrame, experiment: Experiment) -> pd.DataFrame:
@@ -110,17 +121,44 @@ class _Sweep:
         if not cells:
             return
         strategy = self._strategy(pool)
+        if self.experiment.search == "adaptive":
+            self._search(cells, strategy, pool, display)
+            return
         for outcome in pool.outcomes(run_block, self._blocks(cells, strategy)):
-            self._check_data(outcome.data_digest)
-            keys = [self.experiment.cell_key(run.depth, run.lr, run.seed) for run in outcome.runs]
-            self.store.put_runs(
-                dict(zip(keys, outcome.runs, strict=True)),
-                experiment=self.experiment.key,
-                invocation=self.invocation,
-                worker=outcome.worker,
-                dtype=self.experiment.training.dtype,
-            )
+            self._put(outcome)
             display.add(outcome.runs)
+
+    def _search(self, cells: Sequence[Cell], strategy: str, pool: Workers, display: Display) -> None:
+        """A job for each depth and seed of which a cell is missing."""
+        jobs = [
+            SearchJob(
+                specification=self.specification,
+                depth=depth,
+                seed=seed,
+                lrs=tuple(sorted(self.experiment.grid.learning_rates)),
+                strategy=strategy,
+                device=self.device,
+            )
+            for depth, seed in dict.fromkeys((cell.depth, cell.seed) for cell in cells)
+        ]
+        for outcome in pool.outcomes(run_search, jobs):
+            self._put(outcome)
+            left_out = {self._key(cell): cell for cell in outcome.left_out}
+            self.store.put_left_out(left_out, experiment=self.experiment.key, invocation=self.invocation)
+            display.add(outcome.runs, outcome.left_out)
+
+    def _put(self, outcome: Outcome | SearchOutcome) -> None:
+        self._check_data(outcome.data_digest)
+        self.store.put_runs(
+            {self._key(run): run for run in outcome.runs},
+            experiment=self.experiment.key,
+            invocation=self.invocation,
+            worker=outcome.worker,
+            dtype=self.experiment.training.dtype,
+        )
+
+    def _key(self, cell: Run | LeftOut) -> str:
+        return self.experiment.cell_key(cell.depth, cell.lr, cell.seed)
 
     def short_runs(self) -> list[ShortRunJob]:
         """The short runs that the experiment asks for and that are not stored, deeper nets first."""

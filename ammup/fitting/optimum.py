@@ -110,6 +110,7 @@ def fit_sweep(
     kind: str = "smoothed",
     keep_flagged: bool = False,
     segments: Sequence[Segment] = (),
+    searched: Sequence[float] | None = None,
     level: float = 0.95,
 ) -> SweepLaw:
     """The optimum of every depth, and the power law through those that can be trusted.
@@ -119,6 +120,8 @@ def fit_sweep(
         kind: "smoothed" or "argmax".
         keep_flagged: use flagged optima as well.
         segments: for zero-shot transfer (section 4.2).
+        searched: the learning rates among which a search chose (:func:`ammup.fitting.search.adaptive_search`): those
+            of a seed that have no run were left out, and are not missing. None: all were to be trained.
         level: confidence level of the line's intervals.
 
     Raises:
@@ -127,7 +130,7 @@ def fit_sweep(
     check_known("optimum", kind, OPTIMA)
     if runs.empty:
         raise InputError("there are no runs to fit")
-    optima = {int(str(depth)): optimum_of(group) for depth, group in runs.groupby("depth")}
+    optima = {int(str(depth)): optimum_of(group, searched=searched) for depth, group in runs.groupby("depth")}
     used = tuple(depth for depth, found in optima.items() if keep_flagged or not found.flags)
     points = {depth: optima[depth].lr_star(kind) for depth in used}
     line = None
@@ -141,29 +144,35 @@ def fit_sweep(
     return SweepLaw(optima=optima, kind=kind, used=used, power_law=line, predictions=predictions)
 
 
-def optimum_of(runs: pd.DataFrame) -> Optimum:
+def optimum_of(runs: pd.DataFrame, *, searched: Sequence[float] | None = None) -> Optimum:
     """The best learning rate of one depth.
 
     The smoothed optimum is the top of y = a_s + b u + c u², u = log10 η, fitted to all seeds at the learning rates next
     to the maximum of their mean, with an a_s for each seed s. Its standard error is that of -b/2c (delta method, errors
     from the residuals), or that of the mean of the tops of each seed's own parabola where that is larger: seeds differ
-    by more than noise from one learning rate to the next. Both optima's errors include d²/12 for the grid spacing d.
-    A diverged replica has no accuracy, and a learning rate at which one seed diverged no mean.
+    by more than noise from one learning rate to the next. It is at most the width of the neighbourhood, inside which
+    the top is. Both optima's errors include d²/12 for the grid spacing d.
+    A diverged replica has no accuracy, and a learning rate at which one seed diverged no mean. Nor has one that a
+    search left out for some seeds: the best of means over fewer seeds would be one that got lucky.
 
     Args:
         runs: columns lr, seed, val_accuracy, diverged.
+        searched: as in :func:`fit_sweep`.
 
     Raises:
         InputError: no learning rate without a diverged replica.
     """
     table = runs.pivot(index="seed", columns="lr", values="val_accuracy").sort_index(axis=1)
+    complete = searched is not None or len(runs) == table.size
+    if searched is not None:
+        table = table.reindex(columns=sorted(searched))
     lost = runs[runs["diverged"]]["lr"].unique()
     lrs = np.asarray(table.columns, dtype=np.float64)
     u, accuracy = np.log10(lrs), table.to_numpy(dtype=np.float64, copy=True)
     accuracy[:, np.isin(lrs, lost)] = np.nan
-    complete = len(runs) == table.size
     counted = np.isfinite(accuracy).sum(axis=0)
-    mean = np.where(counted > 0, np.nansum(accuracy, axis=0) / np.maximum(counted, 1), -np.inf)
+    meant = counted > 0 if searched is None else counted == counted.max()
+    mean = np.where(meant, np.nansum(accuracy, axis=0) / np.maximum(counted, 1), -np.inf)
     if not counted.any():
         raise InputError("every learning rate of a depth diverged; extend the grid to smaller ones")
     best = int(np.argmax(mean))
@@ -171,7 +180,7 @@ def optimum_of(runs: pd.DataFrame) -> Optimum:
     own = np.array([u[np.nanargmax(row)] for row in accuracy if np.isfinite(row).any()])
     near = _neighbourhood(mean, best)
     top, error = _top(u[near], accuracy[:, near])
-    error = max(error, _scatter(u[near], accuracy[:, near]))
+    error = min(max(error, _scatter(u[near], accuracy[:, near])), float(np.ptp(u[near])))
     inside = bool(u[near][0] <= top <= u[near][-1])
     flags = [*_flags(best, lrs, lost, top if inside else u[best])]
     flags += [NO_MAXIMUM] * (not inside) + [INCOMPLETE] * (not complete)

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 # Shares of training at which learning rates are compared.
 SHARES = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 3 / 4)
 # A learning rate is dropped where its training loss is more than this above the lowest one, in nats, and where so many
-# others have a lower one.
-MARGIN, MOST = 0.15, 11
+# others have a lower one; but so many are kept, for a parabola through the best (fitting/optimum.py).
+MARGIN, MOST, FEWEST = 0.15, 11, 5
 # The loss that is compared is the mean over this share of the steps.
 RECENT = 1 / 16
 # The bracket that is tried first, around the start: every second place, from so many below to so many above. It grows
@@ -30,9 +30,9 @@ def adaptive_search(points: int, start: int) -> Generator[Rung, Mapping[int, flo
     """Ask for parts of training runs, be sent their losses, and return the places that are to be trained to the end.
 
     The bracket around the start grows at the first share of the steps until the lowest training loss is well inside;
-    then come the places between, and at each further share those are dropped whose loss is above the lowest by more
-    than MARGIN, or that are not among the MOST lowest. The losses are of one seed and on the same minibatches: they
-    differ by their learning rate alone.
+    then come the places between. At each further share those are dropped whose loss is above the lowest by more than
+    MARGIN, or that are not among the MOST lowest, but the FEWEST lowest are kept. The losses are of one seed and on the
+    same minibatches: they differ by their learning rate alone.
 
     How often that drops the best one, and what it saves: ``python benchmarks/adaptive_search.py RUNS.db``.
 
@@ -82,6 +82,6 @@ def adaptive_search(points: int, start: int) -> Generator[Rung, Mapping[int, flo
 
 def _kept(losses: Mapping[int, float]) -> tuple[int, ...]:
     """Places that are near enough to the best."""
-    lowest = min(losses.values())
-    near = [place for place in losses if losses[place] <= lowest + MARGIN and losses[place] < float("inf")]
-    return tuple(sorted(sorted(near, key=lambda place: (losses[place], place))[:MOST]))
+    ranked = sorted((loss, place) for place, loss in losses.items() if loss < float("inf"))
+    near = [place for rank, (loss, place) in enumerate(ranked) if rank < FEWEST or loss <= ranked[0][0] + MARGIN]
+    return tuple(sorted(near[:MOST]))

@@ -6,9 +6,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ammup.experiments.analysis import MEASURED_LATE, rule_curves
+from ammup.experiments.analysis import MEASURED_LATE, law_of, rule_curves
 from ammup.experiments.record import SweepRecord
-from ammup.fitting.optimum import fit_sweep
 from ammup.fitting.power_law import PowerLaw, fit_maximal_lr, fit_power_law
 from ammup.fitting.regret import SWEPT, Regret
 from ammup.fitting.transfer_rules import RULES
@@ -48,7 +47,7 @@ def _by_rule(regrets: Mapping[str, Regret], rules: Sequence[str], cell: Callable
 def _slopes(record: SweepRecord) -> tuple[str, ...]:
     experiment, curves = record.experiment, rule_curves(record)
     depths = sorted(int(depth) for depth in set(record.runs["depth"]))
-    trained = [fit_sweep(record.runs, kind=kind) for kind in ("smoothed", "argmax")]
+    trained = [law_of(record, kind=kind) for kind in ("smoothed", "argmax")]
     flagged = [depth for depth in trained[0].optima if depth not in trained[0].used]
     note = f" (without L = {', '.join(str(depth) for depth in flagged)})" if flagged else ""
     smoothed, argmax = (_slope(law.power_law) for law in trained)

@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ammup.experiments.analysis import Curves, read_sweeps, regret_of, rule_curves
+from ammup.experiments.analysis import Curves, law_of, read_sweeps, regret_of, rule_curves
 from ammup.experiments.record import SweepRecord
-from ammup.fitting.optimum import SweepLaw, fit_sweep
+from ammup.fitting.optimum import SweepLaw
 from ammup.provenance import commit_of, versions
 from ammup.report.curves import plot_accuracies, plot_heatmap
 from ammup.report.page import Picture, SweepSection, report_page
@@ -43,7 +43,7 @@ def report_of(path: Path) -> str:
 def section_of(record: SweepRecord) -> SweepSection:
     """What the page tells of one sweep."""
     experiment = record.experiment
-    law = fit_sweep(record.runs, segments=experiment.segments)
+    law = law_of(record)
     several = record.runs["depth"].nunique() > 1
     return SweepSection(
         name=experiment.name,
@@ -52,7 +52,7 @@ def section_of(record: SweepRecord) -> SweepSection:
         missing=record.missing,
         seeds=record.runs["seed"].nunique(),
         stored=stored_slope(experiment.name),
-        regret=regret_of(record) if several else None,
+        regret=regret_of(record) if several and not record.searched else None,
         pictures=_pictures(law, record),
         provenance=record.provenance,
     )
@@ -68,7 +68,7 @@ def stored_slope(name: str) -> Mapping[str, Any] | None:
     path = baselines.folder() / "sweeps" / f"{name}.json"
     if not path.is_file():
         return None
-    law = fit_sweep(SweepRecord.read(path).runs).power_law
+    law = law_of(SweepRecord.read(path)).power_law
     return None if law is None else {"slope": law.slope, "slope_ci": law.slope_ci, "source": f"sweeps/{path.name}"}
 
 

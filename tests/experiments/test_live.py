@@ -41,17 +41,18 @@ def _text(display: Display) -> str:
 
 
 @pytest.fixture
-def nothing(small: Experiment, tmp_path: Path) -> pd.DataFrame:
+def nothing(small: Experiment, tmp_path: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Runs and cells left out, none of them."""
     with Store(tmp_path / "runs.db", mode="write") as store:
-        return store.table(small.key)
+        return store.table(small.key), store.left_out(small.key)
 
 
 def test_cells_best_rate_and_time_left(
-    small: Experiment, nothing: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+    small: Experiment, nothing: tuple[pd.DataFrame, pd.DataFrame], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 100.0
     monkeypatch.setattr(live.time, "monotonic", lambda: now)
-    display = Display(small, nothing, show=False)
+    display = Display(small, *nothing, show=False)
     assert "0 of 16 cells, 0:00:00, about ? to go" in _text(display)
     display.add([_run(3, 0.03, 0, 0.2), _run(3, 0.3, 0, 0.5), _run(3, 0.03, 1, 0.6), _run(3, 3.0, 0, float("nan"))])
     now = 112.0  # 12 seconds for four cells of depth 3: 28 layers' worth are left
@@ -76,8 +77,8 @@ def test_status_counts_the_grid_asked_for(small: Experiment, tmp_path: Path) -> 
     run_sweep(small, store=tmp_path / "runs.db", workers=1)
     grown = Experiment.from_toml(small.to_toml(), changes=["grid.seeds=3"])
     with Store(tmp_path / "runs.db", mode="read") as store:
-        table = store.table(small.key)
-    status = status_of(grown, table).set_index("depth")
+        table, left_out = store.table(small.key), store.left_out(small.key)
+    status = status_of(grown, table, left_out).set_index("depth")
     assert status["done"].tolist() == [8, 8]
     assert status["total"].tolist() == [12, 12]
     assert status["diverged"].tolist() == [2, 2]

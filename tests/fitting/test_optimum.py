@@ -166,3 +166,45 @@ def test_json_has_no_nan() -> None:
     assert content["slope"] is None
     assert content["segments"][0]["predictions"] is None
     assert isinstance(law.optima[4], Optimum)
+
+
+def _searched(runs: pd.DataFrame, kept: slice) -> pd.DataFrame:
+    return runs[runs["lr"].isin(LRS[kept])]
+
+
+def test_what_a_search_left_out_is_not_missing_and_the_grid_stays_the_grid() -> None:
+    runs = _runs(top=0.1, noise=0.003)
+    whole, found = optimum_of(runs), optimum_of(_searched(runs, slice(18, 30)), searched=LRS.tolist())
+    assert found.flags == ()
+    assert found.argmax == whole.argmax
+    assert found.smoothed == pytest.approx(whole.smoothed, rel=0.1)
+    assert found.smoothed_se >= SPACING / np.sqrt(12)
+    gaps = runs[runs["lr"].isin([*LRS[18:23], *LRS[24:30:2]])]  # a spacing of one place, whatever was trained
+    assert optimum_of(gaps, searched=LRS.tolist()).argmax_se == pytest.approx(SPACING / np.sqrt(12))
+    assert INCOMPLETE in optimum_of(runs.drop(index=runs.index[30])).flags
+
+
+def test_of_a_search_only_the_grids_own_edge_and_what_diverged_next_to_it_are_flagged() -> None:
+    inside, at_edge = _searched(_runs(top=0.1), slice(23, 30)), _searched(_runs(top=20.0), slice(30, 40))
+    assert EDGE not in optimum_of(inside, searched=LRS.tolist()).flags
+    assert EDGE in optimum_of(at_edge, searched=LRS.tolist()).flags
+    near, far = (_searched(_diverge(_runs(top=0.1), LRS[place]), slice(18, 36)) for place in (23, 28))
+    assert DIVERGENCE in optimum_of(near, searched=LRS.tolist()).flags
+    assert DIVERGENCE not in optimum_of(far[far["lr"] < LRS[27]], searched=LRS.tolist()).flags
+
+
+def test_of_a_search_the_best_is_not_one_lucky_seed() -> None:
+    runs = _runs(top=0.1, seeds=3)
+    lucky = (runs["lr"] == LRS[26]) & (runs["seed"] == 0)
+    runs.loc[lucky, "val_accuracy"] = 0.9
+    left = runs[(runs["lr"] != LRS[26]) | lucky]
+    assert optimum_of(left, searched=LRS.tolist()).accuracy == pytest.approx(0.51, abs=0.01)
+
+
+def test_an_optimum_is_not_more_uncertain_than_its_neighbourhood_is_wide() -> None:
+    """A parabola that is nearly flat under its scatter: the delta method says a thousand decades."""
+    accuracy = 0.3 + np.array([0.0, 0.01, -0.0099, 0.01, 0.0])
+    found = optimum_of(pd.DataFrame({"lr": LRS[:5], "seed": 0, "val_accuracy": accuracy, "diverged": False}))
+    assert found.flags == ()
+    assert found.smoothed == pytest.approx(LRS[2])
+    assert found.smoothed_se == pytest.approx(SPACING * np.sqrt(4**2 + 1 / 12))

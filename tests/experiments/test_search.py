@@ -1,0 +1,139 @@
+"""Adaptive sweeps: what they train is the full grid's to the bit, what they leave out is known, and nothing is lost."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from ammup.errors import InputError
+from ammup.experiments import search as searches
+from ammup.experiments.analysis import law_of, read_sweep, regret_of
+from ammup.experiments.experiment import Experiment
+from ammup.experiments.merge import merge
+from ammup.experiments.record import SweepRecord
+from ammup.experiments.search import SearchJob, run_search
+from ammup.experiments.store import Store
+from ammup.experiments.sweep import run_sweep
+
+TOML = """
+name = "searched"
+search = "adaptive"
+strategy = "loop"
+model = {factory = "cnn", arguments = {width = 4}}
+data = {source = "synthetic", image_size = 8, train = 512, validation = 128}
+grid = {depths = [2, 3], lrs = {low = 1e-3, high = 1e3, points = 25}, seeds = 2}
+training = {batch_size = 16}
+"""
+VALUES = ["key", "depth", "lr", "seed", "val_accuracy", "val_loss", "train_loss", "diverged", "steps", "strategy"]
+
+
+@pytest.fixture(scope="module")
+def adaptive() -> Experiment:
+    return Experiment.from_toml(TOML)
+
+
+@pytest.fixture(scope="module")
+def full(adaptive: Experiment, tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
+    whole = Experiment.from_toml(adaptive.to_toml(), changes=["search=full"])
+    return run_sweep(whole, store=tmp_path_factory.mktemp("full") / "runs.db", workers=1)[VALUES]
+
+
+@pytest.fixture(scope="module")
+def store(adaptive: Experiment, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("adaptive") / "runs.db"
+    run_sweep(adaptive, store=path, workers=1)
+    return path
+
+
+def test_what_it_trains_is_the_full_grids_to_the_bit(adaptive: Experiment, full: pd.DataFrame, store: Path) -> None:
+    with Store(store, mode="read") as opened:
+        runs, left_out = opened.table(adaptive.key)[VALUES], opened.left_out(adaptive.key)
+    expected = full[full["key"].isin(runs["key"])].reset_index(drop=True)
+    pd.testing.assert_frame_equal(runs, expected, check_exact=True)
+    assert sorted([*runs["key"], *left_out["key"]]) == sorted(full["key"])
+    assert runs["steps"].sum() + left_out["steps"].sum() < 0.8 * full["steps"].sum()
+    assert (left_out["steps"] < 32).all()
+
+
+def test_it_goes_on_with_the_searches_that_are_missing(
+    adaptive: Experiment, full: pd.DataFrame, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs: list[tuple[int, int]] = []
+
+    def stopping(job: SearchJob) -> searches.SearchOutcome:
+        if len(jobs) == 3:
+            raise KeyboardInterrupt
+        jobs.append((job.depth, job.seed))
+        return run_search(job)
+
+    monkeypatch.setattr("ammup.experiments.sweep.run_search", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        run_sweep(adaptive, store=tmp_path / "runs.db", workers=1)
+    monkeypatch.undo()
+    again = run_sweep(adaptive, store=tmp_path / "runs.db", workers=1)
+    with Store(store, mode="read") as opened, Store(tmp_path / "runs.db", mode="read") as other:
+        pd.testing.assert_frame_equal(again[VALUES], opened.table(adaptive.key)[VALUES], check_exact=True)
+        pd.testing.assert_frame_equal(other.left_out(adaptive.key), opened.left_out(adaptive.key))
+    monkeypatch.setattr("ammup.experiments.sweep.worker_pool", None)  # nothing is run
+    run_sweep(adaptive, store=tmp_path / "runs.db", workers=1)
+    monkeypatch.undo()
+    whole = Experiment.from_toml(adaptive.to_toml(), changes=["search=full"])
+    pd.testing.assert_frame_equal(run_sweep(whole, store=tmp_path / "runs.db", workers=1)[VALUES], full)
+    assert read_sweep(tmp_path / "runs.db").left_out.empty
+
+
+def test_other_strategy_and_processes(adaptive: Experiment, store: Path, tmp_path: Path) -> None:
+    two = run_sweep(adaptive, store=tmp_path / "two.db", workers=2)
+    with Store(store, mode="read") as opened:
+        pd.testing.assert_frame_equal(two[VALUES], opened.table(adaptive.key)[VALUES], check_exact=True)
+    # In float64 rounding decides nothing, and both strategies must ask for the same.
+    changes = ['strategy="stacked"', 'training.dtype="float64"', "grid.seeds=1"]
+    found = {}
+    for strategy in ("loop", "stacked"):
+        experiment = Experiment.from_toml(adaptive.to_toml(), changes=[*changes, f"strategy={strategy}"])
+        found[strategy] = run_sweep(experiment, store=tmp_path / f"{strategy}.db", workers=1)
+    columns = [name for name in VALUES if name != "strategy"]
+    pd.testing.assert_frame_equal(found["loop"][columns], found["stacked"][columns], rtol=1e-8)
+
+
+def test_fits_do_not_miss_what_was_left_out(adaptive: Experiment, store: Path, tmp_path: Path) -> None:
+    record = read_sweep(store)
+    assert (record.missing, record.searched) == (0, True)
+    assert not any("missing" in flag for found in law_of(record).optima.values() for flag in found.flags)
+    record.write(tmp_path / "record.json")
+    back = SweepRecord.read(tmp_path / "record.json")
+    assert (back.missing, len(back.left_out)) == (0, len(record.left_out))
+    assert law_of(back).to_dict() == law_of(back).to_dict()
+    with pytest.raises(InputError, match=r"was searched .* full grid; `ammup sweep … --set search=full`"):
+        regret_of(record)
+    with Store(store, mode="read") as theirs, Store(tmp_path / "merged.db", mode="write") as ours:
+        merge(ours, theirs)
+        pd.testing.assert_frame_equal(ours.left_out(adaptive.key), theirs.left_out(adaptive.key))
+
+
+def test_a_larger_grid_is_searched_anew(adaptive: Experiment, store: Path, tmp_path: Path) -> None:
+    path = tmp_path / "runs.db"
+    small = Experiment.from_toml(adaptive.to_toml(), changes=["grid.seeds=1", "grid.depths=[2]", "grid.lrs=[0.01,0.1]"])
+    run_sweep(small, store=path, workers=1)
+    grown = Experiment.from_toml(small.to_toml(), changes=["grid.lrs=[0.01,0.03,0.1,0.3,1.0]"])
+    run_sweep(grown, store=path, workers=1)
+    assert read_sweep(path).missing == 0
+
+
+def test_a_net_that_cannot_be_measured_begins_in_the_middle(
+    adaptive: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a readout of zeros the first step moves nothing in front of it."""
+    (tmp_path / "zero_readout.py").write_text(
+        "import ammup\nfrom torch import nn\n\n"
+        "def net(depth, seed, width):\n"
+        "    net = ammup.cnn(depth, width=width, seed=seed)\n"
+        "    for weight in net.readout.parameters():\n"
+        "        nn.init.zeros_(weight)\n"
+        "    return net\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    text = adaptive.to_toml().replace('factory = "cnn"', 'factory = "zero_readout:net"')
+    outcome = run_search(SearchJob(specification=text, depth=2, seed=0, lrs=(0.01, 0.1, 1.0), strategy="loop"))
+    assert {run.lr for run in outcome.runs} | {one.lr for one in outcome.left_out} == {0.01, 0.1, 1.0}
+    assert outcome.runs
