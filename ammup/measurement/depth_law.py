@@ -1,7 +1,8 @@
 """How η* falls with depth: many weight draws at several depths, and the power law through them."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -39,14 +40,19 @@ class DepthLaw:
         S: for each depth S_l at learning rate 1, averaged over seeds.
         power_law: the line through η*(L) = (mean over seeds of S̄)^(-1/2), see
             :func:`ammup.fitting.power_law.fit_maximal_lr`.
-        finite_depth: η* of the finite-depth law at the same depths, or None where no closed law is known.
+        law: what :attr:`finite_depth` is computed by when somebody asks for it: it can cost more than the measurement.
     """
 
     table: pd.DataFrame
     units: Mapping[int, int]
     S: Mapping[int, Array]
     power_law: PowerLaw
-    finite_depth: Mapping[int, float] | None
+    law: Callable[[], Mapping[int, float] | None] = field(default=lambda: None, repr=False, compare=False)
+
+    @cached_property
+    def finite_depth(self) -> Mapping[int, float] | None:
+        """η* of the finite-depth law at the same depths, or None where no closed law is known."""
+        return self.law()
 
     @property
     def reference(self) -> float | None:
@@ -201,7 +207,7 @@ def depth_exponent(
         units={depth: len(net.units) for depth, net in nets.items()},
         S={depth: np.mean([m.S for m in found[depth]], axis=0) for depth in wanted},
         power_law=fit_maximal_lr({depth: [m.S_bar for m in found[depth]] for depth in wanted}, level=level),
-        finite_depth=finite_depth_lrs({depth: net.law for depth, net in nets.items()}, inputs, targets, objective),
+        law=partial(finite_depth_lrs, {depth: net.law for depth, net in nets.items()}, inputs, targets, objective),
     )
 
 

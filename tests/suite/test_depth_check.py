@@ -38,7 +38,6 @@ def _law(lr_star: dict[int, float], *, scatter: float = 0.1, draws: int = 40, un
         units=units or {depth: depth for depth in lr_star},
         S={depth: np.ones(depth) for depth in lr_star},
         power_law=fit_maximal_lr(S_bar),
-        finite_depth=None,
     )
 
 

@@ -1,0 +1,165 @@
+"""CPU seconds to the depth exponent of η*, by four ways, all scaled to the same standard error of the slope.
+
+* "coordinate check": what is done with hooks today. For each weight draw and each learning rate of a grid a fresh net,
+  a forward pass with hooks on the units, a step of torch.optim.SGD, another forward pass; η* is where S̄ = 1, between
+  two points of the grid.
+* "mup's": the same by `mup.coord_check.get_coord_data` (pip install mup), which records the mean absolute value of
+  every module's output and no difference: it gives no η*, so that only its seconds are shown, for the same nets, weight
+  draws and learning rates, two steps each.
+* "plain": `ammup.measure_updates`, a net at a time; the mean over weight draws.
+* "library": `ammup.depth_exponent`, all draws and depths in one call.
+
+All but mup's estimate the same S̄ from the same weight draws, and each way's seconds are multiplied by (s.e./0.02)².
+Ways take turns, in one process, after a turn to warm up. What the control variate of dense nets is worth beside that,
+benchmarks/variance_reduction.py shows.
+
+    python benchmarks/peers/measurement.py --rounds 3
+"""
+
+import argparse
+import copy
+import importlib.util
+import time
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import ammup
+from ammup.fitting.equivalence import jackknife
+from ammup.suite.statistics import slope_over
+
+Array = NDArray[np.float64]
+Rows = Callable[[range], Array]  # seeds -> S̄ [seed, depth] at learning rate 1
+
+DEPTHS = (4, 8, 16, 32)
+TARGET = 0.02
+LRS = np.geomspace(1e-3, 10, 9)
+
+
+def coordinate_check(factory: Callable[..., nn.Module], images: Tensor, labels: Tensor, seeds: range) -> Array:
+    """S̄ = η*^(-2), with η* between two points of a grid of learning rates."""
+    rows = []
+    for seed in seeds:
+        row = []
+        for depth in DEPTHS:
+            S = [stepped(factory(depth, seed=seed), images, labels, lr) for lr in LRS]
+            row.append(float(np.exp(np.interp(0.0, np.log(S), np.log(LRS)))) ** -2)
+        rows.append(row)
+    return np.array(rows)
+
+
+def stepped(model: nn.Module, images: Tensor, labels: Tensor, lr: float) -> float:
+    """S̄ of one true step: forward with hooks, SGD, forward with hooks."""
+    seen: list[Tensor] = []
+    units = dict(model.named_modules())
+    for name in ammup.depth_units(model, images):
+        units[name].register_forward_hook(lambda _module, _inputs, output: seen.append(output.detach()))
+    sgd = torch.optim.SGD(model.parameters(), lr=lr)
+    F.cross_entropy(model(images), labels).backward()
+    sgd.step()
+    before, seen[:] = list(seen), []
+    with torch.no_grad():
+        model(images)
+    return float(np.mean([float((b - a).double().square().mean()) for a, b in zip(before, seen, strict=True)]))
+
+
+def mups(factory: Callable[..., nn.Module], images: Tensor, labels: Tensor, seeds: range) -> None:
+    """The records of mup's coordinate check, which nobody reads here."""
+    from mup.coord_check import get_coord_data
+
+    for seed in seeds:
+        for lr in LRS:
+            models = {depth: partial(factory, depth, seed=seed) for depth in DEPTHS}
+            get_coord_data(
+                models, [(images, labels)], optimizer="sgd", mup=False, lr=lr, nsteps=2, nseeds=1, cuda=False
+            )
+
+
+def plain(factory: Callable[..., nn.Module], images: Tensor, labels: Tensor, seeds: range) -> Array:
+    """A net at a time."""
+    return np.array(
+        [
+            [
+                ammup.measure_updates(factory(depth, seed=seed), images, labels, loss="cross_entropy").S_bar
+                for depth in DEPTHS
+            ]
+            for seed in seeds
+        ]
+    )
+
+
+def library(factory: Callable[..., nn.Module], images: Tensor, labels: Tensor, seeds: range) -> Array:
+    """The whole depth curve in one call."""
+    law = ammup.depth_exponent(factory, DEPTHS, inputs=images, targets=labels, loss="cross_entropy", seeds=list(seeds))
+    return law.table.pivot(index="seed", columns="depth", values="S_bar").to_numpy()
+
+
+def check_equality(factory: Callable[..., nn.Module], images: Tensor, labels: Tensor) -> None:
+    """A true step at a small learning rate, plain and library: the same S̄, in float64."""
+    exact = partial(_double, factory)
+    lr = 1e-5
+    by_hooks = [stepped(exact(depth, seed=0), images.double(), labels, lr) / lr**2 for depth in DEPTHS]
+    for way in (plain, library):
+        np.testing.assert_allclose(way(exact, images.double(), labels, range(2))[0], by_hooks, rtol=1e-2)
+
+
+def _double(factory: Callable[..., nn.Module], depth: int, seed: int) -> nn.Module:
+    return copy.deepcopy(factory(depth, seed=seed)).double()
+
+
+def compare(name: str, ways: dict[str, Rows], *, draws: int, rounds: int) -> None:
+    """Seconds of each way, scaled to the target, and how many times those of the library's they are."""
+    rows: dict[str, list[Array]] = {way: [] for way in ways}
+    seconds = dict.fromkeys(ways, 0.0)
+    for turn in range(-1, rounds):
+        for way, measure in ways.items():
+            seeds = range(turn * draws, (turn + 1) * draws) if turn >= 0 else range(10_000, 10_002)
+            start = time.process_time()
+            found = measure(seeds)
+            if turn >= 0:
+                seconds[way] += time.process_time() - start
+                rows[way].append(found)
+    estimates = {way: jackknife(np.concatenate(found), slope_over(DEPTHS)) for way, found in rows.items()}
+    needed = {way: seconds[way] * (estimate.se / TARGET) ** 2 for way, estimate in estimates.items()}
+    best = min(needed.values())
+    for way, estimate in estimates.items():
+        print(
+            f"{name:<34} {way:<30} {estimate.value:6.2f} {estimate.se:6.3f} {seconds[way]:7.1f} {needed[way]:14.1f} "
+            f"{needed[way] / best:9.1f}",
+            flush=True,
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--draws", type=int, default=16, help="weight draws in a round")
+    parser.add_argument("--rounds", type=int, default=3)
+    given = parser.parse_args()
+    size = {"draws": given.draws, "rounds": given.rounds}
+    data = ammup.load_data("synthetic", image_size=8)
+    images, labels = data.batch(16)
+    print(f"{'net':<34} {'way':<30} {'slope':>6} {'s.e.':>6} {'CPU s':>7} {'CPU s to 0.02':>14} {'× the best':>9}")
+    for width in (16, 64):
+        for family, net in (("cnn", ammup.cnn), ("resnet", ammup.resnet)):
+            factory = partial(net, width=width)
+            check_equality(factory, images, labels)
+            ways = {
+                f"coordinate check, {len(LRS)} rates": partial(coordinate_check, factory, images, labels),
+                "plain": partial(plain, factory, images, labels),
+                "library": partial(library, factory, images, labels),
+            }
+            compare(f"{family}, width {width}, cross-entropy", ways, **size)
+            if importlib.util.find_spec("mup"):
+                start = time.process_time()
+                mups(factory, images, labels, range(1))
+                seconds = (time.process_time() - start) * size["draws"] * size["rounds"]
+                print(f"{'':<34} {'mup.coord_check (no η*)':<30} {'':>6} {'':>6} {seconds:7.1f}")
+
+
+if __name__ == "__main__":
+    main()
