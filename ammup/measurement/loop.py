@@ -23,6 +23,7 @@ from ammup.measurement.replica import (
     Trainer,
     Training,
     autocast,
+    declared_precision,
     nan_check_interval,
     steps_before_nan,
 )
@@ -154,7 +155,7 @@ class _Replica:
             return
         start = time.perf_counter()
         every = nan_check_interval(self.feed.device)
-        with self.random.restored():
+        with declared_precision(self.training, self.feed.device), self.random.restored():
             for step, (images, labels) in islice(self.batches, steps - self.done):
                 if look:
                     look(step, self.model, (images, labels))

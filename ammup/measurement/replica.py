@@ -3,8 +3,9 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -14,8 +15,9 @@ from ammup.measurement.feed import Feed
 
 Build = Callable[[int], nn.Module]
 
-# bfloat16 computes in bfloat16 on float32 master weights (torch.autocast); the others compute in themselves.
-DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.float32}
+# bfloat16 computes in bfloat16 on float32 master weights (torch.autocast), tf32 in the TF32 of GPUs that have it, with
+# ten bits of mantissa, and in float32 elsewhere; the others compute in themselves.
+DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.float32, "tf32": torch.float32}
 CURVE_POINTS = 50
 
 
@@ -28,7 +30,7 @@ class Training:
         epochs: passes over the training images.
         momentum: of SGD.
         weight_decay: of SGD, on every parameter.
-        dtype: "float32", "float64", or "bfloat16" on float32 master weights, which are validated in float32.
+        dtype: "float32", "float64", or "bfloat16" or "tf32" on float32 master weights, which are validated in float32.
     """
 
     batch_size: int = 128
@@ -189,6 +191,32 @@ class Trainer(ABC):
 def autocast(training: Training, device: torch.device) -> torch.autocast:
     """Compute in bfloat16 where that is asked for."""
     return torch.autocast(device.type, torch.bfloat16, enabled=training.dtype == "bfloat16")
+
+
+@contextmanager
+def declared_precision(training: Training, device: torch.device) -> Iterator[None]:
+    """On a GPU products and convolutions of float32 in TF32 where that is asked for, and else in float32.
+
+    Left alone, torch computes convolutions in TF32 and matrix products in float32.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    tf32 = training.dtype == "tf32"
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    operators: tuple[Any, ...] = (matmul, cudnn)
+    name, wanted = "allow_tf32", cast(bool | str, tf32)
+    if hasattr(matmul, "fp32_precision"):  # torch 2.9; its older flags must not be touched beside these
+        operators = (matmul, *(getattr(cudnn, part) for part in ("conv", "rnn")))
+        name, wanted = "fp32_precision", "tf32" if tf32 else "ieee"
+    before = [getattr(operator, name) for operator in operators]
+    try:
+        for operator in operators:
+            setattr(operator, name, wanted)
+        yield
+    finally:
+        for operator, value in zip(operators, before, strict=True):
+            setattr(operator, name, value)
 
 
 def nan_check_interval(device: torch.device) -> int:

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from ammup.errors import InputError
 from ammup.measurement.feed import Feed
 from ammup.measurement.loop import activation_bytes
+from ammup.measurement.recorded import RecordedStep
 from ammup.measurement.replica import (
     DTYPES,
     Build,
@@ -27,6 +28,7 @@ from ammup.measurement.replica import (
     Trainer,
     Training,
     autocast,
+    declared_precision,
     nan_check_interval,
     steps_before_nan,
 )
@@ -50,6 +52,10 @@ class _Replicas:
     momentum: Stack
     lrs: Tensor
     alive: Tensor
+
+    def tensors(self) -> list[Tensor]:
+        """All that a step writes to."""
+        return [*self.parameters.values(), *self.buffers.values(), *self.momentum.values()]
 
     def weights(self, i: int) -> dict[str, Tensor]:
         """A copy of one replica's parameters and buffers."""
@@ -144,6 +150,8 @@ class _Stack:
         shape = (trainer.steps, len(lrs))
         self.losses = torch.full(shape, float("nan"), dtype=torch.float64, device=self.feed.device)
         self.done = 0
+        self.recorded: RecordedStep | None = None
+        self.records: bool | None = None
         self.seconds = {lr: (time.perf_counter() - start) / len(lrs) for lr in lrs}
 
     def keep(self, lrs: Sequence[float]) -> None:
@@ -151,7 +159,7 @@ class _Stack:
         self.lrs = {lr: place for lr, place in self.lrs.items() if lr in lrs}
         wanted = torch.isin(self.live.alive.cpu(), torch.tensor(list(self.lrs.values()), dtype=torch.int64))
         if not wanted.all():
-            self.live = self.live.keep(wanted.to(self.feed.device))
+            self._compact(wanted.to(self.feed.device))
 
     def known_losses(self) -> dict[float, Tensor]:
         """Of each learning rate, up to the first NaN."""
@@ -162,11 +170,11 @@ class _Stack:
         """SGD of all that live up to this step, or until none does."""
         start = time.perf_counter()
         every = nan_check_interval(self.feed.device)
-        with self.random.restored():
+        with declared_precision(self.training, self.feed.device), self.random.restored():
             for step, (images, labels) in islice(self.batches, max(steps - self.done, 0)):
                 if not len(self.live.alive):
                     break
-                self.losses[step, self.live.alive] = self._step(images, labels).double()
+                self.losses[step, self.live.alive] = self._fast(images, labels).double()
                 self.done = step + 1
                 if self.done % every == 0 or self.done == steps:
                     self._bury(self.losses[step, self.live.alive].isnan())
@@ -211,7 +219,25 @@ class _Stack:
         """Put those aside whose loss is NaN."""
         if nan.any():
             self.dead |= {int(self.live.alive[i]): self.live.weights(int(i)) for i in nan.nonzero()}
-            self.live = self.live.keep(~nan)
+            self._compact(~nan)
+
+    def _compact(self, chosen: Tensor) -> None:
+        self.live = self.live.keep(chosen)
+        self.recorded = None  # it writes to what there was
+
+    def _fast(self, images: Tensor, labels: Tensor) -> Tensor:
+        """:meth:`_step`, recorded where that is worth it and the model draws no random numbers."""
+        if self.records is None:
+            before = torch.cuda.get_rng_state(images.device) if images.device.type == "cuda" else torch.get_rng_state()
+            losses = self._step(images, labels)
+            after = torch.cuda.get_rng_state(images.device) if images.device.type == "cuda" else torch.get_rng_state()
+            self.records = records_steps(images.device) and torch.equal(before, after)
+            return losses
+        if self.records and self.recorded is None:
+            self.recorded = RecordedStep(self._step, self.live.tensors(), images, labels)
+        if self.recorded is None or not self.recorded.takes(images):
+            return self._step(images, labels)
+        return self.recorded(images, labels)
 
     def _step(self, images: Tensor, labels: Tensor) -> Tensor:
         """One SGD step of every replica, in place; the losses [R] before it."""
@@ -223,7 +249,10 @@ class _Stack:
                 return F.cross_entropy(logits, labels), buffers
 
         descend = vmap(grad_and_value(loss, has_aux=True), randomness="same")
-        gradients, (losses, live.buffers) = descend(live.parameters, live.buffers)
+        gradients, (losses, buffers) = descend(live.parameters, live.buffers)
+        for name, buffer in buffers.items():
+            if buffer.data_ptr() != live.buffers[name].data_ptr():
+                live.buffers[name].copy_(buffer)
         for name, parameter in live.parameters.items():
             gradient = gradients[name]
             if self.training.weight_decay:
@@ -252,6 +281,11 @@ class _Stack:
         self.model.train()
         means: Tensor = (totals / len(self.feed.val)).cpu()
         return means[0], means[1]
+
+
+def records_steps(device: torch.device) -> bool:
+    """Whether a step is recorded: only a GPU has something to gain."""
+    return device.type == "cuda"
 
 
 def _stack_size(model: nn.Module, images: Tensor) -> int:

@@ -69,7 +69,8 @@ def train_replicas(
         epochs: passes over the training images.
         momentum: of SGD; the paper has none.
         weight_decay: of SGD, on every parameter; the paper has none.
-        dtype: "float32", "float64", or "bfloat16" on float32 master weights.
+        dtype: "float32", "float64", or "bfloat16" or "tf32" on float32 master weights. Without "tf32" a GPU computes
+            float32 in float32, convolutions included.
         device: where to train; None takes a GPU if there is one.
         strategy: "loop" (replica after replica), "stacked" (all learning rates of a seed at once), or "auto", the
             faster of them on the first steps. They differ by rounding.
