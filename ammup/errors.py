@@ -18,6 +18,12 @@ def check_known(name: str, value: object, allowed: Iterable[str]) -> None:
         raise InputError(f"{name}={value!r} is not known; allowed: {', '.join(names)}")
 
 
+def check_level(level: float) -> None:
+    """Raise InputError unless it is a confidence level."""
+    if not 0 < level < 1:
+        raise InputError(f"level={level} is not a confidence level; give a number between 0 and 1, such as 0.95")
+
+
 def unknown(kind: str, name: str, names: Collection[str], where: str) -> InputError:
     """The error for a name that is not among too many to list: the nearest ones, and ``where`` the others are."""
     if not names:

@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 import click
 
 from ammup.cli.batch import BatchOptions, parsed_depths, takes_batch
-from ammup.cli.files import check_new_figure
+from ammup.cli.files import check_folder, check_new_figure
 from ammup.errors import InputError
 
 if TYPE_CHECKING:
@@ -64,6 +64,9 @@ def check(
 
     if plot is not None:
         check_new_figure(plot)
+    for path in (baseline, junit):
+        if path is not None:
+            check_folder(path)
     stored = DepthBaseline.read(baseline) if baseline is not None and baseline.exists() else None
     if expected is None and stored is None and baseline is None:
         raise InputError("give --expected, the slope that is right, or --baseline, the file to record it in")

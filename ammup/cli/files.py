@@ -11,6 +11,11 @@ def check_new_file(path: Path, *, suffixes: tuple[str, ...]) -> None:
         raise InputError(f"{path.name!r} cannot be written; allowed suffixes: {', '.join(suffixes)}")
     if path.exists():
         raise InputError(f"{path} exists; give another name, or remove it first")
+    check_folder(path)
+
+
+def check_folder(path: Path) -> None:
+    """Refuse a folder that is not there."""
     if not path.absolute().parent.is_dir():
         raise InputError(f"{path}: the folder {path.absolute().parent} does not exist")
 

@@ -71,6 +71,10 @@ def fit(
         check_new_figure(plot)
     if export is not None:
         check_new_file(export, suffixes=EXPORTS)
+    if plot is None and (against or figure != "sweep"):
+        raise InputError("--figure and --against say what --plot FILE draws; give it as well")
+    if against and figure != "overlay":
+        raise InputError(f"--against belongs to --figure overlay, not to {figure}")
     record = read_sweep(store, name)
 
     fitted = partial(law_of, kind=optimum, keep_flagged=keep_flagged)
@@ -119,8 +123,6 @@ def _drawn(figure: str, law: "SweepLaw", record: "SweepRecord", others: "Mapping
     from ammup.report.summary import drawn_rules
 
     name = record.experiment.name
-    if figure != "overlay" and others:
-        raise InputError(f"--against belongs to --figure overlay, not to {figure}")
     drawn: dict[str, Callable[[], Figure]] = {
         "sweep": lambda: plot_sweep(law, record.runs, title=name),
         "panel": lambda: plot_panel(law, references=drawn_rules(rule_curves(record)), title=name),

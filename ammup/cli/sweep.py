@@ -76,6 +76,8 @@ def sweep(
       ammup sweep --store runs.db --merge from-the-other-machine.db
       ammup sweep --store runs.db --status
     """  # noqa: D301  (click reads the \b)
+    if sum((status, dry_run, merge is not None)) > 1:
+        raise InputError("--status, --dry-run and --merge run nothing, each in its own way; give one of them")
     if merge is not None:
         _merge(store, merge, as_json=as_json)
         return
@@ -130,6 +132,8 @@ def _merge(store: Path, other: Path, *, as_json: bool) -> None:
     from ammup.experiments.merge import merge
     from ammup.experiments.store import Store
 
+    if other.resolve() == store.resolve():
+        raise InputError(f"--merge {other} is the --store itself; give another store")
     with Store(other, mode="read") as theirs, Store(store, mode="write") as ours:
         added, differ = merge(ours, theirs)
     if as_json:

@@ -85,7 +85,7 @@ class SweepRecord:
         """
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise InputError(f"{path} cannot be read: {error}") from error
         if not isinstance(content, dict) or content.get("format") != FORMAT:
             raise InputError(
@@ -98,7 +98,10 @@ class SweepRecord:
 
     @classmethod
     def _of(cls, content: Mapping[str, Any]) -> "SweepRecord":
-        runs = _table(content["runs"], RUN_COLUMNS).astype({"diverged": bool})
+        runs = _table(content["runs"], RUN_COLUMNS)
+        if not runs["diverged"].isin([0, 1]).all():
+            raise ValueError("runs are diverged, 1, or not, 0")
+        runs = runs.astype({"diverged": bool})
         for name in ("val_accuracy", "val_loss"):
             runs[name] = runs[name].astype(float)
         return cls(

@@ -26,6 +26,7 @@ FEWEST = 5
 # What JSON says of a line, or that there is none.
 _LINE = ("slope", "slope_se", "slope_ci", "level", "prefactor", "r2")
 
+RUN_COLUMNS = ("depth", "lr", "seed", "val_accuracy", "diverged")
 EDGE, DIVERGENCE, NO_MAXIMUM, INCOMPLETE = "edge of the grid", "beside divergence", "no maximum", "cells are missing"
 
 
@@ -125,11 +126,11 @@ def fit_sweep(
         level: confidence level of the line's intervals.
 
     Raises:
-        InputError: no runs, or a depth all of whose runs diverged.
+        InputError: no runs, runs that lack a column or hold something that cannot be, or a depth all of whose runs
+            diverged.
     """
     check_known("optimum", kind, OPTIMA)
-    if runs.empty:
-        raise InputError("there are no runs to fit")
+    runs = checked_runs(runs, RUN_COLUMNS)
     optima = {int(str(depth)): optimum_of(group, searched=searched) for depth, group in runs.groupby("depth")}
     used = tuple(depth for depth, found in optima.items() if keep_flagged or not found.flags)
     points = {depth: optima[depth].lr_star(kind) for depth in used}
@@ -142,6 +143,36 @@ def fit_sweep(
         segment: segment.predictions(lr_star) if set(segment.anchors) <= set(lr_star) else None for segment in segments
     }
     return SweepLaw(optima=optima, kind=kind, used=used, power_law=line, predictions=predictions)
+
+
+def checked_runs(runs: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    """The runs, their values as numbers.
+
+    Raises:
+        InputError: no table, no runs, a column that is missing or not of numbers, a learning rate that is none, two
+            runs of one cell, or a value that is NaN where the run did not diverge.
+    """
+    if not isinstance(runs, pd.DataFrame):
+        raise InputError(f"runs are a {type(runs).__name__}; give a pandas.DataFrame")
+    if runs.empty:
+        raise InputError("there are no runs to fit")
+    lacking = [name for name in columns if name not in runs]
+    if lacking:
+        raise InputError(f"the runs have no column {', '.join(lacking)}; they need {', '.join(columns)}")
+    try:
+        values = runs.astype({name: bool if name == "diverged" else float for name in columns})
+    except (TypeError, ValueError) as error:
+        raise InputError(f"the runs hold something else than numbers: {error}") from error
+    if not ((values["lr"] > 0) & np.isfinite(values["lr"])).all():
+        raise InputError("the runs hold learning rates that are not positive and finite")
+    cells = runs.duplicated(["depth", "lr", "seed"])
+    if cells.any():
+        raise InputError(f"{int(cells.sum())} runs are of a depth, learning rate and seed that another run has already")
+    measured = [name for name in columns if name.startswith("val_")]
+    unknown = values.loc[~values["diverged"], measured].isna().any(axis=1)
+    if unknown.any():
+        raise InputError(f"{int(unknown.sum())} runs have no {' or '.join(measured)} and are not marked as diverged")
+    return values.astype({"depth": int, "seed": int})
 
 
 def optimum_of(runs: pd.DataFrame, *, searched: Sequence[float] | None = None) -> Optimum:

@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from ammup.errors import InputError
+from ammup.errors import InputError, check_level
 
 Array = NDArray[np.float64]
 
@@ -216,8 +216,7 @@ def _r2(y: Array, residual: Array, weights: Array) -> float:
 
 
 def _power_law(coefficients: Array, covariance: Array, df: float, r2: float, level: float) -> PowerLaw:
-    if not 0 < level < 1:
-        raise InputError(f"level={level} is not a confidence level; give a number between 0 and 1, such as 0.95")
+    check_level(level)
     (v00, v01), (v10, v11) = covariance.tolist()
     return PowerLaw(
         slope=float(coefficients[1]),

@@ -11,8 +11,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from ammup.errors import InputError, check_known
-from ammup.fitting.optimum import OPTIMA, optimum_of
+from ammup.errors import InputError, check_known, check_level
+from ammup.fitting.optimum import OPTIMA, RUN_COLUMNS, checked_runs, optimum_of
 from ammup.fitting.power_law import json_rows
 
 Array = NDArray[np.float64]
@@ -77,11 +77,15 @@ def transfer_regret(
             the base depth.
     """
     check_known("optimum", kind, OPTIMA)
+    check_level(level)
+    runs = checked_runs(runs, (*RUN_COLUMNS, "val_loss"))
     if base not in set(runs["depth"]):
         raise InputError(f"base={base} is no depth of the runs; choose one of {sorted(set(runs['depth']))}")
     for rule, law in rules.items():
         if not law.get(base, 0.0) > 0:
             raise InputError(f"rule {rule!r} has no η* at the base depth {base}; it knows {dict(law)}")
+        if not all(0 < lr < np.inf for lr in law.values()):
+            raise InputError(f"rule {rule!r} has an η* that is not positive and finite: {dict(law)}")
     sweep = _Sweep(rules=rules, base=base, kind=kind)
     seeds = sorted(set(runs["seed"]))
     whole, parts = sweep.lost(runs), [sweep.lost(runs[runs["seed"] != seed]) for seed in seeds if len(seeds) > 1]

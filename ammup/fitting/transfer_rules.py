@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ammup.errors import InputError, check_known
+from ammup.errors import InputError, check_known, check_level
 from ammup.fitting.depth_factors import checked_whole
 from ammup.fitting.measured_curve import Measured, MeasuredCurve
 from ammup.fitting.pathsum import log_path_sum
@@ -170,5 +170,4 @@ class DepthChange:
 def _check_number(lr: float, level: float) -> None:
     if not 0 < lr < math.inf:
         raise InputError(f"lr={lr!r} must be positive and finite; give the learning rate tuned at from_depth")
-    if not 0 < level < 1:
-        raise InputError(f"level={level} is not a confidence level; give a number between 0 and 1, such as 0.95")
+    check_level(level)

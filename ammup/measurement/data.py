@@ -149,7 +149,14 @@ def load_data(
     """
     if image_size is not None and image_size < 1:
         raise InputError(f"image_size={image_size} must be at least 1")
-    splits = _read(source, image_size, seed, progress)
+    if not isinstance(source, str | Path):
+        raise InputError(f"data {source!r} are a {type(source).__name__}; give a name or a path")
+    try:
+        splits = _read(source, image_size, seed, progress)
+    except MemoryError as error:
+        raise InputError(
+            f"data {str(source)!r} do not fit in the memory: {error}; give a smaller image_size"
+        ) from error
     return _split(splits, train=train, validation=validation, seed=seed, in_memory=in_memory)
 
 

@@ -98,7 +98,7 @@ def build_model(factory: Factory, depth: int, seed: int, device: torch.device | 
             model = factory(depth, seed=seed) if takes_seed(factory) else factory(depth)
     except InputError:
         raise
-    except Exception as error:  # whatever the user's code raises
+    except (Exception, SystemExit) as error:  # whatever the user's code raises
         raise InputError(f"the factory failed at depth {depth}: {type(error).__name__}: {error}") from error
     if not isinstance(model, nn.Module):
         raise InputError(f"the factory returned {type(model).__name__} at depth {depth}; it must return an nn.Module")
@@ -106,8 +106,15 @@ def build_model(factory: Factory, depth: int, seed: int, device: torch.device | 
 
 
 def seed_numbers(seeds: int | Sequence[int]) -> tuple[int, ...]:
-    """The seeds, or as many of them as a count says (0, 1, …)."""
-    return tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
+    """The seeds, or as many of them as a count says (0, 1, …).
+
+    Raises:
+        InputError: neither a whole number nor a sequence of them.
+    """
+    numbers = range(seeds) if isinstance(seeds, int) else seeds
+    if not isinstance(numbers, Sequence) or not all(isinstance(seed, int) for seed in numbers):
+        raise InputError(f"seeds={seeds!r} must be a count or a sequence of whole numbers")
+    return tuple(numbers)
 
 
 def takes_seed(factory: Factory) -> bool:

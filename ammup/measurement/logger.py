@@ -95,6 +95,8 @@ class UpdateLogger:
         units: Sequence[str] | None = None,
         forward: Forward | None = None,
     ) -> None:
+        if not isinstance(model, nn.Module):
+            raise InputError(f"model is a {type(model).__name__}; give the nn.Module that is trained")
         if every < 1:
             raise InputError(f"every={every} must be at least 1")
         self.model, self.every, self.loss, self.optimizer, self.forward = model, every, loss, optimizer, forward

@@ -64,6 +64,9 @@ class Objective:
         """Raise InputError where targets do not fit the outputs (B, M, *P)."""
         if callable(self.loss):
             return
+        if not isinstance(targets, Tensor) or targets.dtype == torch.bool:
+            what = "truth values" if isinstance(targets, Tensor) else f"a {type(targets).__name__}"
+            raise InputError(f"targets are {what}; give a tensor of class indices, or floats shaped like the outputs")
         index_shape = (outputs.shape[0], *outputs.shape[2:])
         if targets.is_floating_point():
             if targets.shape != outputs.shape:
@@ -73,7 +76,8 @@ class Objective:
         elif targets.shape != index_shape:
             raise InputError(f"class indices have shape {tuple(targets.shape)}; the outputs ask for {index_shape}")
         elif targets.min() < 0 or targets.max() >= outputs.shape[1]:
-            raise InputError(f"class indices reach {int(targets.max())}; the model has {outputs.shape[1]} outputs")
+            found = f"{int(targets.min())} to {int(targets.max())}"
+            raise InputError(f"class indices are {found}; the model has outputs 0 to {outputs.shape[1] - 1}")
 
     def residuals(self, outputs: Tensor, targets: Tensor, *, drawn: bool, whole: bool = False) -> Residuals:
         """Residuals of given targets, or of drawn labels with the draw as leading axis.
@@ -86,8 +90,7 @@ class Objective:
         """
         none = outputs.new_zeros((0, *outputs.shape))
         if callable(self.loss):
-            loss = self.loss
-            gradient = torch.func.grad(lambda z: loss(z, targets))(outputs)
+            gradient = _gradient(self.loss, outputs, targets)
             return Residuals(fixed=gradient[None], drawn=none)
         y = self._as_outputs(outputs, targets, lead=1 if drawn else 0)
         per_loss_term = outputs.numel() if self.loss == "mse" else outputs.numel() // outputs.shape[1]
@@ -108,3 +111,25 @@ class Objective:
         if targets.is_floating_point():
             return targets.to(outputs)
         return F.one_hot(targets, outputs.shape[1]).movedim(-1, lead + 1).to(outputs)
+
+
+def _gradient(loss: Callable[[Tensor, Tensor], Tensor], outputs: Tensor, targets: Tensor) -> Tensor:
+    """Of a user's loss.
+
+    Raises:
+        InputError: it raises, or returns something else than a scalar.
+    """
+
+    def scalar(z: Tensor) -> Tensor:
+        try:
+            value = loss(z, targets)
+        except Exception as error:  # whatever the user's code raises
+            given = f"outputs {tuple(outputs.shape)}"
+            raise InputError(f"the loss failed on {given}: {type(error).__name__}: {error}") from error
+        if not isinstance(value, Tensor) or value.ndim:
+            got = f"a tensor {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+            raise InputError(f"the loss returned {got}; it must return a scalar tensor")
+        return value
+
+    gradient: Tensor = torch.func.grad(scalar)(outputs)
+    return gradient

@@ -8,6 +8,8 @@ import json
 import os
 import shutil
 import warnings
+import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -111,10 +113,12 @@ def read_npz(path: Path, image_size: int | None, progress: bool) -> Splits:
                     images, labels = _checked_arrays(f"{path}: {split}", images, labels)
                     _write(folder, split, images, labels, image_size, progress)
                     n_classes = max(n_classes, int(labels.max()) + 1)
-        except (OSError, ValueError, KeyError, EOFError) as error:
-            if isinstance(error, InputError):
-                raise
-            raise InputError(f"{path} is not an .npz file with keys train_images, train_labels, …: {error}") from error
+        except InputError:
+            raise
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            # What numpy says of a file that is no archive recommends to unpickle it.
+            reason = "it is no zip archive" if "pickled" in str(error) else error
+            raise InputError(f"{path} is not an .npz file with keys train_images, train_labels, …: {reason}") from error
         return tuple(str(i) for i in range(n_classes))
 
     return _decoded(_content_key([path], path.parent), image_size, read)
@@ -123,7 +127,9 @@ def read_npz(path: Path, image_size: int | None, progress: bool) -> Splits:
 def _checked_arrays(where: str, images: NDArray[np.generic], labels: NDArray[np.generic]) -> tuple[Images, Labels]:
     if images.dtype != np.uint8 or images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[3] not in (1, 3)):
         raise InputError(f"{where} images are {images.dtype} {images.shape}; allowed: uint8 N×H×W, N×H×W×1 or N×H×W×3")
-    if not np.issubdtype(labels.dtype, np.integer) or labels.size != len(images) or not len(images):
+    if not len(images):
+        raise InputError(f"{where} holds no images")
+    if not np.issubdtype(labels.dtype, np.integer) or labels.size != len(images):
         raise InputError(f"{where} labels are {labels.dtype} {labels.shape}; give one class index for each image")
     if labels.min() < 0:
         raise InputError(f"{where} labels reach {labels.min()}; class indices start at 0")

@@ -103,7 +103,7 @@ class Step:
             weights={name: _fast_layout(w) for name, w in weights.items()},
             frozen={name: p.detach() for name, p in parameters.items() if name not in weights},
             inputs=tree_map(lambda x: _fast_layout(x) if isinstance(x, Tensor) else x, checked),
-            targets=None if targets is None else targets.to(like.device),
+            targets=targets.to(like.device) if isinstance(targets, Tensor) else targets,
             objective=objective,
             lr_factors=factors,
             optimizer=None if optimizer is None else FirstStep.of(optimizer, parameters),

@@ -92,7 +92,7 @@ def train_replicas(
     """
     check_known("strategy", strategy, STRATEGIES)
     training = Training(batch_size=batch_size, epochs=epochs, momentum=momentum, weight_decay=weight_decay, dtype=dtype)
-    rates = tuple(float(lr) for lr in lrs)
+    rates = _numbers(lrs)
     numbers = seed_numbers(seeds)
     check_grid(rates, numbers)
     device = device or default_device()
@@ -149,6 +149,13 @@ def seconds_a_step(trainer: Trainer, lrs: Sequence[float], seed: int) -> float:
     first = seconds(1)
     steps = min(TRIAL_STEPS, trainer.feed.steps(trainer.training.epochs) - 1)
     return max(seconds(1 + steps) - first, 0.0) / steps if steps else first
+
+
+def _numbers(lrs: Iterable[float]) -> tuple[float, ...]:
+    try:
+        return tuple(float(lr) for lr in lrs)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"lrs={lrs!r} must be numbers: {error}") from error
 
 
 def check_grid(lrs: Sequence[float], seeds: Sequence[int]) -> None:

@@ -255,6 +255,8 @@ class _LayerMaker:
 
 def _widths(depth: int, width: Widths) -> list[int]:
     _at_least_one(depth=depth)
+    if not isinstance(width, int | Sequence) or isinstance(width, str):
+        raise InputError(f"width={width!r} must be a whole number, or one for each layer")
     widths = [width] * depth if isinstance(width, int) else list(width)
     if len(widths) != depth:
         raise InputError(f"width={width!r} gives {len(widths)} widths for depth={depth}; give one for each layer")

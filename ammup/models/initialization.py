@@ -87,6 +87,8 @@ def initialize_(
     """
     for name, value, allowed in (("gain", gain, GAINS), ("scaled", scaled, SCALED), ("readout", readout, READOUTS)):
         check_known(name, value, allowed)
+    if seed is not None and not isinstance(seed, int):
+        raise InputError(f"seed={seed!r} must be a whole number, or None")
     if not (np.isfinite(c) and c > 0):
         raise InputError(f"c={c} must be positive and finite")
     if hasattr(model, "law"):

@@ -1,0 +1,32 @@
+"""Bad input to the public functions: each gets an InputError of one line that says what was given."""
+
+import json
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROGRAM = Path(__file__).with_name("calls.py")
+CASES = runpy.run_path(str(PROGRAM))["CASES"]
+
+
+@pytest.fixture(scope="module")
+def outcomes() -> list[tuple[str, str]]:
+    """Of all cases, in one process without the type checks that tests have."""
+    run = subprocess.run([sys.executable, str(PROGRAM)], capture_output=True, text=True, timeout=300, check=False)
+    assert run.returncode == 0, run.stderr
+    return [(kind, message) for kind, message in json.loads(run.stdout)]
+
+
+@pytest.mark.parametrize("case", range(len(CASES)))
+def test_bad_input_is_told(case: int, outcomes: list[tuple[str, str]]) -> None:
+    kind, message = outcomes[case]
+    assert kind == "InputError", f"{kind}: {message}"
+    assert message.startswith(CASES[case][1])
+    assert "\n" not in message
+
+
+def test_there_are_many() -> None:
+    assert len(CASES) >= 150

@@ -1,0 +1,514 @@
+"""Bad input to the command line: exit code 2, one line that says what was given, and never a traceback."""
+
+import shlex
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from ammup.cli import cli
+
+# (command, how its message begins); {w} is the folder of conftest.py's files
+COMMANDS = [
+    # exponent
+    ("exponent foo", "family 'foo' is not known; allowed: mlp, cnn, resnet, or"),
+    ("exponent --depths a", "Invalid value for '--depths': 'a' is not a list of whole numbers such as"),
+    ("exponent --depths 0,2", "depths=(0, 2) must be whole numbers of at least 1"),
+    ("exponent --depths 4", "depths=(4,) has 1 entries; give at least 2"),
+    ("exponent --depths 4,4", "depths=[4, 4] holds a depth twice; give each once"),
+    ("exponent --depths ''", "Invalid value for '--depths': '' is not a list of whole numbers such as"),
+    ("exponent --seeds 0", "Invalid value for '--seeds': 0 is not in the range x>=1."),
+    ("exponent --width 0", "Invalid value for '--width': 0 is not in the range x>=1."),
+    ("exponent --data nope", "data 'nope' is neither a known name (synthetic, cifar10, cifar100) nor an"),
+    ("exponent --image-size 0", "Invalid value for '--image-size': 0 is not in the range x>=1."),
+    ("exponent --loss l1", "Invalid value for '--loss': 'l1' is not one of 'cross_entropy', 'mse'."),
+    ("exponent --set foo", "Invalid value for '--set': 'foo' is not of the form NAME=VALUE"),
+    ("exponent --set foo=1 --width 4", "the factory failed at depth 4: TypeError:"),
+    ("exponent --set padding=reflect --width 4", "padding='reflect' is not known; allowed: circular, zero"),
+    ("exponent --device tpu --width 4", "device 'tpu' cannot be used: Expected one of cpu, cuda, ipu, xpu, mkldnn,"),
+    ("exponent --device cuda --width 4", "device 'cuda' cannot be used: Found no NVIDIA driver on your system. Please"),
+    ("exponent --plot a.xyz --width 4", "'a.xyz' cannot be written; allowed suffixes: .avif, .eps, .gif, .jpeg,"),
+    ("exponent --plot /nope/a.png --width 4", "/nope/a.png: the folder /nope does not exist"),
+    ("exponent nope.mod:f", "factory 'nope.mod:f' cannot be imported: ModuleNotFoundError: No module"),
+    ("exponent os:nope", "factory 'os:nope' cannot be imported: AttributeError: module 'os' has no"),
+    ("exponent fac:raises --depths 2,3", "the factory failed at depth 2: RuntimeError: boom"),
+    ("exponent fac:none --depths 2,3", "the factory returned NoneType at depth 2; it must return an nn.Module"),
+    ("exponent fac:ignores --depths 2,3", "the factory ignores its depth: depths 2 and 3 both gave 2 depth units"),
+    ("exponent fac:nanw --depths 2,3", "S_l of unit 'layers.0' is not finite; check the weights and the inputs, or"),
+    ("exponent fac:infwd --depths 2,3", "Raising cannot be run on inputs of shape (32, 3, 8, 8): inside"),
+    ("exponent fac:twoargs --depths 2,3", "the factory failed at depth 2: TypeError: twoargs() missing 1 required"),
+    ("exponent fac:exits --depths 2,3", "the factory failed at depth 2: SystemExit: 3"),
+    ("exponent --batch-size 100000 --width 4", "a batch of 100000 images was asked of 9000 training images"),
+    ("exponent --foo", "No such option '--foo'."),
+    (
+        "exponent mlp --set dims=2 --depths 2,3",
+        "the factory failed at depth 2: TypeError:",
+    ),
+    # data
+    (
+        "exponent cnn --width 4 --seeds 2 --depths 2,3 --data {w}/emptyfolder --image-size 8",
+        "{w}/emptyfolder holds no training images; expected",
+    ),
+    (
+        "exponent cnn --width 4 --seeds 2 --depths 2,3 --data {w}/corrupt --image-size 8",
+        "image {w}/corrupt/train/a/1.png cannot be read: cannot identify image file",
+    ),
+    (
+        "exponent cnn --width 4 --seeds 2 --depths 2,3 --data {w}/textimg --image-size 8",
+        "image {w}/textimg/train/a/x.png cannot be read: cannot identify image file",
+    ),
+    (
+        "exponent cnn --width 4 --seeds 2 --depths 2,3 --data {w}/emptyclass --image-size 8",
+        "{w}/emptyclass holds no training images; expected",
+    ),
+    (
+        "exponent cnn --width 4 --seeds 2 --depths 2,3 --data {w}/otherclass --image-size 8",
+        "{w}/otherclass: classes ['c'] have no training images",
+    ),
+    (
+        "exponent cnn --width 4 --seeds 2 --depths 2,3 --data {w}/trunc.npz",
+        "{w}/trunc.npz is not an .npz file with keys train_images, train_labels, …:",
+    ),
+    (
+        "exponent cnn --width 4 --seeds 2 --depths 2,3 --data {w}/text.npz",
+        "{w}/text.npz is not an .npz file with keys train_images, train_labels, …:",
+    ),
+    (
+        "exponent cnn --width 4 --seeds 2 --depths 2,3 --data {w}/keys.npz",
+        "{w}/keys.npz is not an .npz file with keys train_images, train_labels, …:",
+    ),
+    (
+        "exponent cnn --width 4 --seeds 2 --depths 2,3 --data {w}/pickle.npz",
+        "{w}/pickle.npz is not an .npz file with keys train_images, train_labels, …:",
+    ),
+    (
+        "exponent cnn --width 4 --seeds 2 --depths 2,3 --data {w}/shape.npz",
+        "{w}/shape.npz: train images are float64 (8, 8); allowed: uint8 N×H×W,",
+    ),
+    (
+        "exponent cnn --width 4 --seeds 2 --depths 2,3 --data {w}/dtype.npz",
+        "{w}/dtype.npz: train images are float64 (8, 8, 8, 3); allowed: uint8 N×H×W,",
+    ),
+    (
+        "exponent cnn --width 4 --seeds 2 --depths 2,3 --data {w}/len.npz",
+        "{w}/len.npz: train labels are int64 (7,); give one class index for each",
+    ),
+    (
+        "exponent cnn --width 4 --seeds 2 --depths 2,3 --data {w}/flabel.npz",
+        "{w}/flabel.npz: train labels are float64 (8,); give one class index for",
+    ),
+    (
+        "exponent cnn --width 4 --seeds 2 --depths 2,3 --data {w}/neglabel.npz",
+        "{w}/neglabel.npz: train labels reach -1; class indices start at 0",
+    ),
+    (
+        "exponent cnn --width 4 --seeds 2 --depths 2,3 --data {w}/emptyarr.npz",
+        "{w}/emptyarr.npz: train holds no images",
+    ),
+    (
+        "exponent cnn --width 4 --seeds 2 --depths 2,3 --data {w}/nope.npz",
+        "data '{w}/nope.npz' is neither a known name (synthetic, cifar10, cifar100)",
+    ),
+    (
+        "exponent cnn --width 4 --seeds 2 --depths 2,3 --data {w}/nope --image-size 8",
+        "data '{w}/nope' is neither a known name (synthetic, cifar10, cifar100) nor",
+    ),
+    (
+        "exponent cnn --width 4 --seeds 2 --depths 2,3 --data {w}/sizes",
+        "{w}/sizes/train/a/9.png and the first image differ in size, 16×16 and 8×8;",
+    ),
+    # toml
+    (
+        "sweep {w}/syntax.toml --store {w}/new.db --workers 1",
+        "{w}/syntax.toml: not TOML: Invalid value (at end of document)",
+    ),
+    ("sweep {w}/noname.toml --store {w}/new.db --workers 1", "{w}/noname.toml: name: is missing"),
+    (
+        "sweep {w}/emptyname.toml --store {w}/new.db --workers 1",
+        "{w}/emptyname.toml: name is empty; give the experiment a name",
+    ),
+    (
+        "sweep {w}/nomodel.toml --store {w}/new.db --workers 1",
+        "{w}/nomodel.toml: model: is missing; modell: there is no such setting",
+    ),
+    ("sweep {w}/extra.toml --store {w}/new.db --workers 1", "{w}/extra.toml: foo: there is no such setting"),
+    (
+        "sweep {w}/depth0.toml --store {w}/new.db --workers 1",
+        "{w}/depth0.toml: grid: depths=(0, 3) must be whole numbers of at least 1",
+    ),
+    (
+        "sweep {w}/depthdup.toml --store {w}/new.db --workers 1",
+        "{w}/depthdup.toml: grid: depths=[2, 2] holds a depth twice; give each once",
+    ),
+    (
+        "sweep {w}/depthempty.toml --store {w}/new.db --workers 1",
+        "{w}/depthempty.toml: grid: depths=() has 0 entries; give at least 1",
+    ),
+    (
+        "sweep {w}/depthstr.toml --store {w}/new.db --workers 1",
+        "{w}/depthstr.toml: grid.depths.0: Input should be a valid integer ('a' was",
+    ),
+    (
+        "sweep {w}/depthfloat.toml --store {w}/new.db --workers 1",
+        "{w}/depthfloat.toml: grid.depths.0: Input should be a valid integer (2.5",
+    ),
+    (
+        "sweep {w}/lrneg.toml --store {w}/new.db --workers 1",
+        "{w}/lrneg.toml: grid: lrs=[-1.0] must be one or more distinct learning",
+    ),
+    (
+        "sweep {w}/lrdup.toml --store {w}/new.db --workers 1",
+        "{w}/lrdup.toml: grid: lrs=[1.0, 1.0] must be one or more distinct learning",
+    ),
+    (
+        "sweep {w}/lrempty.toml --store {w}/new.db --workers 1",
+        "{w}/lrempty.toml: grid: lrs=[] must be one or more distinct learning rates,",
+    ),
+    (
+        "sweep {w}/lrnan.toml --store {w}/new.db --workers 1",
+        "{w}/lrnan.toml: grid: lrs=[nan] must be one or more distinct learning",
+    ),
+    (
+        "sweep {w}/lrinf.toml --store {w}/new.db --workers 1",
+        "{w}/lrinf.toml: grid: lrs=[inf] must be one or more distinct learning",
+    ),
+    (
+        "sweep {w}/lrspace.toml --store {w}/new.db --workers 1",
+        "{w}/lrspace.toml: grid.lrs: lrs from low=1.0 to high=0.1 with points=40 are",
+    ),
+    (
+        "sweep {w}/lrpoints.toml --store {w}/new.db --workers 1",
+        "{w}/lrpoints.toml: grid.lrs: lrs from low=0.0001 to high=10.0 with points=0",
+    ),
+    (
+        "sweep {w}/seeds0.toml --store {w}/new.db --workers 1",
+        "{w}/seeds0.toml: grid: seeds=[] must be one or more distinct seeds",
+    ),
+    (
+        "sweep {w}/seedsneg.toml --store {w}/new.db --workers 1",
+        "{w}/seedsneg.toml: grid: seeds=[] must be one or more distinct seeds",
+    ),
+    (
+        "sweep {w}/seedsdup.toml --store {w}/new.db --workers 1",
+        "{w}/seedsdup.toml: grid: seeds=[1, 1] must be one or more distinct seeds",
+    ),
+    (
+        "sweep {w}/factory.toml --store {w}/new.db --workers 1",
+        "family 'cnnn' is not known; allowed: mlp, cnn, resnet, or",
+    ),
+    (
+        "sweep {w}/factmod.toml --store {w}/new.db --workers 1",
+        "factory 'nope.mod:f' cannot be imported: ModuleNotFoundError: No module",
+    ),
+    (
+        "sweep {w}/factattr.toml --store {w}/new.db --workers 1",
+        "factory 'os:nope' cannot be imported: AttributeError: module 'os' has no",
+    ),
+    ("sweep {w}/factnotcall.toml --store {w}/new.db --workers 1", "factory 'os:sep' is a str; it must be callable"),
+    (
+        "sweep {w}/factwrong.toml --store {w}/new.db --workers 1",
+        "the factory failed at depth 3: TypeError: posix.getcwd() takes no keyword",
+    ),
+    (
+        "sweep {w}/args.toml --store {w}/new.db --workers 1",
+        "the factory failed at depth 3: TypeError:",
+    ),
+    ("sweep {w}/argval.toml --store {w}/new.db --workers 1", "width=0 must be a whole number of at least 1"),
+    (
+        "sweep {w}/source.toml --store {w}/new.db --workers 1",
+        "data '/nope' is neither a known name (synthetic, cifar10, cifar100) nor an",
+    ),
+    ("sweep {w}/size.toml --store {w}/new.db --workers 1", "image_size=0 must be at least 1"),
+    ("sweep {w}/trainbig.toml --store {w}/new.db --workers 1", "train=10000000 images were asked for; there are 9968"),
+    ("sweep {w}/train0.toml --store {w}/new.db --workers 1", "train=0 images were asked for; there are 9968"),
+    (
+        "sweep {w}/val0.toml --store {w}/new.db --workers 1",
+        "the data have no validation images to choose a learning rate by; give",
+    ),
+    ("sweep {w}/bs.toml --store {w}/new.db --workers 1", "{w}/bs.toml: training: batch_size=0 must be at least 1"),
+    (
+        "sweep {w}/dtype.toml --store {w}/new.db --workers 1",
+        "{w}/dtype.toml: training: dtype='half' is not known; allowed: float32,",
+    ),
+    (
+        "sweep {w}/mom.toml --store {w}/new.db --workers 1",
+        "{w}/mom.toml: training: momentum=-1.0 must be finite and at least 0",
+    ),
+    (
+        "sweep {w}/strategy.toml --store {w}/new.db --workers 1",
+        "{w}/strategy.toml: strategy='loops' is not known; allowed: auto, loop,",
+    ),
+    (
+        "sweep {w}/search.toml --store {w}/new.db --workers 1",
+        "{w}/search.toml: search='fast' is not known; allowed: full, adaptive",
+    ),
+    (
+        "sweep {w}/seg.toml --store {w}/new.db --workers 1",
+        "{w}/seg.toml: segments.0: depths=(2,) has 1 entries; give at least 2",
+    ),
+    (
+        "sweep {w}/segdup.toml --store {w}/new.db --workers 1",
+        "{w}/segdup.toml: segments.0: depths=[2, 2] holds a depth twice; give each",
+    ),
+    (
+        "sweep {w}/short.toml --store {w}/new.db --workers 1",
+        "{w}/short.toml: short_run: short_run.steps=[] must be distinct step numbers",
+    ),
+    (
+        "sweep {w}/shortneg.toml --store {w}/new.db --workers 1",
+        "{w}/shortneg.toml: short_run: lrs=[-1.0] must be one or more distinct",
+    ),
+    (
+        "sweep {w}/shortlate.toml --store {w}/new.db --workers 1",
+        "steps=[1000] of a short run must be from 0 to 1, the last training step",
+    ),
+    (
+        "sweep {w}/variants.toml --store {w}/new.db --workers 1",
+        "{w}/variants.toml: variants must be tables such as [variants.small]",
+    ),
+    (
+        "sweep {w}/variantempty.toml --store {w}/new.db --workers 1",
+        "{w}/variantempty.toml: foo: there is no such setting",
+    ),
+    (
+        "sweep {w}/profiles.toml --store {w}/new.db --workers 1",
+        "{w}/profiles.toml: profiles must be tables such as [profiles.small]",
+    ),
+    (
+        "sweep {w}/bytes.toml --store {w}/new.db --workers 1",
+        "{w}/bytes.toml: 'utf-8' codec can't decode byte 0xc8 in position 0: invalid",
+    ),
+    (
+        "sweep {w}/pslope.toml --store {w}/new.db --workers 1",
+        "{w}/pslope.toml: paper_slope: Input should be a valid number ('x' was given)",
+    ),
+    (
+        "sweep {w}/dir.toml --store {w}/new.db --workers 1",
+        "Invalid value for '[EXPERIMENT.toml|NAME]': File '{w}/dir.toml' is a",
+    ),
+    (
+        "sweep {w}/absent.toml --store {w}/new.db --workers 1",
+        "{w}/absent.toml: [Errno 2] No such file or directory: '{w}/absent.toml'",
+    ),
+    # sweep
+    ("sweep {w}/ok.toml", "Missing option '--store'."),
+    (
+        "sweep {w}/ok.toml --store {w}/text.db",
+        "{w}/text.db is damaged or not a store of ammup (file is not a database); it",
+    ),
+    ("sweep {w}/ok.toml --store {w}/other.db", "{w}/other.db is not a store of ammup; it is left as it is"),
+    ("sweep {w}/ok.toml --store {w}/dir.db", "Invalid value for '--store': File '{w}/dir.db' is a directory."),
+    (
+        "sweep {w}/ok.toml --store {w}/trunc.db --workers 1",
+        "{w}/trunc.db is damaged or not a store of ammup (database disk image is",
+    ),
+    ("sweep {w}/ok.toml --store /nope/a.db", "/nope/a.db: the folder /nope does not exist"),
+    (
+        "sweep {w}/ok.toml --store {w}/ok.db --set x",
+        "{w}/ok.toml: 'x' is not of the form TABLE.NAME=VALUE, such as grid.seeds=3",
+    ),
+    (
+        "sweep {w}/ok.toml --store {w}/ok.db --set grid.depths=3",
+        "{w}/ok.toml: grid.depths: Input should be a valid array (3 was given)",
+    ),
+    ("sweep {w}/ok.toml --store {w}/ok.db --workers 0", "Invalid value for '--workers': 0 is not in the range x>=1."),
+    (
+        "sweep cnn-relu-cifar10 --store {w}/ok.db --profile x",
+        "cnn-relu-cifar10: profile 'x' is not known; it holds small",
+    ),
+    (
+        "sweep cnn-relu-cifar10 --store {w}/ok.db --variant x",
+        "cnn-relu-cifar10: variant 'x' is not known; it holds none",
+    ),
+    (
+        "sweep {w}/ok.toml --store {w}/ok.db --status --dry-run",
+        "--status, --dry-run and --merge run nothing, each in its own way; give one",
+    ),
+    ("sweep --store {w}/ok.db --merge {w}/ok.db", "--merge {w}/ok.db is the --store itself; give another store"),
+    (
+        "sweep --store {w}/ok.db --merge {w}/text.db",
+        "{w}/text.db is damaged or not a store of ammup (file is not a database); it",
+    ),
+    ("sweep --store {w}/ok.db --merge {w}/nope.db", "{w}/nope.db does not exist; `ammup sweep EXPERIMENT.toml --store"),
+    (
+        "sweep {w}/ok.toml --store {w}/s.db --scheduler tcp://127.0.0.1:1",
+        "no Dask scheduler answers at tcp://127.0.0.1:1: Timed out trying to connect",
+    ),
+    (
+        "sweep {w}/ok.toml --store {w}/s.db --scheduler foo",
+        "no Dask scheduler answers at foo: missing port number in address 'foo'",
+    ),
+    (
+        "sweep {w}/ok.toml --store {w}/s2.db --device cuda --workers 1",
+        "device 'cuda' cannot be used: Found no NVIDIA driver on your system. Please",
+    ),
+    (
+        "sweep cnn-relu-cifar --store {w}/ok.db",
+        "experiment 'cnn-relu-cifar' is not known; nearest of 15: cnn-relu-cifar10,",
+    ),
+    ("sweep --store {w}/ok.db", "give an experiment file or name, or --status, --list or --merge"),
+    ("sweep --store {w}/absent.db --status", "{w}/absent.db does not exist; `ammup sweep EXPERIMENT.toml --store"),
+    # fit
+    ("fit {w}/absent.db", "{w}/absent.db does not exist; `ammup sweep EXPERIMENT.toml --store"),
+    ("fit {w}/text.db", "{w}/text.db is damaged or not a store of ammup (file is not a database); it"),
+    ("fit {w}/empty.db", "{w}/empty.db is not a store of ammup; it is left as it is"),
+    ("fit {w}/other.db", "{w}/other.db is not a store of ammup; it is left as it is"),
+    ("fit {w}/dir.db", "Invalid value for 'RUNS.db|RECORD.json': File '{w}/dir.db' is a directory."),
+    ("fit {w}/trunc.db", "{w}/trunc.db is damaged or not a store of ammup (database disk image is"),
+    ("fit {w}/trunc.json", "{w}/trunc.json cannot be read: Unterminated string starting at: line 3"),
+    ("fit {w}/list.json", "{w}/list.json is no record of a sweep (format 'ammup sweep 1'); `ammup fit"),
+    ("fit {w}/nul.json", "{w}/nul.json is no record of a sweep (format 'ammup sweep 1'); `ammup fit"),
+    ("fit {w}/bin.json", "{w}/bin.json cannot be read: 'utf-8' codec can't decode byte 0x80 in"),
+    ("fit {w}/nofmt.json", "{w}/nofmt.json is no record of a sweep (format 'ammup sweep 1'); `ammup fit"),
+    ("fit {w}/noruns.json", "{w}/noruns.json is a damaged record of a sweep: KeyError: 'runs'"),
+    ("fit {w}/short.json", "{w}/short.json is a damaged record of a sweep: ValueError: All arrays must"),
+    ("fit {w}/strlr.json", "the runs hold something else than numbers: could not convert string to"),
+    ("fit {w}/badexp.json", "{w}/badexp.json is a damaged record of a sweep: InputError: grid.depths: is"),
+    ("fit {w}/neg.json", "the runs hold learning rates that are not positive and finite"),
+    ("fit {w}/laws.json", "{w}/laws.json is a damaged record of a sweep: AttributeError: 'list' object"),
+    ("fit {w}/emptyruns.json", "there are no runs to fit"),
+    ("fit {w}/divstr.json", "{w}/divstr.json is a damaged record of a sweep: ValueError: runs are"),
+    ("fit {w}/prov.json", "{w}/prov.json is a damaged record of a sweep: AttributeError: 'int' object"),
+    ("fit {w}/deep.json", "{w}/deep.json is a damaged record of a sweep: KeyError: 'no column depth,"),
+    ("fit {w}/nest.json", "{w}/nest.json cannot be read: maximum recursion depth exceeded while"),
+    ("fit {w}/lawneg.json", "{w}/lawneg.json is a damaged record of a sweep: ValueError: could not"),
+    # report
+    (
+        "report {w}/absent.db -o {w}/r-absent.db.html",
+        "{w}/absent.db does not exist; `ammup sweep EXPERIMENT.toml --store",
+    ),
+    (
+        "report {w}/text.db -o {w}/r-text.db.html",
+        "{w}/text.db is damaged or not a store of ammup (file is not a database); it",
+    ),
+    ("report {w}/empty.db -o {w}/r-empty.db.html", "{w}/empty.db is not a store of ammup; it is left as it is"),
+    (
+        "report {w}/list.json -o {w}/r-list.json.html",
+        "{w}/list.json is no record of a sweep (format 'ammup sweep 1'); `ammup fit",
+    ),
+    ("report {w}/neg.json -o {w}/r-neg.json.html", "the runs hold learning rates that are not positive and finite"),
+    (
+        "report {w}/lawneg.json -o {w}/r-lawneg.json.html",
+        "{w}/lawneg.json is a damaged record of a sweep: ValueError: could not",
+    ),
+    # fit
+    ("fit {w}/ok.db --experiment x", "experiment 'x' is not known; nearest of 1: none; {w}/ok.db holds t"),
+    ("fit {w}/ok.db --transfer --base 99", "base=99 is no depth of the runs; choose one of [2, 3]"),
+    ("fit {w}/ok.db --optimum x", "Invalid value for '--optimum': 'x' is not one of 'smoothed', 'argmax'."),
+    ("fit {w}/ok.db --plot {w}/ok.json", "'ok.json' cannot be written; allowed suffixes: .avif, .eps, .gif, .jpeg,"),
+    ("fit {w}/ok.db --export a.xls", "'a.xls' cannot be written; allowed suffixes: .csv, .parquet, .json"),
+    ("fit {w}/ok.db --export {w}/ok.json", "{w}/ok.json exists; give another name, or remove it first"),
+    ("fit {w}/ok.db --against x", "--figure and --against say what --plot FILE draws; give it as well"),
+    (
+        "fit {w}/ok.db --figure overlay --against x --plot {w}/o.png",
+        "experiment 'x' is not known; nearest of 1: none; {w}/ok.db holds t",
+    ),
+    ("fit {w}/ok.db --figure x", "Invalid value for '--figure': 'x' is not one of 'sweep', 'panel',"),
+    # report
+    ("report {w}/ok.db -o /nope/a.html", "/nope/a.html: the folder /nope does not exist"),
+    ("report {w}/ok.db -o {w}/a.txt", "'a.txt' cannot be written; allowed suffixes: .html"),
+    ("report {w}/ok.db -o {w}/ok.json", "'ok.json' cannot be written; allowed suffixes: .html"),
+    # transfer
+    ("transfer", "Missing option '--lr'."),
+    (
+        "transfer --lr 0 --from 2 --to 4 --width 4",
+        "lr=0.0 must be positive and finite; give the learning rate tuned at",
+    ),
+    (
+        "transfer --lr -1 --from 2 --to 4 --width 4",
+        "lr=-1.0 must be positive and finite; give the learning rate tuned at",
+    ),
+    (
+        "transfer --lr nan --from 2 --to 4 --width 4",
+        "lr=nan must be positive and finite; give the learning rate tuned at",
+    ),
+    ("transfer --lr a --from 2 --to 4", "Invalid value for '--lr': 'a' is not a valid float."),
+    ("transfer --lr 1 --from 0 --to 4", "Invalid value for '--from': 0 is not in the range x>=1."),
+    (
+        "transfer --lr 1 --from 4 --to 4 --width 4",
+        "--from 4 and --to 4 are one depth: the learning rate stays what it is",
+    ),
+    # check
+    (
+        "check cnn --width 4 --depths 2,3 --seeds 2",
+        "give --expected, the slope that is right, or --baseline, the file to record",
+    ),
+    (
+        "check cnn --width 4 --depths 2,3 --seeds 2 --expected a",
+        "Invalid value for '--expected': 'a' is not a valid float.",
+    ),
+    (
+        "check cnn --width 4 --depths 2,3 --seeds 2 --expected nan",
+        "expected=nan must be finite: the slope, signed, such as -1.5",
+    ),
+    ("check cnn --width 4 --depths 2,3 --seeds 2 --expected -1 --margin 0", "margin=0.0 must be positive and finite"),
+    ("check cnn --width 4 --depths 2,3 --seeds 2 --expected -1 --margin -1", "margin=-1.0 must be positive and finite"),
+    (
+        "check cnn --width 4 --depths 2,3 --seeds 2 --expected -1 --level 2",
+        "level=2.0 is not a confidence level; give a number between 0 and 1, such as",
+    ),
+    (
+        "check cnn --width 4 --depths 2,3 --seeds 2 --expected -1 --junit /nope/a.xml",
+        "/nope/a.xml: the folder /nope does not exist",
+    ),
+    (
+        "check cnn --width 4 --depths 2,3 --seeds 2 --baseline /nope/a.json",
+        "/nope/a.json: the folder /nope does not exist",
+    ),
+    (
+        "check cnn --width 4 --depths 2,3 --seeds 2 --baseline {w}/text.db",
+        "{w}/text.db is not a baseline of `ammup check` (JSONDecodeError: Expecting",
+    ),
+    (
+        "check cnn --width 4 --depths 2,3 --seeds 2 --baseline {w}/list.json",
+        "{w}/list.json is not a baseline of `ammup check` (TypeError: list indices",
+    ),
+    (
+        "check cnn --width 4 --depths 2,3 --seeds 2 --expected -1 --seeds 1",
+        "Invalid value for '--seeds': 1 is not in the range x>=2.",
+    ),
+    # depth
+    ("depth", "Missing argument 'FAMILY|PACKAGE.MODULE:FACTORY'."),
+    ("depth x", "family 'x' is not known; allowed: mlp, cnn, resnet, or"),
+    ("depth cnn --convention x", "convention='x' is not known; allowed: paper, blocks, layers, relu, shortest"),
+    ("depth cnn --shape a", "Invalid value for '--shape': 'a' is not a shape such as 3,32,32"),
+    ("depth cnn --shape 0,0", "CNN cannot be run on inputs of shape (2, 0, 0): Padding value causes"),
+    ("depth cnn --shape 5,8,8", "CNN cannot be run on inputs of shape (2, 5, 8, 8): Given groups=1, weight"),
+    ("depth fac:raises", "the factory failed at depth 4: RuntimeError: boom"),
+    ("depth fac:infwd --shape 3,8,8", "Raising cannot be run on inputs of shape (2, 3, 8, 8): inside"),
+    # claims
+    ("claims --id x", "claim 'x' is not known; nearest of 97: none; `ammup claims` lists them"),
+    ("claims --seed-root -1", "Invalid value for '--seed-root': -1 is not in the range x>=0."),
+    ("claims --measure nope", "Got unexpected extra argument (nope)"),
+    # base
+    ("baselines foo", "No such command 'foo'."),
+    ("baselines update", "Missing option '--reason'."),
+    ("baselines diff nope1 nope2", "'nope1' is not a commit of /work/main; give a hash, a branch or a tag"),
+    # verb
+    ("foo", "No such command 'foo'."),
+    # opt
+    ("--foo", "No such option '--foo'."),
+]
+
+
+@pytest.mark.parametrize(("command", "begins"), COMMANDS, ids=[command for command, _ in COMMANDS])
+def test_a_bad_command_is_told(
+    command: str, begins: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(cli, shlex.split(command.replace("{w}", str(folder))))
+    assert result.exception is None or isinstance(result.exception, SystemExit), repr(result.exception)
+    assert result.exit_code == 2, result.output
+    told = [line for line in result.output.splitlines() if line.startswith("Error: ")]
+    assert len(told) == 1
+    assert told[0].removeprefix("Error: ").startswith(begins.replace("{w}", str(folder)))
+
+
+def test_nothing_was_made_or_changed(folder: Path) -> None:
+    assert not (folder / "new.db").exists() or (folder / "new.db").stat().st_size > 0
+    assert (folder / "text.db").read_text() == "hello" * 100
+
+
+def test_there_are_many() -> None:
+    assert len(COMMANDS) >= 150
