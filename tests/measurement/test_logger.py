@@ -201,7 +201,7 @@ def test_a_failed_measurement_leaves_all_as_it_was() -> None:
     for bad, targets, message in (
         (torch.full_like(x, torch.nan), y, "NaN or infinite"),
         (x[:, :2], y, "cannot be run"),
-        (x, y + 100, "class indices are 100 to"),
+        (x, y + 100, "class indices are 101 to"),
     ):
         with pytest.raises(InputError, match=message):
             logger(0, bad, targets)
