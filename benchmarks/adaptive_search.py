@@ -35,9 +35,10 @@ class Grid:
         self.total = int(ends[-1])
         self.losses = np.full((len(runs), len(ends)), np.inf)
         for place, key in enumerate(runs["key"]):
-            step, loss = (np.array(column, dtype=float) for column in zip(*curves[key], strict=True))
             reached = ends <= self.steps[place]
-            self.losses[place, reached] = np.interp(ends[reached], step, loss)
+            if reached.any():
+                step, loss = (np.array(column, dtype=float) for column in zip(*curves[key], strict=True))
+                self.losses[place, reached] = np.interp(ends[reached], step, loss)
 
     def searched(self, start: int) -> tuple[tuple[int, ...], float]:
         """(places left, replica-steps taken)."""
@@ -72,7 +73,7 @@ def replayed(path: Path) -> pd.DataFrame:
             table, curves = store.table(stored.key), store.curves(stored.key)
             first = store.measurements(stored.key).query("step == 0").set_index(["depth", "seed"])["S_bar"]
             for (depth, seed), runs in table.groupby(["depth", "seed"]):
-                if len(runs) != points or points < 40 or (depth, seed) not in first.index:
+                if len(runs) != points or points < 40 or (depth, seed) not in first.index or runs["diverged"].all():
                     continue
                 grid = Grid(runs, curves)
                 best = int(grid.accuracy.argmax())
@@ -88,9 +89,9 @@ def replayed(path: Path) -> pd.DataFrame:
                     (" from the middle", points // 2),
                 ):
                     left, taken = grid.searched(start)
-                    found = max(left, key=lambda place: grid.accuracy[place])
+                    found = max(left, key=lambda place: grid.accuracy[place], default=-1)
                     row[f"off{way}"], row[f"steps{way}"] = found - best, taken
-                row["accuracy lost"] = grid.accuracy[best] - max(grid.accuracy[list(left)])
+                row["accuracy lost"] = grid.accuracy[best] - max(grid.accuracy[list(left)], default=0.0)
                 rows.append(row)
     return pd.DataFrame(rows)
 

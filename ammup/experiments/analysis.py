@@ -81,7 +81,7 @@ def law_of(record: SweepRecord, *, kind: str = "smoothed", keep_flagged: bool = 
         kind=kind,
         keep_flagged=keep_flagged,
         segments=record.experiment.segments,
-        searched=record.experiment.grid.learning_rates if record.searched else None,
+        left_out=record.left_out,
     )
 
 

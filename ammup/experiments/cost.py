@@ -46,7 +46,8 @@ class Cost:
 
 def estimate_cost(experiment: Experiment, missing: Iterable[Cell], *, workers: int, device: str | None) -> Cost:
     """Time some training steps at each depth as a worker would take them, and count a step's operations."""
-    counts = Counter(cell.depth for cell in missing)
+    cells_missing = list(missing)
+    counts, places = Counter(cell.depth for cell in cells_missing), {(cell.depth, cell.seed) for cell in cells_missing}
     bench = Bench(experiment, device)
     threads = torch.get_num_threads()
     torch.set_num_threads(1 if workers > 1 else threads)
@@ -68,6 +69,8 @@ def estimate_cost(experiment: Experiment, missing: Iterable[Cell], *, workers: i
         torch.set_num_threads(threads)
     columns = ["depth", "cells", "flops", "seconds"]
     searched = experiment.search == "adaptive"
+    if searched:  # a job is a depth and a seed
+        workers = max(1, min(workers, len(places)))
     return Cost(table=pd.DataFrame(rows, columns=columns), workers=workers, strategy=strategy, searched=searched)
 
 

@@ -227,8 +227,9 @@ class Experiment:
             raise InputError("; ".join(_problems(error))) from error
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain tables, lists and values, without those that are None."""
-        return _plain(Experiment, self)
+        """Plain tables, lists and values, without None and without a default that an earlier ammup does not know."""
+        plain = _plain(Experiment, self)
+        return plain if self.search != "full" else {name: value for name, value in plain.items() if name != "search"}
 
     def to_toml(self) -> str:
         """TOML that :meth:`from_toml` reads as the same experiment."""

@@ -33,6 +33,7 @@ class Display:
         self.experiment, self.stored, self.left_out = experiment, stored, left_out
         self.runs: list[dict[str, object]] = []
         self.others: list[dict[str, object]] = []
+        self.seen = {*stored["key"], *left_out["key"]}
         self.start, self.work = time.monotonic(), 0.0
         console = Console(stderr=True)
         visible = show and console.is_terminal
@@ -54,8 +55,10 @@ class Display:
         for cells, known in ((runs, self.runs), (left_out, self.others)):
             for cell in cells:
                 key = self.experiment.cell_key(cell.depth, cell.lr, cell.seed)
-                known.append({**asdict(cell), "key": key})
-                self.work += cell.depth
+                if key not in self.seen:  # a search trains again what is stored of its depth and seed
+                    self.seen.add(key)
+                    known.append({**asdict(cell), "key": key})
+                    self.work += cell.depth
 
     def render(self) -> RenderableType:
         """The table, and a line with cells done, time and time left."""

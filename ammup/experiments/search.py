@@ -10,7 +10,7 @@ from ammup.experiments.block import Bench, bench_of, explained, this_worker
 from ammup.experiments.schema import LeftOut, Worker
 from ammup.fitting.search import RECENT, adaptive_search
 from ammup.measurement.memory import freed_memory_kept
-from ammup.measurement.replica import DTYPES, Run, Trained, Trainer
+from ammup.measurement.replica import DTYPES, Run, Trained, Trainer, precision
 from ammup.measurement.updates import measure_updates
 
 
@@ -39,7 +39,8 @@ class SearchOutcome:
 def run_search(job: SearchJob) -> SearchOutcome:
     """Train as far as :func:`ammup.fitting.search.adaptive_search` asks, beginning at the measured η*.
 
-    A run that it returns is to the bit the one that the full grid has, but for the seconds that it took.
+    A run that it returns is the one that the full grid has, but for the seconds that it took: to the bit with strategy
+    "loop", and up to rounding in a stack, which has other replicas.
 
     Raises:
         InputError: data or a factory that cannot be used, or a training step that raises.
@@ -95,7 +96,8 @@ def _start(bench: Bench, job: SearchJob) -> int:
     model = bench.build(job.depth)(job.seed).to(DTYPES[bench.experiment.training.dtype]).train()
     images, labels = next(bench.feed.training_batches(job.seed, 1))
     try:
-        lr_star = measure_updates(model, images, labels, loss="cross_entropy", seed=job.seed).lr_star
+        with precision(bench.feed.device, tf32=bench.experiment.training.dtype == "tf32"):
+            lr_star = measure_updates(model, images, labels, loss="cross_entropy", seed=job.seed).lr_star
     except InputError:
         return len(job.lrs) // 2
     return int(np.argmin(np.abs(np.log(job.lrs) - np.log(lr_star))))

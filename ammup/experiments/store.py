@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal
 
 import pandas as pd
@@ -90,9 +91,19 @@ class Store(Database):
         return int(cursor.lastrowid or 0)
 
     def put_runs(
-        self, runs: Mapping[str, Run], *, experiment: str, invocation: int, worker: Worker, dtype: str
+        self,
+        runs: Mapping[str, Run],
+        *,
+        experiment: str,
+        invocation: int,
+        worker: Worker,
+        dtype: str,
+        left_out: Mapping[str, LeftOut] = MappingProxyType({}),
     ) -> None:
-        """Add a block of runs by cell key, all or none; a key that is there already is left as it is."""
+        """Add a block of runs by cell key, all or none; a key that is there already is left as it is.
+
+        ``left_out``: cells that the search which made the runs is done with; those of a later one replace them.
+        """
         with self.transaction():
             place = self._worker(worker)
             for key, run in runs.items():
@@ -111,6 +122,13 @@ class Store(Database):
                         "worker": place,
                     },
                 )
+            self.connection.executemany(
+                "INSERT OR REPLACE INTO left_out VALUES (:key, :experiment, :depth, :lr, :seed, :steps, :invocation)",
+                [
+                    {**asdict(cell), "key": key, "experiment": experiment, "invocation": invocation}
+                    for key, cell in left_out.items()
+                ],
+            )
 
     def measurements(self, experiment: str) -> pd.DataFrame:
         """S̄ along short runs: depth, lr, seed, step, S_bar."""
@@ -131,17 +149,6 @@ class Store(Database):
             "AND key NOT IN (SELECT key FROM runs) ORDER BY depth, seed, lr"
         )
         return self._later("left_out", query, experiment, ["key", "depth", "lr", "seed", "steps"])
-
-    def put_left_out(self, cells: Mapping[str, LeftOut], *, experiment: str, invocation: int) -> None:
-        """Add cells that a search is done with, by cell key; those of a later search replace them."""
-        with self.transaction():
-            self.connection.executemany(
-                "INSERT OR REPLACE INTO left_out VALUES (:key, :experiment, :depth, :lr, :seed, :steps, :invocation)",
-                [
-                    {**asdict(cell), "key": key, "experiment": experiment, "invocation": invocation}
-                    for key, cell in cells.items()
-                ],
-            )
 
     def put_measurements(self, found: Iterable[Measurement], *, experiment: str, invocation: int) -> None:
         """Add measurements; one that is there already is left as it is."""

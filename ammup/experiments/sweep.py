@@ -142,12 +142,10 @@ class _Sweep:
             for depth, seed in dict.fromkeys((cell.depth, cell.seed) for cell in cells)
         ]
         for outcome in pool.outcomes(run_search, jobs):
-            self._put(outcome)
-            left_out = {self._key(cell): cell for cell in outcome.left_out}
-            self.store.put_left_out(left_out, experiment=self.experiment.key, invocation=self.invocation)
+            self._put(outcome, left_out=outcome.left_out)
             display.add(outcome.runs, outcome.left_out)
 
-    def _put(self, outcome: Outcome | SearchOutcome) -> None:
+    def _put(self, outcome: Outcome | SearchOutcome, *, left_out: Sequence[LeftOut] = ()) -> None:
         self._check_data(outcome.data_digest)
         self.store.put_runs(
             {self._key(run): run for run in outcome.runs},
@@ -155,6 +153,7 @@ class _Sweep:
             invocation=self.invocation,
             worker=outcome.worker,
             dtype=self.experiment.training.dtype,
+            left_out={self._key(cell): cell for cell in left_out},
         )
 
     def _key(self, cell: Run | LeftOut) -> str:

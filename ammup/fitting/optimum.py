@@ -111,7 +111,7 @@ def fit_sweep(
     kind: str = "smoothed",
     keep_flagged: bool = False,
     segments: Sequence[Segment] = (),
-    searched: Sequence[float] | None = None,
+    left_out: pd.DataFrame | None = None,
     level: float = 0.95,
 ) -> SweepLaw:
     """The optimum of every depth, and the power law through those that can be trusted.
@@ -121,8 +121,8 @@ def fit_sweep(
         kind: "smoothed" or "argmax".
         keep_flagged: use flagged optima as well.
         segments: for zero-shot transfer (section 4.2).
-        searched: the learning rates among which a search chose (:func:`ammup.fitting.search.adaptive_search`): those
-            of a seed that have no run were left out, and are not missing. None: all were to be trained.
+        left_out: columns depth, lr, seed: cells that a search left out (:func:`ammup.fitting.search.adaptive_search`)
+            and that are not missing. None: all were to be trained.
         level: confidence level of the line's intervals.
 
     Raises:
@@ -131,7 +131,11 @@ def fit_sweep(
     """
     check_known("optimum", kind, OPTIMA)
     runs = checked_runs(runs, RUN_COLUMNS)
-    optima = {int(str(depth)): optimum_of(group, searched=searched) for depth, group in runs.groupby("depth")}
+    others = pd.DataFrame(columns=["depth", "lr", "seed"]) if left_out is None else left_out
+    optima = {
+        int(str(depth)): optimum_of(group, left_out=others[others["depth"] == depth])
+        for depth, group in runs.groupby("depth")
+    }
     used = tuple(depth for depth, found in optima.items() if keep_flagged or not found.flags)
     points = {depth: optima[depth].lr_star(kind) for depth in used}
     line = None
@@ -175,7 +179,7 @@ def checked_runs(runs: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     return values.astype({"depth": int, "seed": int})
 
 
-def optimum_of(runs: pd.DataFrame, *, searched: Sequence[float] | None = None) -> Optimum:
+def optimum_of(runs: pd.DataFrame, *, left_out: pd.DataFrame | None = None) -> Optimum:
     """The best learning rate of one depth.
 
     The smoothed optimum is the top of y = a_s + b u + c u², u = log10 η, fitted to all seeds at the learning rates next
@@ -188,21 +192,24 @@ def optimum_of(runs: pd.DataFrame, *, searched: Sequence[float] | None = None) -
 
     Args:
         runs: columns lr, seed, val_accuracy, diverged.
-        searched: as in :func:`fit_sweep`.
+        left_out: columns lr, seed: cells that a search left out.
 
     Raises:
         InputError: no learning rate without a diverged replica.
     """
     table = runs.pivot(index="seed", columns="lr", values="val_accuracy").sort_index(axis=1)
-    complete = searched is not None or len(runs) == table.size
-    if searched is not None:
-        table = table.reindex(columns=sorted(searched))
+    searched = left_out is not None and not left_out.empty
+    if left_out is not None and searched:  # the grid stays what it is
+        table = table.reindex(
+            index=sorted({*table.index, *left_out["seed"]}), columns=sorted({*table.columns, *left_out["lr"]})
+        )
+    complete = len(runs) + (0 if left_out is None else len(left_out)) == table.size
     lost = runs[runs["diverged"]]["lr"].unique()
     lrs = np.asarray(table.columns, dtype=np.float64)
     u, accuracy = np.log10(lrs), table.to_numpy(dtype=np.float64, copy=True)
     accuracy[:, np.isin(lrs, lost)] = np.nan
     counted = np.isfinite(accuracy).sum(axis=0)
-    meant = counted > 0 if searched is None else counted == counted.max()
+    meant = counted == counted.max() if searched else counted > 0
     mean = np.where(meant, np.nansum(accuracy, axis=0) / np.maximum(counted, 1), -np.inf)
     if not counted.any():
         raise InputError("every learning rate of a depth diverged; extend the grid to smaller ones")

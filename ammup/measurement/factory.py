@@ -5,6 +5,7 @@ import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from operator import index
 from pathlib import Path
 from typing import Any, cast
 
@@ -111,10 +112,10 @@ def seed_numbers(seeds: int | Sequence[int]) -> tuple[int, ...]:
     Raises:
         InputError: neither a whole number nor a sequence of them.
     """
-    numbers = range(seeds) if isinstance(seeds, int) else seeds
-    if not isinstance(numbers, Sequence) or not all(isinstance(seed, int) for seed in numbers):
-        raise InputError(f"seeds={seeds!r} must be a count or a sequence of whole numbers")
-    return tuple(numbers)
+    try:
+        return tuple(range(seeds)) if isinstance(seeds, int) else tuple(index(seed) for seed in seeds)
+    except TypeError as error:
+        raise InputError(f"seeds={seeds!r} must be a count or a sequence of whole numbers") from error
 
 
 def takes_seed(factory: Factory) -> bool:

@@ -3,7 +3,7 @@
 Axes: N image, H and W position, C channel, B batch.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -63,11 +63,12 @@ class Feed:
         self.train = self._placed(data.train_images, data.train_labels)
         self.val = self._placed(data.val_images, data.val_labels)
 
-    def training_batches(self, seed: int, epochs: int) -> Iterator[Batch]:
-        """Every training image once in each epoch, in the order of this seed."""
-        for epoch in range(epochs):
+    def training_batches(self, seed: int, epochs: int, *, start: int = 0) -> Generator[Batch, None, None]:
+        """Every training image once in each epoch, in the order of this seed, from a step on."""
+        for epoch in range(start // self.steps(1), epochs):
             order = torch.randperm(len(self.train), generator=random_stream("minibatches", seed, epoch))
-            yield from self._batches(self.train, order, self.batch_size)
+            done = start % self.steps(1) if epoch == start // self.steps(1) else 0
+            yield from self._batches(self.train, order[done * self.batch_size :], self.batch_size)
 
     def validation_batches(self, size: int) -> Iterator[Batch]:
         """Every validation image once, in the order of the data."""
@@ -95,6 +96,7 @@ class Feed:
                     sampler=torch.split(order, size),
                     batch_size=None,
                     num_workers=self.loader_workers,
+                    generator=random_stream("loader"),  # it would draw from torch's own, where dropout's masks are from
                     pin_memory=pinned,
                 )
             )

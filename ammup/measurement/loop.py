@@ -6,6 +6,7 @@ Axes: B batch, C channel, H and W position.
 import copy
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 
@@ -23,8 +24,8 @@ from ammup.measurement.replica import (
     Trainer,
     Training,
     autocast,
-    declared_precision,
     nan_check_interval,
+    precision,
     steps_before_nan,
 )
 from ammup.models.streams import RandomState, seeded
@@ -57,10 +58,10 @@ class Plan:
         images, labels = batch
         with seeded("plan"):
             trial = copy.deepcopy(model).train()
-            before = _random_state(images.device)
+            before = random_state(images.device)
             with torch.no_grad(), autocast(training, images.device):
                 trial(images[:2].contiguous())
-            draws = not torch.equal(before, _random_state(images.device))
+            draws = not torch.equal(before, random_state(images.device))
             fused = fused_forward(trial) is not None
             last = torch.channels_last if fused or (not draws and _takes_channels_last(trial, images)) else None
             memory_format = last or torch.contiguous_format
@@ -134,7 +135,7 @@ class _Replica:
         self.sgd = torch.optim.SGD(
             self.model.parameters(), lr, momentum=training.momentum, weight_decay=training.weight_decay, foreach=True
         )
-        self.batches = enumerate(feed.training_batches(seed, training.epochs))
+        self.seed, self.tf32 = seed, trainer.tf32
         self.random = RandomState("training", seed)
         self.losses = torch.full((trainer.steps,), float("nan"), dtype=torch.float64, device=feed.device)
         self.done = 0
@@ -155,8 +156,9 @@ class _Replica:
             return
         start = time.perf_counter()
         every = nan_check_interval(self.feed.device)
-        with declared_precision(self.training, self.feed.device), self.random.restored():
-            for step, (images, labels) in islice(self.batches, steps - self.done):
+        batches = self.feed.training_batches(self.seed, self.training.epochs, start=self.done)
+        with precision(self.feed.device, tf32=self.tf32), self.random.restored(), closing(batches):
+            for step, (images, labels) in enumerate(islice(batches, steps - self.done), self.done):
                 if look:
                     look(step, self.model, (images, labels))
                 self.sgd.zero_grad()
@@ -196,10 +198,11 @@ class _Replica:
         """(accuracy, mean cross-entropy) of the validation images, in the weights' own precision."""
         self.model.eval()
         correct = loss = 0.0
-        for images, labels in self.feed.validation_batches(self.plan.micro_batch):
-            logits = self.forward(images.contiguous(memory_format=self.plan.memory_format))
-            loss += float(F.cross_entropy(logits, labels, reduction="sum"))
-            correct += float((logits.argmax(1) == labels).sum())
+        with precision(self.feed.device, tf32=False):
+            for images, labels in self.feed.validation_batches(self.plan.micro_batch):
+                logits = self.forward(images.contiguous(memory_format=self.plan.memory_format))
+                loss += float(F.cross_entropy(logits, labels, reduction="sum"))
+                correct += float((logits.argmax(1) == labels).sum())
         self.model.train()
         return correct / len(self.feed.val), loss / len(self.feed.val)
 
@@ -251,5 +254,6 @@ def _parts(images: Tensor, labels: Tensor, size: int) -> Iterator[tuple[Tensor, 
     return zip(torch.split(images, size), torch.split(labels, size), strict=True)
 
 
-def _random_state(device: torch.device) -> Tensor:
+def random_state(device: torch.device) -> Tensor:
+    """Of the generator that a forward on this device draws from."""
     return torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.get_rng_state()

@@ -1,6 +1,7 @@
 """A training step recorded once on a GPU and replayed: small nets spend their time on launching operations."""
 
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -44,23 +45,33 @@ class RecordedStep:
         """The losses of this minibatch, which the next call overwrites."""
         self.images.copy_(images)
         self.labels.copy_(labels)
-        self.recording.replay()
+        with torch.cuda.device(images.device) if images.device.type == "cuda" else nullcontext():
+            self.recording.replay()
         return self.losses
 
 
 def _record_on_gpu(step: Callable[[], Tensor], state: list[Tensor]) -> tuple[Recording, Tensor]:
     before = [tensor.clone() for tensor in state]
-    stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        for _ in range(WARM_UP):
-            step()
-        for tensor, value in zip(state, before, strict=True):
-            tensor.copy_(value)
-    torch.cuda.current_stream().wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        losses = step()
+    device = state[0].device
+    with torch.cuda.device(device):  # streams and graphs are those of the current device
+        here, stream = torch.cuda.current_stream(), torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        stream.wait_stream(here)
+        try:
+            with torch.cuda.stream(stream):
+                try:
+                    for _ in range(WARM_UP):
+                        step()
+                finally:
+                    for tensor, value in zip(state, before, strict=True):
+                        tensor.copy_(value)
+            here.wait_stream(stream)
+            graph = torch.cuda.CUDAGraph()
+            # Other threads, such as the one that pins the next minibatch, may call CUDA meanwhile.
+            with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+                losses = step()
+        finally:
+            torch.cuda.set_stream(here)  # a recording that fails leaves its own
+            here.wait_stream(stream)
     return graph, losses
 
 

@@ -129,7 +129,10 @@ def thinned(losses: Tensor, points: int = CURVE_POINTS) -> tuple[tuple[int, floa
 
 
 class Session(ABC):
-    """Replicas of one seed that are trained part by part, to the bit as if in one go."""
+    """Replicas of one seed that are trained part by part, as if in one go.
+
+    To the bit where each replica is trained by itself; a stack of other replicas differs by rounding.
+    """
 
     @abstractmethod
     def advance(self, lrs: Sequence[float], steps: int) -> list[Tensor]:
@@ -166,6 +169,11 @@ class Trainer(ABC):
         """The learning rates, by what is trained together."""
 
     @property
+    def tf32(self) -> bool:
+        """Whether TF32 is asked for."""
+        return self.training.dtype == "tf32"
+
+    @property
     def steps(self) -> int:
         """Minibatches of the whole training."""
         return self.feed.steps(self.training.epochs)
@@ -194,7 +202,7 @@ def autocast(training: Training, device: torch.device) -> torch.autocast:
 
 
 @contextmanager
-def declared_precision(training: Training, device: torch.device) -> Iterator[None]:
+def precision(device: torch.device, *, tf32: bool) -> Iterator[None]:
     """On a GPU products and convolutions of float32 in TF32 where that is asked for, and else in float32.
 
     Left alone, torch computes convolutions in TF32 and matrix products in float32.
@@ -202,7 +210,6 @@ def declared_precision(training: Training, device: torch.device) -> Iterator[Non
     if device.type != "cuda":
         yield
         return
-    tf32 = training.dtype == "tf32"
     matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
     operators: tuple[Any, ...] = (matmul, cudnn)
     name, wanted = "allow_tf32", cast(bool | str, tf32)

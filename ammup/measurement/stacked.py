@@ -8,6 +8,7 @@ Axes: R replica, B batch.
 
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import islice
 
@@ -18,7 +19,7 @@ from torch.nn import functional as F
 
 from ammup.errors import InputError
 from ammup.measurement.feed import Feed
-from ammup.measurement.loop import activation_bytes
+from ammup.measurement.loop import activation_bytes, random_state
 from ammup.measurement.recorded import RecordedStep
 from ammup.measurement.replica import (
     DTYPES,
@@ -28,8 +29,8 @@ from ammup.measurement.replica import (
     Trainer,
     Training,
     autocast,
-    declared_precision,
     nan_check_interval,
+    precision,
     steps_before_nan,
 )
 from ammup.models.streams import RandomState
@@ -115,21 +116,33 @@ class StackedSession(Session):
         for stack in self.stacks:
             stack.keep(lrs)
         self.stacks = [stack for stack in self.stacks if stack.lrs]
-        try:
-            for stack in self.stacks:
+        for stack in self.stacks:
+            with _explained():
                 stack.descend(steps)
-        except torch.OutOfMemoryError:
-            raise
-        except RuntimeError as error:  # torch.func refuses some modules, each in its own way
-            reason = str(error).splitlines()[0]
-            raise InputError(f"the model cannot be trained in a stack ({reason}); use strategy='loop'") from error
+            if len(self.stacks) > 1:
+                stack.recorded = None  # each holds the memory of a whole step, and the next stack needs it
         losses = {lr: known for stack in self.stacks for lr, known in stack.known_losses().items()}
         return [losses[lr] for lr in lrs]
 
     def trained(self, lrs: Sequence[float], *, validate: bool) -> list[Trained]:
         """See the base class."""
-        done = {lr: one for stack in self.stacks for lr, one in stack.trained(validate=validate).items()}
+        done: dict[float, Trained] = {}
+        for stack in self.stacks:
+            with _explained():
+                done |= stack.trained([lr for lr in lrs if lr in stack.lrs], validate=validate)
         return [done[lr] for lr in lrs]
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """torch.func refuses some modules, each in its own way."""
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"the model cannot be trained in a stack ({reason}); use strategy='loop'") from error
 
 
 class _Stack:
@@ -145,7 +158,7 @@ class _Stack:
         self.lrs = {lr: place for place, lr in enumerate(lrs)}
         self.live = self._replicas(lrs)
         self.dead: dict[int, Stack] = {}
-        self.batches = enumerate(self.feed.training_batches(seed, self.training.epochs))
+        self.seed, self.tf32 = seed, trainer.tf32
         self.random = RandomState("training", seed)
         shape = (trainer.steps, len(lrs))
         self.losses = torch.full(shape, float("nan"), dtype=torch.float64, device=self.feed.device)
@@ -157,6 +170,7 @@ class _Stack:
     def keep(self, lrs: Sequence[float]) -> None:
         """Forget the others."""
         self.lrs = {lr: place for lr, place in self.lrs.items() if lr in lrs}
+        self.dead = {place: weights for place, weights in self.dead.items() if place in self.lrs.values()}
         wanted = torch.isin(self.live.alive.cpu(), torch.tensor(list(self.lrs.values()), dtype=torch.int64))
         if not wanted.all():
             self._compact(wanted.to(self.feed.device))
@@ -170,8 +184,9 @@ class _Stack:
         """SGD of all that live up to this step, or until none does."""
         start = time.perf_counter()
         every = nan_check_interval(self.feed.device)
-        with declared_precision(self.training, self.feed.device), self.random.restored():
-            for step, (images, labels) in islice(self.batches, max(steps - self.done, 0)):
+        batches = self.feed.training_batches(self.seed, self.training.epochs, start=self.done)
+        with precision(self.feed.device, tf32=self.tf32), self.random.restored(), closing(batches):
+            for step, (images, labels) in enumerate(islice(batches, max(steps - self.done, 0)), self.done):
                 if not len(self.live.alive):
                     break
                 self.losses[step, self.live.alive] = self._fast(images, labels).double()
@@ -181,8 +196,10 @@ class _Stack:
         for lr in self.lrs:
             self.seconds[lr] += (time.perf_counter() - start) / len(self.lrs)
 
-    def trained(self, *, validate: bool) -> dict[float, Trained]:
-        """What they are now, by learning rate."""
+    def trained(self, lrs: Sequence[float], *, validate: bool) -> dict[float, Trained]:
+        """What these are now, by learning rate."""
+        if not lrs:
+            return {}
         start = time.perf_counter()
         accuracy, loss = (torch.full((len(self.live.alive),), float("nan")) for _ in range(2))
         if validate and len(self.live.alive):
@@ -198,7 +215,7 @@ class _Stack:
                 val_loss=float(loss[at[place]]) if place in at else float("nan"),
                 seconds=self.seconds[lr] + spent,
             )
-            for lr, place in self.lrs.items()
+            for lr, place in ((lr, self.lrs[lr]) for lr in lrs)
         }
 
     def _replicas(self, lrs: Sequence[float]) -> _Replicas:
@@ -226,15 +243,19 @@ class _Stack:
         self.recorded = None  # it writes to what there was
 
     def _fast(self, images: Tensor, labels: Tensor) -> Tensor:
-        """:meth:`_step`, recorded where that is worth it and the model draws no random numbers."""
+        """:meth:`_step`, recorded where that is worth it and the model allows it."""
         if self.records is None:
-            before = torch.cuda.get_rng_state(images.device) if images.device.type == "cuda" else torch.get_rng_state()
+            before = random_state(images.device)
             losses = self._step(images, labels)
-            after = torch.cuda.get_rng_state(images.device) if images.device.type == "cuda" else torch.get_rng_state()
-            self.records = records_steps(images.device) and torch.equal(before, after)
+            self.records = records_steps(images.device) and torch.equal(before, random_state(images.device))
             return losses
         if self.records and self.recorded is None:
-            self.recorded = RecordedStep(self._step, self.live.tensors(), images, labels)
+            try:
+                self.recorded = RecordedStep(self._step, self.live.tensors(), images, labels)
+            except torch.OutOfMemoryError:
+                raise
+            except RuntimeError:  # such as a copy from the CPU in the forward: it runs, and cannot be recorded
+                self.records = False
         if self.recorded is None or not self.recorded.takes(images):
             return self._step(images, labels)
         return self.recorded(images, labels)
@@ -273,11 +294,12 @@ class _Stack:
             return (logits.argmax(1) == labels).sum(), F.cross_entropy(logits, labels, reduction="sum")
 
         totals = torch.zeros(2, len(self.live.alive), dtype=torch.float64, device=self.feed.device)
-        for images, labels in self.feed.validation_batches(self.training.batch_size):
-            scores: tuple[Tensor, Tensor] = vmap(score, in_dims=(0, 0, None, None))(
-                self.live.parameters, self.live.buffers, images, labels
-            )
-            totals += torch.stack(scores).double()
+        with precision(self.feed.device, tf32=False):
+            for images, labels in self.feed.validation_batches(self.training.batch_size):
+                scores: tuple[Tensor, Tensor] = vmap(score, in_dims=(0, 0, None, None))(
+                    self.live.parameters, self.live.buffers, images, labels
+                )
+                totals += torch.stack(scores).double()
         self.model.train()
         means: Tensor = (totals / len(self.feed.val)).cpu()
         return means[0], means[1]

@@ -17,8 +17,9 @@ from ammup.measurement.stacked import StackedTrainer
 TRAINERS: dict[str, type[Trainer]] = {"loop": LoopTrainer, "stacked": StackedTrainer}
 STRATEGIES = ("auto", *TRAINERS)
 
-# The trial of a strategy: so many replicas for so many steps after their first.
+# The trial of a strategy: so many replicas for so many steps after their first ones.
 TRIAL_REPLICAS, TRIAL_STEPS = {"cpu": 8, "cuda": 64}, 5
+WARM_UP_STEPS = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,17 +139,16 @@ def choose_strategy(build: Build, feed: Feed, training: Training, *, lrs: Sequen
 
 
 def seconds_a_step(trainer: Trainer, lrs: Sequence[float], seed: int) -> float:
-    """Seconds that a step of all these replicas takes; what a replica costs before its first step is taken off."""
-
-    def seconds(steps: int) -> float:
-        start = time.perf_counter()
-        trainer.train(lrs, seed, steps=steps)
-        return time.perf_counter() - start
-
-    seconds(1)  # warms up
-    first = seconds(1)
-    steps = min(TRIAL_STEPS, trainer.feed.steps(trainer.training.epochs) - 1)
-    return max(seconds(1 + steps) - first, 0.0) / steps if steps else first
+    """Seconds that a step of all these replicas takes, after the first ones: they build, choose kernels, and record."""
+    part = next(iter(trainer.parts(lrs, seed)))
+    first = max(0, min(WARM_UP_STEPS, trainer.steps - 1))
+    last = min(trainer.steps, first + TRIAL_STEPS)
+    session = trainer.begin(seed)
+    if first:
+        session.advance(part, first)
+    start = time.perf_counter()
+    session.advance(part, last)
+    return (time.perf_counter() - start) / (last - first) * len(lrs) / len(part)
 
 
 def _numbers(lrs: Iterable[float]) -> tuple[float, ...]:

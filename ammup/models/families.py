@@ -255,7 +255,7 @@ class _LayerMaker:
 
 def _widths(depth: int, width: Widths) -> list[int]:
     _at_least_one(depth=depth)
-    if not isinstance(width, int | Sequence) or isinstance(width, str):
+    if isinstance(width, float | str):
         raise InputError(f"width={width!r} must be a whole number, or one for each layer")
     widths = [width] * depth if isinstance(width, int) else list(width)
     if len(widths) != depth:

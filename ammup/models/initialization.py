@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from operator import index
+from typing import SupportsIndex
 
 import numpy as np
 import pandas as pd
@@ -87,7 +89,7 @@ def initialize_(
     """
     for name, value, allowed in (("gain", gain, GAINS), ("scaled", scaled, SCALED), ("readout", readout, READOUTS)):
         check_known(name, value, allowed)
-    if seed is not None and not isinstance(seed, int):
+    if seed is not None and not isinstance(seed, SupportsIndex):
         raise InputError(f"seed={seed!r} must be a whole number, or None")
     if not (np.isfinite(c) and c > 0):
         raise InputError(f"c={c} must be positive and finite")
@@ -102,7 +104,7 @@ def initialize_(
         rows.append({"parameter": layer.weight, "rule": rule, "fan_in": fan_in, "variance": variance})
     # The shapes are part of the stream: nets of different depth never share weights.
     shapes = [(name, tuple(p.shape)) for name, p in model.named_parameters()]
-    _draw_(model, rows, None if seed is None else random_stream("weights", seed, shapes))
+    _draw_(model, rows, None if seed is None else random_stream("weights", index(seed), shapes))
     return pd.DataFrame(rows)
 
 

@@ -27,9 +27,11 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 
 import numpy as np
+import torch
 from ways import BATCH, Case, Prepared, Weights, obvious, ours, vmapped
 
 from ammup.experiments.pool import LocalPool
+from ammup.measurement.replica import precision
 
 
 def _jax(case: Case) -> Prepared:
@@ -59,7 +61,10 @@ def seconds(way: str, case: Case) -> float:
         _prepared.clear()
         _prepared[way, case] = WAYS[way](case)
         start = time.perf_counter()
-    _prepared[way, case].run()
+    with precision(torch.device(case.device), tf32=False):  # torch's own convolutions would be TF32 on a GPU
+        _prepared[way, case].run()
+    if case.device != "cpu":
+        torch.cuda.synchronize()
     return time.perf_counter() - start
 
 

@@ -30,3 +30,19 @@ def test_bad_input_is_told(case: int, outcomes: list[tuple[str, str]]) -> None:
 
 def test_there_are_many() -> None:
     assert len(CASES) >= 150
+
+
+NUMPY = """
+import numpy as np, torch, ammup
+from functools import partial
+batch = {"inputs": torch.randn(4, 3, 8, 8), "targets": torch.tensor([0, 1, 2, 3]), "loss": "cross_entropy"}
+law = ammup.depth_exponent(partial(ammup.cnn, width=4), np.array([2, 3]), seeds=list(np.arange(2)), **batch)
+assert law.draws == 2
+one, other = (ammup.mlp(2, width=4, in_features=4, seed=seed).state_dict() for seed in (3, np.int64(3)))
+assert all(torch.equal(one[name], other[name]) for name in one)
+"""
+
+
+def test_what_numpy_gives_is_no_bad_input() -> None:
+    run = subprocess.run([sys.executable, "-c", NUMPY], capture_output=True, text=True, timeout=300, check=False)
+    assert run.returncode == 0, run.stderr

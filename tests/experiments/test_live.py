@@ -62,6 +62,15 @@ def test_cells_best_rate_and_time_left(
     assert [part.strip() for part in row.split("│")[1:-1]] == ["3", "4/8", "1", "0.3", "50.0%"]
 
 
+def test_a_cell_that_is_trained_again_is_counted_once(
+    small: Experiment, nothing: tuple[pd.DataFrame, pd.DataFrame]
+) -> None:
+    display = Display(small, *nothing, show=False)
+    display.add([_run(3, 0.03, 0, 0.2)])
+    display.add([_run(3, 0.03, 0, 0.2)])
+    assert "1 of 16 cells" in _text(display)
+
+
 def test_a_terminal_sees_it_and_a_file_does_not(
     small: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -168,37 +168,40 @@ def test_json_has_no_nan() -> None:
     assert isinstance(law.optima[4], Optimum)
 
 
-def _searched(runs: pd.DataFrame, kept: slice) -> pd.DataFrame:
-    return runs[runs["lr"].isin(LRS[kept])]
+def _searched(runs: pd.DataFrame, kept: list[int]) -> Optimum:
+    """The optimum where a search trained these places only."""
+    trained = runs["lr"].isin(LRS[kept])
+    return optimum_of(runs[trained], left_out=runs[~trained])
 
 
 def test_what_a_search_left_out_is_not_missing_and_the_grid_stays_the_grid() -> None:
     runs = _runs(top=0.1, noise=0.003)
-    whole, found = optimum_of(runs), optimum_of(_searched(runs, slice(18, 30)), searched=LRS.tolist())
+    whole, found = optimum_of(runs), _searched(runs, list(range(18, 30)))
     assert found.flags == ()
     assert found.argmax == whole.argmax
     assert found.smoothed == pytest.approx(whole.smoothed, rel=0.1)
     assert found.smoothed_se >= SPACING / np.sqrt(12)
-    gaps = runs[runs["lr"].isin([*LRS[18:23], *LRS[24:30:2]])]  # a spacing of one place, whatever was trained
-    assert optimum_of(gaps, searched=LRS.tolist()).argmax_se == pytest.approx(SPACING / np.sqrt(12))
+    gaps = _searched(runs, [*range(18, 23), *range(24, 30, 2)])  # a spacing of one place, whatever was trained
+    assert gaps.argmax_se == pytest.approx(SPACING / np.sqrt(12))
     assert INCOMPLETE in optimum_of(runs.drop(index=runs.index[30])).flags
+    part = runs[runs["lr"].isin(LRS[18:30])]  # of the second seed nothing is known beyond these
+    assert INCOMPLETE in optimum_of(part, left_out=runs[~runs["lr"].isin(LRS[18:30]) & (runs["seed"] == 0)]).flags
 
 
 def test_of_a_search_only_the_grids_own_edge_and_what_diverged_next_to_it_are_flagged() -> None:
-    inside, at_edge = _searched(_runs(top=0.1), slice(23, 30)), _searched(_runs(top=20.0), slice(30, 40))
-    assert EDGE not in optimum_of(inside, searched=LRS.tolist()).flags
-    assert EDGE in optimum_of(at_edge, searched=LRS.tolist()).flags
-    near, far = (_searched(_diverge(_runs(top=0.1), LRS[place]), slice(18, 36)) for place in (23, 28))
-    assert DIVERGENCE in optimum_of(near, searched=LRS.tolist()).flags
-    assert DIVERGENCE not in optimum_of(far[far["lr"] < LRS[27]], searched=LRS.tolist()).flags
+    assert EDGE not in _searched(_runs(top=0.1), list(range(23, 30))).flags
+    assert EDGE in _searched(_runs(top=20.0), list(range(30, 40))).flags
+    near, far = (_diverge(_runs(top=0.1), LRS[place]) for place in (23, 28))
+    assert DIVERGENCE in _searched(near, list(range(18, 36))).flags
+    assert DIVERGENCE not in _searched(far, list(range(18, 27))).flags
 
 
 def test_of_a_search_the_best_is_not_one_lucky_seed() -> None:
     runs = _runs(top=0.1, seeds=3)
     lucky = (runs["lr"] == LRS[26]) & (runs["seed"] == 0)
     runs.loc[lucky, "val_accuracy"] = 0.9
-    left = runs[(runs["lr"] != LRS[26]) | lucky]
-    assert optimum_of(left, searched=LRS.tolist()).accuracy == pytest.approx(0.51, abs=0.01)
+    trained = (runs["lr"] != LRS[26]) | lucky
+    assert optimum_of(runs[trained], left_out=runs[~trained]).accuracy == pytest.approx(0.51, abs=0.01)
 
 
 def test_an_optimum_is_not_more_uncertain_than_its_neighbourhood_is_wide() -> None:

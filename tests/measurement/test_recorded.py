@@ -11,7 +11,7 @@ from ammup.measurement.data import Data
 from ammup.measurement.factory import build_model
 from ammup.measurement.feed import Feed
 from ammup.measurement.recorded import RecordedStep
-from ammup.measurement.replica import Training, declared_precision
+from ammup.measurement.replica import Training, precision
 from ammup.measurement.stacked import StackedTrainer
 
 GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
@@ -54,6 +54,19 @@ def test_a_recorded_step_is_the_step(name: str, device: str, data: Data, monkeyp
             torch.testing.assert_close(other.weights[weight], tensor, rtol=1e-10, atol=1e-12, equal_nan=True)
 
 
+def test_a_step_that_cannot_be_recorded_is_taken_as_it_is(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as one that copies from the CPU in its forward."""
+    plain = _trained("cnn", data, "cpu").train(LRS, 0)
+
+    def refuse(*_arguments: object) -> None:
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    monkeypatch.setattr(stacked, "records_steps", lambda device: True)
+    monkeypatch.setattr(RecordedStep, "__init__", refuse)
+    for one, other in zip(plain, _trained("cnn", data, "cpu").train(LRS, 0), strict=True):
+        assert torch.equal(one.losses, other.losses)
+
+
 @pytest.mark.parametrize("device", DEVICES)
 def test_recording_changes_nothing(device: str) -> None:
     state = torch.zeros(3, device=device)
@@ -76,7 +89,7 @@ def test_tf32_is_what_was_asked_for_and_left_as_it_was(dtype: str) -> None:
         pytest.skip("this torch has one flag for convolutions and recurrent nets")
     operators = (torch.backends.cuda.matmul, torch.backends.cudnn.conv, torch.backends.cudnn.rnn)
     before = [operator.fp32_precision for operator in operators]
-    with declared_precision(Training(dtype=dtype), torch.device("cuda")):
+    with precision(torch.device("cuda"), tf32=dtype == "tf32"):
         assert {operator.fp32_precision for operator in operators} == {"tf32" if dtype == "tf32" else "ieee"}
     assert [operator.fp32_precision for operator in operators] == before
     assert torch.backends.cudnn.allow_tf32 in (True, False)  # older code can still ask

@@ -275,6 +275,17 @@ def test_training_in_parts_is_training_in_one_go_to_the_bit(strategy: str, name:
         assert part.seconds > 0
 
 
+def test_streamed_images_train_to_the_bits_of_resident_ones(data: Data) -> None:
+    """A loader of torch draws from the generator that dropout's masks come from, if it is let."""
+    training, found = Training(batch_size=16), []
+    for resident in (True, False):
+        feed = Feed(data, batch_size=16, device="cpu", dtype=torch.float32, resident=resident, loader_workers=0)
+        session = LoopTrainer(partial(build_model, NETS["resnet, both"], 3), feed, training).begin(0)
+        session.advance([0.1], 4)
+        found.append(session.advance([0.1], STEPS)[0])
+    assert torch.equal(*found)
+
+
 def test_validation_is_the_naive_one(data: Data) -> None:
     """In evaluation mode: running statistics, no dropout."""
     name = "resnet, both"
