@@ -19,7 +19,8 @@ from ammup.fitting.transfer_rules import EXPONENTS
 
 Curves = dict[str, dict[int, float]]
 
-# At initialization, and after some steps of the short run.
+# At initialization, and in the second half of the short run: which steps and which mean predict best was chosen on two
+# sweeps and validated on the others (`python benchmarks/late_rule.py`).
 MEASURED, MEASURED_LATE = "measured", "measured-late"
 
 
@@ -58,19 +59,19 @@ def read_sweeps(path: Path) -> tuple[SweepRecord, ...]:
     return tuple(record for record in records if not record.runs.empty)
 
 
-def rule_curves(record: SweepRecord, *, late: tuple[int, ...] = ()) -> Curves:
+def rule_curves(record: SweepRecord) -> Curves:
     """η* by rule and depth, up to a factor, of every rule that the record knows at all of its swept depths.
 
-    Args:
-        record: of the sweep.
-        late: steps of the short run that "measured-late" averages S̄ over; none: all but initialization.
+    "measured" is (mean of S̄ over weight draws)^(-1/2) at initialization, "measured-late" the same of the geometric mean
+    over the second half of the steps of the short runs.
     """
     depths = sorted(int(depth) for depth in set(record.runs["depth"]))
     curves: Curves = {rule: {depth: depth**exponent for depth in depths} for rule, exponent in EXPONENTS.items()}
     curves |= {rule: dict(law) for rule, law in record.laws.items()}
-    steps = set(record.measurements["step"])
-    curves[MEASURED] = _measured(record.measurements, {0})
-    curves[MEASURED_LATE] = _measured(record.measurements, set(late) or steps - {0})
+    table = record.measurements
+    curves[MEASURED] = _lr_stars(table[table["step"] == 0].groupby("depth")["S_bar"].mean())
+    late = table[table["step"] > table["step"].max() / 2]
+    curves[MEASURED_LATE] = _lr_stars(np.exp(np.log(late["S_bar"]).groupby(late["depth"]).mean()))
     return {rule: curve for rule, curve in curves.items() if set(depths) <= set(curve)}
 
 
@@ -104,10 +105,9 @@ def regret_of(record: SweepRecord, *, base: int | None = None, kind: str = "smoo
     return transfer_regret(record.runs, rule_curves(record), base=base or int(record.runs["depth"].min()), kind=kind)
 
 
-def _measured(measurements: pd.DataFrame, steps: set[int]) -> dict[int, float]:
-    """(mean of S̄ over seeds, short runs and these steps)^(-1/2) by depth, but where a run has diverged."""
-    means = measurements[measurements["step"].isin(steps)].groupby("depth")["S_bar"].mean()
-    return {int(str(depth)): float(S_bar) ** -0.5 for depth, S_bar in means.items() if np.isfinite(S_bar)}
+def _lr_stars(S_bar: "pd.Series[float]") -> dict[int, float]:
+    """η* by depth, but where a run has diverged."""
+    return {int(str(depth)): float(value) ** -0.5 for depth, value in S_bar.items() if np.isfinite(value)}
 
 
 def _record(store: Store, stored: StoredExperiment) -> SweepRecord:

@@ -12,7 +12,8 @@ from ammup.measurement.short_run import Measurement, measure_short_run
 from ammup.models.depth import structure_of
 
 FINITE_DEPTH, PATHSUM = "finite-depth", "pathsum"
-# The law's ratio between depths hardly depends on how many images it sees, and its cost goes with their cube.
+# The law's ratio between depths moves by a tenth or less between 1 and 6 images (0.27 to 0.32 from L = 3 to 8 of the
+# CNN, 1.42 to 1.43 from K = 2 to 6 of the ResNet), and its cost goes with their cube.
 LAW_IMAGES = 4
 
 
