@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 
 from ammup.errors import InputError
 from ammup.experiments import search as searches
@@ -82,7 +83,8 @@ def test_it_goes_on_with_the_searches_that_are_missing(
     monkeypatch.undo()
     whole = Experiment.from_toml(adaptive.to_toml(), changes=["search=full"])
     pd.testing.assert_frame_equal(run_sweep(whole, store=tmp_path / "runs.db", workers=1)[VALUES], full)
-    assert read_sweep(tmp_path / "runs.db").left_out.empty
+    with Store(tmp_path / "runs.db", mode="read") as other:
+        assert other.left_out(adaptive.key).empty  # a cell that has a run since then
 
 
 def test_other_strategy_and_processes(adaptive: Experiment, store: Path, tmp_path: Path) -> None:
@@ -138,6 +140,12 @@ def test_a_larger_grid_is_searched_anew(adaptive: Experiment, store: Path, tmp_p
     grown = Experiment.from_toml(small.to_toml(), changes=["grid.lrs=[0.01,0.03,0.1,0.3,1.0]"])
     run_sweep(grown, store=path, workers=1)
     assert read_sweep(path).missing == 0
+
+
+def test_what_is_compared_is_the_recent_loss() -> None:
+    losses = torch.arange(32.0)
+    assert searches._recent(losses, 32, 64) == pytest.approx(29.5)  # a sixteenth of 64 steps: the last four
+    assert searches._recent(losses, 33, 64) == float("inf")  # it diverged at step 32
 
 
 def test_a_net_that_cannot_be_measured_begins_in_the_middle(
