@@ -1,12 +1,16 @@
 """Does the paper's ResNet slope of -1.435 appear under any reading of its set-up?
 
-For every residual sweep in baselines/sweeps, and in the stores and records that are named: the slope by the best
-validation accuracy and by the best validation loss, with the smoothed optimum and with the grid's best point, and with
-depth counted as K blocks, as 2K + 1 and as 2K + 2 weight layers. Scaling, c, a fixed K, learnable scales, padding and
-readout are variants of the experiment resnet-readings-cifar10:
+For every residual sweep in baselines/sweeps and its readings, and in stores and records that are named: the slope by
+the best validation accuracy and by the best validation loss, with the smoothed optimum and with the grid's best point,
+and with depth counted as K blocks, as 2K + 1 and as 2K + 2 weight layers. Scaling, c, a fixed K, learnable scales,
+padding and readout are variants of the experiment resnet-readings-cifar10, whose records were made by
 
     ammup sweep resnet-readings-cifar10 --profile small --store readings.db --set data.source=~/cifar10
-    python benchmarks/readings.py readings.db
+    ammup fit readings.db --experiment resnet-readings-cifar10-c1-small --export c1.json
+
+and so on, and this shows them all:
+
+    python benchmarks/readings.py
 """
 
 import argparse
@@ -51,7 +55,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("paths", type=Path, nargs="*", help="stores and records, beside baselines/sweeps")
     given = parser.parse_args().paths
-    records = [record for path in [*sorted(SWEEPS.glob("resnet*.json")), *given] for record in read_sweeps(path)]
+    records = [
+        record
+        for path in [*sorted(SWEEPS.glob("resnet*.json")), *sorted(SWEEPS.glob("readings/*.json")), *given]
+        for record in read_sweeps(path)
+    ]
     rows = [row for record in records if "resnet" in record.experiment.name for row in slopes(record)]
     print(pd.DataFrame(rows).to_string(index=False))
 
