@@ -107,7 +107,8 @@ def read_npz(path: Path, image_size: int | None, progress: bool) -> Splits:
     def read(folder: Path) -> tuple[str, ...]:
         n_classes = 0
         try:
-            with np.load(path, allow_pickle=False) as arrays:
+            # Opened here: of a damaged archive numpy would leave it open.
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 for split in (s for s in SPLITS if f"{s}_images" in arrays or s == "train"):
                     images, labels = arrays[f"{split}_images"], arrays[f"{split}_labels"]
                     images, labels = _checked_arrays(f"{path}: {split}", images, labels)
@@ -115,7 +116,7 @@ def read_npz(path: Path, image_size: int | None, progress: bool) -> Splits:
                     n_classes = max(n_classes, int(labels.max()) + 1)
         except InputError:
             raise
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as error:
             # What numpy says of a file that is no archive recommends to unpickle it.
             reason = "it is no zip archive" if "pickled" in str(error) else error
             raise InputError(f"{path} is not an .npz file with keys train_images, train_labels, …: {reason}") from error

@@ -483,7 +483,7 @@ COMMANDS = [
     # base
     ("baselines foo", "No such command 'foo'."),
     ("baselines update", "Missing option '--reason'."),
-    ("baselines diff nope1 nope2", "'nope1' is not a commit of /work/main; give a hash, a branch or a tag"),
+    ("baselines diff nope1 nope2", "'nope1' is not a commit of "),
     # verb
     ("foo", "No such command 'foo'."),
     # opt

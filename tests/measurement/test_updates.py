@@ -346,7 +346,7 @@ def _bad(**changes):
         (_bad(model=ammup.mlp(2, width=4, in_features=4), inputs=torch.ones(2, 5)), "MLP cannot be run on inputs"),
         (_bad(targets=torch.ones(3, 2)), r"targets have shape \(3, 2\), outputs \(2, 2\)"),
         (_bad(targets=torch.full((2, 2), torch.inf)), "targets hold NaN"),
-        (_bad(targets=torch.tensor([0, 2])), "reach 2; the model has 2 outputs"),
+        (_bad(targets=torch.tensor([0, 2])), "are 0 to 2; the model has outputs 0 to 1"),
         (_bad(targets=torch.tensor([0, 1, 1])), r"class indices have shape \(3,\)"),
         (_bad(loss="hinge"), "loss='hinge' is not known; allowed: mse, cross_entropy"),
         (_bad(part="A"), "allowed: total, label, output"),
