@@ -1,7 +1,7 @@
 """A block of cells, run in a worker: it depends on nothing but what is handed to it."""
 
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -10,7 +10,7 @@ import torch
 
 from ammup.errors import InputError
 from ammup.experiments.experiment import Experiment
-from ammup.experiments.schema import Worker
+from ammup.experiments.schema import LeftOut, Worker
 from ammup.measurement.data import load_data
 from ammup.measurement.factory import default_device, named_factory
 from ammup.measurement.feed import Feed
@@ -43,11 +43,12 @@ class Block:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What a worker sends back: one run for each learning rate of the block, where it ran, and on what."""
+    """What a worker sends back: the block's runs and the cells that a search left out, where they ran, and on what."""
 
     runs: tuple[Run, ...]
     worker: Worker
     data_digest: str
+    left_out: tuple[LeftOut, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,20 +114,20 @@ def run_block(block: Block) -> Outcome:
         InputError: data or a factory that cannot be used, or a training step that raises.
     """
     bench = bench_of(block.specification, block.device)
-    with explained(block.depth, block.seed, block.lrs), freed_memory_kept():
+    with explained(block), freed_memory_kept():
         runs = bench.trainer(block.depth, block.strategy).runs(block.depth, block.lrs, block.seed)
     return Outcome(runs=tuple(runs), worker=this_worker(bench.device), data_digest=bench.data.digest)
 
 
 @contextmanager
-def explained(depth: int, seed: int, lrs: Sequence[float]) -> Iterator[None]:
+def explained(block: Block) -> Iterator[None]:
     """Say which cells were trained when the user's module raised."""
     try:
         yield
     except InputError:
         raise
     except Exception as error:  # whatever it raises
-        cells = f"depth {depth}, seed {seed}, learning rates {', '.join(f'{lr:g}' for lr in lrs)}"
+        cells = f"depth {block.depth}, seed {block.seed}, learning rates {', '.join(f'{lr:g}' for lr in block.lrs)}"
         raise InputError(f"training failed at {cells}: {type(error).__name__}: {error}") from error
 
 

@@ -1,43 +1,19 @@
 """An adaptive search over the learning rates of one depth and seed, run in a worker."""
 
-from dataclasses import dataclass
-
 import numpy as np
 from torch import Tensor
 
 from ammup.errors import InputError
-from ammup.experiments.block import Bench, bench_of, explained, this_worker
-from ammup.experiments.schema import LeftOut, Worker
+from ammup.experiments.block import Bench, Block, Outcome, bench_of, explained, this_worker
+from ammup.experiments.schema import LeftOut
 from ammup.fitting.search import RECENT, adaptive_search
 from ammup.measurement.memory import freed_memory_kept
-from ammup.measurement.replica import DTYPES, Run, Trained, Trainer, precision
+from ammup.measurement.replica import DTYPES, Trained, Trainer, precision
 from ammup.measurement.updates import measure_updates
 
 
-@dataclass(frozen=True, kw_only=True)
-class SearchJob:
-    """The learning rates of one depth and seed, ascending; other fields as of :class:`Block`."""
-
-    specification: str
-    depth: int
-    seed: int
-    lrs: tuple[float, ...]
-    strategy: str
-    device: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class SearchOutcome:
-    """What a worker sends back: whole runs, diverged ones among them, and the rest of the learning rates."""
-
-    runs: tuple[Run, ...]
-    left_out: tuple[LeftOut, ...]
-    worker: Worker
-    data_digest: str
-
-
-def run_search(job: SearchJob) -> SearchOutcome:
-    """Train as far as :func:`ammup.fitting.search.adaptive_search` asks, beginning at the measured η*.
+def run_search(block: Block) -> Outcome:
+    """Train a block, its learning rates ascending, as far as an adaptive search asks, from the measured η* on.
 
     A run that it returns is the one that the full grid has, but for the seconds that it took: to the bit with strategy
     "loop", and up to rounding in a stack, which has other replicas.
@@ -45,15 +21,15 @@ def run_search(job: SearchJob) -> SearchOutcome:
     Raises:
         InputError: data or a factory that cannot be used, or a training step that raises.
     """
-    bench = bench_of(job.specification, job.device)
-    with explained(job.depth, job.seed, job.lrs), freed_memory_kept():
-        trained, steps = _search(bench.trainer(job.depth, job.strategy), job.lrs, job.seed, _start(bench, job))
-    trainer = bench.trainer(job.depth, job.strategy)
-    return SearchOutcome(
-        runs=tuple(trainer.run(job.depth, lr, job.seed, one) for lr, one in sorted(trained.items())),
+    bench = bench_of(block.specification, block.device)
+    with explained(block), freed_memory_kept():
+        trainer = bench.trainer(block.depth, block.strategy)
+        trained, steps = _search(trainer, block.lrs, block.seed, _start(bench, block))
+    return Outcome(
+        runs=tuple(trainer.run(block.depth, lr, block.seed, one) for lr, one in sorted(trained.items())),
         left_out=tuple(
-            LeftOut(depth=job.depth, lr=lr, seed=job.seed, steps=steps.get(lr, 0))
-            for lr in job.lrs
+            LeftOut(depth=block.depth, lr=lr, seed=block.seed, steps=steps.get(lr, 0))
+            for lr in block.lrs
             if lr not in trained
         ),
         worker=this_worker(bench.device),
@@ -91,13 +67,13 @@ def _recent(losses: Tensor, until: int, total: int) -> float:
     return float(losses[-max(1, round(RECENT * total)) :].mean()) if len(losses) == until else float("inf")
 
 
-def _start(bench: Bench, job: SearchJob) -> int:
+def _start(bench: Bench, block: Block) -> int:
     """The place next to the η* that is measured on the first minibatch; the middle where it cannot be measured."""
-    model = bench.build(job.depth)(job.seed).to(DTYPES[bench.experiment.training.dtype]).train()
-    images, labels = next(bench.feed.training_batches(job.seed, 1))
+    model = bench.build(block.depth)(block.seed).to(DTYPES[bench.experiment.training.dtype]).train()
+    images, labels = next(bench.feed.training_batches(block.seed, 1))
     try:
-        with precision(bench.feed.device, tf32=bench.experiment.training.dtype == "tf32"):
-            lr_star = measure_updates(model, images, labels, loss="cross_entropy", seed=job.seed).lr_star
+        with precision(bench.feed.device, tf32=bench.experiment.training.tf32):
+            lr_star = measure_updates(model, images, labels, loss="cross_entropy", seed=block.seed).lr_star
     except InputError:
-        return len(job.lrs) // 2
-    return int(np.argmin(np.abs(np.log(job.lrs) - np.log(lr_star))))
+        return len(block.lrs) // 2
+    return int(np.argmin(np.abs(np.log(block.lrs) - np.log(lr_star))))

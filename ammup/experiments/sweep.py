@@ -16,7 +16,7 @@ from ammup.experiments.live import Display
 from ammup.experiments.measuring import ShortRunJob, computed_laws, run_short
 from ammup.experiments.pool import Workers, usable_cores, worker_pool
 from ammup.experiments.schema import Invocation, LeftOut, StoredExperiment
-from ammup.experiments.search import SearchJob, SearchOutcome, run_search
+from ammup.experiments.search import run_search
 from ammup.experiments.store import Store
 from ammup.measurement.factory import default_device
 from ammup.measurement.replica import Run
@@ -121,31 +121,12 @@ class _Sweep:
         if not cells:
             return
         strategy = self._strategy(pool)
-        if self.experiment.search == "adaptive":
-            self._search(cells, strategy, pool, display)
-            return
-        for outcome in pool.outcomes(run_block, self._blocks(cells, strategy)):
+        train = run_search if self.experiment.search == "adaptive" else run_block
+        for outcome in pool.outcomes(train, self._blocks(cells, strategy)):
             self._put(outcome)
-            display.add(outcome.runs)
-
-    def _search(self, cells: Sequence[Cell], strategy: str, pool: Workers, display: Display) -> None:
-        """A job for each depth and seed of which a cell is missing."""
-        jobs = [
-            SearchJob(
-                specification=self.specification,
-                depth=depth,
-                seed=seed,
-                lrs=tuple(sorted(self.experiment.grid.learning_rates)),
-                strategy=strategy,
-                device=self.device,
-            )
-            for depth, seed in dict.fromkeys((cell.depth, cell.seed) for cell in cells)
-        ]
-        for outcome in pool.outcomes(run_search, jobs):
-            self._put(outcome, left_out=outcome.left_out)
             display.add(outcome.runs, outcome.left_out)
 
-    def _put(self, outcome: Outcome | SearchOutcome, *, left_out: Sequence[LeftOut] = ()) -> None:
+    def _put(self, outcome: Outcome) -> None:
         self._check_data(outcome.data_digest)
         self.store.put_runs(
             {self._key(run): run for run in outcome.runs},
@@ -153,7 +134,7 @@ class _Sweep:
             invocation=self.invocation,
             worker=outcome.worker,
             dtype=self.experiment.training.dtype,
-            left_out={self._key(cell): cell for cell in left_out},
+            left_out={self._key(cell): cell for cell in outcome.left_out},
         )
 
     def _key(self, cell: Run | LeftOut) -> str:
@@ -207,17 +188,18 @@ class _Sweep:
         return self.known.strategy
 
     def _blocks(self, cells: Sequence[Cell], strategy: str) -> Iterator[Block]:
-        """A cell each for `loop`; what is missing of a depth and seed for `stacked`."""
-        if strategy == "loop":
+        """A cell each for `loop`; what is missing of a depth and seed for `stacked`, and all of it for a search."""
+        if strategy == "loop" and self.experiment.search == "full":
             groups = [[cell] for cell in cells]
         else:
             groups = [list(group) for _, group in groupby(cells, key=lambda cell: (cell.depth, cell.seed))]
+        grid = tuple(sorted(self.experiment.grid.learning_rates))
         for group in groups:
             yield Block(
                 specification=self.specification,
                 depth=group[0].depth,
                 seed=group[0].seed,
-                lrs=tuple(cell.lr for cell in group),
+                lrs=grid if self.experiment.search == "adaptive" else tuple(cell.lr for cell in group),
                 strategy=strategy,
                 device=self.device,
             )

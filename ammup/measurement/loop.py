@@ -135,7 +135,7 @@ class _Replica:
         self.sgd = torch.optim.SGD(
             self.model.parameters(), lr, momentum=training.momentum, weight_decay=training.weight_decay, foreach=True
         )
-        self.seed, self.tf32 = seed, trainer.tf32
+        self.seed = seed
         self.random = RandomState("training", seed)
         self.losses = torch.full((trainer.steps,), float("nan"), dtype=torch.float64, device=feed.device)
         self.done = 0
@@ -157,7 +157,7 @@ class _Replica:
         start = time.perf_counter()
         every = nan_check_interval(self.feed.device)
         batches = self.feed.training_batches(self.seed, self.training.epochs, start=self.done)
-        with precision(self.feed.device, tf32=self.tf32), self.random.restored(), closing(batches):
+        with precision(self.feed.device, tf32=self.training.tf32), self.random.restored(), closing(batches):
             for step, (images, labels) in enumerate(islice(batches, steps - self.done), self.done):
                 if look:
                     look(step, self.model, (images, labels))

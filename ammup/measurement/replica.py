@@ -48,6 +48,11 @@ class Training:
             if not 0 <= getattr(self, name) < math.inf:
                 raise InputError(f"{name}={getattr(self, name)} must be finite and at least 0")
 
+    @property
+    def tf32(self) -> bool:
+        """Whether TF32 is asked for."""
+        return self.dtype == "tf32"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
@@ -167,11 +172,6 @@ class Trainer(ABC):
     @abstractmethod
     def parts(self, lrs: Sequence[float], seed: int) -> Iterator[Sequence[float]]:
         """The learning rates, by what is trained together."""
-
-    @property
-    def tf32(self) -> bool:
-        """Whether TF32 is asked for."""
-        return self.training.dtype == "tf32"
 
     @property
     def steps(self) -> int:

@@ -158,7 +158,7 @@ class _Stack:
         self.lrs = {lr: place for place, lr in enumerate(lrs)}
         self.live = self._replicas(lrs)
         self.dead: dict[int, Stack] = {}
-        self.seed, self.tf32 = seed, trainer.tf32
+        self.seed = seed
         self.random = RandomState("training", seed)
         shape = (trainer.steps, len(lrs))
         self.losses = torch.full(shape, float("nan"), dtype=torch.float64, device=self.feed.device)
@@ -185,7 +185,7 @@ class _Stack:
         start = time.perf_counter()
         every = nan_check_interval(self.feed.device)
         batches = self.feed.training_batches(self.seed, self.training.epochs, start=self.done)
-        with precision(self.feed.device, tf32=self.tf32), self.random.restored(), closing(batches):
+        with precision(self.feed.device, tf32=self.training.tf32), self.random.restored(), closing(batches):
             for step, (images, labels) in enumerate(islice(batches, max(steps - self.done, 0)), self.done):
                 if not len(self.live.alive):
                     break

@@ -12,10 +12,11 @@ import torch
 from ammup.errors import InputError
 from ammup.experiments import search as searches
 from ammup.experiments.analysis import law_of, read_sweep, regret_of
+from ammup.experiments.block import Block, Outcome
 from ammup.experiments.experiment import Experiment
 from ammup.experiments.merge import merge
 from ammup.experiments.record import SweepRecord
-from ammup.experiments.search import SearchJob, run_search
+from ammup.experiments.search import run_search
 from ammup.experiments.store import Store
 from ammup.experiments.sweep import run_sweep
 
@@ -64,7 +65,7 @@ def test_it_goes_on_with_the_searches_that_are_missing(
 ) -> None:
     jobs: list[tuple[int, int]] = []
 
-    def stopping(job: SearchJob) -> searches.SearchOutcome:
+    def stopping(job: Block) -> Outcome:
         if len(jobs) == 3:
             raise KeyboardInterrupt
         jobs.append((job.depth, job.seed))
@@ -162,6 +163,6 @@ def test_a_net_that_cannot_be_measured_begins_in_the_middle(
     )
     monkeypatch.syspath_prepend(tmp_path)
     text = adaptive.to_toml().replace('factory = "cnn"', 'factory = "zero_readout:net"')
-    outcome = run_search(SearchJob(specification=text, depth=2, seed=0, lrs=(0.01, 0.1, 1.0), strategy="loop"))
+    outcome = run_search(Block(specification=text, depth=2, seed=0, lrs=(0.01, 0.1, 1.0), strategy="loop"))
     assert {run.lr for run in outcome.runs} | {one.lr for one in outcome.left_out} == {0.01, 0.1, 1.0}
     assert outcome.runs
