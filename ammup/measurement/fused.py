@@ -1,13 +1,16 @@
-"""The forward of our own families with activation and circular padding in one pass over memory.
+"""The forward of our own families with activation and padding in one pass over memory, in channels_last.
 
-`F.pad(mode="circular")` loses the channels_last layout and, beside a separate ReLU, reads and writes every activation
-twice more than a convolution needs. Here ReLU writes into the centre of the padded buffer and the edges are copied; the
-backward pass folds the edges back in place and masks. The function and the parameters are those of the model.
+`F.pad(mode="circular")` loses the channels_last layout and, beside a separate activation, reads and writes every
+activation twice more than a convolution needs. Here the activation writes into the centre of the padded buffer and the
+edges are copied; the backward pass folds the edges back in place and applies the derivative. Nets of one axis, which
+torch has no channels_last for, are computed as images of one row. The function and the parameters are those of the
+model.
 
 Axes: B batch, C channel, H and W position.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
@@ -20,17 +23,20 @@ from ammup.models.nets import CNN, ResidualBlock, ResNet
 
 Forward = Callable[[Tensor], Tensor]
 Pads = tuple[int, int, int, int]  # left, right, top, bottom: the order of F.pad
+ROW = 2  # the axis that a net of one position axis lacks
 
 
 class ActivatedPad(torch.autograd.Function):
-    """relu(z) or z, padded circularly, in channels_last.
+    """φ(z), padded circularly, in channels_last; φ is "relu", "gelu", or None, which leaves z as it is.
 
     The backward pass writes into the gradient it is given; a convolution, for which this is made, hands over a tensor
     that nobody else reads.
     """
 
     @staticmethod
-    def forward(ctx: Any, z: Float[Tensor, "B C H W"], pads: Pads, rectify: bool) -> Float[Tensor, "B C H2 W2"]:
+    def forward(
+        ctx: Any, z: Float[Tensor, "B C H W"], pads: Pads, activation: str | None
+    ) -> Float[Tensor, "B C H2 W2"]:
         """Write the centre, then the columns beside it, then whole rows, so that the corners come right."""
         left, right, top, bottom = pads
         samples, channels, height, width = z.shape
@@ -42,8 +48,10 @@ class ActivatedPad(torch.autograd.Function):
         )
         rows, columns = slice(top, top + height), slice(left, left + width)
         centre = padded[:, :, rows, columns]
-        if rectify:
+        if activation == "relu":
             torch.clamp_min(z, 0, out=centre)
+        elif activation == "gelu":
+            torch.ops.aten.gelu.out(z, out=centre)
         else:
             centre.copy_(z)
         if left:
@@ -54,13 +62,14 @@ class ActivatedPad(torch.autograd.Function):
             padded[:, :, :top] = padded[:, :, height : height + top]
         if bottom:
             padded[:, :, top + height :] = padded[:, :, top : top + bottom]
-        ctx.pads, ctx.shape = pads, (height, width)
-        ctx.save_for_backward(padded if rectify else None)
+        ctx.pads, ctx.shape, ctx.activation = pads, (height, width), activation
+        # Of ReLU the sign of what it returned is enough, and the convolution keeps that anyway.
+        ctx.save_for_backward(padded if activation == "relu" else z if activation == "gelu" else None)
         return padded
 
     @staticmethod
     def backward(ctx: Any, gradient: Float[Tensor, "B C H2 W2"]) -> tuple[Tensor, None, None]:
-        """Fold rows, then columns, onto what they were copied from, and mask."""
+        """Fold rows, then columns, onto what they were copied from, and apply the derivative."""
         left, right, top, bottom = ctx.pads
         height, width = ctx.shape
         rows, columns = slice(top, top + height), slice(left, left + width)
@@ -73,98 +82,175 @@ class ActivatedPad(torch.autograd.Function):
             centre[:, :, :, :right] += gradient[:, :, rows, left + width :]
         if left:
             centre[:, :, :, width - left :] += gradient[:, :, rows, :left]
-        (padded,) = ctx.saved_tensors
-        if padded is None:
-            return centre.contiguous(memory_format=torch.channels_last), None, None
-        # One pass where `centre * (activated > 0)` would take two.
-        masked = torch.ops.aten.threshold_backward(centre, padded[:, :, rows, columns], 0)
-        return masked, None, None
+        (kept,) = ctx.saved_tensors
+        if ctx.activation == "relu":
+            # One pass where `centre * (activated > 0)` would take two.
+            return torch.ops.aten.threshold_backward(centre, kept[:, :, rows, columns], 0), None, None
+        if ctx.activation == "gelu":
+            return torch.ops.aten.gelu_backward(centre, kept), None, None
+        return centre.contiguous(memory_format=torch.channels_last), None, None
 
 
 def fused_forward(model: nn.Module) -> Forward | None:
-    """A forward of the model with the fused passes, or None where it has no two-dimensional circular convolutions.
+    """A forward of the model with the fused passes, or None where it is none of our convolutional nets.
 
     It serves what `ammup.cnn` and `ammup.resnet` return; a subclass, which may have a forward of its own, and a model
     with hooks are left alone. It draws dropout masks in the order of positions within channels, whatever the memory
     layout, so that they are those of the model's own forward on contiguous images.
     """
-    if type(model) not in (CNN, ResNet) or model.dims != 2 or any(_hooked(module) for module in model.modules()):
+    if type(model) not in (CNN, ResNet) or any(hooked(module) for module in model.modules()):
         return None
-    if not any(_circular_pads(layer) for layer in model.modules()):
-        return None
-    return _cnn(model) if isinstance(model, CNN) else _resnet(cast(ResNet, model))
+    net = cast("CNN | ResNet", model)
+    return _Fused(net) if net.dims else None
 
 
-def _hooked(module: nn.Module) -> bool:
+def hooked(module: nn.Module) -> bool:
     """Whether a call does more than its class says."""
     hooks = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)
     return any(hooks) or "forward" in vars(module)
 
 
-def _cnn(net: CNN) -> Forward:
-    def forward(x: Tensor) -> Tensor:
-        z = x
-        for i, layer in enumerate(net.layers):
-            z = _convolve(layer, z, net.activation if i else None)
-        out: Tensor = net.readout(net.activation(z))
-        return out
+@dataclass(frozen=True)
+class _Fused:
+    """The forward of a net of one or two position axes; inside, z is (B, C, H, W) with H = 1 in a net of one."""
 
-    return forward
+    net: CNN | ResNet
 
-
-def _resnet(net: ResNet) -> Forward:
-    def forward(x: Tensor) -> Tensor:
-        z = _convolve(net.stem, x, None)
-        for block in net.blocks:
-            z = block.skip(z) + _branch(block, z) if type(block) is ResidualBlock else block(z)
-        out: Tensor = net.readout(net.activation(z))
-        return out
-
-    return forward
-
-
-def _branch(block: ResidualBlock, z: Tensor) -> Tensor:
-    last = len(block.branch) - 1
-    for i, (norm, layer) in enumerate(zip(block.norms, block.branch, strict=True)):
-        z = norm(z)
-        if i == last and block.dropout.p and block.training:
-            z = _convolve(layer, _dropped(block.activation(z), block.dropout.p), None)
+    def __call__(self, x: Tensor) -> Tensor:
+        net = self.net
+        z = x.flatten(2).unsqueeze(ROW) if net.dims == 1 else x
+        if isinstance(net, CNN):
+            for i, layer in enumerate(net.layers):
+                z = self._convolve(layer, z, net.activation if i else None)
         else:
-            z = _convolve(layer, z, block.activation)
-    return z
+            z = self._convolve(net.stem, z, None)
+            for block in net.blocks:
+                z = self._residual(block, z) if type(block) is ResidualBlock else self._called(block, z)
+        z = net.activation(z)
+        out: Tensor = net.readout(z.squeeze(ROW) if net.dims == 1 else z)
+        return out
+
+    def _residual(self, block: ResidualBlock, z: Tensor) -> Tensor:
+        h, last = z, len(block.branch) - 1
+        for i, (norm, layer) in enumerate(zip(block.norms, block.branch, strict=True)):
+            h = self._normalized(norm, h)
+            if i == last and block.dropout.p and block.training:
+                h = self._convolve(layer, _dropped(block.activation(h), block.dropout.p), None)
+            else:
+                h = self._convolve(layer, h, block.activation)
+        return (z if isinstance(block.skip, nn.Identity) else self._convolve(block.skip, z, None)) + h
+
+    def _normalized(self, norm: nn.Module, z: Tensor) -> Tensor:
+        if isinstance(norm, nn.Identity):
+            return z
+        if self.net.dims == 1 and type(norm) is nn.BatchNorm1d and norm.momentum and norm.track_running_stats:
+            return _batch_norm(norm, z)
+        return self._called(norm, z)
+
+    def _convolve(self, layer: nn.Module, z: Tensor, activation: nn.Module | None) -> Tensor:
+        """layer(activation(z))."""
+        convolution = _Convolution.of(layer)
+        if convolution is None or not convolution.fits(z):
+            return self._called(layer, z if activation is None else activation(z))
+        if not convolution.circular:
+            return convolution.zero_padded(z if activation is None else activation(z))
+        name = activation_name(activation)
+        if activation is not None and name is None:
+            z = activation(z)
+        return convolution(ActivatedPad.apply(z, convolution.pads, name))
+
+    def _called(self, module: nn.Module, z: Tensor) -> Tensor:
+        """As the module does it."""
+        out: Tensor = module(z.squeeze(ROW)).unsqueeze(ROW) if self.net.dims == 1 else module(z)
+        return out
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Convolution:
+    """A stride-keeping convolution of one or two axes as one of two, and what it pads."""
+
+    weight: Tensor
+    bias: Tensor | None = None
+    stride: tuple[int, ...] = (1, 1)
+    dilation: tuple[int, ...] = (1, 1)
+    groups: int
+    pads: Pads
+    circular: bool
+
+    @classmethod
+    def of(cls, layer: nn.Module) -> "_Convolution | None":
+        """That of a layer; None of any other module."""
+        if type(layer) is SupportConv:
+            left, right, top, bottom = (*layer.pads, 0, 0)[:4]
+            return cls(
+                weight=_of_two_axes(layer.dense_kernel()),
+                groups=layer.groups,
+                pads=(left, right, top, bottom),
+                circular=layer.padding == "circular",
+            )
+        if type(layer) not in (nn.Conv1d, nn.Conv2d):
+            return None
+        layer = cast("nn.Conv1d | nn.Conv2d", layer)
+        if layer.padding_mode not in ("circular", "zeros"):
+            return None
+        one = (1,) * (2 - len(layer.kernel_size))
+        return cls(
+            weight=_of_two_axes(layer.weight),
+            bias=layer.bias,
+            stride=(*one, *layer.stride),
+            dilation=(*one, *layer.dilation),
+            groups=layer.groups,
+            pads=_pads(layer),
+            circular=layer.padding_mode == "circular",
+        )
+
+    def fits(self, z: Tensor) -> bool:
+        """Whether the padding goes round the positions at most once."""
+        return max(self.pads[:2]) <= z.shape[3] and max(self.pads[2:]) <= z.shape[2]
+
+    def __call__(self, padded: Tensor, padding: tuple[int, int] = (0, 0)) -> Tensor:
+        """Of what is padded already."""
+        return F.conv2d(padded, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
+
+    def zero_padded(self, z: Tensor) -> Tensor:
+        """Of what is not: the kernels of torch pad with zeros by themselves, where both sides are equal."""
+        left, right, top, bottom = self.pads
+        if left == right and top == bottom:
+            return self(z, (top, left))
+        return self(F.pad(z, self.pads))
+
+
+def _of_two_axes(kernel: Tensor) -> Tensor:
+    return kernel.unsqueeze(ROW) if kernel.ndim == 3 else kernel
+
+
+def _pads(layer: nn.Conv1d | nn.Conv2d) -> Pads:
+    total = [d * (k - 1) for d, k in zip(layer.dilation, layer.kernel_size, strict=True)]
+    if isinstance(layer.padding, str):  # "same" puts the odd one at the end, "valid" none
+        low = [t // 2 if layer.padding == "same" else 0 for t in total]
+        high = [t - one if layer.padding == "same" else 0 for t, one in zip(total, low, strict=True)]
+    else:
+        low = high = list(layer.padding)
+    (top, left), (bottom, right) = ([0] * (2 - len(low)) + low, [0] * (2 - len(high)) + high)
+    return left, right, top, bottom
+
+
+def activation_name(activation: nn.Module | None) -> str | None:
+    """Of an activation that the fused pass knows."""
+    if type(activation) is nn.GELU and activation.approximate == "none":
+        return "gelu"
+    return "relu" if type(activation) is nn.ReLU else None
+
+
+def _batch_norm(norm: nn.BatchNorm1d, z: Float[Tensor, "B C 1 W"]) -> Tensor:
+    """As the module does it, which refuses four axes."""
+    if norm.training:
+        norm.num_batches_tracked.add_(1)  # type: ignore[union-attr]
+    return F.batch_norm(
+        z, norm.running_mean, norm.running_var, norm.weight, norm.bias, norm.training, norm.momentum or 0.0, norm.eps
+    )
 
 
 def _dropped(z: Tensor, p: float) -> Tensor:
     keep = torch.empty(z.shape, dtype=z.dtype, device=z.device).bernoulli_(1 - p).div_(1 - p)
     return z * keep.to(memory_format=torch.channels_last)
-
-
-def _convolve(layer: nn.Module, z: Tensor, activation: nn.Module | None) -> Tensor:
-    """layer(activation(z))."""
-    pads = _circular_pads(layer)
-    if pads is None or max(pads[:2]) > z.shape[3] or max(pads[2:]) > z.shape[2]:
-        out: Tensor = layer(z if activation is None else activation(z))
-        return out
-    rectify = isinstance(activation, nn.ReLU)
-    if not rectify and activation is not None:
-        z = activation(z)
-    padded: Tensor = ActivatedPad.apply(z, pads, rectify)
-    if isinstance(layer, SupportConv):
-        return F.conv2d(padded, layer.dense_kernel(), groups=layer.groups)
-    assert isinstance(layer, nn.Conv2d)
-    return F.conv2d(padded, layer.weight, layer.bias, layer.stride, 0, layer.dilation, layer.groups)
-
-
-def _circular_pads(layer: nn.Module) -> Pads | None:
-    """(left, right, top, bottom) of a two-dimensional circular convolution, or None."""
-    if type(layer) is SupportConv and layer.padding == "circular" and len(layer.box) == 2:
-        left, right, top, bottom = layer.pads
-        return left, right, top, bottom
-    if type(layer) is not nn.Conv2d or layer.padding_mode != "circular":
-        return None
-    if isinstance(layer.padding, str):  # "same": torch puts the odd one at the end
-        total = [d * (k - 1) for d, k in zip(layer.dilation, layer.kernel_size, strict=True)]
-        (top, left) = (t // 2 for t in total)
-        return left, total[1] - left, top, total[0] - top
-    top, left = layer.padding
-    return left, left, top, top

@@ -18,6 +18,7 @@ from torch.func import functional_call, grad_and_value, vmap
 from torch.nn import functional as F
 
 from ammup.errors import InputError
+from ammup.measurement.dense import dense_step
 from ammup.measurement.feed import Feed
 from ammup.measurement.loop import activation_bytes, random_state
 from ammup.measurement.recorded import RecordedStep
@@ -27,12 +28,12 @@ from ammup.measurement.replica import (
     Session,
     Trained,
     Trainer,
-    Training,
     autocast,
     nan_check_interval,
     precision,
     steps_before_nan,
 )
+from ammup.measurement.runs import Training
 from ammup.models.streams import RandomState
 
 Stack = dict[str, Tensor]  # each tensor [R, …]
@@ -156,6 +157,7 @@ class _Stack:
         self.feed, self.training = trainer.feed, trainer.training
         self.model = trainer.build(seed).to(DTYPES[self.training.dtype]).train()
         self.lrs = {lr: place for place, lr in enumerate(lrs)}
+        self.dense = dense_step(self.model, self.training)
         self.live = self._replicas(lrs)
         self.dead: dict[int, Stack] = {}
         self.seed = seed
@@ -263,6 +265,8 @@ class _Stack:
     def _step(self, images: Tensor, labels: Tensor) -> Tensor:
         """One SGD step of every replica, in place; the losses [R] before it."""
         live = self.live
+        if self.dense is not None:
+            return self.dense(live.parameters, live.lrs, images, labels)
 
         def loss(parameters: Stack, buffers: Stack) -> tuple[Tensor, Stack]:
             with autocast(self.training, images.device):

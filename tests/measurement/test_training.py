@@ -17,7 +17,8 @@ from ammup.measurement.data import Data
 from ammup.measurement.factory import build_model
 from ammup.measurement.feed import Feed
 from ammup.measurement.loop import LoopTrainer, Plan
-from ammup.measurement.replica import Trainer, Training
+from ammup.measurement.replica import Trainer
+from ammup.measurement.runs import Training
 from ammup.measurement.stacked import StackedTrainer
 from ammup.measurement.training import TRAINERS, choose_strategy
 from ammup.models.nets import CNN
@@ -79,6 +80,17 @@ class _View(nn.Module):
         return x.view(len(x), -1)
 
 
+class _Mean(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.flatten(2).mean(2)
+
+
+def _pooled_field(depth: int, seed: int, **options: object) -> nn.Module:
+    net = ammup.cnn(depth, width=6, head="field", seed=seed, **options)
+    net.readout = nn.Sequential(net.readout, _Mean())
+    return net
+
+
 NETS: dict[str, Callable[..., nn.Module]] = {
     "mlp": _mlp,
     "cnn": partial(ammup.cnn, width=6),
@@ -88,7 +100,15 @@ NETS: dict[str, Callable[..., nn.Module]] = {
     "cnn, dilated": partial(ammup.cnn, width=6, dilation=2, groups=3, activation="gelu", in_channels=3),
     "cnn, zero": partial(ammup.cnn, width=6, padding="zero"),
     "cnn, 1d": partial(ammup.cnn, width=6, dims=1),
+    "cnn, 1d, zero, gelu": partial(ammup.cnn, width=6, dims=1, padding="zero", activation="gelu"),
+    "cnn, 1d, offsets": partial(ammup.cnn, width=6, dims=1, kernel=[(0,), (2,), (-1,)], activation="gelu"),
+    "cnn, 1d, zero, offsets": partial(ammup.cnn, width=6, dims=1, kernel=[(0,), (2,)], padding="zero"),
+    "cnn, 1d, even, field": partial(_pooled_field, dims=1, kernel=4, activation="linear"),
+    "cnn, zero, offsets": partial(ammup.cnn, width=6, kernel=[(0, 0), (1, 2)], padding="zero", activation="gelu"),
     "resnet": partial(ammup.resnet, width=6),
+    "resnet, gelu": partial(ammup.resnet, width=6, activation="gelu", branch=("conv", "dense"), batchnorm=True),
+    "resnet, zero": partial(ammup.resnet, width=6, padding="zero", dropout=0.3, projections=(2,)),
+    "resnet, 1d, dropout": partial(ammup.resnet, width=6, dims=1, dropout=0.3, projections=(1, 3), dilation=2),
     "resnet, 1d": partial(ammup.resnet, width=6, dims=1, batchnorm=True),
     "resnet, batch norm": partial(ammup.resnet, width=6, batchnorm=True),
     "resnet, dropout": partial(ammup.resnet, width=6, dropout=0.3),
