@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ammup.measurement.logger import UpdateLogger as UpdateLogger
     from ammup.measurement.param_groups import param_groups as param_groups
     from ammup.measurement.param_groups import param_table as param_table
-    from ammup.measurement.replica import Run as Run
+    from ammup.measurement.runs import Run as Run
     from ammup.measurement.training import train_replicas as train_replicas
     from ammup.measurement.updates import UpdateMoments as UpdateMoments
     from ammup.measurement.updates import check_finite_step as check_finite_step
@@ -63,7 +63,7 @@ _HOME = {
     "UpdateLogger": "ammup.measurement.logger",
     "param_groups": "ammup.measurement.param_groups",
     "param_table": "ammup.measurement.param_groups",
-    "Run": "ammup.measurement.replica",
+    "Run": "ammup.measurement.runs",
     "train_replicas": "ammup.measurement.training",
     "UpdateMoments": "ammup.measurement.updates",
     "check_finite_step": "ammup.measurement.updates",

@@ -15,7 +15,8 @@ from ammup.measurement.data import load_data
 from ammup.measurement.factory import default_device, named_factory
 from ammup.measurement.feed import Feed
 from ammup.measurement.memory import freed_memory_kept
-from ammup.measurement.replica import DTYPES, Build, Run, Trainer
+from ammup.measurement.replica import DTYPES, Build, Trainer
+from ammup.measurement.runs import Run
 from ammup.measurement.training import TRAINERS, Choice, checked_build, choose_strategy, seconds_a_step
 from ammup.provenance import versions
 

@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from ammup.experiments.block import Bench
 from ammup.experiments.experiment import Cell, Experiment
 from ammup.measurement.memory import freed_memory_kept
-from ammup.measurement.replica import Training
+from ammup.measurement.runs import Training
 
 # A backward pass costs two forward passes, but for the images' gradient, which nobody asks for.
 PASSES = 3

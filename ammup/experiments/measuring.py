@@ -8,7 +8,8 @@ from ammup.measurement.finite_depth import affordable_images, finite_depth_lrs, 
 from ammup.measurement.loop import LoopTrainer
 from ammup.measurement.loss import Objective
 from ammup.measurement.memory import freed_memory_kept
-from ammup.measurement.short_run import Measurement, measure_short_run
+from ammup.measurement.runs import Measurement
+from ammup.measurement.short_run import measure_short_run
 from ammup.models.depth import structure_of
 
 FINITE_DEPTH, PATHSUM = "finite-depth", "pathsum"

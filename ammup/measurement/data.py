@@ -4,7 +4,6 @@ Axes: N image, H and W position, C channel, B batch.
 """
 
 import hashlib
-import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,9 +15,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ammup.errors import InputError
-from ammup.measurement.sources import Splits, read_folder, read_npz, read_torchvision, synthesize
+from ammup.measurement.sources import (
+    NAMES,
+    Splits,
+    physical_memory,
+    read_folder,
+    read_npz,
+    read_torchvision,
+    synthesize,
+)
 
-NAMES = ("synthetic", "cifar10", "cifar100")
 MEMORY_SHARE = 0.1  # each worker of a sweep holds two copies
 _STATISTICS_IMAGES = 10_000
 
@@ -190,7 +196,7 @@ def _split(splits: Splits, *, train: int | None, validation: int | None, seed: i
     test_images, test_labels = splits.arrays.get("test", nothing)
     if in_memory is None:
         size = (len(order) + len(val_order)) * int(np.prod(images.shape[1:]))
-        in_memory = size <= MEMORY_SHARE * _physical_memory()
+        in_memory = size <= MEMORY_SHARE * physical_memory()
     return Data(
         train_images=images[order] if in_memory else Selection(images, order),
         train_labels=labels[order],
@@ -200,13 +206,6 @@ def _split(splits: Splits, *, train: int | None, validation: int | None, seed: i
         test_labels=np.asarray(test_labels),
         classes=splits.classes,
     )
-
-
-def _physical_memory() -> float:
-    """Bytes, or without end where the system does not say."""
-    if not hasattr(os, "sysconf"):
-        return float("inf")
-    return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
 
 
 def _count(name: str, wanted: int | None, available: int) -> int:

@@ -14,10 +14,11 @@ from torch import Tensor, nn
 from ammup.errors import InputError
 from ammup.fitting.power_law import PowerLaw, checked_depths, fit_maximal_lr, fit_power_law, json_rows, maximal_lr_of
 from ammup.fitting.wide_net import WideNet
-from ammup.measurement.factory import Factory, build_model, seed_numbers, takes_seed
+from ammup.measurement.factory import Factory, build_model, takes_seed
 from ammup.measurement.finite_depth import finite_depth_lrs, known_law
 from ammup.measurement.first_step import OptimizerFactory
 from ammup.measurement.loss import Loss, Objective
+from ammup.measurement.runs import seed_numbers
 from ammup.measurement.step import Step
 from ammup.measurement.updates import UpdateMoments, measure_draws, stack_size
 from ammup.models.depth import Forward

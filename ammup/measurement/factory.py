@@ -3,9 +3,8 @@
 import importlib
 import inspect
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
-from operator import index
 from pathlib import Path
 from typing import Any, cast
 
@@ -104,18 +103,6 @@ def build_model(factory: Factory, depth: int, seed: int, device: torch.device | 
     if not isinstance(model, nn.Module):
         raise InputError(f"the factory returned {type(model).__name__} at depth {depth}; it must return an nn.Module")
     return model if device is None else model.to(usable_device(device))
-
-
-def seed_numbers(seeds: int | Sequence[int]) -> tuple[int, ...]:
-    """The seeds, or as many of them as a count says (0, 1, …).
-
-    Raises:
-        InputError: neither a whole number nor a sequence of them.
-    """
-    try:
-        return tuple(range(seeds)) if isinstance(seeds, int) else tuple(index(seed) for seed in seeds)
-    except TypeError as error:
-        raise InputError(f"seeds={seeds!r} must be a count or a sequence of whole numbers") from error
 
 
 def takes_seed(factory: Factory) -> bool:

@@ -22,12 +22,12 @@ from ammup.measurement.replica import (
     Session,
     Trained,
     Trainer,
-    Training,
     autocast,
     nan_check_interval,
     precision,
     steps_before_nan,
 )
+from ammup.measurement.runs import Training
 from ammup.models.streams import RandomState, seeded
 
 # Called with (step, model, minibatch) before a training step; it must leave the model as it is.

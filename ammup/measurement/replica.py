@@ -10,8 +10,8 @@ from typing import Any, ClassVar, cast
 import torch
 from torch import Tensor, nn
 
-from ammup.errors import InputError, check_known
 from ammup.measurement.feed import Feed
+from ammup.measurement.runs import Run, Training
 
 Build = Callable[[int], nn.Module]
 
@@ -19,72 +19,6 @@ Build = Callable[[int], nn.Module]
 # ten bits of mantissa, and in float32 elsewhere; the others compute in themselves.
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.float32, "tf32": torch.float32}
 CURVE_POINTS = 50
-
-
-@dataclass(frozen=True, kw_only=True)
-class Training:
-    """SGD on cross-entropy. The defaults are the paper's (sections 4.1 and 4.2).
-
-    Attributes:
-        batch_size: images in a minibatch.
-        epochs: passes over the training images.
-        momentum: of SGD.
-        weight_decay: of SGD, on every parameter.
-        dtype: "float32", "float64", or "bfloat16" or "tf32" on float32 master weights, which are validated in float32.
-    """
-
-    batch_size: int = 128
-    epochs: int = 1
-    momentum: float = 0.0
-    weight_decay: float = 0.0
-    dtype: str = "float32"
-
-    def __post_init__(self) -> None:
-        check_known("dtype", self.dtype, DTYPES)
-        for name in ("batch_size", "epochs"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name}={getattr(self, name)} must be at least 1")
-        for name in ("momentum", "weight_decay"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise InputError(f"{name}={getattr(self, name)} must be finite and at least 0")
-
-    @property
-    def tf32(self) -> bool:
-        """Whether TF32 is asked for."""
-        return self.dtype == "tf32"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Run:
-    """One trained replica.
-
-    Attributes:
-        depth: L, as given to the factory.
-        lr: learning rate.
-        seed: of the weights, of the minibatch order and of dropout.
-        val_accuracy: share of the validation images classified correctly after training; NaN if diverged.
-        val_loss: mean cross-entropy of the validation images; NaN if diverged.
-        train_loss: mean minibatch loss over the last tenth of the steps; NaN if diverged.
-        diverged: the loss became NaN.
-        steps: minibatches until then, or all there are.
-        curve: (steps, mean loss of the minibatches since the point before), up to 50 points.
-        seconds: wall time, its share of it where replicas were trained together.
-        images_per_second: training images in that time.
-        strategy: "loop" or "stacked".
-    """
-
-    depth: int
-    lr: float
-    seed: int
-    val_accuracy: float
-    val_loss: float
-    train_loss: float
-    diverged: bool
-    steps: int
-    curve: tuple[tuple[int, float], ...]
-    seconds: float
-    images_per_second: float
-    strategy: str
 
 
 @dataclass(frozen=True, kw_only=True)

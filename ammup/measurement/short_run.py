@@ -2,33 +2,14 @@
 
 import math
 from collections.abc import Collection
-from dataclasses import dataclass
 
 from torch import nn
 
 from ammup.errors import InputError
 from ammup.measurement.feed import Batch
 from ammup.measurement.loop import LoopTrainer
+from ammup.measurement.runs import Measurement
 from ammup.measurement.updates import measure_updates
-
-
-@dataclass(frozen=True, kw_only=True)
-class Measurement:
-    """S̄ of one step of SGD from the weights that a short run has reached.
-
-    Attributes:
-        depth: L.
-        lr: learning rate of the short run.
-        seed: of its weights and of its minibatch order.
-        step: training steps before the measurement; 0 is initialization.
-        S_bar: of the step on the next minibatch, at learning rate 1; infinite where the run has diverged before.
-    """
-
-    depth: int
-    lr: float
-    seed: int
-    step: int
-    S_bar: float
 
 
 def measure_short_run(

@@ -28,9 +28,16 @@ Images = NDArray[np.uint8]
 Labels = NDArray[np.int64]
 Reader = Callable[[Path], tuple[str, ...]]  # writes arrays into a folder and returns the class names
 
+# Sources that are no path.
+NAMES = ("synthetic", "cifar10", "cifar100")
 SPLITS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
 SUFFIXES = (".jpg", ".jpeg", ".png")
-CACHE_VERSION = 1
+CACHE_VERSION = 2
+# Of a cached source: its classes, and the size of each file beside it, and where that takes no more than a few seconds,
+# for a tenth of one with CIFAR, its checksum.
+CONTENTS, CHECKED_BYTES = "contents.json", 4 << 30
+# What numpy raises of a damaged file; MemoryError of a shape that nothing fills.
+_DAMAGED = (OSError, ValueError, KeyError, EOFError, TypeError, MemoryError, zipfile.BadZipFile, zlib.error)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +51,13 @@ class Splits:
 def cache_folder() -> Path:
     """$AMMUP_CACHE, or the user's cache directory."""
     return Path(os.environ.get("AMMUP_CACHE") or user_cache_path("ammup"))
+
+
+def physical_memory() -> float:
+    """Bytes, or without end where the system does not say."""
+    if not hasattr(os, "sysconf"):
+        return float("inf")
+    return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
 
 
 def synthesize(image_size: int, seed: int) -> Splits:
@@ -106,6 +120,7 @@ def read_npz(path: Path, image_size: int | None, progress: bool) -> Splits:
 
     def read(folder: Path) -> tuple[str, ...]:
         n_classes = 0
+        _check_unpacked_size(path)
         try:
             # Opened here: of a damaged archive numpy would leave it open.
             with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
@@ -116,13 +131,26 @@ def read_npz(path: Path, image_size: int | None, progress: bool) -> Splits:
                     n_classes = max(n_classes, int(labels.max()) + 1)
         except InputError:
             raise
-        except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+        except _DAMAGED as error:
             # What numpy says of a file that is no archive recommends to unpickle it.
             reason = "it is no zip archive" if "pickled" in str(error) else error
             raise InputError(f"{path} is not an .npz file with keys train_images, train_labels, …: {reason}") from error
         return tuple(str(i) for i in range(n_classes))
 
     return _decoded(_content_key([path], path.parent), image_size, read)
+
+
+def _check_unpacked_size(path: Path) -> None:
+    """Raise InputError where an archive of some megabytes says that it unpacks to more than the memory."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            size = sum(member.file_size for member in archive.infolist())
+    except (OSError, zipfile.BadZipFile):
+        return  # what numpy says of it is told
+    if size > physical_memory():
+        raise InputError(
+            f"{path} unpacks to {size / 2**30:.0f} GiB, more than this machine's memory; give fewer images"
+        )
 
 
 def _checked_arrays(where: str, images: NDArray[np.generic], labels: NDArray[np.generic]) -> tuple[Images, Labels]:
@@ -263,7 +291,9 @@ def _decoded(content: str, image_size: int | None, read: Reader) -> Splits:
             if not folder.is_dir():
                 _build(folder, read)
     try:
-        classes = tuple(json.loads((folder / "classes.json").read_text()))
+        contents = json.loads((folder / CONTENTS).read_text())
+        classes = tuple(contents["classes"])
+        _check_files(folder, contents["files"])
         arrays = {
             split: (
                 np.load(folder / f"{split}_images.npy", mmap_mode="r", allow_pickle=False),
@@ -272,9 +302,24 @@ def _decoded(content: str, image_size: int | None, read: Reader) -> Splits:
             for split in SPLITS
             if (folder / f"{split}_labels.npy").is_file()
         }
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"the cache {folder} is damaged ({error}); delete that folder and run again") from error
     return Splits(arrays=arrays, classes=classes)
+
+
+def _check_files(folder: Path, files: Mapping[str, tuple[int, int | None]]) -> None:
+    """Raise ValueError where a file is no longer what was written; a large cache has no checksums."""
+    for name, (size, checksum) in files.items():
+        if (folder / name).stat().st_size != size or checksum not in (None, _checksum(folder / name)):
+            raise ValueError(f"{name} is not what was written")
+
+
+def _checksum(path: Path) -> int:
+    found = 0
+    with path.open("rb") as file:
+        while part := file.read(1 << 22):
+            found = zlib.crc32(part, found)
+    return found
 
 
 def _build(folder: Path, read: Reader) -> None:
@@ -283,7 +328,10 @@ def _build(folder: Path, read: Reader) -> None:
     partial.mkdir()
     try:
         classes = read(partial)
-        (partial / "classes.json").write_text(json.dumps(classes))
+        sizes = {path.name: path.stat().st_size for path in sorted(partial.iterdir())}
+        whole = sum(sizes.values()) <= CHECKED_BYTES
+        files = {name: (size, _checksum(partial / name) if whole else None) for name, size in sizes.items()}
+        (partial / CONTENTS).write_text(json.dumps({"classes": classes, "files": files}))
         partial.rename(folder)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)

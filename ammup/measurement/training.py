@@ -7,15 +7,15 @@ from functools import partial
 
 from ammup.errors import InputError, check_known
 from ammup.measurement.data import Data
-from ammup.measurement.factory import Factory, build_model, default_device, seed_numbers
+from ammup.measurement.factory import Factory, build_model, default_device
 from ammup.measurement.feed import Feed
 from ammup.measurement.loop import LoopTrainer
 from ammup.measurement.memory import freed_memory_kept
-from ammup.measurement.replica import DTYPES, Build, Run, Trainer, Training
+from ammup.measurement.replica import DTYPES, Build, Trainer
+from ammup.measurement.runs import STRATEGIES, Run, Training, check_grid, seed_numbers
 from ammup.measurement.stacked import StackedTrainer
 
 TRAINERS: dict[str, type[Trainer]] = {"loop": LoopTrainer, "stacked": StackedTrainer}
-STRATEGIES = ("auto", *TRAINERS)
 
 # The trial of a strategy: so many replicas for so many steps after their first ones.
 TRIAL_REPLICAS, TRIAL_STEPS = {"cpu": 8, "cuda": 64}, 5
@@ -156,11 +156,3 @@ def _numbers(lrs: Iterable[float]) -> tuple[float, ...]:
         return tuple(float(lr) for lr in lrs)
     except (TypeError, ValueError) as error:
         raise InputError(f"lrs={lrs!r} must be numbers: {error}") from error
-
-
-def check_grid(lrs: Sequence[float], seeds: Sequence[int]) -> None:
-    """Raise InputError unless there are distinct positive finite learning rates and distinct seeds."""
-    if not lrs or not all(0 < lr < float("inf") for lr in lrs) or len(set(lrs)) < len(lrs):
-        raise InputError(f"lrs={list(lrs)} must be one or more distinct learning rates, positive and finite")
-    if not seeds or len(set(seeds)) < len(seeds):
-        raise InputError(f"seeds={list(seeds)} must be one or more distinct seeds")

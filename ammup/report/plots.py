@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 from ammup.errors import InputError
 from ammup.fitting.optimum import SweepLaw
 from ammup.fitting.power_law import PowerLaw
-from ammup.measurement.depth_law import DepthLaw
+
+if TYPE_CHECKING:  # it needs torch, which the figures of a sweep do not
+    from ammup.measurement.depth_law import DepthLaw
 
 Array = NDArray[np.float64]
 Dashes = str | tuple[float, tuple[float, ...]]
@@ -69,7 +71,7 @@ def series_style(place: int, markers: str = "s^DvPX") -> Style:
     return Style(colour=COLOURS[i], marker=markers[at % len(markers)], dashes=DASHES[at], hatch=HATCHES[at])
 
 
-def plot_depth_law(law: DepthLaw, *, title: str = "") -> Figure:
+def plot_depth_law(law: "DepthLaw", *, title: str = "") -> Figure:
     """η* against L on log axes with its fit and references, and S_l against l at each depth.
 
     Args:
@@ -85,7 +87,7 @@ def plot_depth_law(law: DepthLaw, *, title: str = "") -> Figure:
     return figure
 
 
-def draw_lr_star(axes: Axes, law: DepthLaw) -> None:
+def draw_lr_star(axes: Axes, law: "DepthLaw") -> None:
     """η*(L) ± one standard error, the fitted line with its band, and lines of the reference slopes."""
     curve = law.curve
     depth, lr_star = curve["depth"].to_numpy(float), curve["lr_star"].to_numpy(float)
@@ -168,7 +170,7 @@ def legend_below(axes: Axes, *, columns: int = 2, heading: str = "") -> None:
     )
 
 
-def draw_profiles(axes: Axes, law: DepthLaw) -> None:
+def draw_profiles(axes: Axes, law: "DepthLaw") -> None:
     """S_l at η = η* against l/L; by definition each curve has mean 1."""
     colours = colormaps["viridis"](np.linspace(0, 0.85, len(law.S)))
     for marker, colour, (depth, S) in zip("osD^vP*X" * len(law.S), colours, law.S.items(), strict=False):

@@ -1,7 +1,7 @@
 """Sweeps for a terminal: how far they have come, and what they will cost."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -9,10 +9,12 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ammup.experiments.cost import Cost
 from ammup.experiments.live import status_table
 from ammup.fitting.optimum import SweepLaw
 from ammup.fitting.regret import SWEPT, Regret
+
+if TYPE_CHECKING:  # it needs torch
+    from ammup.experiments.cost import Cost
 
 
 def status_text(name: str, status: pd.DataFrame) -> RenderableType:
@@ -21,7 +23,7 @@ def status_text(name: str, status: pd.DataFrame) -> RenderableType:
     return Group(status_table(name, status), Text(f"{done} of {status['total'].sum()} cells are done"))
 
 
-def cost_text(name: str, cost: Cost) -> RenderableType:
+def cost_text(name: str, cost: "Cost") -> RenderableType:
     """One row for each depth, and what they come to."""
     title = f"{name}: what is missing"
     table = Table("L", "cells", "operations", "seconds a cell", title=title, title_justify="left")

@@ -14,7 +14,7 @@ from ammup.experiments import database
 from ammup.experiments.merge import merge
 from ammup.experiments.schema import Invocation, StoredExperiment, Worker
 from ammup.experiments.store import Store
-from ammup.measurement.replica import Run
+from ammup.measurement.runs import Run
 
 RUN = Run(
     depth=3,

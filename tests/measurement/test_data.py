@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -138,6 +139,46 @@ def test_a_damaged_cache_is_named(tmp_path: Path) -> None:
     images.write_bytes(images.read_bytes()[:200])
     with pytest.raises(InputError, match=r"is damaged.*delete that folder"):
         ammup.load_data(tmp_path)
+
+
+def test_a_bit_that_flipped_in_the_cache_is_noticed(tmp_path: Path) -> None:
+    _folder(tmp_path)
+    ammup.load_data(tmp_path)
+    (folder,) = (p for p in (sources.cache_folder() / "decoded").iterdir() if p.is_dir())
+    for name in ("train_images.npy", "train_labels.npy"):
+        content = bytearray((folder / name).read_bytes())
+        content[-1] ^= 1
+        (folder / name).write_bytes(content)
+        with pytest.raises(InputError, match=rf"is damaged \({name} is not what was written\); delete that folder"):
+            ammup.load_data(tmp_path)
+        content[-1] ^= 1
+        (folder / name).write_bytes(content)
+    ammup.load_data(tmp_path)
+
+
+def test_what_unpacks_to_more_than_the_memory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = np.zeros((1000, 32, 32, 3), np.uint8)
+    np.savez_compressed(tmp_path / "bomb.npz", train_images=images, train_labels=np.zeros(1000, int))
+    assert (tmp_path / "bomb.npz").stat().st_size < 20_000
+    monkeypatch.setattr(sources, "physical_memory", lambda: 2.0e6)
+    with pytest.raises(InputError, match=r"bomb.npz unpacks to 0 GiB, more than this machine's memory"):
+        ammup.load_data(tmp_path / "bomb.npz")
+
+
+def test_a_shape_that_nothing_fills_is_refused(tmp_path: Path) -> None:
+    """A header of a hundred bytes that asks numpy for an exabyte."""
+    np.savez(tmp_path / "hollow.npz", train_images=np.zeros((4, 2, 2), np.uint8), train_labels=np.zeros(4, int))
+    whole = (tmp_path / "hollow.npz").read_bytes()
+    with zipfile.ZipFile(tmp_path / "hollow.npz") as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    short, long = b"(4, 2, 2), }" + b" " * 15, b"(4" + b"0" * 15 + b", 2, 2), }"
+    members["train_images.npy"] = members["train_images.npy"].replace(short, long)
+    assert members["train_images.npy"] not in whole
+    with zipfile.ZipFile(tmp_path / "hollow.npz", "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    with pytest.raises(InputError, match=r"hollow.npz is not an .npz file with keys"):
+        ammup.load_data(tmp_path / "hollow.npz")
 
 
 def test_synthetic_is_seeded_and_has_a_natural_spectrum() -> None:

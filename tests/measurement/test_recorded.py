@@ -11,7 +11,8 @@ from ammup.measurement.data import Data
 from ammup.measurement.factory import build_model
 from ammup.measurement.feed import Feed
 from ammup.measurement.recorded import RecordedStep
-from ammup.measurement.replica import Training, precision
+from ammup.measurement.replica import precision
+from ammup.measurement.runs import Training
 from ammup.measurement.stacked import StackedTrainer
 
 GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")

@@ -11,7 +11,7 @@ from ammup.errors import InputError
 from ammup.measurement.data import load_data
 from ammup.measurement.feed import Feed
 from ammup.measurement.loop import LoopTrainer
-from ammup.measurement.replica import Training
+from ammup.measurement.runs import Training
 from ammup.measurement.short_run import measure_short_run
 from ammup.models.streams import seeded
 

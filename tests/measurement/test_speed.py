@@ -12,7 +12,7 @@ import torch
 import ammup
 from ammup.measurement.feed import Feed
 from ammup.measurement.memory import freed_memory_kept
-from ammup.measurement.replica import Training
+from ammup.measurement.runs import Training
 from ammup.measurement.training import TRAINERS
 
 BATCH = 32

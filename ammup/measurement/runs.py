@@ -1,0 +1,121 @@
+"""What training runs are asked for and what comes of them: nothing here needs torch, which takes a second to import."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from numbers import Integral, Real
+from operator import index
+
+from ammup.errors import InputError, check_known
+
+STRATEGIES = ("auto", "loop", "stacked")
+DTYPES = ("float32", "float64", "bfloat16", "tf32")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """SGD on cross-entropy. The defaults are the paper's (sections 4.1 and 4.2).
+
+    Attributes:
+        batch_size: images in a minibatch.
+        epochs: passes over the training images.
+        momentum: of SGD.
+        weight_decay: of SGD, on every parameter.
+        dtype: "float32", "float64", or "bfloat16" or "tf32" on float32 master weights, which are validated in float32.
+    """
+
+    batch_size: int = 128
+    epochs: int = 1
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+    dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        check_known("dtype", self.dtype, DTYPES)
+        for name in ("batch_size", "epochs"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name}={getattr(self, name)} must be at least 1")
+        for name in ("momentum", "weight_decay"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise InputError(f"{name}={getattr(self, name)} must be finite and at least 0")
+
+    @property
+    def tf32(self) -> bool:
+        """Whether TF32 is asked for."""
+        return self.dtype == "tf32"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One trained replica.
+
+    Attributes:
+        depth: L, as given to the factory.
+        lr: learning rate.
+        seed: of the weights, of the minibatch order and of dropout.
+        val_accuracy: share of the validation images classified correctly after training; NaN if diverged.
+        val_loss: mean cross-entropy of the validation images; NaN if diverged.
+        train_loss: mean minibatch loss over the last tenth of the steps; NaN if diverged.
+        diverged: the loss became NaN.
+        steps: minibatches until then, or all there are.
+        curve: (steps, mean loss of the minibatches since the point before), up to 50 points.
+        seconds: wall time, its share of it where replicas were trained together.
+        images_per_second: training images in that time.
+        strategy: "loop" or "stacked".
+    """
+
+    depth: int
+    lr: float
+    seed: int
+    val_accuracy: float
+    val_loss: float
+    train_loss: float
+    diverged: bool
+    steps: int
+    curve: tuple[tuple[int, float], ...]
+    seconds: float
+    images_per_second: float
+    strategy: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """S̄ of one step of SGD from the weights that a short run has reached.
+
+    Attributes:
+        depth: L.
+        lr: learning rate of the short run.
+        seed: of its weights and of its minibatch order.
+        step: training steps before the measurement; 0 is initialization.
+        S_bar: of the step on the next minibatch, at learning rate 1; infinite where the run has diverged before.
+    """
+
+    depth: int
+    lr: float
+    seed: int
+    step: int
+    S_bar: float
+
+
+def check_grid(lrs: Sequence[float], seeds: Sequence[int]) -> None:
+    """Raise InputError unless there are distinct positive finite learning rates and distinct seeds."""
+    if not all(isinstance(lr, Real) for lr in lrs):
+        raise InputError(f"lrs={list(lrs)} must be numbers")
+    if not all(isinstance(seed, Integral) for seed in seeds):
+        raise InputError(f"seeds={list(seeds)} must be whole numbers")
+    if not lrs or not all(0 < lr < float("inf") for lr in lrs) or len(set(lrs)) < len(lrs):
+        raise InputError(f"lrs={list(lrs)} must be one or more distinct learning rates, positive and finite")
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise InputError(f"seeds={list(seeds)} must be one or more distinct seeds")
+
+
+def seed_numbers(seeds: int | Sequence[int]) -> tuple[int, ...]:
+    """The seeds, or as many of them as a count says (0, 1, …).
+
+    Raises:
+        InputError: neither a whole number nor a sequence of them.
+    """
+    try:
+        return tuple(range(seeds)) if isinstance(seeds, int) else tuple(index(seed) for seed in seeds)
+    except TypeError as error:
+        raise InputError(f"seeds={seeds!r} must be a count or a sequence of whole numbers") from error
