@@ -1,7 +1,9 @@
-"""The one exception for input that cannot be used, and the check that raises it most."""
+"""The one exception for input that cannot be used, the check that raises it most, and a strict reader of JSON."""
 
+import json
 from collections.abc import Collection, Iterable
 from difflib import get_close_matches
+from typing import Any
 
 
 class InputError(ValueError):
@@ -30,3 +32,23 @@ def unknown(kind: str, name: str, names: Collection[str], where: str) -> InputEr
         return InputError(f"{kind} {name!r} is not known: there are none here")
     near = ", ".join(get_close_matches(name, names, n=3, cutoff=0.4)) or "none"
     return InputError(f"{kind} {name!r} is not known; nearest of {len(names)}: {near}; {where}")
+
+
+def parse_json(text: str | bytes, *, infinite: bool = False) -> Any:
+    """What JSON says. Python's reader ends on deep nesting in its own way, and takes NaN and Infinity, which are none.
+
+    Args:
+        text: of JSON.
+        infinite: take them all the same: Python's writer writes them.
+
+    Raises:
+        ValueError: it is no JSON.
+    """
+    try:
+        return json.loads(text, parse_constant=float if infinite else _refused)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
+def _refused(name: str) -> None:
+    raise ValueError(f"{name} is no number of JSON")

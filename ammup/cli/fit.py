@@ -81,7 +81,7 @@ def fit(
     law = fitted(record)
     regret = regret_of(record, base=base, kind=optimum) if transfer else None
     if export is not None:
-        _export(record, export)
+        _export(store, record, export)
     if plot is not None:
         from ammup.report.plots import save
 
@@ -133,14 +133,17 @@ def _drawn(figure: str, law: "SweepLaw", record: "SweepRecord", others: "Mapping
     return drawn[figure]()
 
 
-def _export(record: "SweepRecord", path: Path) -> None:
+def _export(store: Path, record: "SweepRecord", path: Path) -> None:
+    from ammup.experiments.analysis import traced_runs
+
     if path.suffix == ".json":
         record.write(path)
         return
+    runs = traced_runs(store, record.experiment.key if store.suffix != ".json" else None)
     if path.suffix == ".csv":
-        record.runs.to_csv(path, index=False)
+        runs.to_csv(path, index=False)
         return
     try:
-        record.runs.to_parquet(path, index=False)
+        runs.to_parquet(path, index=False)
     except ImportError as error:
         raise InputError("Parquet needs pyarrow: pip install 'ammup[parquet]'; or export to .csv") from error

@@ -151,7 +151,7 @@ def _show_status(store: Path, experiments: Sequence["Experiment"], *, as_json: b
 
     with Store(store, mode="read") as opened:
         wanted = experiments or [Experiment.from_toml(e.specification) for e in opened.experiments()]
-        found = {one.name: status_of(one, opened.table(one.key), opened.left_out(one.key)) for one in wanted}
+        found = {one.name: status_of(one, opened.runs(one.key), opened.left_out(one.key)) for one in wanted}
     if as_json:
         tables = {name: json.loads(table.to_json(orient="records")) for name, table in found.items()}
         click.echo(json.dumps(tables, ensure_ascii=False))

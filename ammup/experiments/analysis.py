@@ -1,18 +1,17 @@
 """From a store or a record to one experiment, and to what each transfer rule says of its depths."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from ammup.errors import InputError, unknown
+from ammup.errors import InputError, parse_json, unknown
 from ammup.experiments.experiment import Experiment
 from ammup.experiments.record import SweepRecord
 from ammup.experiments.schema import StoredExperiment
+from ammup.experiments.status import of_grid
 from ammup.experiments.store import Store
-from ammup.experiments.sweep import of_grid
 from ammup.fitting.optimum import SweepLaw, fit_sweep
 from ammup.fitting.regret import Regret, transfer_regret
 from ammup.fitting.transfer_rules import EXPONENTS
@@ -57,6 +56,18 @@ def read_sweeps(path: Path) -> tuple[SweepRecord, ...]:
     with Store(path, mode="read") as store:
         records = [_record(store, stored) for stored in store.experiments()]
     return tuple(record for record in records if not record.runs.empty)
+
+
+def traced_runs(path: Path, name: str | None = None) -> pd.DataFrame:
+    """The runs of an experiment's grid with all that they can be traced by; of a record what it holds of them.
+
+    Arguments and errors as of :func:`read_sweep`.
+    """
+    if path.suffix == ".json":
+        return read_sweep(path, name).runs
+    with Store(path, mode="read") as store:
+        stored = _chosen(store.experiments(), name, path)
+        return of_grid(store.table(stored.key), Experiment.from_toml(stored.specification))
 
 
 def rule_curves(record: SweepRecord) -> Curves:
@@ -112,8 +123,7 @@ def _lr_stars(S_bar: "pd.Series[float]") -> dict[int, float]:
 
 def _record(store: Store, stored: StoredExperiment) -> SweepRecord:
     experiment = Experiment.from_toml(stored.specification)
-    table = store.table(stored.key)
-    runs = of_grid(table, experiment)
+    runs = of_grid(store.runs(stored.key), experiment)
     measurements = store.measurements(stored.key)
     short = experiment.short_run
     chosen = measurements[measurements["lr"] == short.lr] if short is not None else measurements
@@ -128,25 +138,29 @@ def _record(store: Store, stored: StoredExperiment) -> SweepRecord:
         laws=laws,
         left_out=left_out if experiment.search == "adaptive" else left_out[:0],
         data_digest=stored.data_digest,
-        provenance=_provenance(runs),
+        provenance=_provenance(store.origins(stored.key)),
     )
 
 
-def _provenance(runs: pd.DataFrame) -> Mapping[str, str]:
-    """Distinct values of what a run can be traced by, each with the number of runs."""
+def _provenance(origins: pd.DataFrame) -> Mapping[str, str]:
+    """Distinct values of what the stored runs can be traced by, each with the number of runs."""
     labels = {"ammup_commit": "commit of ammup", "device": "device", "threads": "threads", "dtype": "dtype",
-              "strategy": "strategy", "command": "command", "worker_versions": "versions"}  # fmt: skip
-    made = {
-        label: "; ".join(f"{value} ({count} runs)" for value, count in runs[column].value_counts(dropna=False).items())
-        for column, label in labels.items()
-    }
-    versions = runs["worker_versions"].unique()
-    if len(versions) == 1:
-        made["versions"] = ", ".join(f"{name} {text}" for name, text in json.loads(versions[0]).items())
-    hours = float(runs["seconds"].sum()) / 3600
-    finished = sorted(runs["finished_at"])
-    times = {"finished": f"{finished[0]} to {finished[-1]}" if finished else "", "core hours": f"{hours:.2f}"}
-    return {**made, **times}
+              "strategy": "strategy", "command": "command", "versions": "versions"}  # fmt: skip
+    made = {}
+    for column, label in labels.items():
+        counts = origins.groupby(column, dropna=False)["runs"].sum().sort_values(ascending=False, kind="stable")
+        made[label] = "; ".join(f"{value} ({count} runs)" for value, count in counts.items())
+    if origins["versions"].nunique() == 1:
+        made["versions"] = _versions(str(origins["versions"].iloc[0]))
+    finished = f"{origins['first'].min()} to {origins['last'].max()}" if len(origins) else ""
+    return {**made, "finished": finished, "core hours": f"{float(origins['seconds'].sum()) / 3600:.2f}"}
+
+
+def _versions(text: str) -> str:
+    try:
+        return ", ".join(f"{name} {version}" for name, version in parse_json(text).items())
+    except (ValueError, AttributeError):  # it is shown, and nothing depends on it
+        return text
 
 
 def _chosen(stored: tuple[StoredExperiment, ...], name: str | None, path: Path) -> StoredExperiment:

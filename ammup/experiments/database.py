@@ -19,6 +19,8 @@ D = TypeVar("D", bound="Database")
 
 SCHEMA_VERSION = 1
 APPLICATION_ID = 0x616D6D75  # "ammu": tells our files from other SQLite files
+# A file of up to so many bytes is checked whole when it is opened; of a larger one damage is told where it is met.
+CHECKED_BYTES = 64 << 20
 
 
 class Database:
@@ -76,7 +78,7 @@ class Database:
         """Turn SQLite's errors into what was found and what to do."""
         try:
             yield
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:  # the second of a message that quotes a damaged file
             raise InputError(_explanation(self.path, error)) from error
 
     def _reading(self) -> sqlite3.Connection:
@@ -136,9 +138,11 @@ class Database:
                 f"{self.path} was written by a newer ammup (schema {version}, this one reads {SCHEMA_VERSION}); "
                 "upgrade ammup, or use another --store"
             )
-        (state,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-        if state != "ok":
-            raise sqlite3.DatabaseError(state)
+        if self.path.stat().st_size <= CHECKED_BYTES:
+            (state,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+            if state != "ok":
+                raise sqlite3.DatabaseError(state)
+        connection.execute("PRAGMA trusted_schema = OFF")  # a file from elsewhere may bring triggers and views
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA synchronous = FULL")
 
@@ -150,7 +154,7 @@ class Database:
         )
 
 
-def _explanation(path: Path, error: sqlite3.Error) -> str:
+def _explanation(path: Path, error: Exception) -> str:
     text, name = " ".join(str(error).split()), getattr(error, "sqlite_errorname", "")
     if "FULL" in name or name.startswith("SQLITE_IOERR"):
         return f"{path} cannot be written ({text}); what it holds is safe: free some space and run the same command"

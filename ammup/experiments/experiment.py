@@ -18,12 +18,13 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from ammup.errors import InputError, check_known
 from ammup.fitting.power_law import checked_depths
 from ammup.fitting.transfer import Segment
-from ammup.measurement.data import NAMES
-from ammup.measurement.factory import seed_numbers
-from ammup.measurement.replica import Training
-from ammup.measurement.training import STRATEGIES, check_grid
+from ammup.measurement.runs import STRATEGIES, Training, check_grid, seed_numbers
+from ammup.measurement.sources import NAMES
 
 SEARCHES = ("full", "adaptive")
+
+# More than anybody trains; what is beyond is a slip, and would fill the memory with keys.
+MOST_CELLS = 10_000_000
 
 # Part of every key: a change of what a cell means makes all keys new.
 KEY_VERSION = 1
@@ -91,7 +92,15 @@ class Grid:
 
     def __post_init__(self) -> None:
         checked_depths(self.depths)
+        if self.size > MOST_CELLS:
+            raise InputError(f"a grid of {self.size} cells; at most {MOST_CELLS} are allowed")
         check_grid(self.learning_rates, self.seed_numbers)
+
+    @property
+    def size(self) -> int:
+        """How many cells there are."""
+        points = self.lrs.points if isinstance(self.lrs, LogSpace) else len(self.lrs)
+        return len(self.depths) * points * (self.seeds if isinstance(self.seeds, int) else len(self.seeds))
 
     @property
     def learning_rates(self) -> tuple[float, ...]:

@@ -16,7 +16,9 @@ from rich.text import Text
 from ammup.experiments.experiment import Experiment
 from ammup.experiments.schema import LeftOut
 from ammup.experiments.status import status_of
-from ammup.measurement.replica import Run
+from ammup.measurement.runs import Run
+
+CELL = ["depth", "lr", "seed"]
 
 
 class Display:
@@ -33,7 +35,7 @@ class Display:
         self.experiment, self.stored, self.left_out = experiment, stored, left_out
         self.runs: list[dict[str, object]] = []
         self.others: list[dict[str, object]] = []
-        self.seen = {*stored["key"], *left_out["key"]}
+        self.seen = {cell for table in (stored, left_out) for cell in table[CELL].itertuples(index=False, name=None)}
         self.start, self.work = time.monotonic(), 0.0
         console = Console(stderr=True)
         visible = show and console.is_terminal
@@ -54,17 +56,17 @@ class Display:
         """Count runs that have ended, and cells that are left out."""
         for cells, known in ((runs, self.runs), (left_out, self.others)):
             for cell in cells:
-                key = self.experiment.cell_key(cell.depth, cell.lr, cell.seed)
-                if key not in self.seen:  # a search trains again what is stored of its depth and seed
-                    self.seen.add(key)
-                    known.append({**asdict(cell), "key": key})
+                place = (cell.depth, cell.lr, cell.seed)
+                if place not in self.seen:  # a search trains again what is stored of its depth and seed
+                    self.seen.add(place)
+                    known.append(asdict(cell))
                     self.work += cell.depth
 
     def render(self) -> RenderableType:
         """The table, and a line with cells done, time and time left."""
-        columns = ["key", "depth", "lr", "val_accuracy", "diverged"]
+        columns = [*CELL, "val_accuracy", "diverged"]
         new = pd.DataFrame(self.runs, columns=columns).astype(self.stored[columns].dtypes)
-        others = pd.DataFrame([*self.left_out.to_dict("records"), *self.others], columns=self.left_out.columns)
+        others = pd.DataFrame([*self.left_out[CELL].to_dict("records"), *self.others], columns=CELL)
         status = status_of(self.experiment, pd.concat([self.stored[columns], new]), others)
         elapsed = time.monotonic() - self.start
         # A cell costs about as many seconds as it has layers.

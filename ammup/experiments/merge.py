@@ -72,11 +72,16 @@ class _Copy:
     def _read(self, store: Store, table: str, experiment: str) -> dict[tuple[Any, ...], Row]:
         if not store.has_table(table):
             return {}
+        names = self._columns(table)
+        query = f"SELECT {', '.join(names)} FROM {table} WHERE experiment = ?"
         with store.explained():
-            cursor = store.connection.execute(f"SELECT * FROM {table} WHERE experiment = ?", (experiment,))
-            names = [column[0] for column in cursor.description]
-            rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+            rows = [dict(zip(names, row, strict=True)) for row in store.connection.execute(query, (experiment,))]
         return {tuple(row[name] for name in KEYS[table]): row for row in rows}
+
+    def _columns(self, table: str) -> tuple[str, ...]:
+        """Those of our table: whatever the other file calls its own never becomes SQL."""
+        rows = self.ours.connection.execute("SELECT name FROM pragma_table_info(?)", (table,))
+        return tuple(name for (name,) in rows)
 
     def _number(self, table: str, number: int) -> int:
         """The number that a row of theirs has here; the same row again is the same number."""
@@ -85,9 +90,15 @@ class _Copy:
         return self.numbers[table, number]
 
     def _copied(self, table: str, number: int) -> int:
-        cursor = self.theirs.connection.execute(f"SELECT * FROM {table} WHERE id = ?", (number,))
-        row = {column[0]: value for column, value in zip(cursor.description, cursor.fetchone(), strict=True)}
-        del row["id"]
+        names = [name for name in self._columns(table) if name != "id"]
+        query = f"SELECT {', '.join(names)} FROM {table} WHERE id = ?"
+        with self.theirs.explained():
+            found = self.theirs.connection.execute(query, (number,)).fetchone()
+        if found is None:
+            raise InputError(
+                f"{self.theirs.path} is damaged: its runs refer to {table} {number}, which it does not hold"
+            )
+        row = dict(zip(names, found, strict=True))
         where = " AND ".join(f"{name} IS :{name}" for name in row)
         here = self.ours.connection.execute(f"SELECT id FROM {table} WHERE {where}", row).fetchone()
         return int(here[0]) if here else self._insert(table, row)

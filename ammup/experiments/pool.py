@@ -133,7 +133,8 @@ def worker_pool(executor: Executor | None, workers: int) -> Iterator[Workers]:
     if executor is not None:
         yield Workers(executor=executor, ahead=None, workers=None)
     elif workers == 1:
-        yield Workers(executor=InProcess(), ahead=1, workers=None)
+        with _one_thread():
+            yield Workers(executor=InProcess(), ahead=1, workers=None)
     else:
         pool = Workers(executor=LocalPool(workers), ahead=2 * workers, workers=workers)
         try:
@@ -141,6 +142,19 @@ def worker_pool(executor: Executor | None, workers: int) -> Iterator[Workers]:
         finally:
             if isinstance(pool.executor, LocalPool):
                 pool.executor.kill()
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """As in a worker: with another number of threads torch adds in another order, and rows would be others."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _failed(future: Future[T]) -> bool:

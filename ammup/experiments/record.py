@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ammup.errors import InputError
+from ammup.errors import InputError, parse_json
 from ammup.experiments.experiment import Experiment
 
 FORMAT = "ammup sweep 1"
@@ -51,7 +51,7 @@ class SweepRecord:
     @property
     def missing(self) -> int:
         """Cells of the grid that are not done."""
-        return len(list(self.experiment.cells())) - len(self.runs) - len(self.left_out)
+        return self.experiment.grid.size - len(self.runs) - len(self.left_out)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain tables, lists and numbers; a column is a list."""
@@ -84,8 +84,8 @@ class SweepRecord:
             InputError: a file that cannot be read or is no record of a sweep.
         """
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError) as error:
+            content = parse_json(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
             raise InputError(f"{path} cannot be read: {error}") from error
         if not isinstance(content, dict) or content.get("format") != FORMAT:
             raise InputError(
@@ -141,4 +141,8 @@ def _table(columns: Mapping[str, Any], names: tuple[str, ...]) -> pd.DataFrame:
     missing = [name for name in names if name not in columns]
     if missing:
         raise KeyError(f"no column {', '.join(missing)}")
-    return pd.DataFrame({name: columns[name] for name in names})
+    table = pd.DataFrame({name: columns[name] for name in names})
+    wrong = [name for name in names if not pd.api.types.is_numeric_dtype(table[name]) and table[name].notna().any()]
+    if wrong:
+        raise ValueError(f"column {', '.join(wrong)} holds something else than numbers")
+    return table

@@ -24,11 +24,16 @@ CREATE TABLE runs (
     images_per_second REAL NOT NULL, dtype TEXT NOT NULL, strategy TEXT NOT NULL, finished_at TEXT NOT NULL,
     invocation INTEGER NOT NULL REFERENCES invocations (id), worker INTEGER NOT NULL REFERENCES workers (id)
 ) STRICT;
-CREATE INDEX runs_of_experiment ON runs (experiment, depth, seed, lr);
 """
 # Tables that stores of the first ammup do not have; a store gets them when it is next written to, and an older ammup
 # does not mind them.
+# The index holds all that fits need of a run: without it they would read every training curve.
 LATER = """
+CREATE INDEX IF NOT EXISTS runs_in_short ON runs (
+    experiment, depth, seed, lr, val_accuracy, val_loss, diverged, invocation, worker, dtype, strategy, seconds,
+    finished_at
+);
+DROP INDEX IF EXISTS runs_of_experiment;
 CREATE TABLE IF NOT EXISTS measurements (
     experiment TEXT NOT NULL REFERENCES experiments (key), depth INTEGER NOT NULL, lr REAL NOT NULL,
     seed INTEGER NOT NULL, step INTEGER NOT NULL, S_bar REAL NOT NULL,
@@ -54,6 +59,21 @@ SELECT e.name AS experiment, r.key, r.depth, r.lr, r.seed, r.val_accuracy, r.val
 FROM runs r JOIN experiments e ON e.key = r.experiment JOIN invocations i ON i.id = r.invocation
     JOIN workers w ON w.id = r.worker
 WHERE r.experiment = ? ORDER BY r.depth, r.seed, r.lr
+"""
+
+ORIGINS = """
+SELECT i.ammup_commit, w.device, w.threads, o.dtype, o.strategy, i.command, w.versions, o.runs, o.seconds, o.first,
+    o.last
+FROM (
+    SELECT invocation, worker, dtype, strategy, count(*) AS runs, sum(seconds) AS seconds, min(finished_at) AS first,
+        max(finished_at) AS last
+    FROM runs WHERE experiment = ? GROUP BY invocation, worker, dtype, strategy
+) o JOIN invocations i ON i.id = o.invocation JOIN workers w ON w.id = o.worker
+"""
+# No accuracy and no loss is -infinity, in which nothing ends: numpy reads a column without NULL in half the time.
+SHORT = """
+SELECT depth, seed, lr, ifnull(val_accuracy, -9e999), ifnull(val_loss, -9e999), diverged
+FROM runs WHERE experiment = ? ORDER BY depth, seed, lr
 """
 
 

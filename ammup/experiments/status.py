@@ -1,8 +1,17 @@
-"""How far a sweep has come."""
+"""Which stored cells belong to a grid, and how far its sweep has come."""
 
+import numpy as np
 import pandas as pd
 
 from ammup.experiments.experiment import Experiment
+
+
+def of_grid(table: pd.DataFrame, experiment: Experiment) -> pd.DataFrame:
+    """The rows of a store's table that are cells of the experiment's grid as it is now; columns depth, lr, seed."""
+    grid = experiment.grid
+    sides = {"depth": grid.depths, "lr": grid.learning_rates, "seed": grid.seed_numbers}
+    inside = np.logical_and.reduce([table[name].isin(side).to_numpy() for name, side in sides.items()])
+    return table[inside].reset_index(drop=True)
 
 
 def status_of(experiment: Experiment, table: pd.DataFrame, left_out: pd.DataFrame) -> pd.DataFrame:
@@ -10,29 +19,28 @@ def status_of(experiment: Experiment, table: pd.DataFrame, left_out: pd.DataFram
 
     Args:
         experiment: whose grid.
-        table: stored runs of it, as :meth:`ammup.experiments.store.Store.table` gives them.
+        table: stored runs of it, as :meth:`ammup.experiments.store.Store.runs` gives them.
         left_out: cells that adaptive searches are done with; they count where the experiment asks for such a search.
 
     Returns:
         Columns depth, total, done, left_out, diverged, best_lr and val_accuracy: that of the best learning rate so far,
         averaged over the seeds that are done; NaN where there is none.
     """
-    cells = pd.DataFrame([{"key": cell.key, "depth": cell.depth} for cell in experiment.cells()])
-    runs = table[table["key"].isin(cells["key"])]
-    left = left_out[left_out["key"].isin(cells["key"]) & ~left_out["key"].isin(runs["key"])]
-    if experiment.search != "adaptive":
-        left = left[:0]
-    rows = []
-    for depth, total in cells.groupby("depth").size().items():
-        here = runs[runs["depth"] == depth]
+    here_of = {int(str(depth)): runs for depth, runs in of_grid(table, experiment).groupby("depth")}
+    left = of_grid(left_out, experiment) if experiment.search == "adaptive" else left_out[:0]
+    grid, rows = experiment.grid, []
+    for depth in sorted(grid.depths):
+        here = here_of.get(depth, table[:0])
+        done = pd.MultiIndex.from_frame(here[["seed", "lr"]])
+        others = pd.MultiIndex.from_frame(left.loc[left["depth"] == depth, ["seed", "lr"]])
         means = here[~here["diverged"]].groupby("lr")["val_accuracy"].mean()
         best = means.idxmax() if len(means) else float("nan")
         rows.append(
             {
                 "depth": depth,
-                "total": total,
+                "total": len(grid.learning_rates) * len(grid.seed_numbers),
                 "done": len(here),
-                "left_out": int((left["depth"] == depth).sum()),
+                "left_out": int((~others.isin(done)).sum()),
                 "diverged": int(here["diverged"].sum()),
                 "best_lr": best,
                 "val_accuracy": means.max() if len(means) else float("nan"),

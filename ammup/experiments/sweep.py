@@ -17,9 +17,10 @@ from ammup.experiments.measuring import ShortRunJob, computed_laws, run_short
 from ammup.experiments.pool import Workers, usable_cores, worker_pool
 from ammup.experiments.schema import Invocation, LeftOut, StoredExperiment
 from ammup.experiments.search import run_search
+from ammup.experiments.status import of_grid
 from ammup.experiments.store import Store
 from ammup.measurement.factory import default_device
-from ammup.measurement.replica import Run
+from ammup.measurement.runs import Run
 from ammup.progress import tracked
 from ammup.provenance import commit_of, versions
 
@@ -44,7 +45,7 @@ def run_sweep(
         executor: any `concurrent.futures.Executor` whose workers can import ammup, `distributed.Client.get_executor()`
             for one. None: a pool of spawned processes with one thread each.
         workers: processes of that pool; None takes every core (one process where there is a GPU). With 1 everything
-            runs in this process, with the threads that torch has.
+            runs in this process, with one thread: how many workers there are changes no bit of a result.
         device: where to train; None takes a GPU if there is one.
         progress: show a live table on standard error where that is a terminal.
 
@@ -78,7 +79,7 @@ def run_sweep(
             with worker_pool(executor, workers or default_workers(device)) as pool:
                 sweep.invocation = opened.put_invocation(this_invocation())
                 sweep.measure(jobs, pool, progress=progress)
-                stored, left_out = opened.table(experiment.key), opened.left_out(experiment.key)
+                stored, left_out = opened.runs(experiment.key), opened.left_out(experiment.key)
                 with Display(experiment, stored, left_out, show=progress) as display:
                     sweep.run(missing, pool, display)
         return of_grid(opened.table(experiment.key), experiment)
@@ -90,12 +91,6 @@ def missing_cells(experiment: Experiment, store: Store) -> list[Cell]:
     if experiment.search == "adaptive":
         done |= frozenset(store.left_out(experiment.key)["key"])
     return experiment.missing(done)
-
-
-def of_grid(table: pd.DataFrame, experiment: Experiment) -> pd.DataFrame:
-    """The rows of a store's table that are cells of the experiment's grid as it is now."""
-    keys = {cell.key for cell in experiment.cells()}
-    return table[table["key"].isin(keys)].reset_index(drop=True)
 
 
 class _Sweep:

@@ -4,7 +4,7 @@ Axes: S seed, P learning rate (ascending).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,9 @@ OPTIMA = ("smoothed", "argmax")
 NEAR = 0.25
 # Two more than a parabola has coefficients, so that something is left to judge it by.
 FEWEST = 5
+
+# A parabola that bends by less accuracy than this is flat but for rounding.
+FLAT = 1e-12
 
 # What JSON says of a line, or that there is none.
 _LINE = ("slope", "slope_se", "slope_ci", "level", "prefactor", "r2")
@@ -167,6 +170,9 @@ def checked_runs(runs: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
         values = runs.astype({name: bool if name == "diverged" else float for name in columns})
     except (TypeError, ValueError) as error:
         raise InputError(f"the runs hold something else than numbers: {error}") from error
+    for name in ("depth", "seed"):
+        if not (np.isfinite(values[name]) & (values[name] == values[name].round())).all():
+            raise InputError(f"the runs hold a {name} that is no whole number")
     if not ((values["lr"] > 0) & np.isfinite(values["lr"])).all():
         raise InputError("the runs hold learning rates that are not positive and finite")
     cells = runs.duplicated(["depth", "lr", "seed"])
@@ -197,40 +203,77 @@ def optimum_of(runs: pd.DataFrame, *, left_out: pd.DataFrame | None = None) -> O
     Raises:
         InputError: no learning rate without a diverged replica.
     """
-    table = runs.pivot(index="seed", columns="lr", values="val_accuracy").sort_index(axis=1)
-    searched = left_out is not None and not left_out.empty
-    if left_out is not None and searched:  # the grid stays what it is
-        table = table.reindex(
-            index=sorted({*table.index, *left_out["seed"]}), columns=sorted({*table.columns, *left_out["lr"]})
+    return SeedCurves.of(runs, left_out=left_out).optimum()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SeedCurves:
+    """The runs of one depth as arrays: a curve over learning rates for each seed.
+
+    Attributes:
+        lrs: ascending, [P].
+        accuracy: NaN where there is none, [S, P].
+        diverged: [S, P].
+        complete: whether nothing is missing.
+        searched: whether something was left out.
+    """
+
+    lrs: Array
+    accuracy: Array
+    diverged: NDArray[np.bool_]
+    complete: bool
+    searched: bool
+
+    @classmethod
+    def of(cls, runs: pd.DataFrame, *, left_out: pd.DataFrame | None = None) -> "SeedCurves":
+        """Arguments as of :func:`optimum_of`."""
+        others = pd.DataFrame(columns=["lr", "seed"]) if left_out is None else left_out
+        lrs, place = np.unique(np.concatenate([runs["lr"], others["lr"]]).astype(np.float64), return_inverse=True)
+        seeds, row = np.unique(np.concatenate([runs["seed"], others["seed"]]), return_inverse=True)
+        accuracy = np.full((len(seeds), len(lrs)), np.nan)
+        diverged = np.zeros(accuracy.shape, dtype=bool)
+        at = row[: len(runs)], place[: len(runs)]
+        accuracy[at], diverged[at] = runs["val_accuracy"], runs["diverged"]
+        return cls(
+            lrs=lrs,
+            accuracy=accuracy,
+            diverged=diverged,
+            complete=len(place) == accuracy.size,
+            searched=len(others) > 0,
         )
-    complete = len(runs) + (0 if left_out is None else len(left_out)) == table.size
-    lost = runs[runs["diverged"]]["lr"].unique()
-    lrs = np.asarray(table.columns, dtype=np.float64)
-    u, accuracy = np.log10(lrs), table.to_numpy(dtype=np.float64, copy=True)
-    accuracy[:, np.isin(lrs, lost)] = np.nan
-    counted = np.isfinite(accuracy).sum(axis=0)
-    meant = counted == counted.max() if searched else counted > 0
-    mean = np.where(meant, np.nansum(accuracy, axis=0) / np.maximum(counted, 1), -np.inf)
-    if not counted.any():
-        raise InputError("every learning rate of a depth diverged; extend the grid to smaller ones")
-    best = int(np.argmax(mean))
-    spacing = float(np.median(np.diff(u))) if u.size > 1 else 0.0
-    own = np.array([u[np.nanargmax(row)] for row in accuracy if np.isfinite(row).any()])
-    near = _neighbourhood(mean, best)
-    top, error = _top(u[near], accuracy[:, near])
-    error = min(max(error, _scatter(u[near], accuracy[:, near])), float(np.ptp(u[near])))
-    inside = bool(u[near][0] <= top <= u[near][-1])
-    flags = [*_flags(best, lrs, lost, top if inside else u[best])]
-    flags += [NO_MAXIMUM] * (not inside) + [INCOMPLETE] * (not complete)
-    return Optimum(
-        argmax=float(10 ** own.mean()),
-        argmax_se=float(np.sqrt((own.var(ddof=1) / own.size if own.size > 1 else 0.0) + spacing**2 / 12)),
-        smoothed=float(10 ** (top if inside else u[best])),
-        smoothed_se=float(np.sqrt((error**2 if inside else spacing**2) + spacing**2 / 12)),
-        accuracy=float(mean[best]),
-        near=(float(lrs[near][0]), float(lrs[near][-1])),
-        flags=tuple(flags),
-    )
+
+    def without(self, seeds: NDArray[np.intp]) -> "SeedCurves":
+        """All but the seeds in these places."""
+        accuracy, diverged = np.delete(self.accuracy, seeds, axis=0), np.delete(self.diverged, seeds, axis=0)
+        return replace(self, accuracy=accuracy, diverged=diverged)
+
+    def optimum(self) -> Optimum:
+        """See :func:`optimum_of`."""
+        u, lost = np.log10(self.lrs), np.asarray(self.diverged.any(axis=0))
+        accuracy = np.where(lost, np.nan, self.accuracy)
+        counted = np.isfinite(accuracy).sum(axis=0)
+        if not counted.any():
+            raise InputError("every learning rate of a depth diverged; extend the grid to smaller ones")
+        meant = counted == counted.max() if self.searched else counted > 0
+        mean = np.where(meant, np.nansum(accuracy, axis=0) / np.maximum(counted, 1), -np.inf)
+        best = int(np.argmax(mean))
+        spacing = float(np.median(np.diff(u))) if u.size > 1 else 0.0
+        own = u[np.nanargmax(accuracy[np.isfinite(accuracy).any(axis=1)], axis=1)]
+        near = _neighbourhood(mean, best)
+        top, error = _top(u[near], accuracy[:, near])
+        error = min(max(error, _scatter(u[near], accuracy[:, near])), float(np.ptp(u[near])))
+        inside = bool(u[near][0] <= top <= u[near][-1])
+        flags = [*_flags(best, self.lrs, lost, top if inside else u[best])]
+        flags += [NO_MAXIMUM] * (not inside) + [INCOMPLETE] * (not self.complete)
+        return Optimum(
+            argmax=float(10 ** own.mean()),
+            argmax_se=float(np.sqrt((own.var(ddof=1) / own.size if own.size > 1 else 0.0) + spacing**2 / 12)),
+            smoothed=float(10 ** (top if inside else u[best])),
+            smoothed_se=float(np.sqrt((error**2 if inside else spacing**2) + spacing**2 / 12)),
+            accuracy=float(mean[best]),
+            near=(float(self.lrs[near][0]), float(self.lrs[near][-1])),
+            flags=tuple(flags),
+        )
 
 
 def _neighbourhood(mean: Array, best: int) -> NDArray[np.intp]:
@@ -254,37 +297,48 @@ def _reachable(finite: NDArray[np.bool_], place: int) -> bool:
 
 def _top(u: Array, accuracy: Array) -> tuple[float, float]:
     """(place of the parabola's maximum, its standard error), NaN where it has none."""
-    seed, point = np.nonzero(np.isfinite(accuracy))
-    y = accuracy[seed, point]
-    centre = u.mean()
-    x = u[point] - centre
-    intercepts = (seed[:, None] == np.unique(seed)).astype(np.float64)
-    design = np.column_stack([x, x**2, intercepts])
-    if y.size < design.shape[1] or np.unique(x).size < 3:
+    known = np.isfinite(accuracy)
+    counts = known.sum(axis=1, keepdims=True)
+    x = np.broadcast_to(u - u.mean(), accuracy.shape)
+    parameters = 2 + int((counts > 0).sum())
+    points = int(known.sum())
+    if points < parameters or known.any(axis=0).sum() < 3:
         return np.nan, np.nan
-    coefficients = np.linalg.lstsq(design, y, rcond=None)[0]
-    b, c = coefficients[:2]
-    if c >= 0:
+
+    def within(values: Array) -> Array:
+        """Less their mean over each seed's points: what is left of a fit with an intercept for each seed."""
+        means = np.where(known, values, 0.0).sum(axis=1, keepdims=True) / np.maximum(counts, 1)
+        return np.asarray((values - means)[known])
+
+    design, y = np.column_stack([within(x), within(x**2)]), within(accuracy)
+    b, c = coefficients = np.linalg.lstsq(design, y, rcond=None)[0]
+    if c * np.ptp(u) ** 2 > -FLAT:
         return np.nan, np.nan
-    df = y.size - design.shape[1]
+    top, df = float(u.mean() - b / (2 * c)), points - parameters
     if df < 1:
-        return float(centre - b / (2 * c)), 0.0
+        return top, 0.0
     residual = y - design @ coefficients
-    covariance = np.linalg.inv(design.T @ design)[:2, :2] * (residual @ residual / df)
+    covariance = np.linalg.inv(design.T @ design) * (residual @ residual / df)
     gradient = np.array([-1 / (2 * c), b / (2 * c**2)])
-    return float(centre - b / (2 * c)), float(np.sqrt(gradient @ covariance @ gradient))
+    return top, float(np.sqrt(gradient @ covariance @ gradient))
 
 
 def _scatter(u: Array, accuracy: Array) -> float:
     """Standard error of the mean of the seeds' own tops; 0 where fewer than two seeds have one."""
-    tops = np.array([_top(u, row[None])[0] for row in accuracy])
-    tops = tops[np.isfinite(tops)]
-    return float(tops.std(ddof=1) / np.sqrt(tops.size)) if tops.size > 1 else 0.0
+    whole = np.isfinite(accuracy).all(axis=1) & (u.size > 2)
+    tops = np.array([_top(u, row[None])[0] for row in accuracy[~whole]])
+    if whole.any():  # parabolas of the same design, all at once
+        x = u - u.mean()
+        _, b, c = np.linalg.lstsq(np.column_stack([np.ones_like(x), x, x**2]), accuracy[whole].T, rcond=None)[0]
+        bent = c * np.ptp(u) ** 2 <= -FLAT
+        tops = np.concatenate([tops, u.mean() - b[bent] / (2 * c[bent])])
+    known = tops[np.isfinite(tops)]
+    return float(known.std(ddof=1) / np.sqrt(known.size)) if known.size > 1 else 0.0
 
 
-def _flags(best: int, lrs: Array, lost: Array, top: float) -> Iterator[str]:
+def _flags(best: int, lrs: Array, lost: NDArray[np.bool_], top: float) -> Iterator[str]:
     if best in (0, lrs.size - 1):
         yield EDGE
     above = int(np.searchsorted(np.log10(lrs), top, side="right"))  # the next learning rate above the optimum
-    if np.isin(lrs[best + 1 : best + 2], lost).any() or np.isin(lrs[above : above + 1], lost).any():
+    if lost[best + 1 : best + 2].any() or lost[above : above + 1].any():
         yield DIVERGENCE

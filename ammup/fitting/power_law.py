@@ -16,10 +16,14 @@ Array = NDArray[np.float64]
 
 def checked_depths(depths: Sequence[int] | ArrayLike, *, at_least: int = 1) -> tuple[int, ...]:
     """The depths as a tuple of distinct positive integers."""
-    values = np.atleast_1d(np.asarray(depths))
+    try:
+        values = np.atleast_1d(np.asarray(depths))
+    except ValueError as error:  # lists of several lengths
+        raise InputError(f"depths={depths!r} must be whole numbers of at least 1") from error
     if values.ndim != 1 or values.size < at_least:
         raise InputError(f"depths={depths!r} has {values.size} entries; give at least {at_least}")
-    if not np.issubdtype(values.dtype, np.number) or np.any(values != np.floor(values)) or np.any(values < 1):
+    real = np.issubdtype(values.dtype, np.integer) or np.issubdtype(values.dtype, np.floating)
+    if not real or not np.all(np.isfinite(values) & (values == np.floor(values)) & (values >= 1)):
         raise InputError(f"depths={depths!r} must be whole numbers of at least 1")
     whole = tuple(int(v) for v in values)
     if len(set(whole)) < len(whole):
@@ -185,14 +189,20 @@ def _log_points(depths: Sequence[int] | ArrayLike, values: ArrayLike) -> tuple[A
 
 def _draws(depth: int, S_bar: ArrayLike) -> Array:
     """S̄ of single draws: a dead net has 0, but not all of them may."""
-    s = np.atleast_1d(np.asarray(S_bar, dtype=np.float64))
+    try:
+        s = np.atleast_1d(np.asarray(S_bar, dtype=np.float64))
+    except (TypeError, ValueError) as error:
+        raise InputError(f"S_bar={S_bar!r} at depth {depth} must be numbers") from error
     if s.ndim != 1 or not np.all(np.isfinite(s) & (s >= 0)) or not s.any():
         raise InputError(f"S_bar={s.tolist()} at depth {depth} must be finite and at least 0, and not all 0")
     return s
 
 
 def _positive(name: str, values: ArrayLike, size: int) -> Array:
-    array = np.atleast_1d(np.asarray(values, dtype=np.float64))
+    try:
+        array = np.atleast_1d(np.asarray(values, dtype=np.float64))
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{name}={values!r} must be numbers") from error
     if array.shape != (size,):
         raise InputError(f"{name} has shape {array.shape}; give {size} values in a row")
     if not np.all(np.isfinite(array) & (array > 0)):

@@ -3,8 +3,9 @@
 Axes: S seed, P learning rate (ascending).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from ammup.errors import InputError, check_known, check_level
-from ammup.fitting.optimum import OPTIMA, RUN_COLUMNS, checked_runs, optimum_of
+from ammup.fitting.optimum import OPTIMA, RUN_COLUMNS, SeedCurves, checked_runs
 from ammup.fitting.power_law import json_rows
 
 Array = NDArray[np.float64]
@@ -25,6 +26,8 @@ COLUMNS = (
     *("accuracy_lost", "accuracy_low", "accuracy_high", "loss_added", "loss_low", "loss_high"),
 )
 MEAN_COLUMNS = ("rule", "depths", *("abs_log10_error", *COLUMNS[5:]), "worst")
+# The jackknife leaves out one seed after the other, or, where there are more than so many, groups of them.
+GROUPS = 20
 _LOST = ("log10_error", "accuracy_lost", "loss_added")
 
 
@@ -86,9 +89,12 @@ def transfer_regret(
             raise InputError(f"rule {rule!r} has no η* at the base depth {base}; it knows {dict(law)}")
         if not all(0 < lr < np.inf for lr in law.values()):
             raise InputError(f"rule {rule!r} has an η* that is not positive and finite: {dict(law)}")
+    tables = {int(str(depth)): _Table.of(group) for depth, group in runs.groupby("depth")}
     sweep = _Sweep(rules=rules, base=base, kind=kind)
-    seeds = sorted(set(runs["seed"]))
-    whole, parts = sweep.lost(runs), [sweep.lost(runs[runs["seed"] != seed]) for seed in seeds if len(seeds) > 1]
+    seeds = np.unique(runs["seed"])
+    groups = np.array_split(seeds, min(len(seeds), GROUPS)) if len(seeds) > 1 else []
+    whole = sweep.lost(tables)
+    parts = [sweep.lost({depth: table.without(group) for depth, table in tables.items()}) for group in groups]
     by_depth = _with_intervals(whole, parts, level)
     mean = _with_intervals(_mean(whole), [_mean(part) for part in parts], level)
     return Regret(by_depth=by_depth[list(COLUMNS)], mean=mean[list(MEAN_COLUMNS)])
@@ -107,7 +113,7 @@ def _mean(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _with_intervals(whole: pd.DataFrame, parts: Sequence[pd.DataFrame], level: float) -> pd.DataFrame:
-    """The table of all seeds with intervals from those with one seed left out."""
+    """The table of all seeds with intervals from those with some seeds left out."""
     found = whole.copy()
     for name, ends in (("accuracy_lost", "accuracy"), ("loss_added", "loss")):
         low, high = _jackknife(whole[name].to_numpy(), [part[name].to_numpy() for part in parts], level)
@@ -123,57 +129,75 @@ class _Sweep:
     base: int
     kind: str
 
-    def lost(self, runs: pd.DataFrame) -> pd.DataFrame:
-        """The table without its intervals."""
-        groups = {int(str(depth)): group for depth, group in runs.groupby("depth")}
-        swept = {depth: optimum_of(group).lr_star(self.kind)[0] for depth, group in groups.items()}
+    def lost(self, tables: "Mapping[int, _Table]") -> pd.DataFrame:
+        """The figures without their intervals."""
+        swept = {depth: table.accuracy.optimum().lr_star(self.kind)[0] for depth, table in tables.items()}
         tuned = swept[self.base]
         predicted = {
             (rule, depth): tuned * law[depth] / law[self.base]
             for rule, law in self.rules.items()
-            for depth in groups
+            for depth in tables
             if depth in law
-        } | {(SWEPT, depth): swept[depth] for depth in groups}
-        rows = [
-            {
-                "rule": rule,
-                "depth": depth,
-                "predicted": lr,
-                "swept": swept[depth],
-                **self._lost(groups[depth], lr, swept[depth]),
-            }
-            for (rule, depth), lr in predicted.items()
-            if depth != self.base
-        ]
+        } | {(SWEPT, depth): swept[depth] for depth in tables}
+        means = {depth: table.means() for depth, table in tables.items()}
+        rows = []
+        for (rule, depth), lr in predicted.items():
+            if depth == self.base:
+                continue
+            accuracy, loss = means[depth]
+            at = partial(np.interp, np.log(lr), np.log(tables[depth].accuracy.lrs))
+            rows.append(
+                {
+                    "rule": rule,
+                    "depth": depth,
+                    "predicted": lr,
+                    "swept": swept[depth],
+                    "log10_error": float(np.log10(lr / swept[depth])),
+                    "accuracy_lost": float((accuracy.max() - at(accuracy)) / accuracy.max()),
+                    "loss_added": float(at(loss) - loss.min()),
+                }
+            )
         return pd.DataFrame(rows, columns=["rule", "depth", "predicted", "swept", *_LOST])
 
-    def _lost(self, runs: pd.DataFrame, lr: float, swept: float) -> dict[str, float]:
-        accuracy = _mean_curve(runs, "val_accuracy", worst="min")
-        loss = _mean_curve(runs, "val_loss", worst="max")
-        best = float(accuracy.max())
-        return {
-            "log10_error": float(np.log10(lr / swept)),
-            "accuracy_lost": (best - _at(accuracy, lr)) / best,
-            "loss_added": _at(loss, lr) - float(loss.min()),
-        }
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Table:
+    """The runs of one depth; ``seeds`` are those of the rows."""
+
+    seeds: NDArray[np.int64]
+    accuracy: SeedCurves
+    loss: SeedCurves
+
+    @classmethod
+    def of(cls, runs: pd.DataFrame) -> "_Table":
+        loss = runs.assign(val_accuracy=runs["val_loss"])
+        return cls(seeds=np.unique(runs["seed"]), accuracy=SeedCurves.of(runs), loss=SeedCurves.of(loss))
+
+    def without(self, seeds: NDArray[np.int64]) -> "_Table":
+        gone = np.flatnonzero(np.isin(self.seeds, seeds))
+        return _Table(
+            seeds=np.delete(self.seeds, gone), accuracy=self.accuracy.without(gone), loss=self.loss.without(gone)
+        )
+
+    def means(self) -> tuple[Array, Array]:
+        """Accuracy and loss over learning rates, the worst of each where a replica diverged."""
+        return _mean_curve(self.accuracy, np.nanmin), _mean_curve(self.loss, np.nanmax)
 
 
-def _mean_curve(runs: pd.DataFrame, name: str, *, worst: str) -> "pd.Series[float]":
-    """Mean over seeds by learning rate, the worst of these where a replica diverged."""
-    groups = runs.groupby("lr")
-    mean = groups[name].mean().mask(groups["diverged"].any())
-    return mean.fillna(mean.agg(worst))
-
-
-def _at(curve: "pd.Series[float]", lr: float) -> float:
-    return float(np.interp(np.log(lr), np.log(curve.index.to_numpy(dtype=np.float64)), curve.to_numpy()))
+def _mean_curve(curves: SeedCurves, worst: Callable[[Array], float]) -> Array:
+    known = np.isfinite(curves.accuracy)
+    usable = known.any(axis=0) & ~curves.diverged.any(axis=0)
+    sums = np.where(known, curves.accuracy, 0.0).sum(axis=0)
+    mean = np.where(usable, sums / np.maximum(known.sum(axis=0), 1), np.nan)
+    return np.where(usable, mean, worst(mean))
 
 
 def _jackknife(whole: Array, parts: Sequence[Array], level: float) -> tuple[Array, Array]:
-    """The interval around each figure of the whole, from the same figures with one seed left out."""
+    """The interval around each figure of the whole, from the same figures with some seeds left out."""
     n = len(parts)
     if n < 2:
         return np.full_like(whole, np.nan), np.full_like(whole, np.nan)
-    spread = np.sqrt((n - 1) / n * np.sum((np.asarray(parts) - np.mean(parts, axis=0)) ** 2, axis=0))
+    with np.errstate(over="ignore", invalid="ignore"):  # the loss of a replica that is almost lost may be infinite
+        spread = np.sqrt((n - 1) / n * np.sum((np.asarray(parts) - np.mean(parts, axis=0)) ** 2, axis=0))
     half = stats.t.ppf((1 + level) / 2, n - 1) * spread
     return whole - half, whole + half

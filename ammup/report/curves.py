@@ -16,6 +16,9 @@ from ammup.report import plots
 from ammup.report.panel import BARS, FLAGGED, INTERVAL, PAPER_LABEL, Look, anchor_depth
 from ammup.report.plots import PAPER_SLOPE, Array
 
+# Seeds whose points are drawn: of more no eye sees one, and a page of a million points no browser opens.
+MOST_SEEDS = 20
+
 
 def plot_accuracies(law: SweepLaw, runs: pd.DataFrame, *, title: str = "") -> Figure:
     """Validation accuracy against learning rate, one axes for each depth, with the optimum and its interval.
@@ -53,7 +56,11 @@ def draw_accuracy(axes: Axes, law: SweepLaw, depth: int, runs: pd.DataFrame) -> 
     lost = runs["lr"].isin(runs[runs["diverged"]]["lr"])
     kept, crosses = runs[~runs["diverged"]], np.unique(runs[lost]["lr"])
     mean = runs["val_accuracy"].where(~lost).groupby(runs["lr"]).mean()
-    axes.plot(kept["lr"], kept["val_accuracy"], ".", color=plots.GREY, markersize=3, label="one seed")
+    seeds = np.unique(runs["seed"])
+    dots, label = kept, "one seed"
+    if len(seeds) > MOST_SEEDS:
+        dots, label = kept[kept["seed"].isin(seeds[:MOST_SEEDS])], f"one seed, {MOST_SEEDS} of {len(seeds)}"
+    axes.plot(dots["lr"], dots["val_accuracy"], ".", color=plots.GREY, markersize=3, label=label)
     axes.plot(mean.index, mean, "-o", color=plots.BLUE, markersize=3.5, label="mean over seeds")
     if crosses.size:
         floor, on_floor = np.full(crosses.size, 0.04), axes.get_xaxis_transform()

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from ammup import provenance as _provenance
-from ammup.errors import InputError
+from ammup.errors import InputError, parse_json
 from ammup.fitting.equivalence import Estimate
 
 SCHEMA_VERSION = 1
@@ -33,7 +33,21 @@ ENVIRONMENT = ("torch", "numpy", "device", "dtype")
 # Two samples differ by more than so many standard errors of the difference once in ten million.
 DRIFT_ERRORS = 5.3
 TEXTS = ("where", "statement", "change", "remark", "stated")
-NEEDED = {"id", "verdict", "estimate", "se", "key", "provenance", "root", "law", "exact", "margin", *TEXTS}
+NUMBER, ENDS = (int, float), (list, type(None))
+TRACED = ("commit", "date", "python", *ENVIRONMENT)
+# What a record holds, of which type.
+NEEDED: Mapping[str, tuple[type, ...]] = {
+    **dict.fromkeys(
+        ("id", "where", "statement", "change", "remark", "verdict", "key", "regime", "estimator", "reason"), (str,)
+    ),
+    **dict.fromkeys(("estimate", "se", "interval_level", "power", "false_alarm", "alpha", "reference"), NUMBER),
+    **dict.fromkeys(("root", "n", "looks"), (int,)),
+    **dict.fromkeys(("stated", "law"), ENDS),
+    "interval": (list,),
+    "margin": (*NUMBER, type(None)),
+    "exact": (bool,),
+    "provenance": (dict,),
+}
 
 
 def folder() -> Path:
@@ -57,9 +71,9 @@ def read(where: Path | None = None) -> dict[str, Record]:
 def parse(text: str | bytes, name: str) -> dict[str, Record]:
     """The records of one file's text."""
     try:
-        content = json.loads(text)  # bytes are decoded as UTF-8
+        content = parse_json(text)
         version, claims = content["schema_version"], content["claims"]
-        complete = all(set(record) >= NEEDED for record in claims)
+        complete = all(_complete(record) for record in claims)
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"{name} is not a baseline file ({type(error).__name__}: {error}); restore it from git"
@@ -70,6 +84,22 @@ def parse(text: str | bytes, name: str) -> dict[str, Record]:
             "restore it from git, or delete it and measure again"
         )
     return {str(record["id"]): dict(record) for record in claims}
+
+
+def _complete(record: Any) -> bool:
+    """Whether a record has all that is needed, each of its type, and ends of intervals are numbers or open."""
+    if not isinstance(record, dict) or not record.keys() >= NEEDED.keys():
+        return False
+    if not all(
+        isinstance(record[name], kinds) and isinstance(record[name], bool) == (kinds == (bool,))
+        for name, kinds in NEEDED.items()
+    ):
+        return False
+    ends = [record[name] for name in ("stated", "law", "interval") if record[name] is not None]
+    numbers = all(end is None or isinstance(end, NUMBER) for pair in ends for end in pair)
+    made = all(isinstance(record["provenance"].get(name), str) for name in TRACED)
+    made = made and {"threads", "seconds"} <= record["provenance"].keys()
+    return made and numbers and all(len(pair) == 2 for pair in ends)
 
 
 def write(records: Iterable[Record], group: str, where: Path | None = None) -> Path:

@@ -1,18 +1,25 @@
 """What a user's own model measured when it was right: recorded in a JSON file, and compared with later."""
 
-import json
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from operator import index
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ammup.errors import InputError
+from ammup.errors import InputError, parse_json
 from ammup.suite.baselines import DRIFT_ERRORS, ENVIRONMENT, environment, write_json
 from ammup.suite.depth_check import DepthCheck, explained
 
 SCHEMA_VERSION = 1
-NEEDED = {"about", "environment", "slope", "seeds", "curve"}
+NEEDED: Mapping[str, tuple[type, ...]] = {
+    "about": (str,),
+    "environment": (dict,),
+    "slope": (float, int),
+    "seeds": (int,),
+}
 # Where torch, device, dtype and seeds are the same, a tenth of a standard error is far more than rounding.
 SAME = 0.1
 
@@ -55,11 +62,17 @@ class DepthBaseline:
             InputError: it is not one that :meth:`write` wrote.
         """
         try:
-            content = json.loads(path.read_bytes())
-            curve = {int(depth): (float(lr), float(se)) for depth, lr, se in content["curve"]}
-            known = {name: content[name] for name in NEEDED - {"curve"}}
+            content = parse_json(path.read_bytes())
+            curve = {index(depth): (float(lr), float(se)) for depth, lr, se in content["curve"]}
+            known = {name: content[name] for name in NEEDED}
             version = content["schema_version"]
-        except (ValueError, KeyError, TypeError) as error:
+            if not all(isinstance(known[name], kinds) for name, kinds in NEEDED.items()):
+                raise ValueError("a value is of another type")
+            if not curve or not all(0 < lr < math.inf and 0 <= se < math.inf for lr, se in curve.values()):
+                raise ValueError("a learning rate is not positive and finite")
+            if not set(ENVIRONMENT) <= set(known["environment"]):
+                raise ValueError("it does not say where it was measured")
+        except (ValueError, KeyError, TypeError, OverflowError) as error:
             raise InputError(
                 f"{path} is not a baseline of `ammup check` ({type(error).__name__}: {error}); restore it from git, or "
                 "remove it and record again"
