@@ -362,15 +362,15 @@ COMMANDS = [
     ("fit {w}/nofmt.json", "{w}/nofmt.json is no record of a sweep (format 'ammup sweep 1'); `ammup fit"),
     ("fit {w}/noruns.json", "{w}/noruns.json is a damaged record of a sweep: KeyError: 'runs'"),
     ("fit {w}/short.json", "{w}/short.json is a damaged record of a sweep: ValueError: All arrays must"),
-    ("fit {w}/strlr.json", "the runs hold something else than numbers: could not convert string to"),
+    ("fit {w}/strlr.json", "{w}/strlr.json is a damaged record of a sweep: ValueError: column lr holds something"),
     ("fit {w}/badexp.json", "{w}/badexp.json is a damaged record of a sweep: InputError: grid.depths: is"),
     ("fit {w}/neg.json", "the runs hold learning rates that are not positive and finite"),
     ("fit {w}/laws.json", "{w}/laws.json is a damaged record of a sweep: AttributeError: 'list' object"),
     ("fit {w}/emptyruns.json", "there are no runs to fit"),
-    ("fit {w}/divstr.json", "{w}/divstr.json is a damaged record of a sweep: ValueError: runs are"),
+    ("fit {w}/divstr.json", "{w}/divstr.json is a damaged record of a sweep: ValueError: column diverged"),
     ("fit {w}/prov.json", "{w}/prov.json is a damaged record of a sweep: AttributeError: 'int' object"),
     ("fit {w}/deep.json", "{w}/deep.json is a damaged record of a sweep: KeyError: 'no column depth,"),
-    ("fit {w}/nest.json", "{w}/nest.json cannot be read: maximum recursion depth exceeded while"),
+    ("fit {w}/nest.json", "{w}/nest.json cannot be read: it is nested too deeply"),
     ("fit {w}/lawneg.json", "{w}/lawneg.json is a damaged record of a sweep: ValueError: could not"),
     # report
     (

@@ -3,7 +3,8 @@
 import json
 import os
 import subprocess
-from concurrent.futures import ThreadPoolExecutor
+import threading
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -59,6 +60,30 @@ def test_any_executor_will_do(small: Experiment, tmp_path: Path) -> None:
     with ThreadPoolExecutor(1) as executor:
         other = run_sweep(small, store=tmp_path / "other.db", executor=executor)
     pd.testing.assert_frame_equal(_values(one), _values(other), check_exact=True)
+
+
+class _AtOnce(Executor):
+    """Gives back all results at the same moment, each from a thread of its own."""
+
+    def __init__(self, jobs: int) -> None:
+        self.jobs, self.results = jobs, []
+
+    def submit(self, fn, /, *args):
+        future: Future = Future()
+        self.results.append((future, fn(*args)))
+        if len(self.results) == self.jobs:
+            barrier = threading.Barrier(self.jobs)
+            for one, result in self.results:
+                threading.Thread(target=lambda one=one, result=result: (barrier.wait(), one.set_result(result))).start()
+        return future
+
+
+def test_results_of_64_workers_at_once_are_all_stored(small: Experiment, tmp_path: Path) -> None:
+    many = replace(small, grid=replace(small.grid, lrs=tuple(0.01 * 1.2**i for i in range(16))))
+    expected = run_sweep(many, store=tmp_path / "one.db", workers=1)
+    at_once = run_sweep(many, store=tmp_path / "at-once.db", executor=_AtOnce(64))
+    assert len(at_once) == 64
+    pd.testing.assert_frame_equal(_values(at_once), _values(expected), check_exact=True)
 
 
 def test_stacked_blocks_agree_with_the_loop(small: Experiment, tmp_path: Path) -> None:

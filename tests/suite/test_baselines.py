@@ -13,7 +13,10 @@ from ammup.fitting.equivalence import Estimate
 from ammup.suite import baselines
 from ammup.suite.statements import CLAIMS
 
-SOMEWHERE = {"torch": "2.9", "device": "cpu", "dtype": "float32", "threads": 1, "numpy": "2.0", "machine": "x86_64"}
+SOMEWHERE = {
+    "torch": "2.9", "device": "cpu", "dtype": "float32", "threads": 1, "numpy": "2.0", "machine": "x86_64",
+    "commit": "0123abcd", "date": "2026-01-01", "python": "3.11.0", "seconds": 0.5,
+}  # fmt: skip
 
 
 def _record(**changed) -> dict:
@@ -33,6 +36,14 @@ def _record(**changed) -> dict:
         "margin": 1.0,
         "root": 0,
         "sample": {"seeds": [0, 3], "estimate": 0.4, "allowed": 0.002},
+        "regime": "dense nets",
+        "estimator": "a slope",
+        "reason": "",
+        "interval": [0.4, 0.6],
+        "interval_level": 0.999,
+        **dict.fromkeys(("power", "false_alarm", "alpha", "reference"), 0.1),
+        "n": 4,
+        "looks": 1,
         "provenance": dict(SOMEWHERE),
         **changed,
     }
@@ -117,7 +128,13 @@ def _file(**changed) -> str:
         ("null", "is not a baseline file"),
         (json.dumps({"claims": []}), "is not a baseline file"),
         (json.dumps({"schema_version": 1}), "is not a baseline file"),
-        (_file(claims=[3]), "is not a baseline file"),
+        (_file(claims=[3]), "has incomplete records"),
+        (_file(claims=[_record(estimate="0.5")]), "has incomplete records"),
+        (_file(claims=[_record(stated=[0.0])]), "has incomplete records"),
+        (_file(claims=[_record(n=True)]), "has incomplete records"),
+        (_file(claims=[_record(provenance={})]), "has incomplete records"),
+        (_file().replace("0.01", "NaN"), "NaN is no number of JSON"),
+        ('{"claims":' + "[" * 100_000, "nested too deeply"),
         (_file(claims=None), "is not a baseline file"),
         (_file(schema_version=2), "schema version 2 where this ammup reads 1"),
         (_file(schema_version="1"), "has incomplete records"),

@@ -1,0 +1,343 @@
+"""Damaged files, thousands of them: every reader returns what it reads, or raises an InputError of one line.
+
+Each starts from a whole file of its kind, which is edited at random: bytes changed, taken out, doubled, or replaced by
+what parsers stumble over; of a store also the values in its tables. What once failed lies in corpus/ and is read first.
+It runs without the type checks that tests have, as users do, and with warnings as errors.
+
+    python tests/bad_input/fuzz.py --seconds 600 --random     # each reader so long, other files every time
+    python tests/bad_input/fuzz.py --examples 300             # as the tests run it: the same files every time
+"""
+
+import argparse
+import io
+import json
+import os
+import random
+import sqlite3
+import sys
+import tempfile
+import time
+import traceback
+import warnings
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+import ammup
+from ammup.errors import InputError
+from ammup.experiments.analysis import law_of, read_sweep, regret_of, rule_curves
+from ammup.experiments.experiment import Experiment
+from ammup.experiments.files import read_experiments
+from ammup.experiments.merge import merge
+from ammup.experiments.record import SweepRecord
+from ammup.experiments.status import status_of
+from ammup.experiments.store import Store
+from ammup.report.ledger import claim_text, ledger_text
+from ammup.suite.baselines import parse
+from ammup.suite.depth_baseline import DepthBaseline
+
+CORPUS = Path(__file__).with_name("corpus")
+BASELINES = Path(__file__).parents[2] / "baselines"
+EXPERIMENT = """name = "t"
+model = {factory = "cnn", arguments = {width = 4}}
+data = {source = "synthetic", image_size = 8, train = 64, validation = 32}
+grid = {depths = [2, 3, 4], lrs = [0.01, 0.1, 1.0], seeds = 2}
+training = {batch_size = 64}
+strategy = "loop"
+segments = [{anchors = [2, 3], predict = [4]}]
+short_run = {lr = 0.1, steps = [0], seeds = 1, draws = 1}
+[profiles.small]
+grid = {seeds = 1}
+[variants.gelu]
+model = {arguments = {activation = "gelu"}}
+"""
+# What parsers and numbers stumble over.
+TOKENS = [
+    *(b"nan", b"inf", b"-inf", b"1e999", b"-1", b"0", b"1" * 40, b"1e-400", b"null", b"true", b"NaN", b"Infinity"),
+    *(b'""', b"[]", b"{}", b"[" * 2000, b'{"a":' * 2000, b'"', b"\\u0000", b"\x00", b"\xff\xfe", b"\n", b"=", b","),
+    *(b"../..", b"__class__", b"<script>", b"'; DROP TABLE runs; --", "µ".encode(), b"2026-01-01", b"os:system"),
+]
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A kind of file: whole ones, how one is read, and how one is damaged."""
+
+    suffix: str
+    whole: Callable[[Path], list[bytes]]
+    read: Callable[[Path], object]
+    damage: Callable[[random.Random, bytes], bytes]
+
+
+def edited(rng: random.Random, content: bytes) -> bytes:
+    """So many edits, each at a place of its own."""
+    found = bytearray(content)
+    for _ in range(1 + min(6, int(rng.expovariate(0.7)))):
+        if not found:
+            break
+        at, length = rng.randrange(len(found) + 1), rng.choice((1, 1, 2, 4, 8, 64))
+        kind = rng.randrange(6)
+        if kind == 0:
+            found[at : at + 1] = bytes([rng.randrange(256)])
+        elif kind == 1:
+            del found[at : at + length]
+        elif kind == 2:
+            found[at:at] = found[at : at + length]
+        elif kind == 3:
+            found[at:at] = rng.choice(TOKENS)
+        elif kind == 4:
+            found[at : at + length] = rng.choice(TOKENS)
+        elif rng.random() < 0.3:
+            del found[at:]
+    return bytes(found)
+
+
+def edited_value(rng: random.Random, content: bytes) -> bytes:
+    """JSON with one value, or one key, that is another one; or edited bytes."""
+    if rng.random() < 0.3:
+        return edited(rng, content)
+    tree = json.loads(content)
+    node = tree
+    while isinstance(node, dict | list) and node:
+        place = rng.choice(list(node)) if isinstance(node, dict) else rng.randrange(len(node))
+        if rng.random() < 0.3 or not isinstance(node[place], dict | list) or not node[place]:
+            if rng.random() < 0.2:
+                del node[place]
+            else:
+                node[place] = rng.choice(VALUES)
+            break
+        node = node[place]
+    return json.dumps(tree).encode()
+
+
+VALUES = [
+    None,
+    True,
+    -1,
+    0,
+    10**30,
+    1e308,
+    float("nan"),
+    float("inf"),
+    "",
+    "x",
+    [],
+    {},
+    [[]],
+    [None],
+    {"a": 1},
+    "\ud800",
+]
+
+
+def edited_table(rng: random.Random, content: bytes) -> bytes:
+    """A store with some values in its tables that are others; or edited bytes."""
+    if rng.random() < 0.4:
+        return edited(rng, content)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "store.db"
+        path.write_bytes(content)
+        connection = sqlite3.connect(path, isolation_level=None)
+        connection.execute("PRAGMA foreign_keys = OFF")
+        for _ in range(rng.randrange(1, 4)):
+            table = rng.choice(["experiments", "runs", "invocations", "workers", "measurements", "laws", "left_out"])
+            columns = [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
+            if not columns:
+                continue  # dropped
+            values = [None, -1, 0, 2**62, 1e308, float("inf"), "", "x", "[]", "{}", "[[1]]", b"\xff", "[" * 5000]
+            try:
+                if rng.random() < 0.1:
+                    connection.execute(f"DROP TABLE {table}")
+                else:
+                    where = f"rowid % {rng.choice((1, 2, 3))} = 0"
+                    connection.execute(
+                        f"UPDATE {table} SET {rng.choice(columns)} = ? WHERE {where}", [rng.choice(values)]
+                    )
+            except sqlite3.Error:
+                continue  # the table's own rules are kept
+        connection.close()
+        return path.read_bytes()
+
+
+def edited_arrays(rng: random.Random, content: bytes) -> bytes:
+    """Arrays of another dtype, shape or name, in a whole archive; or edited bytes."""
+    if rng.random() < 0.5:
+        return edited(rng, content)
+    with np.load(io.BytesIO(content)) as arrays:
+        found = {name: arrays[name] for name in arrays}
+    name = rng.choice(list(found))
+    change = rng.randrange(6)
+    if change == 0:
+        found[name] = found[name].astype(rng.choice(["f4", "i1", "U3", "c8", "?", "u8", "M8[s]"]))
+    elif change == 1:
+        found[name] = found[name].reshape(rng.choice([(-1,), (1, -1), (-1, 1, 1)]))
+    elif change == 2:
+        found[name] = found[name][: rng.randrange(3)]
+    elif change == 3:
+        del found[name]
+    elif change == 4:
+        found[rng.choice(["val_images", "extra", "../x"])] = found[name]
+    else:
+        found[name] = found[name] - 1
+    file = io.BytesIO()
+    np.savez(file, **found)
+    return file.getvalue()
+
+
+def read_toml(path: Path) -> None:
+    for profile in (None, "small"):
+        for experiment in read_experiments(path, profile=profile):
+            assert Experiment.from_toml(experiment.to_toml()).key == experiment.key
+            assert len(list(islice(experiment.cells(), 5)))
+
+
+def read_record(path: Path) -> None:
+    record = SweepRecord.read(path)
+    law_of(record)
+    rule_curves(record)
+    regret_of(record)
+
+
+def read_baseline(path: Path) -> None:
+    records = parse(path.read_bytes(), path.name)
+    ledger_text(records.values())
+    for record in records.values():
+        claim_text(record)
+
+
+def read_store(path: Path) -> None:
+    for suffix in ("-wal", "-shm"):
+        Path(f"{path}{suffix}").unlink(missing_ok=True)
+    record = read_sweep(path)
+    law_of(record)
+    with Store(path, mode="read") as store:
+        for stored in store.experiments():
+            status_of(Experiment.from_toml(stored.specification), store.table(stored.key), store.left_out(stored.key))
+            store.curves(stored.key)
+        with tempfile.TemporaryDirectory() as folder, Store(Path(folder) / "new.db", mode="write") as new:
+            merge(new, store)
+
+
+def whole_store(folder: Path) -> list[bytes]:
+    """Of a sweep that has been run."""
+    path = folder / "whole.db"
+    experiment = Experiment.from_toml(EXPERIMENT.split("[profiles")[0])
+    ammup.run_sweep(experiment, store=path, workers=1, progress=False)
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA journal_mode = DELETE")
+    connection.close()
+    return [path.read_bytes()]
+
+
+def whole_record(folder: Path) -> list[bytes]:
+    return [path.read_bytes() for path in sorted((BASELINES / "sweeps").glob("cnn-relu*.json"))]
+
+
+def whole_arrays(_folder: Path) -> list[bytes]:
+    images, labels = np.arange(8 * 64 * 3, dtype=np.uint8).reshape(8, 8, 8, 3), np.arange(8) % 2
+    found = []
+    for save in (np.savez, np.savez_compressed):
+        file = io.BytesIO()
+        save(file, train_images=images, train_labels=labels, test_images=images, test_labels=labels)
+        found.append(file.getvalue())
+    return found
+
+
+def whole_depth_baseline(folder: Path) -> list[bytes]:
+    """Of a model that was checked."""
+    from click.testing import CliRunner
+
+    from ammup.cli import cli
+
+    path = folder / "depth.json"
+    arguments = "check mlp --depths 2,3 --set width=4 --seeds 2 --image-size 4 --batch-size 4 --baseline"
+    CliRunner().invoke(cli, [*arguments.split(), str(path)], catch_exceptions=False)
+    return [path.read_bytes()]
+
+
+READERS = {
+    "experiment": Reader(".toml", lambda _: [EXPERIMENT.encode()], read_toml, edited),
+    "arrays": Reader(".npz", whole_arrays, lambda path: ammup.load_data(path, image_size=4).batch(1), edited_arrays),
+    "baseline": Reader(
+        ".json",
+        lambda _: [(BASELINES / "overlap.json").read_bytes()],
+        read_baseline,
+        edited_value,
+    ),
+    "depth-baseline": Reader(".json", whole_depth_baseline, DepthBaseline.read, edited_value),
+    "record": Reader(".json", whole_record, read_record, edited_value),
+    "store": Reader(".db", whole_store, read_store, edited_table),
+}
+
+
+def outcome(reader: Reader, path: Path) -> str:
+    """ "read", "told", or what went wrong."""
+    try:
+        reader.read(path)
+    except InputError as error:
+        return "told" if "\n" not in str(error) else f"an InputError of several lines: {error!r}"
+    except Exception:  # what this looks for
+        return traceback.format_exc()
+    return "read"
+
+
+def fuzz(name: str, *, examples: int | None, seconds: float | None, seed: int) -> list[str]:
+    """What went wrong, with the file that it went wrong with kept in corpus/."""
+    reader, rng, counted, failures = READERS[name], random.Random(seed), Counter[str](), list[str]()
+    end = time.monotonic() + (seconds or float("inf"))
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        os.environ["AMMUP_CACHE"] = str(folder / "cache")
+        path = folder / f"file{reader.suffix}"
+        whole = reader.whole(folder)
+        kept = sorted((CORPUS / name).glob("*")) if (CORPUS / name).is_dir() else []
+        for content in whole:
+            path.write_bytes(content)
+            if (found := outcome(reader, path)) != "read":
+                failures.append(f"a whole file: {found}")
+        for file in kept:
+            path.write_bytes(file.read_bytes())
+            counted["kept"] += 1
+            if (found := outcome(reader, path)) not in ("read", "told"):
+                failures.append(f"{file}\n{found}")
+        tried = 0
+        while (examples is None or tried < examples) and time.monotonic() < end and len(failures) < 5:
+            tried += 1
+            content = reader.damage(rng, rng.choice(whole))
+            path.write_bytes(content)
+            found = outcome(reader, path)
+            counted[found if found in ("read", "told") else "failed"] += 1
+            if found not in ("read", "told"):
+                kept_as = CORPUS / name / f"{abs(hash(content)) % 16**8:08x}{reader.suffix}"
+                kept_as.parent.mkdir(parents=True, exist_ok=True)
+                kept_as.write_bytes(content)
+                failures.append(f"{kept_as}\n{found}")
+    print(f"{name}: {tried} files; {dict(counted)}", flush=True)
+    return failures
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "readers", nargs="*", metavar="READER", help=f"of {', '.join(READERS)}; all where none is given"
+    )
+    parser.add_argument("--examples", type=int, help="files of each reader")
+    parser.add_argument("--seconds", type=float, help="of each reader")
+    parser.add_argument("--random", action="store_true", help="other files every time")
+    given = parser.parse_args()
+    warnings.simplefilter("error")
+    seed = random.randrange(2**32) if given.random else 0
+    failed = False
+    for name in given.readers or READERS:
+        for failure in fuzz(name, examples=given.examples, seconds=given.seconds, seed=seed):
+            failed = True
+            print(f"{name}: {failure}", file=sys.stderr, flush=True)
+    sys.exit(failed)
+
+
+if __name__ == "__main__":
+    main()
