@@ -1,99 +1,72 @@
-"""What the adaptive search saves, and how often it ends where the full grid does: replayed on full grids of a store.
+"""What the adaptive search saves, and how often it ends where the full grid does: replayed on full grids.
 
 Every (experiment, depth, seed) whose grid of 40 is whole is searched again, on the training losses that its runs left
 behind. These are means over parts of the run (8 of 352 steps), so that shares of the steps are rounded to such parts.
 MARGIN and MOST of the search were chosen on seed 0 of the sweeps in baselines/sweeps; other seeds had no part in it.
 
-    python benchmarks/adaptive_search.py RUNS.db
+    python benchmarks/adaptive_search.py                                # the grids in baselines/sweeps/grids.npz
+    python benchmarks/adaptive_search.py RUNS.db [--keep GRIDS.npz]     # those of stores
 """
 
 import argparse
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
+from tracked.search import GRIDS, Grids
 
 from ammup.experiments.experiment import Experiment
 from ammup.experiments.store import Store
-from ammup.fitting.search import RECENT, adaptive_search
 
-Array = NDArray[np.float64]
-
-
-class Grid:
-    """The full grid of one depth and seed: accuracies, and losses by place and part of the run, infinite once lost."""
-
-    def __init__(self, runs: pd.DataFrame, curves: dict[str, list[tuple[int, float]]]) -> None:
-        runs = runs.sort_values("lr")
-        self.lrs = runs["lr"].to_numpy()
-        self.accuracy = runs["val_accuracy"].fillna(-1.0).to_numpy()
-        self.steps = runs["steps"].to_numpy()
-        whole = next(curves[key] for key, lost in zip(runs["key"], runs["diverged"], strict=True) if not lost)
-        ends = np.array([step for step, _ in whole])
-        self.total = int(ends[-1])
-        self.losses = np.full((len(runs), len(ends)), np.inf)
-        for place, key in enumerate(runs["key"]):
-            reached = ends <= self.steps[place]
-            if reached.any():
-                step, loss = (np.array(column, dtype=float) for column in zip(*curves[key], strict=True))
-                self.losses[place, reached] = np.interp(ends[reached], step, loss)
-
-    def searched(self, start: int) -> tuple[tuple[int, ...], float]:
-        """(places left, replica-steps taken)."""
-        parts = self.losses.shape[1]
-        recent = max(1, round(RECENT * parts))
-        taken = np.zeros(len(self.lrs))
-        search = adaptive_search(len(self.lrs), start)
-        rung = next(search)
-        while True:
-            until = max(1, round(rung.share * parts))
-            for place in rung.places:
-                taken[place] = max(taken[place], min(until / parts * self.total, self.steps[place]))
-            try:
-                rung = search.send(
-                    {place: float(self.losses[place, max(0, until - recent) : until].mean()) for place in rung.places}
-                )
-            except StopIteration as end:
-                taken[list(end.value)] = self.steps[list(end.value)]
-                return end.value, float(taken.sum())
-
-    def place(self, lr: float) -> int:
-        """The place next to a learning rate."""
-        return int(np.argmin(np.abs(np.log(self.lrs) - np.log(lr))))
+POINTS = 40
 
 
-def replayed(path: Path) -> pd.DataFrame:
-    """One row for each grid of a store: how far off the search ends, and the steps of both."""
-    rows = []
+def grids_of(paths: list[Path]) -> Grids:
+    """The whole grids of stores."""
+    rows = [row for path in paths for row in _rows(path)]
+    if not rows:
+        raise SystemExit("no depth and seed has a whole grid of at least 40 learning rates and a measurement")
+    return Grids(**{name: np.array([row[name] for row in rows]) for name in rows[0]})
+
+
+def _rows(path: Path) -> Iterator[dict[str, object]]:
     with Store(path, mode="read") as store:
         for stored in store.experiments():
             points = len(Experiment.from_toml(stored.specification).grid.learning_rates)
             table, curves = store.table(stored.key), store.curves(stored.key)
             first = store.measurements(stored.key).query("step == 0").set_index(["depth", "seed"])["S_bar"]
             for (depth, seed), runs in table.groupby(["depth", "seed"]):
-                if len(runs) != points or points < 40 or (depth, seed) not in first.index or runs["diverged"].all():
+                if points != POINTS or len(runs) != points or (depth, seed) not in first.index:
                     continue
-                grid = Grid(runs, curves)
-                best = int(grid.accuracy.argmax())
-                row = {
+                if runs["diverged"].all():
+                    continue
+                runs = runs.sort_values("lr")
+                yield {
                     "experiment": stored.name,
                     "depth": depth,
                     "seed": seed,
-                    "best": best,
-                    "grid": int(grid.steps.sum()),
+                    "lrs": runs["lr"].to_numpy(),
+                    "accuracy": runs["val_accuracy"].fillna(-1.0).to_numpy(),
+                    "steps": runs["steps"].to_numpy(),
+                    "losses": _losses(runs, curves),
+                    "lr_star": float(np.atleast_1d(first.loc[depth, seed])[0]) ** -0.5,
                 }
-                for way, start in (
-                    ("", grid.place(float(np.atleast_1d(first.loc[depth, seed])[0]) ** -0.5)),
-                    (" from the middle", points // 2),
-                ):
-                    left, taken = grid.searched(start)
-                    found = max(left, key=lambda place: grid.accuracy[place], default=-1)
-                    row[f"off{way}"], row[f"steps{way}"] = found - best, taken
-                row["accuracy lost"] = grid.accuracy[best] - max(grid.accuracy[list(left)], default=0.0)
-                rows.append(row)
-    return pd.DataFrame(rows)
+
+
+def _losses(runs: pd.DataFrame, curves: dict[str, list[tuple[int, float]]]) -> NDArray[np.float64]:
+    """By place and part of the run, infinite once lost."""
+    whole = next(curves[key] for key, lost in zip(runs["key"], runs["diverged"], strict=True) if not lost)
+    ends = np.array([step for step, _ in whole])
+    losses = np.full((len(runs), len(ends)), np.inf)
+    for place, (key, taken) in enumerate(zip(runs["key"], runs["steps"], strict=True)):
+        reached = ends <= taken
+        if reached.any():
+            step, loss = (np.array(column, dtype=float) for column in zip(*curves[key], strict=True))
+            losses[place, reached] = np.interp(ends[reached], step, loss)
+    return losses
 
 
 def summary(rows: pd.DataFrame) -> dict[str, object]:
@@ -112,10 +85,13 @@ def summary(rows: pd.DataFrame) -> dict[str, object]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("stores", type=Path, nargs="+")
-    rows = pd.concat([replayed(path) for path in parser.parse_args().stores], ignore_index=True)
-    if rows.empty:
-        raise SystemExit("no depth and seed has a whole grid of at least 40 learning rates and a measurement")
+    parser.add_argument("stores", type=Path, nargs="*")
+    parser.add_argument("--keep", type=Path, help=f"write the grids of the stores there, such as {GRIDS.name}")
+    given = parser.parse_args()
+    grids = grids_of(given.stores) if given.stores else Grids.read()
+    if given.keep:
+        grids.write(given.keep)
+    rows = grids.replayed()
     chosen = {"seed 0": rows[rows["seed"] == 0], "other seeds": rows[rows["seed"] != 0], "all": rows}
     parts = chosen | {str(name): group for name, group in rows.groupby("experiment")}
     print(pd.DataFrame({name: summary(part) for name, part in parts.items() if len(part)}).T.to_string())

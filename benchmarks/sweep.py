@@ -13,7 +13,9 @@ import time
 from pathlib import Path
 
 import torch
-from training_step import BATCH, ObviousLoop
+from torch import nn
+from tracked.obvious import standardized, train
+from training_step import BATCH, build
 
 import ammup
 from ammup.experiments.experiment import Experiment
@@ -44,18 +46,18 @@ def ours(width: int, side: int, steps: int) -> tuple[float, float]:
 
 
 @torch.no_grad()
-def _validate(loop: ObviousLoop, images: torch.Tensor) -> None:
-    loop.model.eval()
-    loop.model(images)
+def _validate(model: nn.Module, images: torch.Tensor) -> None:
+    model.eval()
+    model(images)
 
 
 def obvious(width: int, side: int, steps: int) -> float:
     data = ammup.load_data("synthetic", image_size=side, train=steps * BATCH, validation=BATCH)
     start = time.perf_counter()
     for lr in LRS:
-        loop = ObviousLoop("plain", width, data, torch.float32)
-        loop.train(lr, steps)
-        _validate(loop, loop.data.tensors[0][:BATCH])
+        model, images = build("plain", width, 0), standardized(data)
+        train(model, images, lr=lr, steps=steps, batch=BATCH)
+        _validate(model, images.tensors[0][:BATCH])
     return time.perf_counter() - start
 
 

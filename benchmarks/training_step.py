@@ -24,11 +24,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 from torch.profiler import ProfilerActivity, profile
-from torch.utils.data import DataLoader, TensorDataset
+from tracked.obvious import standardized, train
 
 import ammup
 from ammup.experiments.pool import LocalPool
-from ammup.measurement.data import Data
 from ammup.measurement.feed import Feed
 from ammup.measurement.loop import LoopTrainer
 from ammup.measurement.memory import freed_memory_kept
@@ -42,15 +41,20 @@ NETS: dict[str, Callable[..., nn.Module]] = {
     "plain": ammup.cnn,
     "residual": partial(ammup.resnet, branch=2),
     "batch norm": partial(ammup.resnet, branch=2, batchnorm=True),
+    "dropout": partial(ammup.resnet, branch=2, dropout=0.2),
+    "GELU": partial(ammup.cnn, activation="gelu"),
+    "zeros": partial(ammup.cnn, padding="zero"),
+    "1D": partial(ammup.cnn, dims=1, kernel=9),  # as many taps, on the raster sequence
 }
+RESIDUAL = ("residual", "batch norm", "dropout")
 
 
 def convolutions(net: str) -> int:
-    return DEPTH if net == "plain" else DEPTH + 1  # the stem; DEPTH counts a residual net's branch layers
+    return DEPTH + 1 if net in RESIDUAL else DEPTH  # the stem; DEPTH counts a residual net's branch layers
 
 
 def build(net: str, width: int, seed: int) -> nn.Module:
-    return NETS[net](DEPTH if net == "plain" else DEPTH // 2, width=width, seed=seed)
+    return NETS[net](DEPTH // 2 if net in RESIDUAL else DEPTH, width=width, seed=seed)
 
 
 def flops(net: str, width: int, side: int) -> float:
@@ -58,38 +62,23 @@ def flops(net: str, width: int, side: int) -> float:
     return BATCH * 2 * 9 * side**2 * (2 * first + 3 * rest)
 
 
-class ObviousLoop:
-    """`Conv2d(padding_mode="circular")`, a DataLoader, torch.optim.SGD, and nothing else."""
-
-    def __init__(self, net: str, width: int, data: Data, dtype: torch.dtype) -> None:
-        self.model = build(net, width, 0).to(dtype)
-        mean, deviation = data.standardization()
-        images = (torch.tensor(data.train_images / 255.0) - torch.tensor(mean)) / torch.tensor(deviation)
-        self.data = TensorDataset(images.permute(0, 3, 1, 2).contiguous().to(dtype), torch.tensor(data.train_labels))
-
-    def train(self, lr: float, steps: int, order: torch.Tensor | None = None) -> None:
-        """So many steps of SGD, in a random order where none is given."""
-        sgd = torch.optim.SGD(self.model.parameters(), lr=lr)
-        loader = DataLoader(self.data, batch_size=BATCH, shuffle=order is None, sampler=order)
-        for _, (images, labels) in zip(range(steps), loader, strict=False):
-            sgd.zero_grad()
-            F.cross_entropy(self.model(images), labels).backward()
-            sgd.step()
-
-
 def check_equality() -> None:
-    """Same minibatches, float64, five steps: the same parameters."""
+    """Same minibatches, float64, five steps: the same parameters.
+
+    Dropout is left to the tests: a DataLoader draws from the generator that the masks come from.
+    """
     data = ammup.load_data("synthetic", image_size=16, train=BATCH * 5, validation=10)
-    for net in NETS:
-        obvious = ObviousLoop(net, 16, data, torch.float64)
+    compared = [net for net in NETS if net != "dropout"]
+    for net in compared:
+        obvious = build(net, 16, 0).double()
         feed = Feed(data, batch_size=BATCH, device="cpu", dtype=torch.float64)
         order = torch.randperm(len(data.train_images), generator=ammup_stream())
-        obvious.train(0.1, 5, order)
+        train(obvious, standardized(data, torch.float64), lr=0.1, steps=5, batch=BATCH, order=order)
         for trainer in (LoopTrainer, StackedTrainer):
             (ours,) = trainer(partial(build, net, 16), feed, Training(dtype="float64")).train([0.1], 0, steps=5)
-            for name, value in obvious.model.state_dict().items():
+            for name, value in obvious.state_dict().items():
                 torch.testing.assert_close(ours.weights[name].contiguous(), value, rtol=1e-10, atol=1e-12)
-    print("five steps in float64 give the same parameters to 1e-10: plain, residual, batch norm; loop and stacked")
+    print(f"five steps in float64 give the same parameters to 1e-10, loop and stacked: {', '.join(compared)}")
 
 
 def ammup_stream() -> torch.Generator:
@@ -99,9 +88,10 @@ def ammup_stream() -> torch.Generator:
 
 
 @cache
-def _obvious(net: str, width: int, side: int, steps: int) -> ObviousLoop:
+def _obvious(net: str, width: int, side: int, steps: int) -> Callable[[int], None]:
     data = ammup.load_data("synthetic", image_size=side, train=BATCH * steps, validation=10)
-    return ObviousLoop(net, width, data, torch.float32)
+    model, images = build(net, width, 0), standardized(data)
+    return lambda steps: train(model, images, lr=0.01, steps=steps, batch=BATCH)
 
 
 @cache
@@ -114,9 +104,9 @@ def _ours(net: str, width: int, side: int, steps: int, dtype: str) -> LoopTraine
 def time_obvious(net: str, width: int, side: int, steps: int) -> float:
     """Seconds of a step, after one to warm up."""
     loop = _obvious(net, width, side, steps)
-    loop.train(0.01, 1)
+    loop(1)
     start = time.perf_counter()
-    loop.train(0.01, steps)
+    loop(steps)
     return (time.perf_counter() - start) / steps
 
 

@@ -12,6 +12,7 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 import ammup
+from ammup import InputError
 from ammup.cli import cli
 
 QUICK = ["--depths", "2,4", "--width", "8", "--seeds", "3", "--batch-size", "4"]
@@ -207,3 +208,31 @@ def test_exponent_of_real_images(cifar10: Path) -> None:
     # A wide bound for few narrow draws; README shows the measurement proper.
     assert -4 < answer["slope"] < 0
     assert answer["curve"][0]["lr_star"] > answer["curve"][1]["lr_star"]
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "told"),
+    [
+        (InputError("depth=0 is none"), 2, "Error: depth=0 is none\n"),
+        (FileNotFoundError(2, "No such file", "x.db"), 2, "Error: [Errno 2] No such file: 'x.db'\n"),
+        (torch.OutOfMemoryError("tried to allocate 80 GiB\nof 79"), 2, "not enough memory (tried to allocate 80 GiB)"),
+        (MemoryError(), 2, "not enough memory (MemoryError); take fewer images"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), 2, "not enough memory (DefaultCPUAllocator"),
+        (KeyError("slope"), 3, "Error: an error inside ammup: KeyError: 'slope'; `ammup --debug"),
+    ],
+)
+def test_an_error_is_one_line_and_its_traceback_is_shown_on_request(
+    error: Exception, code: int, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_arguments: object) -> None:
+        raise error
+
+    monkeypatch.setattr("ammup.experiments.analysis.read_sweep", fail)
+    quiet = CliRunner().invoke(cli, ["fit", "runs.db"])
+    assert (quiet.exit_code, quiet.stdout) == (code, "")
+    assert told in quiet.stderr
+    assert len(quiet.stderr.splitlines()) == 1
+    shown = CliRunner().invoke(cli, ["--debug", "fit", "runs.db"])
+    assert shown.exit_code == code
+    assert "Traceback" in shown.stderr
+    assert "in fail\n" in shown.stderr

@@ -6,7 +6,7 @@ The file is in WAL mode: a process that is killed leaves the last whole transact
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, TypeVar
@@ -116,10 +116,10 @@ class Database:
         with self.explained():
             new = not self.path.exists() or self.path.stat().st_size == 0
             name = f"{self.path.absolute().as_uri()}?{options}"
+            if new and options == "mode=rwc":
+                self._create()
             connection = sqlite3.connect(name, uri=True, isolation_level=None, timeout=30)
             try:
-                if new and options == "mode=rwc":
-                    self._create(connection)
                 self._check(connection)
                 if options == "mode=rwc":
                     connection.executescript(f"BEGIN IMMEDIATE; {self.later} COMMIT;")
@@ -146,12 +146,18 @@ class Database:
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA synchronous = FULL")
 
-    def _create(self, connection: sqlite3.Connection) -> None:
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.executescript(
-            f"BEGIN IMMEDIATE; {self.schema} PRAGMA application_id = {APPLICATION_ID}; "
-            f"PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
-        )
+    def _create(self) -> None:
+        """Under another name first: a process that is killed here leaves no file that is a store by half."""
+        beginning = Path(f"{self.path}.new")
+        for leftover in (beginning, Path(f"{beginning}-wal"), Path(f"{beginning}-shm")):
+            leftover.unlink(missing_ok=True)
+        with closing(sqlite3.connect(beginning, isolation_level=None)) as connection:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.executescript(
+                f"BEGIN IMMEDIATE; {self.schema} PRAGMA application_id = {APPLICATION_ID}; "
+                f"PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
+            )
+        beginning.replace(self.path)
 
 
 def _explanation(path: Path, error: Exception) -> str:

@@ -6,7 +6,8 @@ import jax
 import numpy as np
 from jax import lax
 from jax import numpy as jnp
-from ways import Case, Prepared
+
+from benchmarks.peers.ways import Case, Prepared
 
 
 def _conv(z: Any, w: Any) -> Any:

@@ -13,7 +13,7 @@ All but mup's estimate the same S̄ from the same weight draws, and each way's s
 Ways take turns, in one process, after a turn to warm up. What the control variate of dense nets is worth beside that,
 benchmarks/variance_reduction.py shows.
 
-    python benchmarks/peers/measurement.py --rounds 3
+    python -m benchmarks.peers.measurement --rounds 3
 """
 
 import argparse
@@ -24,14 +24,13 @@ from collections.abc import Callable
 from functools import partial
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 import ammup
 from ammup.fitting.equivalence import jackknife
 from ammup.suite.statistics import slope_over
+from benchmarks.tracked.measurement import stepped
 
 Array = NDArray[np.float64]
 Rows = Callable[[range], Array]  # seeds -> S̄ [seed, depth] at learning rate 1
@@ -51,21 +50,6 @@ def coordinate_check(factory: Callable[..., nn.Module], images: Tensor, labels: 
             row.append(float(np.exp(np.interp(0.0, np.log(S), np.log(LRS)))) ** -2)
         rows.append(row)
     return np.array(rows)
-
-
-def stepped(model: nn.Module, images: Tensor, labels: Tensor, lr: float) -> float:
-    """S̄ of one true step: forward with hooks, SGD, forward with hooks."""
-    seen: list[Tensor] = []
-    units = dict(model.named_modules())
-    for name in ammup.depth_units(model, images):
-        units[name].register_forward_hook(lambda _module, _inputs, output: seen.append(output.detach()))
-    sgd = torch.optim.SGD(model.parameters(), lr=lr)
-    F.cross_entropy(model(images), labels).backward()
-    sgd.step()
-    before, seen[:] = list(seen), []
-    with torch.no_grad():
-        model(images)
-    return float(np.mean([float((b - a).double().square().mean()) for a, b in zip(before, seen, strict=True)]))
 
 
 def mups(factory: Callable[..., nn.Module], images: Tensor, labels: Tensor, seeds: range) -> None:

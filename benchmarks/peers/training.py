@@ -4,14 +4,16 @@ Every way trains the same replicas (learning rates) of the same net from the sam
 all cores: "obvious loop" is Conv2d(padding_mode="circular"), a DataLoader and torch.optim.SGD, replica after replica;
 "vmap" is torch.func's grad and vmap over stacked weights, as its tutorial on ensembles has it, eager and compiled;
 "JAX" is jit(vmap(scan)); "ours, loop" trains replica after replica in one process with all threads, "ours, stacked"
-all replicas at once, and "ours, processes" is what `ammup sweep` does: a process of one thread for each core.
+all replicas at once, and "ours, processes" is what `ammup sweep` does: a process of one thread for each core, and in
+each of them the faster of the two.
 
 First all of them are shown to end with the same weights in float64. Then they take turns, each in a process of its own;
 a cell is the median over the turns of training images times replicas a second, with the time to compile apart. A way
-that fails, or that is not installed (pip install jax), is a dash.
+that fails, that takes more than 20 seconds for a turn after its first, or that is not installed (pip install jax), is a
+dash.
 
-    python benchmarks/peers/training.py --turns 5
-    python benchmarks/peers/training.py --device cuda
+    python -m benchmarks.peers.training --turns 5
+    python -m benchmarks.peers.training --device cuda
 """
 
 import argparse
@@ -28,14 +30,14 @@ from functools import partial
 
 import numpy as np
 import torch
-from ways import BATCH, Case, Prepared, Weights, obvious, ours, vmapped
 
 from ammup.experiments.pool import LocalPool
 from ammup.measurement.replica import precision
+from benchmarks.peers.ways import BATCH, Case, Prepared, Weights, obvious, ours, vmapped
 
 
 def _jax(case: Case) -> Prepared:
-    from in_jax import in_jax  # which not everybody has
+    from benchmarks.peers.in_jax import in_jax  # which not everybody has
 
     return in_jax(case)
 
@@ -49,6 +51,9 @@ WAYS: dict[str, Callable[[Case], Prepared]] = {
     "ours, stacked": partial(ours, strategy="stacked"),
 }
 PROCESSES = "ours, processes"
+SHAPES = {"mlp": (8, 8), "cnn": (10, 16), "resnet": (4, 16)}  # depth, side of the images
+MOST_STEPS = 75  # as many as the generated images are enough for
+FIRST_LIMIT, LIMIT = 120, 20  # seconds of the first turn, with compiling, and of others; then a peer is given up
 
 
 _prepared: dict[tuple[str, Case], Prepared] = {}
@@ -77,11 +82,18 @@ _shares: dict[tuple[Case, tuple[float, ...]], Prepared] = {}
 
 
 def share(case: Case, lrs: tuple[float, ...]) -> None:
-    """A worker's part of the replicas."""
-    if (case, lrs) not in _shares:
-        _shares.clear()
-        _shares[case, lrs] = ours(case, strategy="loop", lrs=lrs)
-    _shares[case, lrs].run()
+    """A worker's part of the replicas, by the strategy that is faster at the first call, as a sweep chooses it."""
+    if (case, lrs) in _shares:
+        _shares[case, lrs].run()
+        return
+    _shares.clear()
+    seconds = {}
+    for strategy in ("loop", "stacked"):
+        start = time.perf_counter()
+        prepared = ours(case, strategy=strategy, lrs=lrs)
+        prepared.run()
+        seconds[prepared] = time.perf_counter() - start
+    _shares[case, lrs] = min(seconds, key=seconds.__getitem__)
 
 
 def in_processes(pools: list[LocalPool], case: Case) -> float:
@@ -93,7 +105,14 @@ def in_processes(pools: list[LocalPool], case: Case) -> float:
     return time.perf_counter() - start
 
 
-def check_equality(case: Case, processes: dict[str, ProcessPoolExecutor]) -> None:
+class Alone(LocalPool):
+    """A process with all threads, which can be killed and begun again."""
+
+    def __init__(self) -> None:
+        ProcessPoolExecutor.__init__(self, 1, mp_context=multiprocessing.get_context("spawn"))
+
+
+def check_equality(case: Case, processes: dict[str, Alone]) -> None:
     """Same weights in the end, in float64."""
     reference = processes["obvious loop"].submit(outcome, "obvious loop", case).result()
     for way, process in processes.items():
@@ -103,23 +122,37 @@ def check_equality(case: Case, processes: dict[str, ProcessPoolExecutor]) -> Non
     print(f"{case.family}: the same weights after {case.steps} steps in float64: {', '.join(processes)}", flush=True)
 
 
+def in_turn(processes: dict[str, Alone], way: str, case: Case, limit: float) -> float:
+    """Seconds; NaN, and why, of a peer that cannot do it."""
+    try:
+        return processes[way].submit(seconds, way, case).result(timeout=limit)
+    except TimeoutError:
+        images = BATCH * case.steps * case.replicas
+        reason = f"not done after {limit} seconds, less than {images / limit:.0f} a second"
+        processes[way].kill()
+        processes[way] = Alone()
+    except Exception as error:  # whatever a peer raises
+        if way.startswith("ours"):
+            raise
+        reason = f"{type(error).__name__}: {str(error).splitlines()[0][:100]}"
+    print(f"   {way}: {reason}", flush=True)
+    return float("nan")
+
+
 def compare(
-    case: Case, turns: int, processes: dict[str, ProcessPoolExecutor], pools: list[LocalPool]
+    case: Case, turns: int, processes: dict[str, Alone], pools: list[LocalPool]
 ) -> dict[str, tuple[float, float]]:
     """(images × replicas a second, seconds of the first training over those of a later one) of each way."""
-    timed: dict[str, Callable[[], float]] = {
-        way: (lambda way=way: processes[way].submit(seconds, way, case).result()) for way in processes
-    }
-    if pools and case.replicas > 1:
-        timed[PROCESSES] = lambda: in_processes(pools, case)
-    seen: dict[str, list[float]] = {way: [] for way in timed}
-    for _ in range(turns + 1):
-        for way, run in timed.items():
-            try:
-                seen[way].append(run())
-            except Exception as error:  # a peer that cannot do it is a dash, and says why
-                print(f"   {way} fails: {type(error).__name__}: {str(error).splitlines()[0][:100]}", flush=True)
+    ways = [*processes, *([PROCESSES] if pools else [])]
+    seen: dict[str, list[float]] = {way: [] for way in ways}
+    for turn in range(turns + 1):
+        for way in ways:
+            if seen[way] and math.isnan(seen[way][-1]):
                 seen[way].append(float("nan"))
+            elif way == PROCESSES:
+                seen[way].append(in_processes(pools, case))
+            else:
+                seen[way].append(in_turn(processes, way, case, LIMIT if turn else FIRST_LIMIT))
     images = BATCH * case.steps * case.replicas
     medians = {way: statistics.median(found[1:]) for way, found in seen.items()}
     return {way: (images / medians[way], found[0] - medians[way]) for way, found in seen.items()}
@@ -129,10 +162,11 @@ def row(case: Case, names: list[str], rates: dict[str, tuple[float, float]]) -> 
     """A line of the table."""
     known = {way: rate for way, (rate, _) in rates.items() if not math.isnan(rate)}
     best = max(rate for way, rate in known.items() if way.startswith("ours"))
-    peer = max(rate for way, rate in known.items() if not way.startswith("ours"))
+    others = [rate for way, rate in known.items() if not way.startswith("ours")]
     cells = [f"{rates[name][0]:>11.0f} ({rates[name][1]:>4.1f})" if name in known else f"{'–':>18}" for name in names]
+    ratios = [f"{best / rate:.2f}×" if rate else "–" for rate in (known.get("obvious loop"), max(others, default=None))]
     net = f"{case.family}, {case.width}, {case.side}×{case.side}, {case.replicas} rates"
-    return "".join([f"{net:<28}", *cells, f"{best / known['obvious loop']:>13.2f}×{best / peer:>15.2f}×"])
+    return "".join([f"{net:<28}", *cells, f"{ratios[0]:>14}{ratios[1]:>16}"])
 
 
 def main() -> None:
@@ -140,11 +174,13 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--widths", type=int, nargs="+", default=[8, 16, 64])
+    parser.add_argument("--without", choices=WAYS, nargs="+", default=[], help="ways to leave out")
+    parser.add_argument("--families", choices=SHAPES, nargs="+", default=list(SHAPES))
     parser.add_argument("--replicas", type=int, nargs="+", default=[4, 40])
     given = parser.parse_args()
-    ways = [way for way in WAYS if way != "JAX" or (importlib.util.find_spec("jax") and given.device == "cpu")]
-    spawn = multiprocessing.get_context("spawn")
-    processes = {way: ProcessPoolExecutor(1, mp_context=spawn) for way in ways}
+    has_jax = importlib.util.find_spec("jax") is not None and given.device == "cpu"
+    ways = [way for way in WAYS if way not in given.without and (way != "JAX" or has_jax)]
+    processes = {way: Alone() for way in ways}
     cores = len(os.sched_getaffinity(0)) if given.device == "cpu" else 0
     pools = [LocalPool(1) for _ in range(cores)]
     for family in ("mlp", "cnn", "resnet"):
@@ -153,7 +189,8 @@ def main() -> None:
     names = [*processes, *([PROCESSES] if pools else [])]
     print(f"\nimages × replicas a second (and seconds that the first time takes longer), {given.device}, {cores} cores")
     print("".join([f"{'net':<28}", *(f"{name:>18}" for name in names), f"{'ours/obvious':>14}{'ours/best peer':>16}"]))
-    for family, depth, side in (("mlp", 8, 8), ("cnn", 10, 16), ("resnet", 4, 16)):
+    for family in given.families:
+        depth, side = SHAPES[family]
         for width, replicas in itertools.product(given.widths, given.replicas):
             case = Case(
                 family=family,
@@ -161,7 +198,7 @@ def main() -> None:
                 width=8 * width if family == "mlp" else width,
                 side=side,
                 replicas=replicas,
-                steps=max(2, 400 // (replicas * max(1, width // 8))),
+                steps=MOST_STEPS if family == "mlp" else min(MOST_STEPS, max(2, 240 // (replicas * width // 8))),
                 device=given.device,
             )
             print(row(case, names, compare(case, given.turns, processes, pools)), flush=True)

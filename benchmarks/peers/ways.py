@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, stack_module_state, vmap
 from torch.nn import functional as F
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import TensorDataset
 
 import ammup
 from ammup.measurement.data import Data
@@ -18,6 +18,7 @@ from ammup.measurement.memory import freed_memory_kept
 from ammup.measurement.replica import Training
 from ammup.measurement.training import TRAINERS
 from ammup.models.streams import random_stream
+from benchmarks.tracked.obvious import standardized, train
 
 BATCH = 128
 Weights = list[dict[str, np.ndarray]]  # of each replica
@@ -57,18 +58,19 @@ class Case:
         """As many images as the steps take."""
         return ammup.load_data("synthetic", image_size=self.side, train=BATCH * self.steps, validation=10)
 
-    def batches(self) -> list[tuple[Tensor, Tensor]]:
-        """The minibatches in the order of seed 0, standardized."""
+    def images(self) -> TensorDataset:
+        """Standardized, in the order of seed 0."""
         data = self.data()
-        mean, deviation = data.standardization()
-        images = (torch.tensor(data.train_images / 255.0) - torch.tensor(mean)) / torch.tensor(deviation)
-        images = images.permute(0, 3, 1, 2).contiguous().to(self.torch_dtype)
-        order = torch.randperm(len(images), generator=random_stream("minibatches", 0, 0))
-        labels = torch.tensor(data.train_labels)
-        return [(images[part], labels[part]) for part in torch.split(order, BATCH)]
+        order = torch.randperm(len(data.train_images), generator=random_stream("minibatches", 0, 0))
+        return TensorDataset(*standardized(data, self.torch_dtype)[order])
+
+    def batches(self) -> list[tuple[Tensor, Tensor]]:
+        """The minibatches."""
+        images, labels = self.images().tensors
+        return list(zip(torch.split(images, BATCH), torch.split(labels, BATCH), strict=True))
 
 
-@dataclass
+@dataclass(frozen=True)
 class Prepared:
     """A way, ready to run: training is what is timed; ``weights`` tells what came of it."""
 
@@ -78,17 +80,13 @@ class Prepared:
 
 def obvious(case: Case) -> Prepared:
     """Replica after replica, as anybody would write it."""
-    images, labels = (torch.cat(parts) for parts in zip(*case.batches(), strict=True))
-    loader = DataLoader(TensorDataset(images, labels), batch_size=BATCH)
+    images = case.images()
 
     def run() -> list[nn.Module]:
         models = [case.model().to(case.device, case.torch_dtype) for _ in case.lrs]
         for lr, model in zip(case.lrs, models, strict=True):
-            sgd = torch.optim.SGD(model.parameters(), lr=lr)
-            for x, y in loader:
-                sgd.zero_grad()
-                F.cross_entropy(model(x.to(case.device)), y.to(case.device)).backward()
-                sgd.step()
+            order = range(len(images))
+            train(model, images, lr=lr, steps=case.steps, batch=BATCH, order=order, device=case.device)
         return models
 
     return Prepared(run=run, weights=lambda models: [_arrays(model.state_dict()) for model in models])
@@ -108,6 +106,7 @@ def vmapped(case: Case, *, compiled: bool) -> Prepared:
         gradients = torch.compile(gradients)
 
     def run() -> dict[str, Tensor]:
+        model = case.model().to(case.device, case.torch_dtype)  # as every way does, within the time
         parameters, _ = stack_module_state([model] * case.replicas)
         parameters = {name: p.detach().clone() for name, p in parameters.items()}
         for x, y in batches:

@@ -1,5 +1,7 @@
 """What is waited for around the kernels: imports, fits, and the store."""
 
+import subprocess
+import sys
 import tempfile
 from functools import partial
 from pathlib import Path
@@ -27,6 +29,25 @@ class Imports:
     def timeraw_measure_updates(self) -> str:
         """A public name, and with it torch."""
         return "from ammup import measure_updates"
+
+
+class CommandLine:
+    """A command in a fresh interpreter, once."""
+
+    version = "1"
+    number = 1
+    rounds = 1
+    repeat = 1
+    warmup_time = 0.0
+    timeout = 600
+
+    def time_help(self) -> None:
+        """`ammup --help`."""
+        _command("--help")
+
+    def time_exponent(self) -> None:
+        """`ammup exponent`, with no options."""
+        _command("exponent")
 
 
 class Fitting:
@@ -87,6 +108,10 @@ class Storage:
             put = partial(store.put_runs, experiment="experiment", invocation=number, worker=_WORKER, dtype="float32")
             for key, run in self.runs.items():
                 put({key: run})
+
+
+def _command(*arguments: str) -> None:
+    subprocess.run([sys.executable, "-m", "ammup", *arguments], check=True, capture_output=True)
 
 
 _WORKER = Worker(host="here", device="cpu", threads=1, versions=VERSIONS)

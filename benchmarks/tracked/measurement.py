@@ -1,6 +1,11 @@
-"""Speed and memory of one measurement: S_l of every depth unit of one net on one batch."""
+"""Speed and memory of one measurement, S_l of every depth unit of one net on one batch, and of a whole depth curve."""
+
+import time
+from collections.abc import Callable
+from functools import partial
 
 import torch
+from torch.nn import functional as F
 
 import ammup
 
@@ -38,3 +43,74 @@ class MeasureUpdates:
         ammup.measure_updates(self.model, self.images, self.labels, loss="cross_entropy")
         if self.device == "cuda":
             torch.cuda.synchronize()
+
+
+class DepthCurve:
+    """CPU seconds of two obvious ways over those of `ammup.depth_exponent`, for the same weight draws; more is better.
+
+    benchmarks/peers/measurement.py has the whole comparison, at equal standard errors.
+    """
+
+    version = "1"
+    timeout = 600
+    depths, draws, lrs = (4, 8), 8, 9
+
+    def setup(self) -> None:
+        """Narrow nets and small images, as laptops have them."""
+        torch.set_num_threads(1)
+        self.images, self.labels = ammup.load_data("synthetic", image_size=8).batch(16)
+        self.factory = partial(ammup.cnn, width=16)
+        self._library()
+
+    def track_times_one_by_one(self) -> float:
+        """`ammup.measure_updates`, a net at a time."""
+        return _cpu_seconds(self._one_by_one) / _cpu_seconds(self._library)
+
+    def track_times_coordinate_check(self) -> float:
+        """Two forward passes with hooks around a step of SGD, for every learning rate of a grid."""
+        return _cpu_seconds(self._coordinate_check) / _cpu_seconds(self._library)
+
+    def _library(self) -> None:
+        ammup.depth_exponent(
+            self.factory,
+            self.depths,
+            inputs=self.images,
+            targets=self.labels,
+            loss="cross_entropy",
+            seeds=self.draws,
+            device="cpu",
+        )
+
+    def _one_by_one(self) -> None:
+        for depth in self.depths:
+            for seed in range(self.draws):
+                net = self.factory(depth, seed=seed)
+                ammup.measure_updates(net, self.images, self.labels, loss="cross_entropy")
+
+    def _coordinate_check(self) -> None:
+        for depth in self.depths:
+            for seed in range(self.draws):
+                for i in range(self.lrs):
+                    net = self.factory(depth, seed=seed)
+                    stepped(net, self.images, self.labels, 10.0 ** (i - self.lrs))
+
+
+def stepped(model: torch.nn.Module, images: torch.Tensor, labels: torch.Tensor, lr: float) -> float:
+    """S̄ of one true step: forward with hooks, SGD, forward with hooks."""
+    seen: list[torch.Tensor] = []
+    units = dict(model.named_modules())
+    for name in ammup.depth_units(model, images):
+        units[name].register_forward_hook(lambda _module, _inputs, output: seen.append(output.detach()))
+    sgd = torch.optim.SGD(model.parameters(), lr=lr)
+    F.cross_entropy(model(images), labels).backward()
+    sgd.step()
+    before, seen[:] = list(seen), []
+    with torch.no_grad():
+        model(images)
+    return sum(float((b - a).double().square().mean()) for a, b in zip(before, seen, strict=True)) / len(seen)
+
+
+def _cpu_seconds(run: Callable[[], None]) -> float:
+    start = time.process_time()
+    run()
+    return time.process_time() - start

@@ -17,10 +17,13 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 import ammup
+from ammup.measurement.data import Data
 from ammup.measurement.feed import Feed
 from ammup.measurement.memory import freed_memory_kept
 from ammup.measurement.replica import DTYPES, Training
 from ammup.measurement.training import TRAINERS
+
+from .obvious import standardized, train
 
 BATCH, STEPS, ROUNDS = 128, 2, 3
 DEVICES = ("cpu", "cuda")
@@ -28,7 +31,11 @@ FAMILIES: dict[str, Callable[..., nn.Module]] = {
     "mlp": ammup.mlp,
     "cnn": ammup.cnn,
     "resnet": ammup.resnet,
+    "cnn 1D": partial(ammup.cnn, dims=1),
+    "cnn of gelu": partial(ammup.cnn, activation="gelu"),
+    "cnn padded with zeros": partial(ammup.cnn, padding="zero"),
     "resnet with batch norm": partial(ammup.resnet, batchnorm=True),
+    "resnet with dropout": partial(ammup.resnet, dropout=0.2),
 }
 
 
@@ -51,10 +58,9 @@ class Case:
         net = FAMILIES[self.family](self.depth, width=self.width, seed=seed, **given)
         return net.to(self.device, DTYPES[self.dtype])
 
-    def feed(self) -> Feed:
-        """Minibatches of generated images, as many as there are steps."""
-        data = ammup.load_data("synthetic", image_size=self.image_size, train=BATCH * STEPS, validation=16)
-        return Feed(data, batch_size=BATCH, device=self.device, dtype=DTYPES[self.dtype])
+    def data(self) -> Data:
+        """Generated images, as many as the steps take."""
+        return ammup.load_data("synthetic", image_size=self.image_size, train=BATCH * STEPS, validation=16)
 
 
 CASES = {
@@ -64,6 +70,10 @@ CASES = {
         {"family": "mlp"},
         {"family": "resnet"},
         {"family": "resnet with batch norm"},
+        {"family": "resnet with dropout"},
+        {"family": "cnn 1D"},
+        {"family": "cnn of gelu"},
+        {"family": "cnn padded with zeros"},
         {"width": 8},
         {"width": 64},
         {"image_size": 8},
@@ -73,6 +83,7 @@ CASES = {
         {"dtype": "float64"},
         {"replicas": 8, "width": 8, "image_size": 8},
         {"replicas": 8, "width": 8, "image_size": 8, "strategy": "stacked"},
+        {"replicas": 8, "family": "mlp", "width": 64, "image_size": 8, "strategy": "stacked"},
     )
 }
 
@@ -82,7 +93,8 @@ class Kernel:
 
     def __init__(self, case: Case) -> None:
         torch.set_num_threads(1)
-        self.case, self.feed = case, case.feed()
+        self.case, self.data = case, case.data()
+        self.feed = Feed(self.data, batch_size=BATCH, device=case.device, dtype=DTYPES[case.dtype])
         self.lrs = [0.01 * (1 + i) for i in range(case.replicas)]
         training = Training(batch_size=BATCH, dtype=case.dtype)
         self.trainer = TRAINERS[case.strategy](case.model, self.feed, training)
@@ -94,15 +106,15 @@ class Kernel:
         if self.case.device == "cuda":
             torch.cuda.synchronize()
 
+    def obviously(self) -> None:
+        """The same by the obvious loop."""
+        data = standardized(self.data, DTYPES[self.case.dtype])
+        for lr in self.lrs:
+            train(self.case.model(0), data, lr=lr, steps=STEPS, batch=BATCH, device=self.case.device)
+
     def seconds_per_replica_step(self) -> float:
         """Median over rounds."""
-
-        def seconds() -> float:
-            start = time.perf_counter()
-            self.train()
-            return time.perf_counter() - start
-
-        return statistics.median(seconds() for _ in range(ROUNDS)) / (STEPS * self.case.replicas)
+        return statistics.median(_seconds(self.train) for _ in range(ROUNDS)) / (STEPS * self.case.replicas)
 
     def operations(self) -> int:
         """Floating-point operations of one step of one replica."""
@@ -110,6 +122,12 @@ class Kernel:
         with FlopCounterMode(display=False) as counter:
             F.cross_entropy(self.case.model(0)(images.contiguous()), labels).backward()
         return counter.get_total_flops()
+
+
+def _seconds(run: Callable[[], None]) -> float:
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
 
 
 def product_peak(dtype: str, device: str, n: int = 1024) -> float:
@@ -207,3 +225,21 @@ class Rates:
 Rates.track_seconds_per_replica_step.unit = "s"
 Rates.track_images_per_second.unit = "images/s"
 Rates.track_share_of_gemm_peak.unit = "of the matrix product"
+
+
+class TimesObvious:
+    """The seconds of the obvious loop over ours, taking turns in one process with one thread; more is better."""
+
+    version = "1"
+    params = tuple(name for name, changed in CASES.items() if changed.get("dtype", "float32") == "float32")
+    param_names = ("case",)
+    timeout = 600
+    unit = "times"
+
+    def track_times_obvious(self, case: str) -> float:
+        """Median over rounds."""
+        with freed_memory_kept():
+            kernel = Kernel(Case(**CASES[case]))
+            kernel.obviously()
+            pairs = [(_seconds(kernel.obviously), _seconds(kernel.train)) for _ in range(2 * ROUNDS)]
+        return statistics.median(theirs / ours for theirs, ours in pairs)

@@ -7,12 +7,13 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from ammup.errors import InputError
 from ammup.experiments import database
 from ammup.experiments.merge import merge
-from ammup.experiments.schema import Invocation, StoredExperiment, Worker
+from ammup.experiments.schema import SHORT, Invocation, StoredExperiment, Worker
 from ammup.experiments.store import Store
 from ammup.measurement.runs import Run
 
@@ -236,3 +237,40 @@ def test_runs_on_other_data_are_not_merged(path: Path, tmp_path: Path) -> None:
         with pytest.raises(InputError, match="another content"):
             merge(ours, theirs)
         assert ours.keys("e") == {"a", "b"}
+
+
+def test_a_store_that_is_not_whole_has_not_its_name_yet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that is killed while it makes the file leaves none; the next one begins anew."""
+    path = tmp_path / "new.db"
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            Store(path, mode="write")
+    assert not path.exists()
+    (tmp_path / "new.db.new").write_bytes(b"half of it")
+    with Store(path, mode="write") as store:
+        assert store.experiments() == ()
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["new.db", "new.db.lock"]
+
+
+def test_an_older_store_gets_the_index_that_fits_read(path: Path) -> None:
+    connection = sqlite3.connect(path)
+    connection.executescript("DROP INDEX runs_in_short; CREATE INDEX runs_of_experiment ON runs (experiment, depth);")
+    connection.close()
+    with Store(path, mode="read") as store:
+        before = store.runs("e")
+    with Store(path, mode="write") as store:
+        pd.testing.assert_frame_equal(store.runs("e"), before)
+        rows = store.connection.execute("SELECT name FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL")
+        assert [name for (name,) in rows] == ["runs_in_short"]
+        (plan,) = (row[3] for row in store.connection.execute(f"EXPLAIN QUERY PLAN {SHORT}", ("e",)))
+        assert "COVERING INDEX runs_in_short" in plan
+
+
+def test_short_rows_are_those_of_the_table(path: Path) -> None:
+    with Store(path, mode="read") as store:
+        (experiment,) = store.experiments()
+        short, table = store.runs(experiment.key), store.table(experiment.key)
+        pd.testing.assert_frame_equal(short, table[short.columns].astype(short.dtypes))
+        assert store.runs("nothing").dtypes.equals(short.dtypes)
+        assert store.origins(experiment.key)["runs"].sum() == len(table)

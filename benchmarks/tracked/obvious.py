@@ -1,0 +1,36 @@
+"""What anybody would write: `Conv2d(padding_mode="circular")`, a DataLoader, torch.optim.SGD, and nothing else."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, TensorDataset
+
+from ammup.measurement.data import Data
+
+
+def standardized(data: Data, dtype: torch.dtype = torch.float32) -> TensorDataset:
+    """The training images, each channel standardized, and their labels."""
+    mean, deviation = data.standardization()
+    images = (torch.tensor(data.train_images[:] / 255.0) - torch.tensor(mean)) / torch.tensor(deviation)
+    return TensorDataset(images.permute(0, 3, 1, 2).contiguous().to(dtype), torch.tensor(data.train_labels))
+
+
+def train(
+    model: nn.Module,
+    data: TensorDataset,
+    *,
+    lr: float,
+    steps: int,
+    batch: int,
+    order: Iterable[int] | None = None,
+    device: str = "cpu",
+) -> None:
+    """So many steps of SGD, in a random order where none is given."""
+    sgd = torch.optim.SGD(model.parameters(), lr=lr)
+    loader = DataLoader(data, batch_size=batch, shuffle=order is None, sampler=order)
+    for _, (images, labels) in zip(range(steps), loader, strict=False):
+        sgd.zero_grad()
+        F.cross_entropy(model(images.to(device)), labels.to(device)).backward()
+        sgd.step()
