@@ -1,6 +1,7 @@
-"""The one exception for input that cannot be used, the check that raises it most, and a strict reader of JSON."""
+"""The one exception for input that cannot be used, the checks that raise it most, and readers of untrusted texts."""
 
 import json
+import tomllib
 from collections.abc import Collection, Iterable
 from difflib import get_close_matches
 from typing import Any
@@ -48,6 +49,20 @@ def parse_json(text: str | bytes, *, infinite: bool = False) -> Any:
         return json.loads(text, parse_constant=float if infinite else _refused)
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
+
+
+def parse_toml(text: str) -> dict[str, Any]:
+    """The tables of a TOML.
+
+    Raises:
+        InputError: it is no TOML.
+    """
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"not TOML: {error}") from error
+    except RecursionError as error:
+        raise InputError("not TOML: it is nested too deeply") from error
 
 
 def _refused(name: str) -> None:

@@ -58,9 +58,9 @@ def check(
       ammup check my_package.models:make_net --data ~/cifar10 --image-size 16 --baseline depth.json
       ammup check cnn --depths 2,4,8 --expected -1.2 --margin 0.3 --junit report.xml --plot law.png
     """  # noqa: D301  (click reads the \b)
-    from ammup.suite.claims import HOLDS
     from ammup.suite.depth_baseline import DepthBaseline
     from ammup.suite.depth_check import check_depth_exponent
+    from ammup.suite.verdicts import HOLDS
 
     if plot is not None:
         check_new_figure(plot)

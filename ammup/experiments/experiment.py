@@ -4,7 +4,6 @@ import copy
 import hashlib
 import json
 import math
-import tomllib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,7 +14,7 @@ import numpy as np
 import tomli_w
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from ammup.errors import InputError, check_known
+from ammup.errors import InputError, check_known, parse_toml
 from ammup.fitting.power_law import checked_depths
 from ammup.fitting.transfer import Segment
 from ammup.measurement.runs import STRATEGIES, Training, check_grid, seed_numbers
@@ -217,11 +216,7 @@ class Experiment:
             InputError: not TOML, an unknown or missing name, a value of the wrong type or out of range: all of them, a
                 line each.
         """
-        try:
-            content = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
-            raise InputError(f"not TOML: {error}") from error
-        return cls.from_dict(content, changes=changes)
+        return cls.from_dict(parse_toml(text), changes=changes)
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any], *, changes: Sequence[str] = ()) -> "Experiment":
@@ -288,8 +283,8 @@ def _put(content: dict[str, Any], change: str) -> None:
     if not equals or not name:
         raise InputError(f"{change!r} is not of the form TABLE.NAME=VALUE, such as grid.seeds=3")
     try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+        value = parse_toml(f"value = {text}")["value"]
+    except InputError:
         value = text  # a word without its quotes, which a shell takes away
     for table in tables:
         content = content.setdefault(table, {})

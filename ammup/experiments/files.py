@@ -1,12 +1,11 @@
 """Experiment files: one TOML is one experiment, or several variants of it, at full size or in a smaller profile."""
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from ammup.errors import InputError, unknown
+from ammup.errors import InputError, parse_toml, unknown
 from ammup.experiments.experiment import Experiment
 
 Table = dict[str, Any]
@@ -35,7 +34,7 @@ def read_experiments(
     """
     text = _text(source)
     try:
-        content = tomllib.loads(text)
+        content = parse_toml(text)
         variants, profiles = _tables(content, "variants"), _tables(content, "profiles")
         _check("variant", variant, variants)
         _check("profile", profile, profiles)
@@ -43,8 +42,6 @@ def read_experiments(
         return tuple(
             Experiment.from_dict(_laid(content, one, variants, profile, profiles), changes=changes) for one in chosen
         )
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{source}: not TOML: {error}") from error
     except InputError as error:
         raise InputError(f"{source}: {error}") from error
 

@@ -36,8 +36,10 @@ CACHE_VERSION = 2
 # Of a cached source: its classes, and the size of each file beside it, and where that takes no more than a few seconds,
 # for a tenth of one with CIFAR, its checksum.
 CONTENTS, CHECKED_BYTES = "contents.json", 4 << 30
-# What numpy raises of a damaged file; MemoryError of a shape that nothing fills.
-_DAMAGED = (OSError, ValueError, KeyError, EOFError, TypeError, MemoryError, zipfile.BadZipFile, zlib.error)
+# What numpy and zipfile raise of a damaged file: MemoryError of a shape that nothing fills, RuntimeError where a bit
+# says that it is encrypted or compressed in some other way.
+_ARCHIVE = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError)
+_DAMAGED = (*_ARCHIVE, OSError, ValueError, KeyError, TypeError, MemoryError)
 
 
 @dataclass(frozen=True, kw_only=True)

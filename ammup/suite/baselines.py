@@ -20,6 +20,7 @@ import numpy as np
 from ammup import provenance as _provenance
 from ammup.errors import InputError, parse_json
 from ammup.fitting.equivalence import Estimate
+from ammup.suite.verdicts import VERDICTS
 
 SCHEMA_VERSION = 1
 # Where torch, device and dtype are those of the baseline, the same seeds give the same figure but for the order of
@@ -94,6 +95,8 @@ def _complete(record: Any) -> bool:
         isinstance(record[name], kinds) and isinstance(record[name], bool) == (kinds == (bool,))
         for name, kinds in NEEDED.items()
     ):
+        return False
+    if record["verdict"] not in VERDICTS:
         return False
     ends = [record[name] for name in ("stated", "law", "interval") if record[name] is not None]
     numbers = all(end is None or isinstance(end, NUMBER) for pair in ends for end in pair)

@@ -17,12 +17,7 @@ from ammup.errors import InputError, unknown
 from ammup.fitting.activations import Array
 from ammup.fitting.equivalence import INSIDE, OUTSIDE, Estimate, Region, jackknife
 from ammup.suite.draws import Seeds
-
-HOLDS = "holds"
-HOLDS_WITH_CHANGE = "holds with change"
-DOES_NOT_HOLD = "does not hold"
-INCONCLUSIVE = "inconclusive"
-VERDICTS = (HOLDS, HOLDS_WITH_CHANGE, DOES_NOT_HOLD, INCONCLUSIVE)
+from ammup.suite.verdicts import DOES_NOT_HOLD, HOLDS, HOLDS_WITH_CHANGE, INCONCLUSIVE
 
 ALPHA = 6e-5
 LOOKS = 2

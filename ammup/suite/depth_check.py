@@ -17,8 +17,8 @@ from ammup.measurement.factory import Factory
 from ammup.measurement.first_step import OptimizerFactory
 from ammup.measurement.loss import Loss
 from ammup.models.depth import Forward
-from ammup.suite.claims import DOES_NOT_HOLD, HOLDS, INCONCLUSIVE
 from ammup.suite.fault_patterns import likely_cause
+from ammup.suite.verdicts import DOES_NOT_HOLD, HOLDS, INCONCLUSIVE
 
 # The first draws say how many more are needed for a right slope to pass with this probability.
 PILOT, POWER, MOST_SEEDS = 8, 0.9, 64

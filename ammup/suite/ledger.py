@@ -8,8 +8,9 @@ import numpy as np
 from ammup.fitting.equivalence import Region
 from ammup.suite import baselines
 from ammup.suite.baselines import Comparison, Record, Stopwatch
-from ammup.suite.claims import ALPHA, HOLDS, INCONCLUSIVE, Claim, Finding, examine
+from ammup.suite.claims import ALPHA, Claim, Finding, examine
 from ammup.suite.statements import CLAIMS
+from ammup.suite.verdicts import HOLDS, INCONCLUSIVE
 
 
 def record_of(finding: Finding, *, seconds: float, reason: str = "") -> Record:

@@ -281,7 +281,7 @@ def outcome(reader: Reader, path: Path) -> str:
     except InputError as error:
         return "told" if "\n" not in str(error) else f"an InputError of several lines: {error!r}"
     except Exception:  # what this looks for
-        return traceback.format_exc()
+        return "".join(traceback.format_exc().splitlines(keepends=True)[-6:])  # of a recursion the end is enough
     return "read"
 
 

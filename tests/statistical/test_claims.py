@@ -11,9 +11,10 @@ import pytest
 from scipy.stats import binom
 
 from ammup.suite import baselines
-from ammup.suite.claims import ALPHA, FALSE_ALARM_BUDGET, HOLDS, LOOKS, Claim
+from ammup.suite.claims import ALPHA, FALSE_ALARM_BUDGET, LOOKS, Claim
 from ammup.suite.ledger import alarms, measure
 from ammup.suite.statements import CLAIMS
+from ammup.suite.verdicts import HOLDS
 
 pytestmark = pytest.mark.statistical
 

@@ -11,20 +11,9 @@ from scipy import stats
 
 from ammup import InputError
 from ammup.fitting.equivalence import Region
-from ammup.suite.claims import (
-    ALPHA,
-    DOES_NOT_HOLD,
-    HOLDS,
-    HOLDS_WITH_CHANGE,
-    INCONCLUSIVE,
-    LOOKS,
-    SEEDS_PER_ROOT,
-    VERDICTS,
-    Claim,
-    claim_named,
-    examine,
-)
+from ammup.suite.claims import ALPHA, LOOKS, SEEDS_PER_ROOT, Claim, claim_named, examine
 from ammup.suite.statements import CLAIMS
+from ammup.suite.verdicts import DOES_NOT_HOLD, HOLDS, HOLDS_WITH_CHANGE, INCONCLUSIVE, VERDICTS
 
 UNIT = Region(low=-1.0, high=1.0)
 N = 10
