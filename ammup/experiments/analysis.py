@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -80,9 +81,9 @@ def rule_curves(record: SweepRecord) -> Curves:
     curves: Curves = {rule: {depth: depth**exponent for depth in depths} for rule, exponent in EXPONENTS.items()}
     curves |= {rule: dict(law) for rule, law in record.laws.items()}
     table = record.measurements
-    curves[MEASURED] = _lr_stars(table[table["step"] == 0].groupby("depth")["S_bar"].mean())
+    curves[MEASURED] = _lr_stars(table[table["step"] == 0].groupby("depth")["S_bar"].mean().to_dict())
     late = table[table["step"] > table["step"].max() / 2]
-    curves[MEASURED_LATE] = _lr_stars(np.exp(np.log(late["S_bar"]).groupby(late["depth"]).mean()))
+    curves[MEASURED_LATE] = _lr_stars(np.exp(np.log(late["S_bar"]).groupby(late["depth"]).mean()).to_dict())
     return {rule: curve for rule, curve in curves.items() if set(depths) <= set(curve)}
 
 
@@ -116,9 +117,9 @@ def regret_of(record: SweepRecord, *, base: int | None = None, kind: str = "smoo
     return transfer_regret(record.runs, rule_curves(record), base=base or int(record.runs["depth"].min()), kind=kind)
 
 
-def _lr_stars(S_bar: "pd.Series[float]") -> dict[int, float]:
+def _lr_stars(S_bar: Mapping[Any, float]) -> dict[int, float]:
     """η* by depth, but where a run has diverged."""
-    return {int(str(depth)): float(value) ** -0.5 for depth, value in S_bar.items() if np.isfinite(value)}
+    return {int(depth): float(value) ** -0.5 for depth, value in S_bar.items() if np.isfinite(value)}
 
 
 def _record(store: Store, stored: StoredExperiment) -> SweepRecord:

@@ -41,6 +41,12 @@ class Model:
     factory: str
     arguments: Mapping[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        try:
+            json.dumps(self.arguments, allow_nan=False, default=str)
+        except ValueError as error:
+            raise InputError(f"arguments={self.arguments} hold a number that is not finite") from error
+
 
 @dataclass(frozen=True, kw_only=True)
 class Source:

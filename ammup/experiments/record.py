@@ -104,6 +104,8 @@ class SweepRecord:
         runs = runs.astype({"diverged": bool})
         for name in ("val_accuracy", "val_loss"):
             runs[name] = runs[name].astype(float)
+        if not runs["val_accuracy"].dropna().between(0, 1).all():
+            raise ValueError("an accuracy is not between 0 and 1")
         return cls(
             experiment=Experiment.from_dict(content["experiment"]),
             runs=runs,
@@ -120,6 +122,8 @@ class SweepRecord:
 def _measurements(columns: Mapping[str, Any]) -> pd.DataFrame:
     """JSON has no infinity; the S̄ of a run that has diverged is null there."""
     table = _table(columns, MEASUREMENT_COLUMNS)
+    if not (table["S_bar"].dropna() > 0).all():
+        raise ValueError("an S̄ is not positive")
     return table.assign(S_bar=table["S_bar"].astype(float).fillna(np.inf))
 
 
@@ -142,7 +146,12 @@ def _table(columns: Mapping[str, Any], names: tuple[str, ...]) -> pd.DataFrame:
     if missing:
         raise KeyError(f"no column {', '.join(missing)}")
     table = pd.DataFrame({name: columns[name] for name in names})
-    wrong = [name for name in names if not pd.api.types.is_numeric_dtype(table[name]) and table[name].notna().any()]
+    kinds = pd.api.types
+    wrong = [
+        name
+        for name in names
+        if kinds.is_bool_dtype(table[name]) or not (kinds.is_numeric_dtype(table[name]) or table[name].isna().all())
+    ]
     if wrong:
         raise ValueError(f"column {', '.join(wrong)} holds something else than numbers")
     return table

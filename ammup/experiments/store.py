@@ -78,7 +78,9 @@ class Store(Database):
         table = self._frame(TABLE, experiment)
         for name in ("val_accuracy", "val_loss", "train_loss"):
             table[name] = table[name].astype(float)
-        return table.astype({"diverged": bool, "dirty": "boolean", "ammup_dirty": "boolean"})
+        for name in ("dirty", "ammup_dirty"):
+            table[name] = table[name].map({0: False, 1: True}).astype("boolean")
+        return table.astype({"diverged": bool})
 
     def runs(self, experiment: str) -> pd.DataFrame:
         """What fits need of each run, by depth, seed and learning rate: a million of them in two seconds."""

@@ -23,6 +23,8 @@ NEAR = 0.25
 # Two more than a parabola has coefficients, so that something is left to judge it by.
 FEWEST = 5
 
+# Whatever is called an accuracy is not this large, and its square has to be a number.
+LARGEST = 1e100
 # A parabola that bends by less accuracy than this is flat but for rounding.
 FLAT = 1e-12
 
@@ -170,19 +172,26 @@ def checked_runs(runs: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
         values = runs.astype({name: bool if name == "diverged" else float for name in columns})
     except (TypeError, ValueError) as error:
         raise InputError(f"the runs hold something else than numbers: {error}") from error
-    for name in ("depth", "seed"):
-        if not (np.isfinite(values[name]) & (values[name] == values[name].round())).all():
-            raise InputError(f"the runs hold a {name} that is no whole number")
-    if not ((values["lr"] > 0) & np.isfinite(values["lr"])).all():
-        raise InputError("the runs hold learning rates that are not positive and finite")
-    cells = runs.duplicated(["depth", "lr", "seed"])
-    if cells.any():
-        raise InputError(f"{int(cells.sum())} runs are of a depth, learning rate and seed that another run has already")
+    _check_values(values)
     measured = [name for name in columns if name.startswith("val_")]
     unknown = values.loc[~values["diverged"], measured].isna().any(axis=1)
     if unknown.any():
         raise InputError(f"{int(unknown.sum())} runs have no {' or '.join(measured)} and are not marked as diverged")
     return values.astype({"depth": int, "seed": int})
+
+
+def _check_values(runs: pd.DataFrame) -> None:
+    """Raise InputError where a value of a run is none that it can have, or where a cell has two runs."""
+    for name in ("depth", "seed"):
+        if not (np.isfinite(runs[name]) & (runs[name] == runs[name].round())).all():
+            raise InputError(f"the runs hold a {name} that is no whole number")
+    if not ((runs["lr"] > 0) & np.isfinite(runs["lr"])).all():
+        raise InputError("the runs hold learning rates that are not positive and finite")
+    if not (runs["val_accuracy"].dropna().abs() <= LARGEST).all():
+        raise InputError(f"the runs hold a val_accuracy beyond ±{LARGEST:g}")
+    cells = runs.duplicated(["depth", "lr", "seed"])
+    if cells.any():
+        raise InputError(f"{int(cells.sum())} runs are of a depth, learning rate and seed that another run has already")
 
 
 def optimum_of(runs: pd.DataFrame, *, left_out: pd.DataFrame | None = None) -> Optimum:

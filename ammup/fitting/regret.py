@@ -187,7 +187,8 @@ class _Table:
 def _mean_curve(curves: SeedCurves, worst: Callable[[Array], float]) -> Array:
     known = np.isfinite(curves.accuracy)
     usable = known.any(axis=0) & ~curves.diverged.any(axis=0)
-    sums = np.where(known, curves.accuracy, 0.0).sum(axis=0)
+    with np.errstate(over="ignore"):  # of a loss
+        sums = np.where(known, curves.accuracy, 0.0).sum(axis=0)
     mean = np.where(usable, sums / np.maximum(known.sum(axis=0), 1), np.nan)
     return np.where(usable, mean, worst(mean))
 

@@ -147,7 +147,7 @@ def _check_unpacked_size(path: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             size = sum(member.file_size for member in archive.infolist())
-    except (OSError, zipfile.BadZipFile):
+    except (OSError, *_ARCHIVE):
         return  # what numpy says of it is told
     if size > physical_memory():
         raise InputError(

@@ -34,7 +34,7 @@ ENVIRONMENT = ("torch", "numpy", "device", "dtype")
 # Two samples differ by more than so many standard errors of the difference once in ten million.
 DRIFT_ERRORS = 5.3
 TEXTS = ("where", "statement", "change", "remark", "stated")
-NUMBER, ENDS = (int, float), (list, type(None))
+NUMBER = (int, float)
 TRACED = ("commit", "date", "python", *ENVIRONMENT)
 # What a record holds, of which type.
 NEEDED: Mapping[str, tuple[type, ...]] = {
@@ -43,8 +43,8 @@ NEEDED: Mapping[str, tuple[type, ...]] = {
     ),
     **dict.fromkeys(("estimate", "se", "interval_level", "power", "false_alarm", "alpha", "reference"), NUMBER),
     **dict.fromkeys(("root", "n", "looks"), (int,)),
-    **dict.fromkeys(("stated", "law"), ENDS),
-    "interval": (list,),
+    **dict.fromkeys(("stated", "interval"), (list,)),
+    "law": (list, type(None)),
     "margin": (*NUMBER, type(None)),
     "exact": (bool,),
     "provenance": (dict,),

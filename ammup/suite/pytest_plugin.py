@@ -78,7 +78,7 @@ def depth_law(record_property: Callable[[str, object], None]) -> "Callable[..., 
     return assert_depth_exponent
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+def pytest_terminal_summary(terminalreporter: "pytest.TerminalReporter", config: pytest.Config) -> None:
     """Print one line for each measured claim."""
     comparisons = config.stash[_COMPARISONS]
     if not comparisons:
