@@ -12,4 +12,6 @@ T = TypeVar("T")
 def tracked(steps: Iterable[T], description: str, total: int, *, show: bool) -> Iterable[T]:
     """The steps, with a bar on standard error that vanishes at the end; none where that is no terminal."""
     console = Console(stderr=True)
-    return track(steps, description, total, console=console, transient=True, disable=not (show and console.is_terminal))
+    if not (show and console.is_terminal):
+        return steps
+    return track(steps, description, total, console=console, transient=True)

@@ -71,6 +71,7 @@ def traced_runs(path: Path, name: str | None = None) -> pd.DataFrame:
         return of_grid(store.table(stored.key), Experiment.from_toml(stored.specification))
 
 
+@np.errstate(over="ignore")  # the S̄ of a short run that is almost lost may be as large as any number
 def rule_curves(record: SweepRecord) -> Curves:
     """η* by rule and depth, up to a factor, of every rule that the record knows at all of its swept depths.
 

@@ -104,6 +104,8 @@ class SweepRecord:
         runs = runs.astype({"diverged": bool})
         for name in ("val_accuracy", "val_loss"):
             runs[name] = runs[name].astype(float)
+        if not ((runs["depth"] >= 1) & (runs["depth"] == runs["depth"].round())).all():
+            raise ValueError("a depth is no whole number of at least 1")
         if not runs["val_accuracy"].dropna().between(0, 1).all():
             raise ValueError("an accuracy is not between 0 and 1")
         return cls(

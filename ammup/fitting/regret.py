@@ -55,6 +55,7 @@ class Regret:
         return [{"rule": rule, **row} for rule, row in zip(self.by_depth["rule"], json_rows(rows), strict=True)]
 
 
+@np.errstate(over="ignore", invalid="ignore")  # the loss of a replica that is almost lost may be infinite
 def transfer_regret(
     runs: pd.DataFrame, rules: Rules, *, base: int, kind: str = "smoothed", level: float = 0.95
 ) -> Regret:
@@ -146,6 +147,7 @@ class _Sweep:
                 continue
             accuracy, loss = means[depth]
             at = partial(np.interp, np.log(lr), np.log(tables[depth].accuracy.lrs))
+            best = accuracy.max()
             rows.append(
                 {
                     "rule": rule,
@@ -153,7 +155,7 @@ class _Sweep:
                     "predicted": lr,
                     "swept": swept[depth],
                     "log10_error": float(np.log10(lr / swept[depth])),
-                    "accuracy_lost": float((accuracy.max() - at(accuracy)) / accuracy.max()),
+                    "accuracy_lost": float((best - at(accuracy)) / best) if best else 0.0,
                     "loss_added": float(at(loss) - loss.min()),
                 }
             )
@@ -187,8 +189,7 @@ class _Table:
 def _mean_curve(curves: SeedCurves, worst: Callable[[Array], float]) -> Array:
     known = np.isfinite(curves.accuracy)
     usable = known.any(axis=0) & ~curves.diverged.any(axis=0)
-    with np.errstate(over="ignore"):  # of a loss
-        sums = np.where(known, curves.accuracy, 0.0).sum(axis=0)
+    sums = np.where(known, curves.accuracy, 0.0).sum(axis=0)
     mean = np.where(usable, sums / np.maximum(known.sum(axis=0), 1), np.nan)
     return np.where(usable, mean, worst(mean))
 
@@ -198,7 +199,6 @@ def _jackknife(whole: Array, parts: Sequence[Array], level: float) -> tuple[Arra
     n = len(parts)
     if n < 2:
         return np.full_like(whole, np.nan), np.full_like(whole, np.nan)
-    with np.errstate(over="ignore", invalid="ignore"):  # the loss of a replica that is almost lost may be infinite
-        spread = np.sqrt((n - 1) / n * np.sum((np.asarray(parts) - np.mean(parts, axis=0)) ** 2, axis=0))
+    spread = np.sqrt((n - 1) / n * np.sum((np.asarray(parts) - np.mean(parts, axis=0)) ** 2, axis=0))
     half = stats.t.ppf((1 + level) / 2, n - 1) * spread
     return whole - half, whole + half

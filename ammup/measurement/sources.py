@@ -309,7 +309,7 @@ def _decoded(content: str, image_size: int | None, read: Reader) -> Splits:
     return Splits(arrays=arrays, classes=classes)
 
 
-def _check_files(folder: Path, files: Mapping[str, tuple[int, int | None]]) -> None:
+def _check_files(folder: Path, files: Mapping[str, Sequence[int | None]]) -> None:
     """Raise ValueError where a file is no longer what was written; a large cache has no checksums."""
     for name, (size, checksum) in files.items():
         if (folder / name).stat().st_size != size or checksum not in (None, _checksum(folder / name)):

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from typing import Any, cast
 
 import torch
@@ -17,6 +17,7 @@ import torch.autograd.forward_ad as fwad
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call, jvp, vjp
+from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._pytree import tree_leaves, tree_map
 
@@ -97,12 +98,13 @@ class Step:
         factors = dict(lr_factors or {})
         if not set(factors) <= set(weights) or not all(math.isfinite(f) and f >= 0 for f in factors.values()):
             raise InputError(f"lr_factors={factors} must be finite, at least 0, and of trainable weights by name")
+        layout = _fast_layout if _bears_fast_layout(model) else _as_it_is
         return cls(
             model=model if forward is None else Called(model, forward),
             units=names,
-            weights={name: _fast_layout(w) for name, w in weights.items()},
+            weights={name: layout(w) for name, w in weights.items()},
             frozen={name: p.detach() for name, p in parameters.items() if name not in weights},
-            inputs=tree_map(lambda x: _fast_layout(x) if isinstance(x, Tensor) else x, checked),
+            inputs=tree_map(lambda x: layout(x) if isinstance(x, Tensor) else x, checked),
             targets=targets.to(like.device) if isinstance(targets, Tensor) else targets,
             objective=objective,
             lr_factors=factors,
@@ -278,6 +280,26 @@ def _checked_inputs(inputs: Any, like: Tensor, *, any_kind: bool) -> Any:
 
 def _placed(x: Tensor, like: Tensor) -> Tensor:
     return x.to(like) if x.is_floating_point() else x.to(like.device)
+
+
+def _bears_fast_layout(model: nn.Module) -> bool:
+    return _group_norm_takes_channels_last() or not any(isinstance(module, nn.GroupNorm) for module in model.modules())
+
+
+@cache
+def _group_norm_takes_channels_last() -> bool:
+    """Whether its forward-mode rule does, which that of torch 2.6 to 2.9 does not."""
+    x = torch.ones(1, 2, 2, 2).contiguous(memory_format=torch.channels_last)
+    _load_forward_rules()
+    try:
+        jvp(partial(F.group_norm, num_groups=1), (x,), (x,))
+    except RuntimeError:
+        return False
+    return True
+
+
+def _as_it_is(tensor: Tensor) -> Tensor:
+    return tensor
 
 
 def _fast_layout(tensor: Tensor) -> Tensor:
