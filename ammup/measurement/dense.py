@@ -24,7 +24,7 @@ DenseStep = Callable[[Mapping[str, Tensor], Float[Tensor, " R"], Tensor, Int64[T
 def dense_step(model: nn.Module, training: Training) -> DenseStep | None:
     """That of what `ammup.mlp` returns, trained by plain SGD in the weights' own precision; None of anything else.
 
-    A subclass, and a model with hooks, replaced layers or frozen weights are left alone.
+    A subclass, and a model with hooks, replaced layers, frozen or tied weights are left alone.
     """
     if type(model) is not MLP or training.momentum or training.weight_decay or training.dtype == "bfloat16":
         return None
@@ -35,6 +35,8 @@ def dense_step(model: nn.Module, training: Training) -> DenseStep | None:
     if not all(type(layer) is nn.Linear and layer.bias is None and layer.weight.requires_grad for layer in layers):
         return None
     names = [name for name, _ in model.named_parameters()]
+    if len(names) != len(layers):  # some are tied, or there are others
+        return None
 
     @torch.no_grad()
     def step(
