@@ -108,8 +108,7 @@ def _elsewhere(experiment: Experiment, store: Path, environ: dict[str, str]) -> 
 def test_another_machine_rounds_otherwise_and_nothing_else(experiment: Experiment, tmp_path: Path) -> None:
     """Keys, which replicas diverge and when are the same; losses to 1e-3, an accuracy to two images in a hundred.
 
-    Further along a trajectory rounding grows as much as the learning rate lets it, up to another ending: what one epoch
-    of a sweep shows of that, README says.
+    Further along a trajectory rounding grows as much as the learning rate lets it, up to another ending.
     """
     here, there = (
         _elsewhere(experiment, tmp_path / f"{place}.db", environ)
