@@ -164,12 +164,13 @@ class Sweep:
 
     def wait_for_more(self, driver: "Driver") -> None:
         """Until a few more cells are stored, or a random moment before."""
-        with suppress(InputError):
-            wanted = len(self.runs()) + self.rng.randrange(12)
+        wanted: int | None = None
         end = time.monotonic() + self.rng.uniform(1, 12)
         while driver.process.poll() is None and time.monotonic() < end:
-            with suppress(InputError, UnboundLocalError):
-                if len(self.runs()) >= wanted:
+            with suppress(InputError):
+                stored = len(self.runs())
+                wanted = stored + self.rng.randrange(12) if wanted is None else wanted
+                if stored >= wanted:
                     return
             time.sleep(0.05)
 

@@ -139,7 +139,7 @@ def _export(store: Path, record: "SweepRecord", path: Path) -> None:
     if path.suffix == ".json":
         record.write(path)
         return
-    runs = traced_runs(store, record.experiment.key if store.suffix != ".json" else None)
+    runs = record.runs if store.suffix == ".json" else traced_runs(store, record.experiment.key)
     if path.suffix == ".csv":
         runs.to_csv(path, index=False)
         return

@@ -59,13 +59,11 @@ def read_sweeps(path: Path) -> tuple[SweepRecord, ...]:
     return tuple(record for record in records if not record.runs.empty)
 
 
-def traced_runs(path: Path, name: str | None = None) -> pd.DataFrame:
-    """The runs of an experiment's grid with all that they can be traced by; of a record what it holds of them.
+def traced_runs(path: Path, name: str) -> pd.DataFrame:
+    """The runs of an experiment's grid in a store, with all that they can be traced by.
 
     Arguments and errors as of :func:`read_sweep`.
     """
-    if path.suffix == ".json":
-        return read_sweep(path, name).runs
     with Store(path, mode="read") as store:
         stored = _chosen(store.experiments(), name, path)
         return of_grid(store.table(stored.key), Experiment.from_toml(stored.specification))

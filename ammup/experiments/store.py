@@ -104,8 +104,11 @@ class Store(Database):
         """The thinned training-loss curve of each run, by cell key."""
         with self.explained():
             rows = self.connection.execute("SELECT key, curve FROM runs WHERE experiment = ?", (experiment,)).fetchall()
-        try:
-            return {key: [(int(step), float(loss)) for step, loss in self._parsed(curve)] for key, curve in rows}
+        try:  # the loss of a run before it diverges may be infinite
+            return {
+                key: [(int(step), float(loss)) for step, loss in parse_json(curve, infinite=True)]
+                for key, curve in rows
+            }
         except (TypeError, ValueError, OverflowError) as error:
             raise self._damaged("a training curve", error) from error
 
@@ -212,7 +215,7 @@ class Store(Database):
 
     def _parsed(self, text: str) -> Any:
         try:
-            return parse_json(text, infinite=True)  # the loss of a run before it diverges
+            return parse_json(text, infinite=True)
         except ValueError as error:
             raise self._damaged("a text in it", error) from error
 

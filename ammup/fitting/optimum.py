@@ -220,6 +220,7 @@ class SeedCurves:
     """The runs of one depth as arrays: a curve over learning rates for each seed.
 
     Attributes:
+        seeds: ascending, [S].
         lrs: ascending, [P].
         accuracy: NaN where there is none, [S, P].
         diverged: [S, P].
@@ -227,6 +228,7 @@ class SeedCurves:
         searched: whether something was left out.
     """
 
+    seeds: NDArray[np.int64]
     lrs: Array
     accuracy: Array
     diverged: NDArray[np.bool_]
@@ -244,6 +246,7 @@ class SeedCurves:
         at = row[: len(runs)], place[: len(runs)]
         accuracy[at], diverged[at] = runs["val_accuracy"], runs["diverged"]
         return cls(
+            seeds=seeds.astype(np.int64),
             lrs=lrs,
             accuracy=accuracy,
             diverged=diverged,
@@ -251,10 +254,10 @@ class SeedCurves:
             searched=len(others) > 0,
         )
 
-    def without(self, seeds: NDArray[np.intp]) -> "SeedCurves":
-        """All but the seeds in these places."""
-        accuracy, diverged = np.delete(self.accuracy, seeds, axis=0), np.delete(self.diverged, seeds, axis=0)
-        return replace(self, accuracy=accuracy, diverged=diverged)
+    def without(self, seeds: NDArray[np.int64]) -> "SeedCurves":
+        """All but these seeds."""
+        kept = ~np.isin(self.seeds, seeds)
+        return replace(self, seeds=self.seeds[kept], accuracy=self.accuracy[kept], diverged=self.diverged[kept])
 
     def optimum(self) -> Optimum:
         """See :func:`optimum_of`."""

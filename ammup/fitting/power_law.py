@@ -189,20 +189,21 @@ def _log_points(depths: Sequence[int] | ArrayLike, values: ArrayLike) -> tuple[A
 
 def _draws(depth: int, S_bar: ArrayLike) -> Array:
     """S̄ of single draws: a dead net has 0, but not all of them may."""
-    try:
-        s = np.atleast_1d(np.asarray(S_bar, dtype=np.float64))
-    except (TypeError, ValueError) as error:
-        raise InputError(f"S_bar={S_bar!r} at depth {depth} must be numbers") from error
+    s = _numbers(S_bar, f"S_bar={S_bar!r} at depth {depth}")
     if s.ndim != 1 or not np.all(np.isfinite(s) & (s >= 0)) or not s.any():
         raise InputError(f"S_bar={s.tolist()} at depth {depth} must be finite and at least 0, and not all 0")
     return s
 
 
-def _positive(name: str, values: ArrayLike, size: int) -> Array:
+def _numbers(values: ArrayLike, given: str) -> Array:
     try:
-        array = np.atleast_1d(np.asarray(values, dtype=np.float64))
+        return np.atleast_1d(np.asarray(values, dtype=np.float64))
     except (TypeError, ValueError) as error:
-        raise InputError(f"{name}={values!r} must be numbers") from error
+        raise InputError(f"{given} must be numbers") from error
+
+
+def _positive(name: str, values: ArrayLike, size: int) -> Array:
+    array = _numbers(values, f"{name}={values!r}")
     if array.shape != (size,):
         raise InputError(f"{name} has shape {array.shape}; give {size} values in a row")
     if not np.all(np.isfinite(array) & (array > 0)):

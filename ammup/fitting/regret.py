@@ -164,22 +164,18 @@ class _Sweep:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Table:
-    """The runs of one depth; ``seeds`` are those of the rows."""
+    """The runs of one depth."""
 
-    seeds: NDArray[np.int64]
     accuracy: SeedCurves
     loss: SeedCurves
 
     @classmethod
     def of(cls, runs: pd.DataFrame) -> "_Table":
         loss = runs.assign(val_accuracy=runs["val_loss"])
-        return cls(seeds=np.unique(runs["seed"]), accuracy=SeedCurves.of(runs), loss=SeedCurves.of(loss))
+        return cls(accuracy=SeedCurves.of(runs), loss=SeedCurves.of(loss))
 
     def without(self, seeds: NDArray[np.int64]) -> "_Table":
-        gone = np.flatnonzero(np.isin(self.seeds, seeds))
-        return _Table(
-            seeds=np.delete(self.seeds, gone), accuracy=self.accuracy.without(gone), loss=self.loss.without(gone)
-        )
+        return _Table(accuracy=self.accuracy.without(seeds), loss=self.loss.without(seeds))
 
     def means(self) -> tuple[Array, Array]:
         """Accuracy and loss over learning rates, the worst of each where a replica diverged."""

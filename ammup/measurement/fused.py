@@ -9,7 +9,7 @@ model.
 Axes: B batch, C channel, H and W position.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -101,7 +101,10 @@ def fused_forward(model: nn.Module) -> Forward | None:
     if type(model) not in (CNN, ResNet) or any(hooked(module) for module in model.modules()):
         return None
     net = cast("CNN | ResNet", model)
-    return _Fused(net) if net.dims else None
+    if net.dims == 0:
+        return None
+    known = {layer: _Convolution.of(layer) for layer in net.modules()}
+    return _Fused(net, {layer: convolution for layer, convolution in known.items() if convolution is not None})
 
 
 def hooked(module: nn.Module) -> bool:
@@ -115,6 +118,7 @@ class _Fused:
     """The forward of a net of one or two position axes; inside, z is (B, C, H, W) with H = 1 in a net of one."""
 
     net: CNN | ResNet
+    convolutions: "Mapping[nn.Module, _Convolution]"
 
     def __call__(self, x: Tensor) -> Tensor:
         net = self.net
@@ -149,7 +153,7 @@ class _Fused:
 
     def _convolve(self, layer: nn.Module, z: Tensor, activation: nn.Module | None) -> Tensor:
         """layer(activation(z))."""
-        convolution = _Convolution.of(layer)
+        convolution = self.convolutions.get(layer)
         if convolution is None or not convolution.fits(z):
             return self._called(layer, z if activation is None else activation(z))
         if not convolution.circular:
@@ -169,7 +173,7 @@ class _Fused:
 class _Convolution:
     """A stride-keeping convolution of one or two axes as one of two, and what it pads."""
 
-    weight: Tensor
+    layer: nn.Conv1d | nn.Conv2d | SupportConv
     bias: Tensor | None = None
     stride: tuple[int, ...] = (1, 1)
     dilation: tuple[int, ...] = (1, 1)
@@ -183,7 +187,7 @@ class _Convolution:
         if type(layer) is SupportConv:
             left, right, top, bottom = (*layer.pads, 0, 0)[:4]
             return cls(
-                weight=_of_two_axes(layer.dense_kernel()),
+                layer=layer,
                 groups=layer.groups,
                 pads=(left, right, top, bottom),
                 circular=layer.padding == "circular",
@@ -195,7 +199,7 @@ class _Convolution:
             return None
         one = (1,) * (2 - len(layer.kernel_size))
         return cls(
-            weight=_of_two_axes(layer.weight),
+            layer=layer,
             bias=layer.bias,
             stride=(*one, *layer.stride),
             dilation=(*one, *layer.dilation),
@@ -210,7 +214,10 @@ class _Convolution:
 
     def __call__(self, padded: Tensor, padding: tuple[int, int] = (0, 0)) -> Tensor:
         """Of what is padded already."""
-        return F.conv2d(padded, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
+        layer = self.layer
+        kernel = layer.dense_kernel() if isinstance(layer, SupportConv) else layer.weight
+        kernel = kernel.unsqueeze(ROW) if kernel.ndim == 3 else kernel
+        return F.conv2d(padded, kernel, self.bias, self.stride, padding, self.dilation, self.groups)
 
     def zero_padded(self, z: Tensor) -> Tensor:
         """Of what is not: the kernels of torch pad with zeros by themselves, where both sides are equal."""
@@ -218,10 +225,6 @@ class _Convolution:
         if left == right and top == bottom:
             return self(z, (top, left))
         return self(F.pad(z, self.pads))
-
-
-def _of_two_axes(kernel: Tensor) -> Tensor:
-    return kernel.unsqueeze(ROW) if kernel.ndim == 3 else kernel
 
 
 def _pads(layer: nn.Conv1d | nn.Conv2d) -> Pads:
