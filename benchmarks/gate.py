@@ -1,22 +1,34 @@
-"""What asv recorded and published of HEAD, judged: every series is there and is a number, and none has moved.
+"""Measure the exponents of HEAD with asv and exit with 1 where one moved: every series is present, a number, unmoved.
 
-asv itself goes green on a shallow clone, a rebased history, and a benchmark that failed.
+    python benchmarks/gate.py
+
+asv itself passes on a shallow clone, a rebased history, and a benchmark that failed. The recorded history in
+baselines/asv is read and not changed: results of HEAD go to a temporary copy.
 """
 
 import itertools
 import json
 import re
+import shutil
 import subprocess
+import sys
+import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import click
 import numpy as np
 from asv.benchmarks import Benchmarks
 from asv.config import Config
 from asv.results import Results, iter_results
 
 from ammup.errors import InputError
+
+ROOT = Path(__file__).parents[1]
+CONFIG = "asv.conf.json"
+EXPONENTS = r"^exponents\."
 
 # Where a change can move an exponent; a commit of results or of words cannot.
 CODE = ("ammup", "benchmarks/tracked", ":(glob)baselines/*.json", "pyproject.toml")
@@ -30,19 +42,13 @@ class Judgement:
         series: how many were judged.
         failures: a line each.
         notes: what is worth knowing and no failure.
-        unmeasured: commits any of which may be to blame, oldest first, the last one measured; empty where every failure
-            has one commit.
+        searches: (range of commits, benchmark) for `asv find`, where several commits may have caused a failure.
     """
 
     series: int = 0
     failures: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    unmeasured: list[str] = field(default_factory=list)
-
-    @property
-    def middle(self) -> str:
-        """The commit to measure next, or nothing where every failure has one commit."""
-        return self.unmeasured[(len(self.unmeasured) - 1) // 2] if len(self.unmeasured) > 1 else ""
+    searches: list[tuple[str, str]] = field(default_factory=list)
 
 
 def judge(root: Path, conf: Config, machine: str) -> Judgement:
@@ -72,7 +78,10 @@ def judge(root: Path, conf: Config, machine: str) -> Judgement:
             found.failures.append(f"{series} is {value:.3g} at HEAD; its reference allows {limit:.3g}")
     for name, rise, jumps in regressions(conf, judged):
         suspects = [_suspects(root, jump) for jump in jumps]
-        found.unmeasured = max([found.unmeasured, *(s for s in suspects if len(s) > 1)], key=len)
+        benchmark = name.partition("(")[0]
+        # The range of `asv find` begins after its first commit, and has to begin with a good one.
+        ranges = [f"{good}~1..{bad}" for (good, bad), s in zip(jumps, suspects, strict=True) if len(s) > 1]
+        found.searches += [(commits, benchmark) for commits in ranges]
         named = "; ".join(" or ".join(_named(root, commit) for commit in commits) for commits in suspects)
         found.failures.append(f"{name} {rise}: {named}")
     return found
@@ -97,14 +106,14 @@ def check_history(root: Path, conf: Config, machine: str) -> list[str]:
         raise InputError(
             f"baselines/asv has results of {', '.join(commit[:8] for commit in lost)}, not in the history of HEAD. If "
             "that was rewritten (rebased, squashed, amended), delete the results of commits that are gone and measure "
-            "those that took their place, `python benchmarks/history.py record BEFORE..HEAD`; or this branch is behind"
+            "those that took their place, `asv run BEFORE..HEAD --machine {machine}`; or this branch is behind"
         )
     line = _git(root, "rev-list", "--first-parent", "HEAD").split()
     usable = [commit for commit in line if commit in commits]
     if not usable:
         raise InputError(
-            f"no commit before HEAD has results under the machine {machine!r}: run `python benchmarks/history.py "
-            "record HEAD~3..HEAD` and commit baselines/asv"
+            f"no commit before HEAD has results under the machine {machine!r}: run `asv run HEAD~3..HEAD --machine "
+            f"{machine}` and commit baselines/asv"
         )
     return usable
 
@@ -167,3 +176,53 @@ def _named(root: Path, commit: str) -> str:
 
 def _git(root: Path, *arguments: str) -> str:
     return subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def _asv(config: Path, *arguments: str) -> int:
+    return subprocess.run(
+        [sys.executable, "-m", "asv", "--config", str(config), *arguments], cwd=ROOT, check=False
+    ).returncode
+
+
+@contextmanager
+def _scratch_results() -> Iterator[Path]:
+    """asv.conf.json with its results and its site in a temporary folder, which begins with the recorded history."""
+    conf = Config.load(str(ROOT / CONFIG))
+    with tempfile.TemporaryDirectory() as scratch:
+        results = Path(scratch) / "results"
+        shutil.copytree(ROOT / conf.results_dir, results)
+        paths = {name: str((ROOT / getattr(conf, name)).resolve()) for name in ("repo", "benchmark_dir", "env_dir")}
+        changed = {"version": conf.api_version, "results_dir": str(results), "html_dir": str(Path(scratch) / "html")}
+        config = Path(scratch) / CONFIG
+        config.write_text(json.dumps(vars(conf) | paths | changed))
+        yield config
+
+
+@click.command(help=__doc__.partition("\n")[0])
+@click.option("--machine", default="ci", show_default=True, help="Name of the machine whose history to compare with.")
+def main(machine: str) -> None:
+    with _scratch_results() as config:
+        conf = Config.load(str(config))
+        check_history(ROOT, conf, machine)  # before a minute is spent
+        _asv(config, "machine", "--yes", "--machine", machine)
+        # Its exit code is not needed: the judgement names what failed.
+        _asv(config, "run", "HEAD^!", "--machine", machine, "--bench", EXPONENTS, "--show-stderr")
+        if _asv(config, "publish", "--no-pull"):
+            raise InputError("asv publish failed; the reason is printed above")
+        found = judge(ROOT, conf, machine)
+        for line in found.notes:
+            click.echo(line)
+        for line in found.failures:
+            click.echo(f"FAILED {line}")
+        click.echo(f"gate: {found.series} series judged, {len(found.failures)} failed")
+        for commits, benchmark in found.searches:
+            _asv(config, "find", commits, f"^{re.escape(benchmark)}$", "--machine", machine)
+    sys.exit(1 if found.failures else 0)
+
+
+if __name__ == "__main__":
+    try:
+        main(standalone_mode=False)
+    except (InputError, click.ClickException) as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(2)

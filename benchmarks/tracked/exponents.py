@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 import ammup
 
@@ -48,6 +47,8 @@ class Family:
 
     def measure(self) -> dict[str, float]:
         """Slope, prefactor, and distance of the slope from that of the finite-depth law."""
+        import torch  # the processes that report one figure each do without it
+
         dense = len(self.inputs) == 2
         inputs = torch.ones(self.inputs) if dense else torch.randn(self.inputs, generator=torch.manual_seed(0))
         factory = partial(getattr(ammup, self.factory), **self.arguments)
@@ -99,7 +100,6 @@ def drift(name: str) -> float:
 
 def _measured(function: Callable[[Any], Any], cases: Iterable[Any]) -> list[Any]:
     """What it returns for each case, or the error: a claim that a commit cannot measure leaves the others theirs."""
-    torch.set_num_threads(1)
     results = []
     for case in cases:
         try:

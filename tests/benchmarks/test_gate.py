@@ -178,13 +178,16 @@ def test_commits_that_were_not_measured_are_all_named(copied: Callable, gate: Mo
     (line,) = [line for line in found.failures if "rose" in line]
     assert "First suspect) or " in line
     assert "Second suspect)" in line
-    assert len(found.unmeasured) == 2  # `gate` measures the first of them
-    repository.measure(commit=found.unmeasured[0])
+    ((commits, benchmark),) = found.searches  # for `asv find`
+    assert benchmark == "exponents.Claims.track_drift"
+    searched = repository.run("git", "log", "--reverse", "--format=%s", commits).splitlines()
+    assert searched == ["Good 3", "Record the history", "First suspect", "Second suspect"]
+    repository.measure(commit="HEAD~1")
     found = repository.judge(gate)
     (line,) = [line for line in found.failures if "rose" in line]
     assert "(First suspect)" in line
     assert "Second suspect" not in line
-    assert found.unmeasured == []
+    assert found.searches == []
 
 
 def test_a_move_within_the_threshold_passes(copied: Callable, gate: ModuleType) -> None:
@@ -241,11 +244,11 @@ def test_a_rewritten_history_is_refused(copied: Callable, gate: ModuleType) -> N
     repository.run("git", "checkout", "--quiet", "--orphan", "squashed")
     repository.commit("All of it")
     repository.measure()
-    with pytest.raises(InputError, match=r"not in the history of HEAD.*rebased.*record BEFORE..HEAD"):
+    with pytest.raises(InputError, match=r"not in the history of HEAD.*rebased.*asv run BEFORE..HEAD"):
         repository.judge(gate)
 
 
 def test_a_machine_without_a_history_is_refused(copied: Callable, gate: ModuleType) -> None:
     repository = copied()
-    with pytest.raises(InputError, match=r"no commit before HEAD has results under the machine 'gpu'.*record"):
+    with pytest.raises(InputError, match=r"no commit before HEAD has results under the machine 'gpu': run `asv run"):
         repository.judge(gate, machine="gpu")
