@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 import ammup
 
-from .sweep_kernel import DEVICES, devices
+from .sweep_kernel import DEVICES, require
 
 
 class MeasureUpdates:
@@ -23,8 +23,7 @@ class MeasureUpdates:
 
     def setup(self, depth: int, width: int, device: str) -> None:
         """The net and its batch."""
-        if device not in devices():
-            raise NotImplementedError(f"no {device} here")
+        require(device)
         torch.set_num_threads(1)
         images, labels = ammup.load_data("synthetic", image_size=16).batch(16)
         self.device = device
