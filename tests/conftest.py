@@ -38,6 +38,17 @@ def _trace_unchecked(*args: object, **kwargs: object) -> torch.fx.Graph:
 
 torch.fx.Tracer.trace = _trace_unchecked
 
+
+@pytest.fixture(scope="session", autouse=True)
+def _models_are_left_as_they_were(request: pytest.FixtureRequest) -> None:
+    """The strict oracle of tests/untouched.py, over every model of every test but the statistical ones."""
+    if request.config.option.markexpr == "statistical":
+        return
+    import untouched
+
+    untouched.install()
+
+
 # Small tensors: threads cost more than they give, and results do not depend on the machine's number of cores.
 torch.set_num_threads(1)
 

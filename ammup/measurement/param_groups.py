@@ -20,6 +20,7 @@ from ammup.measurement.updates import UpdateMoments, measure_updates
 from ammup.models.depth import Forward, structure_of
 from ammup.models.flow import observed
 from ammup.models.layers import SupportConv
+from ammup.models.state import preserved
 from ammup.models.streams import seeded
 
 RULES: Mapping[str, str] = {
@@ -104,10 +105,10 @@ def param_groups(
     elif rule == "per-unit":
         if inputs is None:
             raise InputError("rule='per-unit' measures the model: give inputs=, and targets= or drawn labels are used")
-        step = Step.of(
-            model, inputs, targets, Objective(loss=loss, part="total", label_draws=1), units, forward=forward
-        )
-        placed = _by_unit(step, partial(measure_updates, model, inputs, targets, loss=loss, forward=forward))
+        objective = Objective(loss=loss, part="total", label_draws=1)
+        with preserved(model) as state:
+            step = Step.of(model, inputs, targets, objective, units, forward=forward, state=state)
+            placed = _by_unit(step, partial(measure_updates, model, inputs, targets, loss=loss, forward=forward))
     groups: dict[str, dict[str, Any]] = {}
     for name, p in trainable.items():
         group, factor = placed.get(name, ("all" if rule == "global" else REST, 1.0))

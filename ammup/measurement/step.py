@@ -16,7 +16,7 @@ import torch
 import torch.autograd.forward_ad as fwad
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.func import functional_call, jvp, vjp
+from torch.func import jvp, vjp
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._pytree import tree_leaves, tree_map
@@ -24,8 +24,9 @@ from torch.utils._pytree import tree_leaves, tree_map
 from ammup.errors import InputError
 from ammup.measurement.first_step import FirstStep, OptimizerLike
 from ammup.measurement.loss import Objective, Residuals
-from ammup.models.depth import OWN_NETS, Called, Forward, cannot_be_run, depth_units
+from ammup.models.depth import OWN_NETS, Forward, cannot_be_run, depth_units
 from ammup.models.flow import observed
+from ammup.models.state import ModelState, substituted
 from ammup.models.streams import random_stream, seeded
 
 Weights = dict[str, Tensor]
@@ -33,14 +34,19 @@ PullBack = Callable[[Tensor], tuple[Weights]]
 OUTPUT = ""  # no module but the model itself has this name
 
 
+def _call_module(model: nn.Module, inputs: Any) -> Any:
+    return model(inputs)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """A module, a batch and an objective. Nothing here writes to the module or to torch's random state.
+    """A module, a batch and an objective. Nothing here writes to the global random generators.
 
-    Every pass of one ``stream`` has the same dropout masks.
+    Every pass of one ``stream`` begins in the same state of the model and has the same random numbers, dropout masks
+    among them. The last pass leaves in the model what its forward writes; see :func:`ammup.models.state.preserved`.
 
     Attributes:
-        model: the module whose forward is called with the weights below.
+        model: the module that is called with the weights below.
         units: names of the observed modules.
         weights: trainable parameters by name, detached.
         frozen: the other parameters by name.
@@ -49,6 +55,8 @@ class Step:
         objective: the loss and the part of its gradient.
         lr_factors: factor of the learning rate of some weights, by name; 1 for the others.
         optimizer: what makes a step of a gradient; None for SGD.
+        forward: how the model is called.
+        state: what is restored before every pass; None for a model whose forward is known to write nothing.
     """
 
     model: nn.Module
@@ -60,6 +68,8 @@ class Step:
     objective: Objective
     lr_factors: Mapping[str, float] = field(default_factory=dict)
     optimizer: FirstStep | None = None
+    forward: Forward = _call_module
+    state: ModelState | None = None
 
     @classmethod
     def of(
@@ -73,6 +83,7 @@ class Step:
         *,
         forward: Forward | None = None,
         optimizer: OptimizerLike | None = None,
+        state: ModelState | None = None,
     ) -> "Step":
         """Check everything that can be checked before the first pass.
 
@@ -100,7 +111,7 @@ class Step:
             raise InputError(f"lr_factors={factors} must be finite, at least 0, and of trainable weights by name")
         layout = _fast_layout if _bears_fast_layout(model) else _as_it_is
         return cls(
-            model=model if forward is None else Called(model, forward),
+            model=model,
             units=names,
             weights={name: layout(w) for name, w in weights.items()},
             frozen={name: p.detach() for name, p in parameters.items() if name not in weights},
@@ -109,6 +120,8 @@ class Step:
             objective=objective,
             lr_factors=factors,
             optimizer=None if optimizer is None else FirstStep.of(optimizer, parameters),
+            forward=_call_module if forward is None else forward,
+            state=state,
         )
 
     def run(self, weights: Weights) -> Tensor:
@@ -118,8 +131,8 @@ class Step:
 
     def _call(self, tensors: Weights, inputs: Any) -> Tensor:
         try:
-            with _forward_rules_for_all():
-                outputs = functional_call(self.model, tensors, (inputs,))
+            with _forward_rules_for_all(), substituted(self.model, tensors):
+                outputs = self.forward(self.model, inputs)
         except InputError:
             raise
         except (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError) as error:
@@ -135,6 +148,7 @@ class Step:
 
     def backward(self, stream: object) -> tuple[Tensor, PullBack]:
         """The outputs, and the function from a residual to the gradient of every weight."""
+        self._restore_model()
         with seeded("masks", stream):
             outputs, pull_back = self.linearize(self.weights)
         return outputs.detach(), pull_back
@@ -179,6 +193,7 @@ class Step:
             self._check_runs({unit: int(unit in found) for unit in self.units})
             return torch.stack([found[unit] for unit in self.units])
 
+        self._restore_model()
         with torch.no_grad(), self._observed(record), seeded("masks", stream):
             # The moments are made from the tangents, so they come out where jvp returns the function's value.
             value, _ = cast(tuple[Tensor, Tensor], jvp(moments, (weights,), (self.direction(gradient),)))
@@ -191,6 +206,7 @@ class Step:
         def record(name: str, z: Tensor) -> None:
             found[name] = z.clone()  # an activation may work in place
 
+        self._restore_model()
         with self._observed(record), seeded("masks", stream):
             self.run(weights)
         return [found[unit] for unit in self.units]
@@ -211,6 +227,10 @@ class Step:
         with self._observed(lambda name, z: found.__setitem__(name, z.shape)):
             found[OUTPUT] = self._call(tensors, tree_map(lambda x: x.to("meta"), self.inputs)).shape
         return found
+
+    def _restore_model(self) -> None:
+        if self.state is not None:
+            self.state.restore()
 
     @contextmanager
     def _observed(self, record: Callable[[str, Tensor], None]) -> Iterator[None]:

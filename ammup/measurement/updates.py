@@ -10,6 +10,7 @@ Axes: W weight draw, R residual row, B batch, U depth unit.
 
 import copy
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,6 +26,7 @@ from ammup.measurement.first_step import OptimizerLike
 from ammup.measurement.loss import Loss, Objective
 from ammup.measurement.step import OUTPUT, Step, Weights
 from ammup.models.depth import Forward
+from ammup.models.state import ModelState, preserved
 
 Array = NDArray[np.float64]
 
@@ -34,7 +36,8 @@ Array = NDArray[np.float64]
 STACKED_WEIGHT = 2**17
 STACKED_UNIT = 2**16
 STACKED_BYTES = 2**28
-STACKABLE_FILES = (
+# Where the modules are whose forwards run under vmap and write nothing.
+KNOWN_FILES = (
     "ammup.models.nets",
     "ammup.models.layers",
     *(f"torch.nn.modules.{name}" for name in ("activation", "container", "conv", "flatten", "linear")),
@@ -108,8 +111,9 @@ def measure_updates(
     """S_l of every depth unit for one gradient step on one batch, measured on that batch.
 
     Args:
-        model: any module; it is left bit-identical, and so is torch's random state. Training flags are respected: in
-            training mode batch norm uses batch statistics, and dropout has one mask for the gradient and the step.
+        model: any module; it is left as it was (see :mod:`ammup.models.state`), and so are the random generators of
+            torch, NumPy and Python. Training flags are respected: in training mode batch norm uses batch statistics,
+            and dropout has one mask for the gradient and the step.
         inputs: (B, …), moved to the device and dtype of the model's weights; with ``forward`` any structure of tensors.
         targets: class indices (B,) or (B, *P), or floats shaped like the outputs. Class indices under mse are one-hot
             targets. None draws labels: N(0, 1) for mse (the paper's setting), uniform classes for cross-entropy.
@@ -184,14 +188,34 @@ def measure_draws(
         forward: as in :func:`measure_updates`.
         optimizer: as in :func:`measure_updates`.
     """
-    steps: list[Step] = []
-    for model in models:
-        names = steps[0].units if steps else units
-        steps.append(
-            Step.of(model, inputs, targets, objective, names, lr_factors, forward=forward, optimizer=optimizer)
-        )
-    measure = _measure_stacked if stack_size(steps[0]) > 1 else _measure_each
-    return measure(steps, streams)
+    with ExitStack() as stack:
+        steps: list[Step] = []
+        for model in models:
+            names = steps[0].units if steps else units
+            state = None if _writes_nothing(model, forward) else stack.enter_context(preserved(model))
+            steps.append(
+                Step.of(
+                    *(model, inputs, targets, objective, names, lr_factors),
+                    forward=forward,
+                    optimizer=optimizer,
+                    state=state,
+                )
+            )
+        measure = _measure_stacked if stack_size(steps[0]) > 1 else _measure_each
+        return measure(steps, streams)
+
+
+def _writes_nothing(model: nn.Module, forward: Forward | None) -> bool:
+    """Whether it is made of modules alone whose forward is known and changes nothing in them."""
+    return forward is None and all(_is_known(module) and not _is_hooked(module) for module in model.modules())
+
+
+def _is_known(module: nn.Module) -> bool:
+    return type(module).__module__ in KNOWN_FILES and not isinstance(module, nn.MultiheadAttention)
+
+
+def _is_hooked(module: nn.Module) -> bool:
+    return bool(module._forward_hooks or module._forward_pre_hooks)
 
 
 def stack_size(step: Step) -> int:
@@ -201,7 +225,7 @@ def stack_size(step: Step) -> int:
     or code of the user's.
     """
     modules = [m for m in step.model.modules() if getattr(m, "p", None) != 0]  # dropout at rate 0 is no dropout
-    known = all(type(m).__module__ in STACKABLE_FILES and not isinstance(m, nn.MultiheadAttention) for m in modules)
+    known = all(_is_known(m) for m in modules)
     if step.optimizer is not None or not known or max(w.numel() for w in step.weights.values()) > STACKED_WEIGHT:
         return 1
     if max(step.shapes().values(), key=lambda shape: shape.numel()).numel() > STACKED_UNIT:
@@ -235,7 +259,7 @@ def check_finite_step(
     if not (np.isfinite(lr) and lr > 0):
         raise InputError(f"lr={lr} must be positive and finite")
     objective = Objective(loss=loss, part="total", label_draws=1)
-    step = Step.of(copy.deepcopy(model).double(), inputs, targets, objective, units)
+    step = Step.of(_copied(model).double(), inputs, targets, objective, units)
     outputs, pull_back = step.backward(seed)
     labels = step.labels(outputs, seed)
     if labels is not None:
@@ -247,6 +271,12 @@ def check_finite_step(
         after = step.pre_activations({name: w - lr * gradient[name] for name, w in step.weights.items()}, seed)
     true = [float((z - z0).square().mean()) for z0, z in zip(before, after, strict=True)]
     return FiniteStep(units=step.units, lr=lr, first_order=lr**2 * _numpy(first_order), true=np.asarray(true))
+
+
+def _copied(model: nn.Module) -> nn.Module:
+    """A deep copy; torch refuses to copy a tensor with a graph, which a model may keep from its last forward."""
+    kept = [tensor for tensor in ModelState(model).tensors if not tensor.is_leaf]
+    return copy.deepcopy(model, {id(tensor): tensor.detach().clone() for tensor in kept})
 
 
 def _measure_each(steps: Sequence[Step], streams: Sequence[object]) -> list[UpdateMoments]:

@@ -6,11 +6,11 @@ from functools import cached_property
 from typing import Any
 
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.utils._pytree import tree_leaves
 
 from ammup.errors import InputError, check_known
 from ammup.models.flow import Operation, recorded, traced
+from ammup.models.state import preserved
 from ammup.models.streams import seeded
 
 Forward = Callable[[nn.Module, Any], Tensor]
@@ -100,11 +100,15 @@ def structure_of(model: nn.Module, example_input: Any = None, *, forward: Forwar
     Raises:
         InputError: the module cannot be traced or run, or has no weight layer.
     """
+    if not isinstance(model, nn.Module):
+        raise InputError(f"model is a {type(model).__name__}; give an nn.Module")
     if example_input is not None:
         inputs = [leaf for leaf in tree_leaves(example_input) if isinstance(leaf, Tensor)]
-        return _checked(model, recorded(model, inputs, lambda: _run(model, example_input, forward)))
+        with preserved(model):
+            return _checked(model, recorded(model, inputs, lambda: _run(model, example_input, forward)))
     if type(model).__module__ != OWN_NETS:
-        return _checked(model, traced(model))
+        with preserved(model), seeded("structure"):  # its forward runs on proxies, which it may keep
+            return _checked(model, traced(model))
     # Their forwards depend on nothing that their repr does not show, and a trace costs as much as a small measurement.
     key = (type(model), repr(model))
     if key not in _TRACED:
@@ -113,12 +117,10 @@ def structure_of(model: nn.Module, example_input: Any = None, *, forward: Forwar
 
 
 def _run(model: nn.Module, example_input: Any, forward: Forward | None) -> Any:
-    """One forward that leaves buffers and random state as they are."""
-    buffers = {name: b.clone() for name, b in model.named_buffers()}
-    called = model if forward is None else Called(model, forward)
+    """One forward that leaves the random state as it was."""
     with seeded("structure"):
         try:
-            return functional_call(called, buffers, (example_input,))
+            return model(example_input) if forward is None else forward(model, example_input)
         except Exception as error:  # whatever the user's forward raises
             raise cannot_be_run(model, example_input, error) from error
 
@@ -131,25 +133,6 @@ def cannot_be_run(model: nn.Module, inputs: Any, error: Exception) -> InputError
         f"{type(model).__name__} cannot be run on inputs of shape {shapes[0] if len(shapes) == 1 else shapes}: "
         f"{message[0] if message else type(error).__name__}"
     )
-
-
-class Called(nn.Module):
-    """A model and the way it is called, as one module with the model's own names.
-
-    It shares the model's tables of parameters, buffers and children, so that what stands in for a parameter during a
-    call (torch.func.functional_call) is seen by the model.
-    """
-
-    def __init__(self, model: nn.Module, call: Forward) -> None:
-        super().__init__()
-        for table in ("_parameters", "_buffers", "_non_persistent_buffers_set", "_modules"):
-            self.__dict__[table] = model.__dict__[table]
-        self.__dict__["called"], self.__dict__["call"] = model, call
-        self.training = model.training
-
-    def forward(self, inputs: Any) -> Any:
-        """What the call returns."""
-        return self.__dict__["call"](self.__dict__["called"], inputs)
 
 
 def _checked(model: nn.Module, flow: list[Operation]) -> "Structure":

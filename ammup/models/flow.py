@@ -104,8 +104,6 @@ def traced(model: nn.Module) -> list[Operation]:
     Raises:
         InputError: it cannot.
     """
-    if not isinstance(model, nn.Module):
-        raise InputError(f"model is a {type(model).__name__}; give an nn.Module")
     tracer = _Tracer()
     try:
         graph = tracer.trace(model)
