@@ -3,7 +3,9 @@
 Exit code 0 done, 1 claim or gate failed, 2 bad input, 3 an error of ammup's own.
 """
 
+import sys
 import traceback
+from pathlib import Path
 from typing import Any
 
 import click
@@ -75,5 +77,7 @@ for _verb in (exponent, depth, transfer, check, sweep, fit, claims, baselines, r
 
 
 def main() -> None:
-    """Entry point of the command ``ammup``."""
+    """Entry point of the command ``ammup``: a factory in the current folder can be imported, as by ``python -m``."""
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
     cli(prog_name="ammup")

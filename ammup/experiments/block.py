@@ -14,7 +14,6 @@ from ammup.experiments.schema import LeftOut, Worker
 from ammup.measurement.data import load_data
 from ammup.measurement.factory import default_device, named_factory
 from ammup.measurement.feed import Feed
-from ammup.measurement.memory import freed_memory_kept
 from ammup.measurement.replica import DTYPES, Build, Trainer
 from ammup.measurement.runs import Run
 from ammup.measurement.training import TRAINERS, Choice, checked_build, choose_strategy, seconds_a_step
@@ -115,7 +114,7 @@ def run_block(block: Block) -> Outcome:
         InputError: data or a factory that cannot be used, or a training step that raises.
     """
     bench = bench_of(block.specification, block.device)
-    with explained(block), freed_memory_kept():
+    with explained(block):
         runs = bench.trainer(block.depth, block.strategy).runs(block.depth, block.lrs, block.seed)
     return Outcome(runs=tuple(runs), worker=this_worker(bench.device), data_digest=bench.data.digest)
 
@@ -135,8 +134,7 @@ def explained(block: Block) -> Iterator[None]:
 def try_strategies(specification: str, depth: int, device: str | None) -> Trial:
     """Time the strategies on the first steps of one depth."""
     bench = bench_of(specification, device)
-    with freed_memory_kept():
-        return Trial(choice=bench.choice(depth), data_digest=bench.data.digest)
+    return Trial(choice=bench.choice(depth), data_digest=bench.data.digest)
 
 
 def this_worker(device: str) -> Worker:

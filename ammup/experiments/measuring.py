@@ -7,7 +7,6 @@ from ammup.experiments.block import bench_of
 from ammup.measurement.finite_depth import affordable_images, finite_depth_lrs, known_law
 from ammup.measurement.loop import LoopTrainer
 from ammup.measurement.loss import Objective
-from ammup.measurement.memory import freed_memory_kept
 from ammup.measurement.runs import Measurement
 from ammup.measurement.short_run import measure_short_run
 from ammup.models.depth import structure_of
@@ -47,8 +46,7 @@ def run_short(job: ShortRunJob) -> ShortRunOutcome:
     """
     bench = bench_of(job.specification, job.device)
     trainer = LoopTrainer(bench.build(job.depth), bench.feed, bench.experiment.training)
-    with freed_memory_kept():
-        found = measure_short_run(trainer, depth=job.depth, lr=job.lr, seed=job.seed, steps=job.steps)
+    found = measure_short_run(trainer, depth=job.depth, lr=job.lr, seed=job.seed, steps=job.steps)
     return ShortRunOutcome(measurements=tuple(found), data_digest=bench.data.digest)
 
 

@@ -167,13 +167,16 @@ def usable_cores() -> int:
 
 
 def _begin() -> None:
-    """Set up a worker: one thread, large pages for tensors, and an end when its parent has ended."""
+    """Set up a worker: one thread, large pages for tensors, freed memory kept, and an end when its parent has ended."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all; the parent decides
     os.environ["THP_MEM_ALLOC_ENABLE"] = "1"  # torch reads it at its first allocation
     threading.Thread(target=_end_with_parent, daemon=True).start()
     import torch
 
+    from ammup.measurement.memory import keep_freed_memory
+
     torch.set_num_threads(1)
+    keep_freed_memory()
 
 
 def _end_with_parent() -> None:

@@ -7,7 +7,6 @@ from ammup.errors import InputError
 from ammup.experiments.block import Bench, Block, Outcome, bench_of, explained, this_worker
 from ammup.experiments.schema import LeftOut
 from ammup.fitting.search import RECENT, adaptive_search
-from ammup.measurement.memory import freed_memory_kept
 from ammup.measurement.replica import DTYPES, Trained, Trainer, precision
 from ammup.measurement.updates import measure_updates
 
@@ -22,7 +21,7 @@ def run_search(block: Block) -> Outcome:
         InputError: data or a factory that cannot be used, or a training step that raises.
     """
     bench = bench_of(block.specification, block.device)
-    with explained(block), freed_memory_kept():
+    with explained(block):
         trainer = bench.trainer(block.depth, block.strategy)
         trained, steps = _search(trainer, block.lrs, block.seed, _start(bench, block))
     return Outcome(

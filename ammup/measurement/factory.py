@@ -2,10 +2,8 @@
 
 import importlib
 import inspect
-import sys
 from collections.abc import Callable, Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -59,8 +57,6 @@ def family_factory(name: str) -> Factory:
 
 def _imported(name: str) -> Factory:
     module, _, attribute = name.partition(":")
-    if str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))  # as `python -m` does
     try:
         factory = getattr(importlib.import_module(module), attribute)
     except Exception as error:  # importing runs the user's code: anything can be raised there

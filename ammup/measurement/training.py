@@ -10,7 +10,6 @@ from ammup.measurement.data import Data
 from ammup.measurement.factory import Factory, build_model, default_device
 from ammup.measurement.feed import Feed
 from ammup.measurement.loop import LoopTrainer
-from ammup.measurement.memory import freed_memory_kept
 from ammup.measurement.replica import DTYPES, Build, Trainer
 from ammup.measurement.runs import STRATEGIES, Run, Training, check_grid, seed_numbers
 from ammup.measurement.stacked import StackedTrainer
@@ -99,11 +98,10 @@ def train_replicas(
     device = device or default_device()
     feed = Feed(data, batch_size=batch_size, device=device, dtype=DTYPES[dtype])
     build = checked_build(factory, depth, numbers[0], feed, data)
-    with freed_memory_kept():
-        if strategy == "auto":
-            strategy = choose_strategy(build, feed, training, lrs=rates, seed=numbers[0]).strategy
-        trainer = TRAINERS[strategy](build, feed, training)
-        return [run for seed in numbers for run in trainer.runs(depth, rates, seed)]
+    if strategy == "auto":
+        strategy = choose_strategy(build, feed, training, lrs=rates, seed=numbers[0]).strategy
+    trainer = TRAINERS[strategy](build, feed, training)
+    return [run for seed in numbers for run in trainer.runs(depth, rates, seed)]
 
 
 def checked_build(factory: Factory, depth: int, seed: int, feed: Feed, data: Data) -> Build:

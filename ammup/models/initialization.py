@@ -15,6 +15,7 @@ from ammup.fitting.activations import GAINS, READOUTS, ActivationMoments, Array,
 from ammup.fitting.wide_net import SCALED
 from ammup.models.depth import WeightLayer, structure_of
 from ammup.models.layers import WEIGHT_LAYERS
+from ammup.models.nets import CNN, MLP, ResNet
 from ammup.models.streams import random_stream
 
 
@@ -93,8 +94,8 @@ def initialize_(
         raise InputError(f"seed={seed!r} must be a whole number, or None")
     if not (np.isfinite(c) and c > 0):
         raise InputError(f"c={c} must be positive and finite")
-    if hasattr(model, "law"):
-        model.law = None  # type: ignore[assignment]  # of the weights that the family drew, not of these
+    if isinstance(model, MLP | CNN | ResNet):
+        model.law = None  # of the weights that the family drew, not of these
     layers, n_blocks = _layers(model, blocks, activation)
     parameters = dict(model.named_parameters())
     rows = []

@@ -20,9 +20,9 @@ _ROOT = pytest.StashKey[int]()
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options of statistical tests."""
     group = parser.getgroup("ammup", "statistical tests of learning-rate laws")
-    group.addoption("--seed-root", type=int, default=0, metavar="N", help="Draw other weights.  [default: 0]")
-    group.addoption("--vary-seed", action="store_true", help="Take the seed root from the clock, and print it.")
-    group.addoption("--full", action="store_true", help="Also run what takes hours: many seed roots.")
+    group.addoption("--ammup-seed-root", type=int, default=0, metavar="N", help="Draw other weights.  [default: 0]")
+    group.addoption("--ammup-vary-seed", action="store_true", help="Take the seed root from the clock, and print it.")
+    group.addoption("--ammup-full", action="store_true", help="Also run what takes hours: many seed roots.")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -31,7 +31,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "markers", "statistical: a statement about random networks, with its sample size and margin"
     )
     varied = time.time_ns() // 10**6 % 10**6 + 1
-    config.stash[_ROOT] = varied if config.getoption("--vary-seed") else config.getoption("--seed-root")
+    config.stash[_ROOT] = varied if config.getoption("--ammup-vary-seed") else config.getoption("--ammup-seed-root")
     config.stash[_COMPARISONS] = []
 
 
@@ -43,7 +43,7 @@ def pytest_report_header(config: pytest.Config) -> str | None:
 
 @pytest.fixture(scope="session")
 def seed_root(request: pytest.FixtureRequest) -> int:
-    """The seed root of this run, from ``--seed-root`` or ``--vary-seed``."""
+    """The seed root of this run, from ``--ammup-seed-root`` or ``--ammup-vary-seed``."""
     return request.config.stash[_ROOT]
 
 

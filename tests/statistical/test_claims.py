@@ -1,8 +1,8 @@
 """Every claim of the ledger against its baseline: verdict, figure, power.
 
 Sample sizes, margins and error rates stand with each claim (`ammup claims --id ID`). The seeds are fixed, so that a run
-that passes goes on passing; with another seed root (`--seed-root`, `--vary-seed`) the chance of a false alarm anywhere
-is at most 1 %, which is asserted below.
+that passes goes on passing; with another seed root (`--ammup-seed-root`, `--ammup-vary-seed`) the chance of a false
+alarm anywhere is at most 1 %, which is asserted below.
 """
 
 from collections.abc import Callable
@@ -46,8 +46,8 @@ ROOTS = range(1, 201)
 @pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.id)
 def test_no_alarm_beyond_the_budget_over_other_seed_roots(claim: Claim, request: pytest.FixtureRequest) -> None:
     """At the rate that the baseline states, the alarms of one claim over 200 roots exceed this once in a thousand."""
-    if not request.config.getoption("--full"):
-        pytest.skip("200 seed roots take hours; give --full")
+    if not request.config.getoption("--ammup-full"):
+        pytest.skip("200 seed roots take hours; give --ammup-full")
     alarms = [root for root in ROOTS for comparison in measure([claim], root=root) if alarms(comparison)]
     rate = max(baselines.read()[claim.id]["false_alarm"], 1e-4)
     assert len(alarms) <= binom.ppf(0.999, len(ROOTS), rate), f"roots {alarms}"

@@ -53,8 +53,24 @@ def test_a_marker_that_nobody_registered_still_fails(pytester: pytest.Pytester) 
 
 def test_help_names_the_options(pytester: pytest.Pytester) -> None:
     text = _run(pytester, "--help").stdout.str()
-    for option in ("--seed-root=N", "--vary-seed", "--full"):
+    for option in ("--ammup-seed-root=N", "--ammup-vary-seed", "--ammup-full"):
         assert option in text
+
+
+def test_a_project_may_have_options_of_the_usual_names(pytester: pytest.Pytester) -> None:
+    """The plugin is loaded in every project where ammup is installed."""
+    options = ("--full", "--seed-root", "--vary-seed", "--seed", "--root", "--claims", "--baseline")
+    pytester.makeconftest(f"""
+        def pytest_addoption(parser):
+            for name in {options!r}:
+                parser.addoption(name, action="store_true")
+    """)
+    pytester.makepyfile("""
+        def test_options(request):
+            assert request.config.getoption("--full")
+            assert not request.config.getoption("--ammup-full")
+    """)
+    _run(pytester, "--full", "--seed-root").assert_outcomes(passed=1)
 
 
 ROOT = """
@@ -66,7 +82,7 @@ ROOT = """
 """
 
 
-@pytest.mark.parametrize(("options", "root"), [((), 0), (("--seed-root", "7"), 7), (("--seed-root=0",), 0)])
+@pytest.mark.parametrize(("options", "root"), [((), 0), (("--ammup-seed-root", "7"), 7), (("--ammup-seed-root=0",), 0)])
 def test_the_seed_root_reaches_the_tests_and_the_header_where_it_is_not_0(
     options: tuple[str, ...], root: int, pytester: pytest.Pytester
 ) -> None:
@@ -85,7 +101,7 @@ def test_a_varied_seed_root_is_never_0_and_is_printed_so_that_a_failure_can_be_r
     for nanoseconds in (0, 999_999 * 10**6, 1_700_000_123_456 * 10**6):
         with monkeypatch.context() as patch:
             patch.setattr("ammup.suite.pytest_plugin.time.time_ns", lambda at=nanoseconds: at)
-            result = _run(pytester, "--vary-seed")
+            result = _run(pytester, "--ammup-vary-seed")
         result.assert_outcomes(passed=1)
         (printed,) = re.findall(r"^ammup: seed root (\d+)$", result.stdout.str(), flags=re.MULTILINE)
         assert (pytester.path / "root.txt").read_text() == printed
@@ -94,9 +110,9 @@ def test_a_varied_seed_root_is_never_0_and_is_printed_so_that_a_failure_can_be_r
 
 
 def test_a_seed_root_that_is_no_number_is_a_usage_error(pytester: pytest.Pytester) -> None:
-    result = _run(pytester, "--seed-root", "seven")
+    result = _run(pytester, "--ammup-seed-root", "seven")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["*--seed-root: invalid int value: 'seven'*"])
+    result.stderr.fnmatch_lines(["*--ammup-seed-root: invalid int value: 'seven'*"])
 
 
 def test_the_figures_of_a_claim_are_properties_in_the_junit_file(pytester: pytest.Pytester) -> None:
