@@ -81,9 +81,9 @@ def test_transfer_prints_every_rule() -> None:
     assert by_name["pathsum"]["lr"] == pytest.approx(0.1 * 2**-1.5)  # one path: L_p = L
     assert by_name["finite-depth"]["low"] is None
     assert by_name["measured"]["low"] < by_name["measured"]["lr"] < by_name["measured"]["high"]
-    data = ammup.load_data("synthetic", image_size=8)
+    data = ammup.load_data("synthetic", image_size=4)
     images, labels = data.batch(4)
-    net = lambda depth, seed: ammup.mlp(depth, width=64, in_features=192, seed=seed)  # noqa: E731
+    net = lambda depth, seed: ammup.mlp(depth, width=64, in_features=48, seed=seed)  # noqa: E731
     law = ammup.depth_exponent(net, [2, 4], inputs=images, targets=labels, loss="cross_entropy", seeds=8)
     assert by_name["measured"]["lr"] == pytest.approx(ammup.transfer_lr(0.1, 2, 4, measured=law), rel=1e-6)
 

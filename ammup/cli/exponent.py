@@ -11,8 +11,8 @@ from ammup.cli.files import check_new_figure
 
 @click.command()
 @click.argument("family", default="cnn", metavar="[FAMILY|PACKAGE.MODULE:FACTORY]")
-@click.option("--depths", callback=parsed_depths, default="4,8,16,32", show_default=True, help="Depths to measure.")
-@click.option("--seeds", type=click.IntRange(1), default=16, show_default=True, help="Weight draws at each depth.")
+@click.option("--depths", callback=parsed_depths, default="2,4,8,16", show_default=True, help="Depths to measure.")
+@click.option("--seeds", type=click.IntRange(1), default=24, show_default=True, help="Weight draws at each depth.")
 @takes_batch
 @click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="Draw the law into a new file.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -47,8 +47,18 @@ def exponent(
         click.echo(json.dumps({"family": family, "heading": heading, **law.to_dict()}, allow_nan=False))
         return
     from ammup.report.terminal import show
-    from ammup.report.text import depth_law_text
+    from ammup.report.text import depth_law_text, meaning
 
     show(depth_law_text(law, heading=heading))
     if plot is not None:
         click.echo(f"figure: {plot}")
+    click.echo(f"\n{meaning(law)}\nNext: {_next_command(family, depths, plot=plot, data=batch.data)}")
+
+
+def _next_command(family: str, depths: tuple[int, ...], *, plot: Path | None, data: str) -> str:
+    """What to type after this."""
+    with_data = "" if data == "synthetic" else f" --data {data}"
+    carry = (
+        f"`ammup transfer {family} --lr 0.1 --from {min(depths)} --to {max(depths)}{with_data}` carries a tuned rate"
+    )
+    return carry if plot is not None else f"{carry}; `--plot law.png` draws this"

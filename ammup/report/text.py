@@ -41,6 +41,28 @@ def _slopes(law: DepthLaw) -> list[str]:
     ]
 
 
+def meaning(law: DepthLaw) -> str:
+    """One sentence in plain words: what the slope says about the learning rate of a net of twice the depth."""
+    low, high = law.power_law.slope_ci
+    interval = f" ({2**low:.3g} to {2**high:.3g})" if np.isfinite(low) else ""
+    if np.isfinite(low) and low <= 0 <= high:
+        change = f"a tuned learning rate need not change with depth: its factor{interval} for each doubling includes 1"
+    else:
+        change = (
+            "each time the depth doubles, multiply a tuned learning rate by about "
+            f"{2**law.power_law.slope:.3g}{interval} to keep the first update equally large"
+        )
+    return f"In plain words: {change}{_theory(law)}."
+
+
+def _theory(law: DepthLaw) -> str:
+    low, high = law.power_law.slope_ci
+    if law.reference is None or not np.isfinite(low):
+        return ""
+    place = "inside" if low <= law.reference <= high else "outside"
+    return f"; the finite-depth law, which is for infinite width, gives {2**law.reference:.3g}, {place} that range"
+
+
 def _notes(law: DepthLaw) -> list[str]:
     notes = []
     if law.noisy_depths:

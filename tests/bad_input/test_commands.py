@@ -23,7 +23,7 @@ COMMANDS = [
     ("exponent --image-size 0", "Invalid value for '--image-size': 0 is not in the range x>=1."),
     ("exponent --loss l1", "Invalid value for '--loss': 'l1' is not one of 'cross_entropy', 'mse'."),
     ("exponent --set foo", "Invalid value for '--set': 'foo' is not of the form NAME=VALUE"),
-    ("exponent --set foo=1 --width 4", "the factory failed at depth 4: TypeError:"),
+    ("exponent --set foo=1 --width 4", "the factory failed at depth 2: TypeError:"),
     ("exponent --set padding=reflect --width 4", "padding='reflect' is not known; allowed: circular, zero"),
     ("exponent --device tpu --width 4", "device 'tpu' cannot be used: Expected one of cpu, cuda, ipu, xpu, mkldnn,"),
     ("exponent --device cuda --width 4", "device 'cuda' cannot be used: Found no NVIDIA driver on your system. Please"),
@@ -495,6 +495,7 @@ COMMANDS = [
 def test_a_bad_command_is_told(
     command: str, begins: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("ammup.experiments.cluster.CONNECT_SECONDS", 0.5)
     monkeypatch.syspath_prepend(folder)
     monkeypatch.chdir(tmp_path)
     result = CliRunner().invoke(cli, shlex.split(command.replace("{w}", str(folder))))

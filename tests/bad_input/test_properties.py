@@ -9,6 +9,7 @@ import pytest
 HERE = Path(__file__).parent
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("program", [("properties.py", "--examples", "60"), ("fuzz.py", "--examples", "120")], ids=str)
 def test_bad_input_never_surprises(program: tuple[str, ...]) -> None:
     name, *options = program

@@ -1,0 +1,58 @@
+"""The sentence in plain words, against the numbers that it is made of."""
+
+import re
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ammup.fitting.power_law import fit_maximal_lr
+from ammup.measurement.depth_law import DepthLaw
+from ammup.report.text import meaning
+
+DEPTHS = (2, 4, 8)
+
+
+def _law(slope: float, *, scatter: float = 0.02, draws: int = 8, theory: float | None = None) -> DepthLaw:
+    """η* ∝ L^slope with log-normal scatter of S̄, and a finite-depth law of slope ``theory``."""
+    rng = np.random.default_rng(0)
+    S = {L: L ** (-2 * slope) * np.exp(scatter * rng.standard_normal(draws)) for L in DEPTHS}
+    rows = [{"depth": L, "seed": i, "S_bar": s, "lr_star": s**-0.5} for L in DEPTHS for i, s in enumerate(S[L])]
+    known: Mapping[int, float] | None = None if theory is None else {L: float(L**theory) for L in DEPTHS}
+    return DepthLaw(
+        table=pd.DataFrame(rows),
+        units={L: L for L in DEPTHS},
+        S={L: np.ones(L) for L in DEPTHS},
+        power_law=fit_maximal_lr(S),
+        law=lambda: known,
+    )
+
+
+@pytest.mark.parametrize("slope", [-1.5, -0.5, 0.3])
+def test_the_factor_for_twice_the_depth_is_two_to_the_slope(slope: float) -> None:
+    law = _law(slope)
+    number = r"(\d[\d.]*)"
+    found = re.search(rf"multiply a tuned learning rate by about {number} \({number} to {number}\)", meaning(law))
+    assert found is not None
+    low, high = law.power_law.slope_ci
+    expected = [2**law.power_law.slope, 2**low, 2**high]
+    assert [float(text) for text in found.groups()] == pytest.approx(expected, rel=5e-3)
+    assert "finite-depth law" not in meaning(law)
+
+
+def test_a_slope_whose_interval_holds_zero_asks_for_no_change() -> None:
+    text = meaning(_law(0.0, scatter=0.5))
+    assert "need not change with depth" in text
+    assert "multiply" not in text
+
+
+@pytest.mark.parametrize(("theory", "place"), [(-1.5, "inside"), (-1.0, "outside")])
+def test_theory_is_compared_with_the_interval(theory: float, place: str) -> None:
+    assert f"gives {2**theory:.3g}, {place} that range" in meaning(_law(-1.5, theory=theory))
+
+
+def test_a_single_draw_has_no_range() -> None:
+    text = meaning(_law(-1.5, scatter=0.0, draws=1, theory=-1.5))
+    assert "by about 0.354 to keep" in text
+    assert "range" not in text
