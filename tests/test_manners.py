@@ -59,7 +59,7 @@ def state():
         "streams": [str(sys.stdout), str(sys.stderr)],
     }
 
-def use():
+def use(workers):
     import ammup
     from ammup.report.plots import plot_depth_law, save
     images, labels = ammup.load_data("synthetic", image_size=8, train=64, validation=16).batch(4)
@@ -80,8 +80,7 @@ def use():
         ammup.train_replicas(small, 2, lrs=[0.1, 1.0], seeds=2, **options)
     experiment = ammup.Experiment.from_toml(EXPERIMENT)
     with tempfile.TemporaryDirectory() as folder:
-        for workers in (1, 2):
-            runs = ammup.run_sweep(experiment, store=Path(folder) / f"{workers}.db", workers=workers, progress=False)
+        ammup.run_sweep(experiment, store=Path(folder) / "runs.db", workers=workers, progress=False)
         save(plot_depth_law(law, title="law"), Path(folder) / "law.png")
     try:
         ammup.measure_updates(net, images[:, :1], labels)
@@ -98,15 +97,17 @@ strategy = "loop"
 """
 
 if __name__ == "__main__":
-    use()  # what is imported on the first use is no matter: torch and matplotlib set things up for themselves
+    use(1)  # what is imported on the first use is no matter: torch and matplotlib set things up for themselves
     before = state()
-    use()
+    use(1)
+    use(2)
     after = state()
     changed = {name: [before[name], after[name]] for name in before if before[name] != after[name]}
     print(json.dumps(changed, default=str))
 '''
 
 
+@pytest.mark.slow
 def test_the_library_changes_nothing_of_its_process(tmp_path: Path) -> None:
     program = tmp_path / "program.py"
     program.write_text(PROBE)

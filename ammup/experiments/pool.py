@@ -56,6 +56,15 @@ class LocalPool(ProcessPoolExecutor):
         self.workers = workers
         super().__init__(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_begin)
 
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """As of every executor; it may start a worker, which fixes the start method of the process for good."""
+        chosen = multiprocessing.get_start_method(allow_none=True)
+        try:
+            return super().submit(fn, *args, **kwargs)
+        finally:
+            if chosen is None:  # the caller may still choose one
+                multiprocessing.set_start_method(None, force=True)
+
     def kill(self) -> None:
         """End the workers in the middle of what they do."""
         processes = list((self._processes or {}).values())
