@@ -2,9 +2,11 @@
 
 import os
 import sys
-import tarfile
-from pathlib import Path
 from types import ModuleType
+
+# One thread in each process of the tests and in those that they start: there are as many processes as cores. Read when
+# numpy and torch are imported.
+os.environ.update({f"{library}_NUM_THREADS": "1" for library in ("OMP", "MKL", "OPENBLAS")})
 
 import pytest
 import torch
@@ -22,6 +24,14 @@ def pytest_configure(config: pytest.Config) -> None:
     """Install the checks, but not where thousands of nets are drawn: there they would take most of the time."""
     if config.option.markexpr != "statistical":
         install_import_hook("ammup", "ammup_type_checker.check")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """Claims one by one, for most of them are in one file; everything else file by file, as pyproject.toml says."""
+    from xdist.scheduler import LoadScheduling
+
+    return LoadScheduling(config, log) if config.option.markexpr == "statistical" else None
 
 
 _trace = torch.fx.Tracer.trace
@@ -49,35 +59,16 @@ def _models_are_left_as_they_were(request: pytest.FixtureRequest) -> None:
     untouched.install()
 
 
-# Small tensors: threads cost more than they give, and results do not depend on the machine's number of cores.
+# Also where another plugin imported torch before; and results do not depend on the machine's number of cores.
 torch.set_num_threads(1)
+
+
+@pytest.fixture
+def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the run-time type checks, for tests of so many calls that these would take most of the time."""
+    monkeypatch.setattr(config, "jaxtyping_disable", True)
 
 
 @pytest.fixture(autouse=True)
 def _cache_of_its_own(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AMMUP_CACHE", str(tmp_path_factory.mktemp("cache")))
-
-
-@pytest.fixture(scope="session")
-def _unpacked_cifar10(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """The folder and a cache that keeps it decoded for the whole session."""
-    cache = tmp_path_factory.mktemp("cifar10-cache")
-    folder = os.environ.get("AMMUP_CIFAR10")
-    if folder:
-        return Path(folder), cache
-    archive = Path(__file__).parents[2] / "shared" / "data" / "cifar10.tar.gz"
-    if not archive.is_file():
-        pytest.skip("CIFAR-10 as an image folder is not here; set AMMUP_CIFAR10 to it")
-    target = tmp_path_factory.mktemp("data")
-    with tarfile.open(archive) as tar:
-        # Python 3.11.0 to 3.11.3 have no filters; the archive is the project's own.
-        tar.extractall(target, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
-    return target / "cifar10", cache
-
-
-@pytest.fixture
-def cifar10(_unpacked_cifar10: tuple[Path, Path], _cache_of_its_own: None, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """CIFAR-10 as an image folder: $AMMUP_CIFAR10, or the archive beside the checkout."""
-    folder, cache = _unpacked_cifar10
-    monkeypatch.setenv("AMMUP_CACHE", str(cache))
-    return folder

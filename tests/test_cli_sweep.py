@@ -185,6 +185,7 @@ def test_several_experiments_are_told_apart(folder: Path, tmp_path: Path) -> Non
 def test_bad_input_is_one_clear_line_and_exit_code_2(
     arguments: list[str], message: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("ammup.experiments.cluster.CONNECT_SECONDS", 0.5)
     monkeypatch.chdir(folder)
     result = _run(*arguments)
     assert result.exit_code == 2, result.output

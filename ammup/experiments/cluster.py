@@ -6,6 +6,8 @@ from contextlib import contextmanager
 
 from ammup.errors import InputError
 
+CONNECT_SECONDS = 5.0
+
 
 @contextmanager
 def dask_executor(scheduler: str) -> Iterator[Executor]:
@@ -19,7 +21,7 @@ def dask_executor(scheduler: str) -> Iterator[Executor]:
     except ImportError as error:
         raise InputError("--scheduler needs Dask: pip install 'ammup[dask]'") from error
     try:
-        client = Client(scheduler, timeout="5s")  # type: ignore[no-untyped-call]
+        client = Client(scheduler, timeout=CONNECT_SECONDS)  # type: ignore[no-untyped-call]
     except (OSError, ValueError) as error:
         raise InputError(f"no Dask scheduler answers at {scheduler}: {error}") from error
     with client:

@@ -15,7 +15,7 @@ writes elsewhere (class attributes, global variables, files) is not seen.
 
 import random
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
@@ -26,9 +26,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.autograd.grad_mode import _unsafe_preserve_version_counter
-from torch.nn.parameter import UninitializedTensorMixin
+from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 Restore = Callable[[], Any]
+ATOMS = (bool, int, float, complex, str, bytes, type(None))
 CONTAINERS = (dict, list, set, deque, tuple)
 INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # by bytes
 # Objects of these kinds hold no state of a model, or none that an assignment to attributes could restore.
@@ -45,6 +46,7 @@ class ModelState:
     def __init__(self, model: nn.Module) -> None:
         self.tensors: list[Tensor] = []
         self._restores: list[Restore] = []
+        self._empty: list[dict[Any, Any] | set[Any]] = []  # a module has a dozen tables, most of them empty
         self._seen: dict[int, object] = {}  # the object too, so that its id is not given to another one
         pending: list[tuple[object, bool]] = [(model, False)]
         while pending:
@@ -58,6 +60,9 @@ class ModelState:
         with torch.no_grad():
             for restore in self._restores:
                 restore()
+        for container in self._empty:
+            if container:
+                container.clear()
 
     def _record(self, value: object, inside_object: bool) -> list[tuple[object, bool]]:
         """Record how to restore one value; return what it holds, and whether that is inside a plain object."""
@@ -75,8 +80,7 @@ class ModelState:
         if isinstance(value, CONTAINERS):
             if (contents := _contents(value)) is not None:
                 self._restores.append(contents)
-            held = value.values() if isinstance(value, dict) else value
-            return [(item, inside_object) for item in held]
+            return self._held(value.values() if isinstance(value, dict) else value, inside_object)
         attributes = getattr(value, "__dict__", None)
         if not isinstance(attributes, dict) or isinstance(value, OPAQUE):
             return []
@@ -85,7 +89,17 @@ class ModelState:
                 return []  # a trainer or a data set that the model refers to: no further
             inside_object = True
         self._restores.append(partial(_restore_dict, attributes, list(attributes.items())))
-        return [(item, inside_object) for item in attributes.values()]
+        return self._held(attributes.values(), inside_object)
+
+    def _held(self, items: Iterable[Any], inside_object: bool) -> list[tuple[object, bool]]:
+        """Those of the items that have to be recorded."""
+        found = []
+        for item in items:
+            if isinstance(item, dict | set) and not item:
+                self._empty.append(item)
+            elif type(item) not in ATOMS:
+                found.append((item, inside_object))
+        return found
 
 
 @contextmanager
@@ -182,7 +196,7 @@ class _TensorState:
         self.tensor = tensor
         self.requires_grad = tensor.requires_grad
         self.gradient = tensor.grad if tensor.is_leaf else None
-        lazy = isinstance(tensor, UninitializedTensorMixin)
+        lazy = isinstance(tensor, UninitializedParameter | UninitializedBuffer)
         self.original = tensor.detach() if tensor.layout is torch.strided and not (tensor.is_meta or lazy) else None
         self.copy = None if self.original is None else self.original.clone()
         # A graph that the user recorded before would otherwise report a change that is undone.

@@ -1,13 +1,13 @@
 """Sweeps on a Dask cluster on this machine, a worker killed in the middle included."""
 
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 import psutil
 import pytest
+from waiting import wait_until
 
 from ammup.errors import InputError
 from ammup.experiments.cluster import dask_executor
@@ -28,6 +28,7 @@ def cluster() -> Iterator["distributed.LocalCluster"]:
         yield cluster
 
 
+@pytest.mark.slow
 def test_a_cluster_gives_the_rows_of_one_process(
     small: Experiment, tmp_path: Path, cluster: "distributed.LocalCluster"
 ) -> None:
@@ -38,6 +39,7 @@ def test_a_cluster_gives_the_rows_of_one_process(
     assert set(there["threads"]) == {1}
 
 
+@pytest.mark.slow
 def test_a_killed_worker_costs_nothing_but_time(
     small: Experiment, tmp_path: Path, cluster: "distributed.LocalCluster"
 ) -> None:
@@ -47,8 +49,7 @@ def test_a_killed_worker_costs_nothing_but_time(
     killed: list[int] = []
 
     def kill() -> None:
-        while not store.exists() or len(_keys(store, longer)) < 4:
-            time.sleep(0.05)
+        wait_until(lambda: store.exists() and len(_keys(store, longer)) >= 4)
         pid = next(iter(cluster.workers.values())).pid
         psutil.Process(pid).kill()
         killed.append(pid)
@@ -57,7 +58,7 @@ def test_a_killed_worker_costs_nothing_but_time(
     thread.start()
     with dask_executor(cluster.scheduler_address) as executor:
         there = run_sweep(longer, store=store, executor=executor)
-    thread.join()
+    thread.join(timeout=120)
     assert killed
     here = run_sweep(longer, store=tmp_path / "here.db", workers=2)
     pd.testing.assert_frame_equal(here[VALUES], there[VALUES], check_exact=True)
@@ -71,6 +72,7 @@ def _keys(store: Path, experiment: Experiment) -> frozenset[str]:
         return frozenset()
 
 
-def test_nobody_at_the_address() -> None:
+def test_nobody_at_the_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ammup.experiments.cluster.CONNECT_SECONDS", 0.5)
     with pytest.raises(InputError, match=r"no Dask scheduler answers at tcp://127\.0\.0\.1:1"):
         dask_executor("tcp://127.0.0.1:1").__enter__()

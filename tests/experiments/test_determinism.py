@@ -20,13 +20,15 @@ from ammup.experiments.experiment import Experiment
 from ammup.experiments.sweep import run_sweep
 from ammup.measurement import stacked
 
+pytestmark = pytest.mark.slow
+
 VALUES = ["key", "depth", "lr", "seed", "val_accuracy", "val_loss", "train_loss", "diverged", "steps"]
 # Wide enough for torch to share each operation among its threads.
 CNN = """
 name = "cnn"
 strategy = "loop"
 model = {factory = "cnn", arguments = {width = 16}}
-data = {source = "synthetic", image_size = 16, train = 512, validation = 128}
+data = {source = "synthetic", image_size = 16, train = 256, validation = 128}
 grid = {depths = [2, 4], lrs = [0.01, 0.1, 1.0, 1e30], seeds = [0, 1]}
 """
 SWEEPS = {

@@ -4,7 +4,6 @@ import random
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -12,23 +11,24 @@ from pathlib import Path
 import pandas as pd
 import psutil
 import pytest
+from waiting import wait_until
 
 from ammup.errors import InputError
 from ammup.experiments.experiment import Experiment
 from ammup.experiments.store import Store
 from ammup.experiments.sweep import run_sweep
 
-DRIVER_KILLS, WORKER_KILLS = 10, 10
+DRIVER_KILLS, WORKER_KILLS = 6, 6
 VALUES = ["key", "depth", "lr", "seed", "val_accuracy", "val_loss", "train_loss", "diverged", "steps"]
 SWEEP = """
 name = "killed"
 strategy = "loop"
 model = {factory = "cnn", arguments = {width = 8}}
-data = {source = "synthetic", image_size = 8, train = 6400, validation = 640}
+data = {source = "synthetic", image_size = 8, train = 3200, validation = 640}
 grid = {depths = [3], lrs = {low = 0.01, high = 100.0, points = 20}, seeds = 3}
 """
 
-pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL here")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL here")]
 
 
 @pytest.fixture(scope="module")
@@ -58,41 +58,43 @@ def _check(folder: Path, undisturbed: pd.DataFrame) -> None:
 
 
 def test_of_the_driver(tmp_path: Path, command: list[str], undisturbed: pd.DataFrame) -> None:
-    """At ten random moments, most of them while cells are run; no worker outlives its driver."""
+    """At random moments, most of them while cells are run; no worker outlives its driver."""
     rng = random.Random(4)
     before = 0
     for _ in range(DRIVER_KILLS):
         driver = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         # From the first import to the middle of the cells: it takes four seconds or so until the first one is done.
-        time.sleep(rng.uniform(0.5, 5.0))
+        with suppress(subprocess.TimeoutExpired):
+            driver.wait(timeout=rng.uniform(0.5, 5.0))
         workers = psutil.Process(driver.pid).children(recursive=True) if driver.poll() is None else []
         driver.kill()
-        driver.wait()
+        driver.wait(timeout=60)
         stored = _stored(tmp_path)
         assert stored >= before  # nothing that was stored is gone
         before = stored
         _, alive = psutil.wait_procs(workers, timeout=20)
         assert not alive
-    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, timeout=240)
     _check(tmp_path, undisturbed)
 
 
 def test_of_a_worker(tmp_path: Path, command: list[str], undisturbed: pd.DataFrame) -> None:
-    """At ten random moments of one sweep, which goes on with a new worker."""
+    """At random moments of one sweep, which goes on with a new worker."""
     rng = random.Random(5)
     driver = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     kills = 0
     while kills < WORKER_KILLS and driver.poll() is None:
         before = _stored(tmp_path)
-        while driver.poll() is None and _stored(tmp_path) == before:
-            time.sleep(0.02)  # or it would be three deaths in a row, and no chance
-        time.sleep(rng.uniform(0, 0.4))
+        # Or it would be three deaths in a row, and no chance.
+        wait_until(lambda before=before: driver.poll() is not None or _stored(tmp_path) > before)
+        with suppress(subprocess.TimeoutExpired):
+            driver.wait(timeout=rng.uniform(0, 0.4))
         with suppress(psutil.NoSuchProcess):  # a zombie, or one that its driver has just replaced
             workers = [p for p in psutil.Process(driver.pid).children() if "spawn_main" in " ".join(p.cmdline())]
             if workers:
                 rng.choice(workers).kill()
                 kills += 1
-    _, errors = driver.communicate()
+    _, errors = driver.communicate(timeout=120)
     assert driver.returncode == 0, errors
     assert kills == WORKER_KILLS
     _check(tmp_path, undisturbed)
@@ -111,8 +113,7 @@ def test_ctrl_c_leaves_the_store_clean(tmp_path: Path, command: list[str], undis
     driver = subprocess.Popen(
         command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
-    while _stored(tmp_path) < 10:
-        time.sleep(0.05)
+    wait_until(lambda: _stored(tmp_path) >= 10)
     for process in [psutil.Process(driver.pid), *psutil.Process(driver.pid).children(recursive=True)]:
         process.send_signal(signal.SIGINT)  # a terminal sends it to all of them
     output, errors = driver.communicate(timeout=60)
@@ -120,17 +121,16 @@ def test_ctrl_c_leaves_the_store_clean(tmp_path: Path, command: list[str], undis
     assert "the same command goes on" in errors
     assert "Traceback" not in errors + output
     assert not list(tmp_path.glob("runs.db-*"))  # the log is in the file
-    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, timeout=240)
     _check(tmp_path, undisturbed)
 
 
 def test_two_drivers_do_not_disturb_each_other(tmp_path: Path, command: list[str], undisturbed: pd.DataFrame) -> None:
     first = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    while _stored(tmp_path) == 0:
-        time.sleep(0.05)
-    second = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    wait_until(lambda: _stored(tmp_path) > 0)
+    second = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
     assert second.returncode == 2
     assert "another process is writing to runs.db" in second.stderr
-    _, errors = first.communicate()
+    _, errors = first.communicate(timeout=120)
     assert first.returncode == 0, errors
     _check(tmp_path, undisturbed)

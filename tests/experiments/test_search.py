@@ -26,7 +26,7 @@ search = "adaptive"
 strategy = "loop"
 model = {factory = "cnn", arguments = {width = 4}}
 data = {source = "synthetic", image_size = 8, train = 512, validation = 128}
-grid = {depths = [2, 3], lrs = {low = 1e-3, high = 1e3, points = 25}, seeds = 2}
+grid = {depths = [1, 2], lrs = {low = 1e-3, high = 1e3, points = 25}, seeds = 2}
 training = {batch_size = 16}
 """
 VALUES = ["key", "depth", "lr", "seed", "val_accuracy", "val_loss", "train_loss", "diverged", "steps", "strategy"]
@@ -88,6 +88,7 @@ def test_it_goes_on_with_the_searches_that_are_missing(
         assert other.left_out(adaptive.key).empty  # a cell that has a run since then
 
 
+@pytest.mark.slow
 def test_other_strategy_and_processes(adaptive: Experiment, store: Path, tmp_path: Path) -> None:
     two = run_sweep(adaptive, store=tmp_path / "two.db", workers=2)
     with Store(store, mode="read") as opened:

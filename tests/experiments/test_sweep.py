@@ -48,6 +48,7 @@ def test_a_sweep_is_what_train_replicas_returns(small: Experiment, tmp_path: Pat
     assert runs["diverged"].tolist() == [False, False, False, True] * 4
 
 
+@pytest.mark.slow
 def test_processes_give_the_bits_of_one_process(small: Experiment, tmp_path: Path) -> None:
     one = run_sweep(small, store=tmp_path / "one.db", workers=1)
     two = run_sweep(small, store=tmp_path / "two.db", workers=2)
@@ -215,6 +216,7 @@ def test_a_factory_of_the_user_s_is_run_in_the_workers(
     np.testing.assert_array_equal(ours["val_loss"], theirs["val_loss"])
 
 
+@pytest.mark.slow
 def test_workers_that_keep_dying_are_given_up(
     small: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -244,6 +246,7 @@ def test_a_module_that_fails_in_training_keeps_what_is_done(
         "    return model\n"
     )
     monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
     brittle = Experiment.from_toml(small.to_toml(), changes=["model={factory='brittle:net'}"])
     with pytest.raises(InputError, match=r"training failed at depth 3, seed 1, learning rates 1e\+30: .*no NaN"):
         run_sweep(brittle, store="runs.db", workers=1)

@@ -96,6 +96,7 @@ def test_a_single_draw_gives_no_interval() -> None:
 # n = 2000 experiments of 4 depths × 8 draws. A 95 % interval that covers in [93 %, 97 %] of experiments has a standard
 # error of 0.5 %: 4 standard errors to either side. Planted fault (residual scatter in place of the draws' errors, n - 2
 # degrees of freedom): the interval of a curved law covers 100 %.
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(("scatter", "lowest"), [(0.2, 0.93), (0.5, 0.93), (1.0, 0.85)])
 def test_interval_of_a_curved_law_covers_its_slope(scatter: float, lowest: float) -> None:
     depths = [4, 8, 16, 32]

@@ -330,6 +330,7 @@ dist.destroy_process_group()
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(torch.__version__.startswith("2.6"), reason="DDP of torch 2.6 takes the CPU for a GPU")
 def test_two_processes_train_as_one_does_on_the_joint_batch(tmp_path: Path) -> None:
     """DistributedDataParallel and fully_shard average the gradients of both halves of the batch."""

@@ -3,6 +3,7 @@
 import copy
 import subprocess
 import sys
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -61,13 +62,19 @@ def _jacobian(z: torch.Tensor, parameters: list[torch.Tensor]) -> torch.Tensor:
     return torch.stack(rows)
 
 
-def _explicit(net: nn.Module, x: torch.Tensor, residual) -> np.ndarray:
+class _Explicit:
     """S_l = mean of (J_l J_outᵀ residual)² from explicit Jacobians."""
-    net = copy.deepcopy(net)
-    *zs, out = _outputs_of(net, ammup.depth_units(net), x)
-    parameters = list(net.parameters())
-    gradient = _jacobian(out, parameters).T @ residual(out.detach()).reshape(-1)
-    return np.array([float((_jacobian(z, parameters) @ gradient).square().mean()) for z in zs])
+
+    def __init__(self, net: nn.Module, x: torch.Tensor) -> None:
+        net = copy.deepcopy(net)
+        *zs, out = _outputs_of(net, ammup.depth_units(net), x)
+        parameters = list(net.parameters())
+        self.outputs = out.detach()
+        *self.units, self.out = (_jacobian(z, parameters) for z in (*zs, out))
+
+    def S(self, residual: Callable[[torch.Tensor], torch.Tensor]) -> np.ndarray:
+        gradient = self.out.T @ residual(self.outputs).reshape(-1)
+        return np.array([float((unit @ gradient).square().mean()) for unit in self.units])
 
 
 def _net(name: str) -> tuple[nn.Module, torch.Tensor]:
@@ -81,13 +88,14 @@ def test_jvp_equals_explicit_jacobians(name: str) -> None:
     net, x = _net(name)
     shape = net(x).shape
     y = torch.randn(shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    explicit = _Explicit(net, x)
     for part, residual in (
         ("label", lambda z: -y / z.numel()),
         ("output", lambda z: z / z.numel()),
         ("total", lambda z: (z - y) / z.numel()),
     ):
         S = ammup.measure_updates(net, x, y, part=part).S
-        np.testing.assert_allclose(S, _explicit(net, x, residual), rtol=1e-6)
+        np.testing.assert_allclose(S, explicit.S(residual), rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["mlp", "cnn circular", "cnn zero", "resnet batch norm"])
@@ -96,13 +104,14 @@ def test_cross_entropy_equals_explicit_jacobians(name: str) -> None:
     out = net(x)
     y = torch.randint(10, (out.shape[0], *out.shape[2:]), generator=torch.Generator().manual_seed(1))
     one_hot = F.one_hot(y, 10).movedim(-1, 1).double()
+    explicit = _Explicit(net, x)
     for part, residual in (
         ("label", lambda z: -one_hot / y.numel()),
         ("output", lambda z: z.softmax(1) / y.numel()),
         ("total", lambda z: (z.softmax(1) - one_hot) / y.numel()),
     ):
         S = ammup.measure_updates(net, x, y, loss="cross_entropy", part=part).S
-        np.testing.assert_allclose(S, _explicit(net, x, residual), rtol=1e-6)
+        np.testing.assert_allclose(S, explicit.S(residual), rtol=1e-6)
 
 
 def test_losses_are_those_of_the_paper_and_of_torch() -> None:

@@ -24,7 +24,9 @@ def test_depth_of_the_families_is_their_argument(depth: int) -> None:
 
 
 def test_vgg_has_its_weight_layers_but_the_readout() -> None:
-    units = ammup.depth_units(models.vgg11())  # 8 convolutions and 3 linear layers
+    with torch.device("meta"):
+        model = models.vgg11()
+    units = ammup.depth_units(model)  # 8 convolutions and 3 linear layers
     assert len(units) == 10
     assert units[0] == "features.0"
     assert units[-1] == "classifier.3"
@@ -117,7 +119,9 @@ COUNTS = {
 
 @pytest.mark.parametrize("name", COUNTS)
 def test_torchvision_traced(name: str) -> None:
-    structure = structure_of(getattr(models, name)(weights=None))
+    with torch.device("meta"):
+        model = getattr(models, name)(weights=None)
+    structure = structure_of(model)
     assert {c: n for c in CONVENTIONS if (n := len(structure.units(c)))} == COUNTS[name]
 
 

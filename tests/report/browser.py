@@ -73,7 +73,7 @@ def browser(program: str, profile: Path) -> Iterator["Browser"]:
             process.wait(timeout=20)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            process.wait(timeout=30)
         os.close(ours_in)
 
 

@@ -9,6 +9,7 @@ import torchvision.models  # noqa: F401  (the same)
 import ammup
 
 pytest_plugins = ["pytester"]
+pytestmark = pytest.mark.usefixtures("unchecked")
 
 PROJECTS = Path(__file__).parents[1] / "projects"
 GATE = """
@@ -68,6 +69,10 @@ FAULTS = {
         "a fixed standard deviation": ("module.in_features**-0.5", "0.02"),
     },
 }
+PAIRS = [(project, fault) for project in FAULTS for fault in FAULTS[project]]
+# All are statements about random nets, with sample sizes and margins; some are quick enough for every run.
+QUICK_NETS = ("plain_cnn", "mixer")
+QUICK = {(project, next(iter(FAULTS[project]))) for project in FAULTS}
 # What the message makes of some of them.
 CAUSES = {
     ("plain_cnn", "kernel cardinality left out of the fan-in"): "S̄ grows exponentially.*fan-in",
@@ -96,12 +101,18 @@ def _gate(pytester: pytest.Pytester, project: str, source: str) -> pytest.RunRes
     return pytester.runpytest_inprocess(*(a for name in slow for a in ("-p", f"no:{name}")), "-W", "error")
 
 
-@pytest.mark.parametrize("project", EXPECTED)
+@pytest.mark.parametrize(
+    "project",
+    [pytest.param(name, marks=[] if name in QUICK_NETS else pytest.mark.statistical) for name in EXPECTED],
+)
 def test_a_healthy_project_passes(project: str, pytester: pytest.Pytester) -> None:
     _gate(pytester, project, (PROJECTS / f"{project}.py").read_text(encoding="utf-8")).assert_outcomes(passed=1)
 
 
-@pytest.mark.parametrize(("project", "fault"), [(project, fault) for project in FAULTS for fault in FAULTS[project]])
+@pytest.mark.parametrize(
+    ("project", "fault"),
+    [pytest.param(*pair, marks=[] if pair in QUICK else pytest.mark.statistical) for pair in PAIRS],
+)
 def test_a_fault_fails(project: str, fault: str, pytester: pytest.Pytester) -> None:
     source = (PROJECTS / f"{project}.py").read_text(encoding="utf-8")
     right, wrong = FAULTS[project][fault]
@@ -114,4 +125,4 @@ def test_a_fault_fails(project: str, fault: str, pytester: pytest.Pytester) -> N
 
 
 def test_there_are_at_least_twenty_pairs() -> None:
-    assert sum(len(faults) for faults in FAULTS.values()) >= 20
+    assert len(PAIRS) >= 20
