@@ -7,27 +7,21 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ammup.data.dataset import Data as Data
+    from ammup.data.dataset import load_data as load_data
     from ammup.errors import InputError as InputError
     from ammup.experiments.experiment import Experiment as Experiment
     from ammup.experiments.files import read_experiments as read_experiments
     from ammup.experiments.sweep import run_sweep as run_sweep
-    from ammup.fitting.optimum import fit_sweep as fit_sweep
-    from ammup.fitting.pathsum import pathsum_lr as pathsum_lr
-    from ammup.fitting.power_law import PowerLaw as PowerLaw
-    from ammup.fitting.power_law import fit_power_law as fit_power_law
-    from ammup.fitting.regret import transfer_regret as transfer_regret
-    from ammup.fitting.theory import finite_depth_law as finite_depth_law
-    from ammup.fitting.transfer import transfer_lr as transfer_lr
-    from ammup.fitting.transfer import transfer_table as transfer_table
-    from ammup.measurement.data import Data as Data
-    from ammup.measurement.data import load_data as load_data
+    from ammup.gate.depth_check import DepthCheck as DepthCheck
+    from ammup.gate.depth_check import Inconclusive as Inconclusive
+    from ammup.gate.depth_check import assert_depth_exponent as assert_depth_exponent
+    from ammup.gate.depth_check import check_depth_exponent as check_depth_exponent
     from ammup.measurement.depth_law import DepthLaw as DepthLaw
     from ammup.measurement.depth_law import depth_exponent as depth_exponent
     from ammup.measurement.logger import UpdateLogger as UpdateLogger
     from ammup.measurement.param_groups import param_groups as param_groups
     from ammup.measurement.param_groups import param_table as param_table
-    from ammup.measurement.runs import Run as Run
-    from ammup.measurement.training import train_replicas as train_replicas
     from ammup.measurement.updates import UpdateMoments as UpdateMoments
     from ammup.measurement.updates import check_finite_step as check_finite_step
     from ammup.measurement.updates import maximal_lr as maximal_lr
@@ -38,33 +32,39 @@ if TYPE_CHECKING:
     from ammup.models.families import mlp as mlp
     from ammup.models.families import resnet as resnet
     from ammup.models.initialization import initialize_ as initialize_
-    from ammup.suite.depth_check import DepthCheck as DepthCheck
-    from ammup.suite.depth_check import Inconclusive as Inconclusive
-    from ammup.suite.depth_check import assert_depth_exponent as assert_depth_exponent
-    from ammup.suite.depth_check import check_depth_exponent as check_depth_exponent
+    from ammup.stats.optimum import fit_sweep as fit_sweep
+    from ammup.stats.power_law import PowerLaw as PowerLaw
+    from ammup.stats.power_law import fit_power_law as fit_power_law
+    from ammup.stats.regret import transfer_regret as transfer_regret
+    from ammup.theory.finite_depth import finite_depth_law as finite_depth_law
+    from ammup.theory.pathsum import pathsum_lr as pathsum_lr
+    from ammup.training.replicas import train_replicas as train_replicas
+    from ammup.training.runs import Run as Run
+    from ammup.transfer.carry import transfer_lr as transfer_lr
+    from ammup.transfer.carry import transfer_table as transfer_table
 
 _HOME = {
     "InputError": "ammup.errors",
     "Experiment": "ammup.experiments.experiment",
     "read_experiments": "ammup.experiments.files",
     "run_sweep": "ammup.experiments.sweep",
-    "fit_sweep": "ammup.fitting.optimum",
-    "pathsum_lr": "ammup.fitting.pathsum",
-    "PowerLaw": "ammup.fitting.power_law",
-    "fit_power_law": "ammup.fitting.power_law",
-    "transfer_regret": "ammup.fitting.regret",
-    "finite_depth_law": "ammup.fitting.theory",
-    "transfer_lr": "ammup.fitting.transfer",
-    "transfer_table": "ammup.fitting.transfer",
-    "Data": "ammup.measurement.data",
-    "load_data": "ammup.measurement.data",
+    "fit_sweep": "ammup.stats.optimum",
+    "pathsum_lr": "ammup.theory.pathsum",
+    "PowerLaw": "ammup.stats.power_law",
+    "fit_power_law": "ammup.stats.power_law",
+    "transfer_regret": "ammup.stats.regret",
+    "finite_depth_law": "ammup.theory.finite_depth",
+    "transfer_lr": "ammup.transfer.carry",
+    "transfer_table": "ammup.transfer.carry",
+    "Data": "ammup.data.dataset",
+    "load_data": "ammup.data.dataset",
     "DepthLaw": "ammup.measurement.depth_law",
     "depth_exponent": "ammup.measurement.depth_law",
     "UpdateLogger": "ammup.measurement.logger",
     "param_groups": "ammup.measurement.param_groups",
     "param_table": "ammup.measurement.param_groups",
-    "Run": "ammup.measurement.runs",
-    "train_replicas": "ammup.measurement.training",
+    "Run": "ammup.training.runs",
+    "train_replicas": "ammup.training.replicas",
     "UpdateMoments": "ammup.measurement.updates",
     "check_finite_step": "ammup.measurement.updates",
     "maximal_lr": "ammup.measurement.updates",
@@ -75,10 +75,10 @@ _HOME = {
     "mlp": "ammup.models.families",
     "resnet": "ammup.models.families",
     "initialize_": "ammup.models.initialization",
-    "DepthCheck": "ammup.suite.depth_check",
-    "Inconclusive": "ammup.suite.depth_check",
-    "assert_depth_exponent": "ammup.suite.depth_check",
-    "check_depth_exponent": "ammup.suite.depth_check",
+    "DepthCheck": "ammup.gate.depth_check",
+    "Inconclusive": "ammup.gate.depth_check",
+    "assert_depth_exponent": "ammup.gate.depth_check",
+    "check_depth_exponent": "ammup.gate.depth_check",
 }
 
 __version__ = "0.1.0"

@@ -1,10 +1,8 @@
-"""The one exception for input that cannot be used, the checks that raise it most, and readers of untrusted texts."""
+"""The one exception for input that cannot be used, and the checks that raise it most."""
 
-import json
-import tomllib
 from collections.abc import Collection, Iterable
 from difflib import get_close_matches
-from typing import Any
+from numbers import Integral
 
 
 class InputError(ValueError):
@@ -27,43 +25,20 @@ def check_level(level: float) -> None:
         raise InputError(f"level={level} is not a confidence level; give a number between 0 and 1, such as 0.95")
 
 
+def checked_whole(name: str, value: object, *, at_least: int) -> int:
+    """The argument ``name`` as a Python int: NumPy's integers overflow.
+
+    Raises:
+        InputError: no whole number, or one below ``at_least``.
+    """
+    if not isinstance(value, Integral) or value < at_least:
+        raise InputError(f"{name}={value!r} must be a whole number of at least {at_least}")
+    return int(value)
+
+
 def unknown(kind: str, name: str, names: Collection[str], where: str) -> InputError:
     """The error for a name that is not among too many to list: the nearest ones, and ``where`` the others are."""
     if not names:
         return InputError(f"{kind} {name!r} is not known: there are none here")
     near = ", ".join(get_close_matches(name, names, n=3, cutoff=0.4)) or "none"
     return InputError(f"{kind} {name!r} is not known; nearest of {len(names)}: {near}; {where}")
-
-
-def parse_json(text: str | bytes, *, infinite: bool = False) -> Any:
-    """What JSON says. Python's reader ends on deep nesting in its own way, and takes NaN and Infinity, which are none.
-
-    Args:
-        text: of JSON.
-        infinite: take them all the same: Python's writer writes them.
-
-    Raises:
-        ValueError: it is no JSON.
-    """
-    try:
-        return json.loads(text, parse_constant=float if infinite else _refused)
-    except RecursionError as error:
-        raise ValueError("it is nested too deeply") from error
-
-
-def parse_toml(text: str) -> dict[str, Any]:
-    """The tables of a TOML.
-
-    Raises:
-        InputError: it is no TOML.
-    """
-    try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"not TOML: {error}") from error
-    except RecursionError as error:
-        raise InputError("not TOML: it is nested too deeply") from error
-
-
-def _refused(name: str) -> None:
-    raise ValueError(f"{name} is no number of JSON")

@@ -12,7 +12,7 @@ import argparse
 import numpy as np
 from scipy import stats
 
-from ammup.suite.claims import ALPHA
+from ammup.claims.claim import ALPHA
 
 CASES = ((0.3, 64), (0.5, 100), (0.7, 128), (1.0, 100), (1.2, 96))
 CHUNK = 50_000

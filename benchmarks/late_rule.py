@@ -17,7 +17,7 @@ import pandas as pd
 
 from ammup.experiments.analysis import MEASURED, MEASURED_LATE, rule_curves
 from ammup.experiments.record import SweepRecord
-from ammup.fitting.regret import SWEPT, transfer_regret
+from ammup.stats.regret import SWEPT, transfer_regret
 
 SWEEPS = Path(__file__).parents[1] / "baselines" / "sweeps"
 FIRST_STEPS, LAST_STEPS = (10, 50, 100, 150, 180, 260), (50, 100, 200, 350)

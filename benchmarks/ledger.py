@@ -7,10 +7,10 @@ With --check nothing is written, and the exit code is 1 where the page is stale.
 
 from readme_tables import write
 
+from ammup.claims import baselines
+from ammup.claims.baselines import ordered
+from ammup.claims.statements import CLAIMS
 from ammup.report.ledger import ledger_markdown
-from ammup.suite import baselines
-from ammup.suite.baselines import ordered
-from ammup.suite.statements import CLAIMS
 
 
 def main() -> None:

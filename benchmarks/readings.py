@@ -21,8 +21,8 @@ import pandas as pd
 
 from ammup.experiments.analysis import read_sweeps
 from ammup.experiments.record import SweepRecord
-from ammup.fitting.optimum import OPTIMA, fit_sweep
-from ammup.fitting.power_law import PowerLaw, fit_power_law
+from ammup.stats.optimum import OPTIMA, fit_sweep
+from ammup.stats.power_law import PowerLaw, fit_power_law
 
 SWEEPS = Path(__file__).parents[1] / "baselines" / "sweeps"
 DEPTHS: dict[str, Callable[[int], int]] = {"K": lambda k: k, "2K+1": lambda k: 2 * k + 1, "2K+2": lambda k: 2 * k + 2}

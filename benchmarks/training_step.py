@@ -27,12 +27,12 @@ from torch.profiler import ProfilerActivity, profile
 from tracked.obvious import standardized, train
 
 import ammup
+from ammup.data.minibatches import Feed
 from ammup.experiments.pool import LocalPool
-from ammup.measurement.feed import Feed
-from ammup.measurement.loop import LoopTrainer
-from ammup.measurement.memory import freed_memory_kept
-from ammup.measurement.replica import DTYPES, Training
-from ammup.measurement.stacked import StackedTrainer
+from ammup.training.allocator import freed_memory_kept
+from ammup.training.loop import LoopTrainer
+from ammup.training.replica import DTYPES, Training
+from ammup.training.stacked import StackedTrainer
 
 BATCH, DEPTH = 128, 10
 SHAPES = ((8, 8), (16, 16), (64, 32))  # channels, side of the images

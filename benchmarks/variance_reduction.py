@@ -17,9 +17,9 @@ import numpy as np
 import torch
 
 import ammup
-from ammup.fitting.equivalence import jackknife
-from ammup.suite.draws import Setting, forget
-from ammup.suite.statistics import slope_over
+from ammup.claims.draws import Setting, forget
+from ammup.claims.statistics import slope_over
+from ammup.stats.equivalence import jackknife
 
 DEPTHS = (4, 8, 16, 32)
 TARGET = 0.02

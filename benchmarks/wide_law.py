@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 
 import ammup
-from ammup.fitting.loss_gradient import LossGradient
-from ammup.fitting.power_law import maximal_lr_of
-from ammup.fitting.wide_limit import unit_moments
+from ammup.stats.power_law import maximal_lr_of
+from ammup.theory.loss_gradient import LossGradient
+from ammup.theory.wide_limit import unit_moments
 
 PLUS = [(0, 0), (1, 0), (-1, 0), (0, 1), (0, -1)]
 

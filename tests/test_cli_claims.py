@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
+from ammup.claims import baselines
+from ammup.claims.claim import claim_named
+from ammup.claims.ledger import measure
+from ammup.claims.statements import CLAIMS
 from ammup.cli import cli
-from ammup.fitting.equivalence import Region
-from ammup.suite import baselines
-from ammup.suite.claims import claim_named
-from ammup.suite.ledger import measure
-from ammup.suite.statements import CLAIMS
+from ammup.stats.equivalence import Region
 
 IDENTITY, CONSTANT = "overlap.sum-identity", "appendix-e.relu-constant"
 CHEAP = [claim_named(CLAIMS, name) for name in (CONSTANT, IDENTITY)]
@@ -180,7 +180,7 @@ def test_a_drawn_figure_that_moved_and_an_open_claim_end_with_1(
         stated=Region(low=low, high=1.0),
         n=20,
     )
-    monkeypatch.setattr("ammup.suite.statements.CLAIMS", (claim,))
+    monkeypatch.setattr("ammup.claims.statements.CLAIMS", (claim,))
     (comparison,) = measure([claim])
     baselines.write([comparison.new | tampered], "overlap")
     result = _run("claims", "--measure", "--id", IDENTITY)
@@ -206,7 +206,7 @@ def test_a_seed_root_reaches_the_measurement(folder: Path) -> None:
 
 
 def test_all_claims_are_measured_without_an_id(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ammup.suite.statements.CLAIMS", tuple(CHEAP))
+    monkeypatch.setattr("ammup.claims.statements.CLAIMS", tuple(CHEAP))
     result = _run("claims", "--measure", "--json")
     assert result.exit_code == 0, result.stderr
     assert [record["id"] for record in json.loads(result.stdout)] == [CONSTANT, IDENTITY]

@@ -15,8 +15,8 @@ from ammup.errors import InputError
 from ammup.experiments.experiment import Experiment
 from ammup.experiments.pool import LocalPool
 from ammup.experiments.sweep import run_sweep
-from ammup.measurement import memory
-from ammup.measurement.factory import family_factory
+from ammup.models.factory import family_factory
+from ammup.training import allocator as memory
 
 # What the process of a caller has, and every way of using the library that could change it. Run in a separate process,
 # since pytest and the type checks of the tests change much of it themselves.
@@ -126,7 +126,7 @@ def state():
     return (list(sys.path), dict(os.environ), [str(signal.getsignal(s)) for s in signal.valid_signals()],
             list(warnings.filters), list(logging.root.handlers), sys.excepthook)
 before = state()
-import ammup, ammup.suite.pytest_plugin, ammup.cli
+import ammup, ammup.gate.pytest_plugin, ammup.cli
 assert state() == before
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

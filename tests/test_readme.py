@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from ammup.claims import baselines
+from ammup.claims.statements import CLAIMS
 from ammup.experiments.analysis import rule_curves
 from ammup.experiments.files import read_experiments, shipped
 from ammup.experiments.record import SweepRecord
-from ammup.suite import baselines
-from ammup.suite.statements import CLAIMS
 
 ROOT = Path(__file__).parents[1]
 

@@ -12,7 +12,7 @@ import click
 if TYPE_CHECKING:  # the libraries behind a verb are imported when it runs: --help answers at once
     from torch import Tensor
 
-    from ammup.measurement.factory import Factory
+    from ammup.models.factory import Factory
 
 
 def parsed_depths(_ctx: click.Context, _param: click.Parameter, value: str) -> tuple[int, ...]:
@@ -79,8 +79,9 @@ class BatchOptions:
 
     def load(self, family: str, *, progress: bool) -> "Batch":
         """Read the data and find the factory."""
-        from ammup.measurement.data import load_data
-        from ammup.measurement.factory import default_device, named_factory
+        from ammup.data.dataset import load_data
+        from ammup.models.device import default_device
+        from ammup.models.factory import named_factory
 
         # Small enough for the finite-depth law, which is known for our families, to take seconds.
         synthetic = 8 if ":" in family else 4
@@ -90,7 +91,7 @@ class BatchOptions:
         arguments = self.settings if self.width is None else {"width": self.width, **self.settings}
         labels = self.labels or ("data" if self.loss == "cross_entropy" else "drawn")
         return Batch(
-            factory=named_factory(family, images, arguments),
+            factory=named_factory(family, arguments, image_shape=images.image_shape, classes=len(images.classes)),
             inputs=inputs,
             targets=classes if labels == "data" else None,
             loss=self.loss,

@@ -13,7 +13,7 @@ from ammup.cli.files import check_folder, check_new_figure
 from ammup.errors import InputError
 
 if TYPE_CHECKING:
-    from ammup.suite.depth_check import DepthCheck
+    from ammup.gate.depth_check import DepthCheck
 
 MARGIN = 0.15
 
@@ -58,9 +58,9 @@ def check(
       ammup check my_package.models:make_net --data ~/cifar10 --image-size 16 --baseline depth.json
       ammup check cnn --depths 2,4,8 --expected -1.2 --margin 0.3 --junit report.xml --plot law.png
     """  # noqa: D301  (click reads the \b)
-    from ammup.suite.depth_baseline import DepthBaseline
-    from ammup.suite.depth_check import check_depth_exponent
-    from ammup.suite.verdicts import HOLDS
+    from ammup.gate.depth_baseline import DepthBaseline
+    from ammup.gate.depth_check import check_depth_exponent
+    from ammup.stats.verdicts import HOLDS
 
     if plot is not None:
         check_new_figure(plot)

@@ -9,7 +9,7 @@ import click
 from ammup.errors import InputError, unknown
 
 if TYPE_CHECKING:  # the libraries behind a verb are imported when it runs: --help answers at once
-    from ammup.suite.baselines import Comparison
+    from ammup.claims.baselines import Comparison
 
 
 @click.command()
@@ -28,7 +28,7 @@ def claims(name: str | None, measure: bool, seed_root: int, as_json: bool) -> No
       ammup claims --id theorem-1.exponent-mlp
       ammup claims --id theorem-1.exponent-mlp --measure
     """  # noqa: D301  (click reads the \b)
-    from ammup.suite import baselines
+    from ammup.claims import baselines
 
     records = baselines.read()
     problems: list[str] = []
@@ -54,10 +54,10 @@ def claims(name: str | None, measure: bool, seed_root: int, as_json: bool) -> No
 
 def _measured(name: str | None, root: int, *, progress: bool) -> tuple[dict[str, dict[str, Any]], list[str]]:
     """Records of the claims, measured now, and where they disagree with the baselines."""
+    from ammup.claims.claim import claim_named
+    from ammup.claims.ledger import alarms, measure
+    from ammup.claims.statements import CLAIMS
     from ammup.progress import tracked
-    from ammup.suite.claims import claim_named
-    from ammup.suite.ledger import alarms, measure
-    from ammup.suite.statements import CLAIMS
 
     wanted = CLAIMS if name is None else (claim_named(CLAIMS, name),)
     found = list(tracked(measure(wanted, root=root), "measuring", len(wanted), show=progress))
@@ -84,9 +84,9 @@ def update_baselines(reason: str, names: tuple[str, ...], accept_verdicts: bool)
     Example:
       ammup baselines update --reason "torch 2.15 draws other random numbers"
     """  # noqa: D301  (click reads the \b)
-    from ammup.suite.claims import claim_named
-    from ammup.suite.ledger import update
-    from ammup.suite.statements import CLAIMS
+    from ammup.claims.claim import claim_named
+    from ammup.claims.ledger import update
+    from ammup.claims.statements import CLAIMS
 
     if not reason.strip():
         raise InputError("--reason is empty; say why the figures may move")
@@ -114,7 +114,7 @@ def diff_baselines(before: str, after: str, as_json: bool) -> None:
     Example:
       ammup baselines diff HEAD~5 HEAD
     """  # noqa: D301  (click reads the \b)
-    from ammup.suite.baselines import at_commit, differences
+    from ammup.claims.baselines import at_commit, differences
 
     found = differences(at_commit(before), at_commit(after))
     if as_json:

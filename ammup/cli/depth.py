@@ -37,9 +37,9 @@ def depth(family: str, depths: tuple[int, ...], convention: str, shape: tuple[in
     import torch
 
     from ammup.errors import check_known
-    from ammup.fitting.power_law import checked_depths
-    from ammup.measurement.factory import build_model, family_factory
     from ammup.models.depth import CONVENTIONS, structure_of
+    from ammup.models.factory import build_model, family_factory
+    from ammup.stats.power_law import checked_depths
 
     check_known("convention", convention, CONVENTIONS)
     example = None if shape is None else torch.zeros(2, *shape)

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from ammup.experiments.record import SweepRecord
-    from ammup.fitting.optimum import SweepLaw
-    from ammup.fitting.regret import Regret
+    from ammup.stats.optimum import SweepLaw
+    from ammup.stats.regret import Regret
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
 FIGURES = ("sweep", "panel", "accuracies", "heatmap", "overlay")

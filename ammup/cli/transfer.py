@@ -29,11 +29,11 @@ def transfer(
       ammup transfer my_package.models:make_net --lr 0.1 --from 4 --to 16 --data ~/cifar10
     """  # noqa: D301  (click reads the \b)
     from ammup.errors import InputError
-    from ammup.fitting.power_law import json_number
-    from ammup.fitting.transfer import transfer_lr, transfer_table
+    from ammup.format import json_number
     from ammup.measurement.depth_law import depth_exponent
-    from ammup.measurement.factory import build_model
     from ammup.models.depth import structure_of
+    from ammup.models.factory import build_model
+    from ammup.transfer.carry import transfer_lr, transfer_table
 
     transfer_lr(lr, from_depth, to_depth, rule="constant")  # an unusable lr is told before anything is measured
     if from_depth == to_depth:

@@ -7,15 +7,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ammup.errors import InputError, parse_json, unknown
+from ammup.errors import InputError, unknown
 from ammup.experiments.experiment import Experiment
 from ammup.experiments.record import SweepRecord
 from ammup.experiments.schema import StoredExperiment
 from ammup.experiments.status import of_grid
 from ammup.experiments.store import Store
-from ammup.fitting.optimum import SweepLaw, fit_sweep
-from ammup.fitting.regret import Regret, transfer_regret
-from ammup.fitting.transfer_rules import EXPONENTS
+from ammup.parsing import parse_json
+from ammup.stats.optimum import SweepLaw, fit_sweep
+from ammup.stats.regret import Regret, transfer_regret
+from ammup.transfer.rules import EXPONENTS
 
 Curves = dict[str, dict[int, float]]
 
@@ -87,7 +88,7 @@ def rule_curves(record: SweepRecord) -> Curves:
 
 
 def law_of(record: SweepRecord, *, kind: str = "smoothed", keep_flagged: bool = False) -> SweepLaw:
-    """Each depth's optimum and the line through them, see :func:`ammup.fitting.optimum.fit_sweep`."""
+    """Each depth's optimum and the line through them, see :func:`ammup.stats.optimum.fit_sweep`."""
     return fit_sweep(
         record.runs,
         kind=kind,
@@ -98,7 +99,7 @@ def law_of(record: SweepRecord, *, kind: str = "smoothed", keep_flagged: bool = 
 
 
 def regret_of(record: SweepRecord, *, base: int | None = None, kind: str = "smoothed") -> Regret:
-    """What each rule that the record knows loses, see :func:`ammup.fitting.regret.transfer_regret`.
+    """What each rule that the record knows loses, see :func:`ammup.stats.regret.transfer_regret`.
 
     Args:
         record: of the sweep.

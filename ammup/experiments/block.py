@@ -8,16 +8,17 @@ from functools import lru_cache
 
 import torch
 
+from ammup.data.dataset import load_data
+from ammup.data.minibatches import Feed
 from ammup.errors import InputError
 from ammup.experiments.experiment import Experiment
 from ammup.experiments.schema import LeftOut, Worker
-from ammup.measurement.data import load_data
-from ammup.measurement.factory import default_device, named_factory
-from ammup.measurement.feed import Feed
-from ammup.measurement.replica import DTYPES, Build, Trainer
-from ammup.measurement.runs import Run
-from ammup.measurement.training import TRAINERS, Choice, checked_build, choose_strategy, seconds_a_step
+from ammup.models.device import default_device
+from ammup.models.factory import named_factory
 from ammup.provenance import versions
+from ammup.training.replica import DTYPES, Build, Trainer
+from ammup.training.replicas import TRAINERS, Choice, checked_build, choose_strategy, seconds_a_step
+from ammup.training.runs import Run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +80,9 @@ class Bench:
         """Seed -> the model of this depth."""
         model = self.experiment.model
         arguments = {name: _as_argument(value) for name, value in model.arguments.items()}
-        factory = named_factory(model.factory, self.data, arguments)
+        factory = named_factory(
+            model.factory, arguments, image_shape=self.data.image_shape, classes=len(self.data.classes)
+        )
         return checked_build(factory, depth, self.experiment.grid.seed_numbers[0], self.feed, self.data)
 
     def choice(self, depth: int) -> Choice:

@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ammup.experiments.block import Bench
 from ammup.experiments.experiment import Cell, Experiment
-from ammup.measurement.runs import Training
+from ammup.training.runs import Training
 
 # A backward pass costs two forward passes, but for the images' gradient, which nobody asks for.
 PASSES = 3
@@ -46,7 +46,7 @@ class Cost:
 def estimate_cost(experiment: Experiment, missing: Iterable[Cell], *, workers: int, device: str | None) -> Cost:
     """Time some training steps at each depth in this process, and count a step's operations.
 
-    A worker is up to a quarter faster at large images, for it keeps freed memory (`ammup.measurement.memory`).
+    A worker is up to a quarter faster at large images, for it keeps freed memory (`ammup.training.allocator`).
     """
     cells_missing = list(missing)
     counts, places = Counter(cell.depth for cell in cells_missing), {(cell.depth, cell.seed) for cell in cells_missing}

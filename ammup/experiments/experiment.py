@@ -14,11 +14,12 @@ import numpy as np
 import tomli_w
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from ammup.errors import InputError, check_known, parse_toml
-from ammup.fitting.power_law import checked_depths
-from ammup.fitting.transfer import Segment
-from ammup.measurement.runs import STRATEGIES, Training, check_grid, seed_numbers
-from ammup.measurement.sources import NAMES
+from ammup.data.readers import NAMES
+from ammup.errors import InputError, check_known
+from ammup.parsing import parse_toml
+from ammup.stats.power_law import checked_depths
+from ammup.stats.segment import Segment
+from ammup.training.runs import STRATEGIES, Training, check_grid, seed_numbers
 
 SEARCHES = ("full", "adaptive")
 
@@ -169,7 +170,7 @@ class Experiment:
         strategy: "auto", "loop" or "stacked", see :func:`ammup.train_replicas`; it changes rounding only and is no part
             of a key.
         search: "full" trains the whole grid; "adaptive" begins around the measured η* of each depth and seed, and drops
-            learning rates that will not be the best, see :func:`ammup.fitting.search.adaptive_search`. What it trains
+            learning rates that will not be the best, see :func:`ammup.stats.search.adaptive_search`. What it trains
             to the end are cells of the same keys.
         segments: depths whose optimum predicts that of others, for `ammup fit`.
         short_run: what is measured beside the grid, if anything; no part of a key.

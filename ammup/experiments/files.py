@@ -5,8 +5,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from ammup.errors import InputError, parse_toml, unknown
+from ammup.errors import InputError, unknown
 from ammup.experiments.experiment import Experiment
+from ammup.parsing import parse_toml
 
 Table = dict[str, Any]
 

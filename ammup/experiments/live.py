@@ -16,7 +16,7 @@ from rich.text import Text
 from ammup.experiments.experiment import Experiment
 from ammup.experiments.schema import LeftOut
 from ammup.experiments.status import status_of
-from ammup.measurement.runs import Run
+from ammup.training.runs import Run
 
 CELL = ["depth", "lr", "seed"]
 

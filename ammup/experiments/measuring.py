@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 from ammup.experiments.block import bench_of
 from ammup.measurement.finite_depth import affordable_images, finite_depth_lrs, known_law
-from ammup.measurement.loop import LoopTrainer
 from ammup.measurement.loss import Objective
-from ammup.measurement.runs import Measurement
 from ammup.measurement.short_run import measure_short_run
 from ammup.models.depth import structure_of
+from ammup.training.loop import LoopTrainer
+from ammup.training.runs import Measurement
 
 FINITE_DEPTH, PATHSUM = "finite-depth", "pathsum"
 # The law's ratio between depths moves by a tenth or less between 1 and 6 images (0.27 to 0.32 from L = 3 to 8 of the

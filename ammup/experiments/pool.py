@@ -182,7 +182,7 @@ def _begin() -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     import torch
 
-    from ammup.measurement.memory import keep_freed_memory
+    from ammup.training.allocator import keep_freed_memory
 
     torch.set_num_threads(1)
     keep_freed_memory()

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ammup.errors import InputError, parse_json
+from ammup.errors import InputError
 from ammup.experiments.experiment import Experiment
+from ammup.parsing import parse_json
 
 FORMAT = "ammup sweep 1"
 RUN_COLUMNS = ("depth", "seed", "lr", "val_accuracy", "val_loss", "diverged")

@@ -6,9 +6,9 @@ from torch import Tensor
 from ammup.errors import InputError
 from ammup.experiments.block import Bench, Block, Outcome, bench_of, explained, this_worker
 from ammup.experiments.schema import LeftOut
-from ammup.fitting.search import RECENT, adaptive_search
-from ammup.measurement.replica import DTYPES, Trained, Trainer, precision
 from ammup.measurement.updates import measure_updates
+from ammup.stats.search import RECENT, adaptive_search
+from ammup.training.replica import DTYPES, Trained, Trainer, precision
 
 
 def run_search(block: Block) -> Outcome:

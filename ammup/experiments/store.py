@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from ammup.errors import InputError, parse_json
+from ammup.errors import InputError
 from ammup.experiments.database import Database
 from ammup.experiments.schema import (
     LATER,
@@ -27,7 +27,8 @@ from ammup.experiments.schema import (
     StoredExperiment,
     Worker,
 )
-from ammup.measurement.runs import Measurement, Run
+from ammup.parsing import parse_json
+from ammup.training.runs import Measurement, Run
 
 SHORT_COLUMNS = {
     "depth": np.int64,

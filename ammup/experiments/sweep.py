@@ -19,10 +19,10 @@ from ammup.experiments.schema import Invocation, LeftOut, StoredExperiment
 from ammup.experiments.search import run_search
 from ammup.experiments.status import of_grid
 from ammup.experiments.store import Store
-from ammup.measurement.factory import default_device
-from ammup.measurement.runs import Run
+from ammup.models.device import default_device
 from ammup.progress import tracked
 from ammup.provenance import commit_of, versions
+from ammup.training.runs import Run
 
 
 def run_sweep(

@@ -8,23 +8,23 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
+from ammup.arrays import Array
 from ammup.errors import InputError
-from ammup.fitting.power_law import PowerLaw, checked_depths, fit_maximal_lr, fit_power_law, json_rows, maximal_lr_of
-from ammup.fitting.wide_net import WideNet
-from ammup.measurement.factory import Factory, build_model, takes_seed
+from ammup.format import json_rows
 from ammup.measurement.finite_depth import finite_depth_lrs, known_law
 from ammup.measurement.first_step import OptimizerFactory
 from ammup.measurement.loss import Loss, Objective
-from ammup.measurement.runs import seed_numbers
 from ammup.measurement.step import Step
 from ammup.measurement.updates import UpdateMoments, measure_draws, stack_size
 from ammup.models.depth import Forward
+from ammup.models.factory import Factory, build_model, takes_seed
 from ammup.progress import tracked
-
-Array = NDArray[np.float64]
+from ammup.stats.power_law import PowerLaw, checked_depths, fit_maximal_lr, fit_power_law, maximal_lr_of
+from ammup.theory.wide_net import WideNet
+from ammup.training.runs import seed_numbers
 
 # Above this coefficient of variation of S̄ between weight draws a few draws carry the mean, and the standard error of so
 # few is itself a guess (a log-normal S̄ of that spread has skewness 4).
@@ -40,7 +40,7 @@ class DepthLaw:
         units: for each depth the number of depth units of the model.
         S: for each depth S_l at learning rate 1, averaged over seeds.
         power_law: the line through η*(L) = (mean over seeds of S̄)^(-1/2), see
-            :func:`ammup.fitting.power_law.fit_maximal_lr`.
+            :func:`ammup.stats.power_law.fit_maximal_lr`.
         law: what :attr:`finite_depth` is computed by when somebody asks for it: it can cost more than the measurement.
     """
 

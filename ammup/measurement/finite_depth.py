@@ -7,11 +7,11 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ammup.fitting.loss_gradient import LossGradient
-from ammup.fitting.wide_limit import unit_moments
-from ammup.fitting.wide_net import WideNet
 from ammup.measurement.loss import Objective
 from ammup.models.nets import CNN, MLP, ResNet
+from ammup.theory.loss_gradient import LossGradient
+from ammup.theory.wide_limit import unit_moments
+from ammup.theory.wide_net import WideNet
 
 # The law works on matrices over pairs of positions of the whole batch; up to so many multiplications it takes seconds.
 LAW_PRODUCTS = 10**11

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ammup.errors import InputError, check_known
-from ammup.fitting.loss_gradient import LOSSES, PARTS
+from ammup.theory.loss_gradient import LOSSES, PARTS
 
 Loss = str | Callable[[Tensor, Tensor], Tensor]
 

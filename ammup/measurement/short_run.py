@@ -5,11 +5,11 @@ from collections.abc import Collection
 
 from torch import nn
 
+from ammup.data.minibatches import Batch
 from ammup.errors import InputError
-from ammup.measurement.feed import Batch
-from ammup.measurement.loop import LoopTrainer
-from ammup.measurement.runs import Measurement
 from ammup.measurement.updates import measure_updates
+from ammup.training.loop import LoopTrainer
+from ammup.training.runs import Measurement
 
 
 def measure_short_run(

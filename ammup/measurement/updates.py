@@ -17,18 +17,16 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float, Shaped
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.func import vmap
 
+from ammup.arrays import Array
 from ammup.errors import InputError
 from ammup.measurement.first_step import OptimizerLike
 from ammup.measurement.loss import Loss, Objective
 from ammup.measurement.step import OUTPUT, Step, Weights
 from ammup.models.depth import Forward
 from ammup.models.state import ModelState, preserved
-
-Array = NDArray[np.float64]
 
 # Nets whose largest weight and largest unit (over the batch) have up to this many elements are measured many weight
 # draws and label rows at a time: there the cost of a pass is that of launching its operations, beyond it that of

@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 from torch import nn
 
 from ammup.errors import InputError, check_known
-from ammup.fitting.positions import Kernel, kernel_offsets
-from ammup.fitting.wide_net import DENSE, HEADS, plain_net, residual_net
 from ammup.models.initialization import initialize_
 from ammup.models.layers import conv, linear
 from ammup.models.nets import CNN, MLP, MeanOverPositions, ResidualBlock, ResNet
+from ammup.theory.positions import Kernel, kernel_offsets
+from ammup.theory.wide_net import DENSE, HEADS, plain_net, residual_net
 
 Widths = int | Sequence[int]
 

@@ -10,13 +10,14 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from ammup.arrays import Array
 from ammup.errors import InputError, check_known
-from ammup.fitting.activations import GAINS, READOUTS, ActivationMoments, Array, moments_of, variance_gain
-from ammup.fitting.wide_net import SCALED
 from ammup.models.depth import WeightLayer, structure_of
 from ammup.models.layers import WEIGHT_LAYERS
 from ammup.models.nets import CNN, MLP, ResNet
 from ammup.models.streams import random_stream
+from ammup.theory.activations import GAINS, READOUTS, ActivationMoments, moments_of, variance_gain
+from ammup.theory.wide_net import SCALED
 
 
 @lru_cache(maxsize=64)

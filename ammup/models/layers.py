@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from torch.nn.utils import skip_init
 
 from ammup.errors import InputError, check_known
-from ammup.fitting.positions import PADDINGS, Kernel, kernel_offsets, kernel_sides
+from ammup.theory.positions import PADDINGS, Kernel, kernel_offsets, kernel_sides
 
 
 class SupportConv(nn.Module):

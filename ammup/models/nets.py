@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ammup.fitting.wide_net import WideNet
 from ammup.models.layers import activation_module, linear
+from ammup.theory.wide_net import WideNet
 
 
 class MLP(nn.Module):

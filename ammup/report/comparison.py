@@ -8,10 +8,10 @@ import pandas as pd
 
 from ammup.experiments.analysis import MEASURED_LATE, law_of, rule_curves
 from ammup.experiments.record import SweepRecord
-from ammup.fitting.power_law import PowerLaw, fit_maximal_lr, fit_power_law
-from ammup.fitting.regret import SWEPT, Regret
-from ammup.fitting.transfer_rules import RULES
 from ammup.report.sweep import percent_text
+from ammup.stats.power_law import PowerLaw, fit_maximal_lr, fit_power_law
+from ammup.stats.regret import SWEPT, Regret
+from ammup.transfer.rules import RULES
 
 DASH = "–"
 

@@ -11,10 +11,11 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import AbstractPathEffect, withStroke
 from numpy.typing import NDArray
 
-from ammup.fitting.optimum import SweepLaw
+from ammup.arrays import Array
 from ammup.report import plots
 from ammup.report.panel import BARS, FLAGGED, INTERVAL, PAPER_LABEL, Look, anchor_depth
-from ammup.report.plots import PAPER_SLOPE, Array
+from ammup.report.plots import PAPER_SLOPE
+from ammup.stats.optimum import SweepLaw
 
 # Seeds whose points are drawn: of more no eye sees one, and a page of a million points no browser opens.
 MOST_SEEDS = 20
@@ -24,7 +25,7 @@ def plot_accuracies(law: SweepLaw, runs: pd.DataFrame, *, title: str = "") -> Fi
     """Validation accuracy against learning rate, one axes for each depth, with the optimum and its interval.
 
     Args:
-        law: what :func:`ammup.fitting.optimum.fit_sweep` found.
+        law: what :func:`ammup.stats.optimum.fit_sweep` found.
         runs: what it was given.
         title: heading of the figure.
     """
@@ -82,7 +83,7 @@ def plot_heatmap(law: SweepLaw, runs: pd.DataFrame, *, title: str = "") -> Figur
     """Mean validation accuracy over seeds, a row for each depth and a column for each learning rate.
 
     Args:
-        law: what :func:`ammup.fitting.optimum.fit_sweep` found.
+        law: what :func:`ammup.stats.optimum.fit_sweep` found.
         runs: what it was given.
         title: heading of the figure.
     """

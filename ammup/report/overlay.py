@@ -7,11 +7,12 @@ from matplotlib.axes import Axes
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 
+from ammup.arrays import Array
 from ammup.errors import InputError
-from ammup.fitting.optimum import SweepLaw
 from ammup.report import plots
 from ammup.report.panel import BARS, FLAGGED, INTERVAL, fitted_depths, log_axes, minus
-from ammup.report.plots import Array, Style
+from ammup.report.plots import Style
+from ammup.stats.optimum import SweepLaw
 
 
 def plot_overlay(laws: Mapping[str, SweepLaw], *, title: str = "") -> Figure:

@@ -15,10 +15,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
 from ammup.errors import InputError
-from ammup.fitting.optimum import SweepLaw
-from ammup.fitting.regret import Regret
 from ammup.report.ledger import STYLES, Record, change_text, number_text, region_text
 from ammup.report.plots import PAPER_SLOPE
+from ammup.stats.optimum import SweepLaw
+from ammup.stats.regret import Regret
 
 DASH = "–"
 
@@ -45,7 +45,7 @@ class SweepSection:
     Attributes:
         name: of the sweep.
         specification: the experiment as TOML.
-        law: what :func:`ammup.fitting.optimum.fit_sweep` found.
+        law: what :func:`ammup.stats.optimum.fit_sweep` found.
         missing: cells of the grid that are not done.
         seeds: replicas of each learning rate.
         stored: slope, slope_ci (low, high) and source of the baseline of that name, or None.

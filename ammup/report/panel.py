@@ -12,12 +12,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from ammup.arrays import Array
 from ammup.errors import InputError
-from ammup.fitting.optimum import SweepLaw
-from ammup.fitting.power_law import fit_power_law
-from ammup.fitting.transfer import Segment, transfer_lr
 from ammup.report import plots
-from ammup.report.plots import PAPER_SLOPE, SWEPT, Array, Style
+from ammup.report.plots import PAPER_SLOPE, SWEPT, Style
+from ammup.stats.optimum import SweepLaw
+from ammup.stats.power_law import fit_power_law
+from ammup.stats.segment import Segment
+from ammup.transfer.carry import transfer_lr
 
 # The 95 % interval of a normal estimate, in standard errors.
 INTERVAL = 1.96
@@ -32,7 +34,7 @@ def plot_panel(law: SweepLaw, *, references: Mapping[str, Mapping[int, float]], 
     """The paper's full panel (figure 3): segments, global fit beside depth rules, errors, linear axes.
 
     Args:
-        law: what :func:`ammup.fitting.optimum.fit_sweep` found.
+        law: what :func:`ammup.stats.optimum.fit_sweep` found.
         references: for each rule η* by depth, in any unit. All are scaled to the optimum at the same depth: the
             smallest that the line was fitted to. The paper's L^(-3/2) is added unless "am-mup" is among them.
         title: heading of the figure.

@@ -11,16 +11,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, ScalarFormatter
 from matplotlib.transforms import ScaledTranslation
-from numpy.typing import NDArray
 
 from ammup.errors import InputError
-from ammup.fitting.optimum import SweepLaw
-from ammup.fitting.power_law import PowerLaw
+from ammup.stats.optimum import SweepLaw
+from ammup.stats.power_law import PowerLaw
 
 if TYPE_CHECKING:  # it needs torch, which the figures of a sweep do not
     from ammup.measurement.depth_law import DepthLaw
 
-Array = NDArray[np.float64]
+from ammup.arrays import Array
+
 Dashes = str | tuple[float, tuple[float, ...]]
 
 # Okabe-Ito colours, told apart by colour-blind readers; every line also has a dash pattern of its own for print.
@@ -185,7 +185,7 @@ def plot_sweep(law: SweepLaw, runs: pd.DataFrame, *, title: str = "") -> Figure:
     """Validation accuracy against learning rate at each depth, and the optima against depth with their line.
 
     Args:
-        law: what :func:`ammup.fitting.optimum.fit_sweep` found.
+        law: what :func:`ammup.stats.optimum.fit_sweep` found.
         runs: what it was given.
         title: heading of the figure.
     """

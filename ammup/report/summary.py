@@ -5,14 +5,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from ammup.claims import baselines
 from ammup.experiments.analysis import Curves, law_of, read_sweeps, regret_of, rule_curves
 from ammup.experiments.record import SweepRecord
-from ammup.fitting.optimum import SweepLaw
 from ammup.provenance import commit_of, versions
 from ammup.report.curves import plot_accuracies, plot_heatmap
 from ammup.report.page import Picture, SweepSection, report_page
 from ammup.report.panel import plot_panel
-from ammup.suite import baselines
+from ammup.stats.optimum import SweepLaw
 
 # Rules that stand for a theory or a measurement; rules of thumb would only fill a panel.
 DRAWN = ("am-mup", "finite-depth", "pathsum", "measured", "measured-late")

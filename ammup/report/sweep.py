@@ -10,8 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from ammup.experiments.live import status_table
-from ammup.fitting.optimum import SweepLaw
-from ammup.fitting.regret import SWEPT, Regret
+from ammup.stats.optimum import SweepLaw
+from ammup.stats.regret import SWEPT, Regret
 
 if TYPE_CHECKING:  # it needs torch
     from ammup.experiments.cost import Cost

@@ -28,9 +28,9 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import ammup
+from ammup.data.dataset import Data
 from ammup.experiments.record import SweepRecord
-from ammup.measurement.data import Data
-from ammup.measurement.factory import Factory, build_model, named_factory
+from ammup.models.factory import Factory, build_model, named_factory
 from ammup.models.streams import seeded
 from benchmarks.tracked.obvious import standardized
 
@@ -110,7 +110,7 @@ def main() -> None:
             seed=source.seed,
         )
         model = record.experiment.model
-        factory = named_factory(model.factory, data, model.arguments)
+        factory = named_factory(model.factory, model.arguments, image_shape=data.image_shape, classes=len(data.classes))
         table = pd.DataFrame(found(record, factory, data, steps=tuple(given.steps)))
         table["distance"] = table["log10(found/best)"].abs()
         total = len(record.experiment.grid.learning_rates) * -(-source.train // record.experiment.training.batch_size)

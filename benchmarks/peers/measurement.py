@@ -28,8 +28,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import ammup
-from ammup.fitting.equivalence import jackknife
-from ammup.suite.statistics import slope_over
+from ammup.claims.statistics import slope_over
+from ammup.stats.equivalence import jackknife
 from benchmarks.tracked.measurement import stepped
 
 Array = NDArray[np.float64]

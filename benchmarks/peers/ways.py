@@ -12,12 +12,12 @@ from torch.nn import functional as F
 from torch.utils.data import TensorDataset
 
 import ammup
-from ammup.measurement.data import Data
-from ammup.measurement.feed import Feed
-from ammup.measurement.memory import freed_memory_kept
-from ammup.measurement.replica import Training
-from ammup.measurement.training import TRAINERS
+from ammup.data.dataset import Data
+from ammup.data.minibatches import Feed
 from ammup.models.streams import random_stream
+from ammup.training.allocator import freed_memory_kept
+from ammup.training.replica import Training
+from ammup.training.replicas import TRAINERS
 from benchmarks.tracked.obvious import standardized, train
 
 BATCH = 128

@@ -15,6 +15,8 @@ import numpy as np
 
 import ammup
 
+from .moved import module
+
 STORED = Path(__file__).parents[2] / "baselines"
 RECORDS = {
     record["id"]: record
@@ -23,7 +25,7 @@ RECORDS = {
 }
 # 0.05 is what sampling and the order L/width may take from the slope; a wrong variance takes tenths.
 SLOPE_FLOOR = 0.05
-# A drift of 1 is as much as is allowed (see `sample_margin` in ammup/suite/baselines.py).
+# A drift of 1 is as much as is allowed (see `sample_margin` in ammup/claims/baselines.py).
 DRIFT_FLOOR = 1.0
 
 
@@ -88,12 +90,9 @@ FAMILIES = {
 
 def drift(name: str) -> float:
     """By how many times what is allowed the figure of a claim's first draws differs from its baseline's."""
-    from ammup.suite.claims import claim_named
-    from ammup.suite.statements import CLAIMS
-
     sample = RECORDS[name]["sample"]
     first, last = sample["seeds"]
-    claim = claim_named(CLAIMS, name)
+    claim = module("ammup.claims.claim").claim_named(module("ammup.claims.statements").CLAIMS, name)
     figure = float(claim.statistic(np.asarray(claim.rows(range(first, last + 1)), dtype=np.float64)))
     return abs(figure - sample["estimate"]) / sample["allowed"]
 

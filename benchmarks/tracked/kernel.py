@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -12,13 +13,16 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 import ammup
-from ammup.measurement.data import Data
-from ammup.measurement.feed import Feed
-from ammup.measurement.replica import DTYPES, Training
-from ammup.measurement.training import TRAINERS
 
+from .moved import module
 from .obvious import standardized, train
 
+if TYPE_CHECKING:
+    from ammup.data.dataset import Data
+
+Feed = module("ammup.data.minibatches").Feed
+DTYPES, Training = module("ammup.training.replica").DTYPES, module("ammup.training.replica").Training
+TRAINERS = module("ammup.training.replicas").TRAINERS
 BATCH, STEPS, ROUNDS = 128, 2, 3
 FAMILIES: dict[str, Callable[..., nn.Module]] = {
     "mlp": ammup.mlp,
@@ -51,7 +55,7 @@ class Case:
         net = FAMILIES[self.family](self.depth, width=self.width, seed=seed, **given)
         return net.to(self.device, DTYPES[self.dtype])
 
-    def data(self) -> Data:
+    def data(self) -> "Data":
         """Generated images, as many as the steps take."""
         return ammup.load_data("synthetic", image_size=self.image_size, train=BATCH * STEPS, validation=16)
 

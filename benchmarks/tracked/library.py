@@ -11,8 +11,10 @@ import torch
 
 import ammup
 from ammup.experiments.store import Invocation, Store, StoredExperiment, Worker
-from ammup.measurement.replica import Run
 
+from .moved import module
+
+Run = module("ammup.training.replica").Run
 VERSIONS = {"ammup": "?"}
 
 

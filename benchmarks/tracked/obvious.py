@@ -1,16 +1,18 @@
 """What anybody would write: `Conv2d(padding_mode="circular")`, a DataLoader, torch.optim.SGD, and nothing else."""
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
-from ammup.measurement.data import Data
+if TYPE_CHECKING:
+    from ammup.data.dataset import Data
 
 
-def standardized(data: Data, dtype: torch.dtype = torch.float32) -> TensorDataset:
+def standardized(data: "Data", dtype: torch.dtype = torch.float32) -> TensorDataset:
     """The training images, each channel standardized, and their labels."""
     mean, deviation = data.standardization()
     images = (torch.tensor(data.train_images[:] / 255.0) - torch.tensor(mean)) / torch.tensor(deviation)

@@ -7,7 +7,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ammup.fitting.search import RECENT, adaptive_search
+from .moved import module
+
+RECENT, adaptive_search = module("ammup.stats.search").RECENT, module("ammup.stats.search").adaptive_search
 
 Array = NDArray[np.float64]
 GRIDS = Path(__file__).parents[2] / "baselines" / "sweeps" / "grids.npz"

@@ -8,6 +8,8 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+from .moved import module
+
 BATCH = 128  # of kernel.py, which imports torch
 DEVICES = ("cpu", "cuda")
 CASES = {
@@ -62,11 +64,11 @@ class Steps:
     def setup(self, case: str, device: str) -> None:
         """Build the trainer."""
         require(device)
-        from ammup.measurement.memory import freed_memory_kept
-
         from .kernel import Case, Kernel
 
-        freed_memory_kept().__enter__()  # until the process ends: each case has its own
+        module(
+            "ammup.training.allocator"
+        ).freed_memory_kept().__enter__()  # until the process ends: each case has its own
         self.kernel = Kernel(Case(**CASES[case], device=device))
 
     def time_steps(self, case: str, device: str) -> None:
@@ -88,8 +90,6 @@ class Rates:
 
     def setup_cache(self) -> dict[tuple[str, str], tuple[float, float]]:
         """(seconds of a step of a replica, share of the peak) of every case, once."""
-        from ammup.measurement.memory import freed_memory_kept
-
         from .kernel import Case, Kernel, product_peak
 
         found = {}
@@ -100,7 +100,7 @@ class Rates:
                 continue
             for name, changed in CASES.items():
                 case = Case(**changed, device=device)
-                with freed_memory_kept():
+                with module("ammup.training.allocator").freed_memory_kept():
                     kernel = Kernel(case)
                     seconds = kernel.seconds_per_replica_step()
                 share = kernel.operations() / seconds / product_peak(case.dtype, device)
@@ -141,11 +141,9 @@ class TimesObvious:
 
     def track_times_obvious(self, case: str) -> float:
         """Median over rounds."""
-        from ammup.measurement.memory import freed_memory_kept
-
         from .kernel import ROUNDS, Case, Kernel, seconds
 
-        with freed_memory_kept():
+        with module("ammup.training.allocator").freed_memory_kept():
             kernel = Kernel(Case(**CASES[case]))
             kernel.obviously()
             pairs = [(seconds(kernel.obviously), seconds(kernel.train)) for _ in range(2 * ROUNDS)]

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 import ammup
-from ammup.fitting.transfer import Segment
+from ammup.stats.segment import Segment
 
 IMAGES, LABELS = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 2, 3])
 BATCH = {"inputs": IMAGES, "targets": LABELS, "loss": "cross_entropy"}

@@ -28,6 +28,7 @@ from pathlib import Path
 import numpy as np
 
 import ammup
+from ammup.claims.baselines import parse
 from ammup.errors import InputError
 from ammup.experiments.analysis import law_of, read_sweep, regret_of, rule_curves
 from ammup.experiments.experiment import Experiment
@@ -36,9 +37,8 @@ from ammup.experiments.merge import merge
 from ammup.experiments.record import SweepRecord
 from ammup.experiments.status import status_of
 from ammup.experiments.store import Store
+from ammup.gate.depth_baseline import DepthBaseline
 from ammup.report.ledger import claim_text, ledger_text
-from ammup.suite.baselines import parse
-from ammup.suite.depth_baseline import DepthBaseline
 
 CORPUS = Path(__file__).with_name("corpus")
 BASELINES = Path(__file__).parents[2] / "baselines"

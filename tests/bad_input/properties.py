@@ -27,7 +27,7 @@ import ammup
 from ammup.cli import cli
 from ammup.errors import InputError
 from ammup.experiments.experiment import Experiment
-from ammup.measurement.runs import check_grid
+from ammup.training.runs import check_grid
 
 INTEGERS = st.integers(-2, 6)
 FLOATS = st.floats(allow_nan=True, allow_infinity=True) | st.sampled_from(

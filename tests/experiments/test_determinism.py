@@ -18,7 +18,7 @@ import torch
 
 from ammup.experiments.experiment import Experiment
 from ammup.experiments.sweep import run_sweep
-from ammup.measurement import stacked
+from ammup.training import stacked
 
 pytestmark = pytest.mark.slow
 

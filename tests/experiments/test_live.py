@@ -13,7 +13,7 @@ from ammup.experiments.live import Display
 from ammup.experiments.status import status_of
 from ammup.experiments.store import Store
 from ammup.experiments.sweep import run_sweep
-from ammup.measurement.runs import Run
+from ammup.training.runs import Run
 
 
 def _run(depth: int, lr: float, seed: int, accuracy: float) -> Run:

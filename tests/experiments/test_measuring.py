@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 import ammup
+from ammup.data.dataset import load_data
+from ammup.data.minibatches import Feed
 from ammup.errors import InputError
 from ammup.experiments import sweep as sweeps
 from ammup.experiments.analysis import read_sweep, rule_curves
@@ -14,9 +16,7 @@ from ammup.experiments.measuring import ShortRunJob, ShortRunOutcome
 from ammup.experiments.merge import merge
 from ammup.experiments.store import Store
 from ammup.experiments.sweep import run_sweep
-from ammup.fitting.pathsum import pathsum_lr
-from ammup.measurement.data import load_data
-from ammup.measurement.feed import Feed
+from ammup.theory.pathsum import pathsum_lr
 
 SHORT = "short_run={lr = 0.1, steps = [0, 3], draws = 3}"
 

@@ -15,7 +15,7 @@ from ammup.experiments import database
 from ammup.experiments.merge import merge
 from ammup.experiments.schema import SHORT, Invocation, StoredExperiment, Worker
 from ammup.experiments.store import Store
-from ammup.measurement.runs import Run
+from ammup.training.runs import Run
 
 RUN = Run(
     depth=3,

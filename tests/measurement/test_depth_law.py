@@ -10,8 +10,8 @@ from torch import nn
 
 import ammup
 from ammup import InputError
-from ammup.fitting.power_law import fit_maximal_lr
-from ammup.measurement.factory import build_model
+from ammup.models.factory import build_model
+from ammup.stats.power_law import fit_maximal_lr
 
 ONES = torch.ones(1, 16)
 SMALL = partial(ammup.mlp, width=16, in_features=16, out_features=16, readout="he")

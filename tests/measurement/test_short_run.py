@@ -7,13 +7,13 @@ import pytest
 import torch
 
 import ammup
+from ammup.data.dataset import load_data
+from ammup.data.minibatches import Feed
 from ammup.errors import InputError
-from ammup.measurement.data import load_data
-from ammup.measurement.feed import Feed
-from ammup.measurement.loop import LoopTrainer
-from ammup.measurement.runs import Training
 from ammup.measurement.short_run import measure_short_run
 from ammup.models.streams import seeded
+from ammup.training.loop import LoopTrainer
+from ammup.training.runs import Training
 
 
 @pytest.fixture(scope="module")

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 import ammup
-from ammup.measurement.feed import Feed
-from ammup.measurement.memory import freed_memory_kept
-from ammup.measurement.runs import Training
-from ammup.measurement.training import TRAINERS
+from ammup.data.minibatches import Feed
+from ammup.training.allocator import freed_memory_kept
+from ammup.training.replicas import TRAINERS
+from ammup.training.runs import Training
 
 BATCH = 32
 

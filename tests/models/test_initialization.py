@@ -8,8 +8,8 @@ from torch.nn import functional as F
 
 import ammup
 from ammup import InputError
-from ammup.fitting.activations import activation_moments as named_moments
 from ammup.models.initialization import activation_moments
+from ammup.theory.activations import activation_moments as named_moments
 
 
 @pytest.mark.parametrize(("name", "function"), [("relu", torch.relu), ("gelu", F.gelu), ("linear", nn.Identity())])

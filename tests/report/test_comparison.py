@@ -7,9 +7,9 @@ import pytest
 from ammup.experiments.analysis import regret_of
 from ammup.experiments.experiment import Experiment
 from ammup.experiments.record import SweepRecord
-from ammup.fitting.optimum import fit_sweep
-from ammup.fitting.power_law import fit_maximal_lr
 from ammup.report.comparison import errors_markdown, measured_law, regret_markdown, slopes_markdown
+from ammup.stats.optimum import fit_sweep
+from ammup.stats.power_law import fit_maximal_lr
 
 TOML = """
 name = "made-up"

@@ -15,11 +15,11 @@ import pytest
 from matplotlib.figure import Figure
 
 from ammup import InputError
-from ammup.fitting.optimum import SweepLaw, fit_sweep
-from ammup.fitting.regret import COLUMNS, Regret
-from ammup.fitting.transfer import Segment
+from ammup.claims import baselines
 from ammup.report.page import Picture, SweepSection, report_page
-from ammup.suite import baselines
+from ammup.stats.optimum import SweepLaw, fit_sweep
+from ammup.stats.regret import COLUMNS, Regret
+from ammup.stats.segment import Segment
 
 _spec = importlib.util.spec_from_file_location("browser", Path(__file__).with_name("browser.py"))
 browser = importlib.util.module_from_spec(_spec)

@@ -14,12 +14,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ammup import InputError, fit_power_law
-from ammup.fitting.optimum import SweepLaw, fit_sweep
-from ammup.fitting.transfer import Segment
 from ammup.report import plots
 from ammup.report.curves import plot_accuracies, plot_heatmap
 from ammup.report.overlay import plot_overlay
 from ammup.report.panel import anchor_depth, plot_panel
+from ammup.stats.optimum import SweepLaw, fit_sweep
+from ammup.stats.segment import Segment
 
 DEPTHS = (2, 4, 8, 16)
 LRS = np.geomspace(1e-3, 10, 25)

@@ -12,8 +12,8 @@ from PIL import Image
 
 import ammup
 from ammup import DepthLaw, InputError
-from ammup.fitting.optimum import fit_sweep
 from ammup.report.plots import plot_depth_law, plot_sweep, save
+from ammup.stats.optimum import fit_sweep
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ammup.fitting.power_law import fit_maximal_lr
 from ammup.measurement.depth_law import DepthLaw
 from ammup.report.text import meaning
+from ammup.stats.power_law import fit_maximal_lr
 
 DEPTHS = (2, 4, 8)
 

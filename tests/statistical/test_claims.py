@@ -10,11 +10,11 @@ from collections.abc import Callable
 import pytest
 from scipy.stats import binom
 
-from ammup.suite import baselines
-from ammup.suite.claims import ALPHA, FALSE_ALARM_BUDGET, LOOKS, Claim
-from ammup.suite.ledger import alarms, measure
-from ammup.suite.statements import CLAIMS
-from ammup.suite.verdicts import HOLDS
+from ammup.claims import baselines
+from ammup.claims.claim import ALPHA, FALSE_ALARM_BUDGET, LOOKS, Claim
+from ammup.claims.ledger import alarms, measure
+from ammup.claims.statements import CLAIMS
+from ammup.stats.verdicts import HOLDS
 
 pytestmark = pytest.mark.statistical
 

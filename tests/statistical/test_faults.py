@@ -14,13 +14,13 @@ import torch
 from torch import nn
 
 import ammup
-from ammup.fitting import activations
+from ammup.claims import draws
+from ammup.claims.claim import claim_named
+from ammup.claims.ledger import measure
+from ammup.claims.statements import CLAIMS
 from ammup.measurement import loss, step, updates
 from ammup.models import depth, families, initialization, nets
-from ammup.suite import draws
-from ammup.suite.claims import claim_named
-from ammup.suite.ledger import measure
-from ammup.suite.statements import CLAIMS
+from ammup.theory import activations
 
 pytestmark = pytest.mark.statistical
 Patch = Callable[[pytest.MonkeyPatch], None]

@@ -1,0 +1,1 @@
+"""The statements of the paper as executable claims, with verdicts and baselines."""

@@ -1,0 +1,139 @@
+"""Theorem 3 and the corollaries of appendix C.1: η*(L) = Θ(L^(-3/2)) for residual nets."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from ammup.arrays import Array
+from ammup.claims.claim import Claim
+from ammup.claims.draws import Setting
+from ammup.claims.statements.theorem1 import DIFFERENCE_MARGIN
+from ammup.claims.statistics import around_slope_of_law, log_ratio, side_by_side, slope_difference, slope_over
+from ammup.stats.equivalence import Region
+from ammup.theory.wide_limit import unit_moments
+
+WHERE = "Theorem 3, appendix C"
+DEPTHS = (4, 8, 16)
+DENSE = Setting(
+    family="resnet",
+    depths=DEPTHS,
+    inputs=("ones", 256),
+    arguments=(("dims", 0), ("width", 256), ("in_channels", 256), ("out_channels", 256), ("readout", "he")),
+)
+IMAGES = Setting(
+    family="resnet",
+    depths=(4, 16),
+    inputs=("images", 4, 4),
+    arguments=(("width", 64),),
+    loss="cross_entropy",
+    part="total",
+    classes=True,
+)
+_DENSE = "residual dense, n = 256, c = 2, one sample, mse, label part, readout he; K = 4, 8, 16"
+_IMAGES = "residual 2D, 3×3, C = 64, c = 2, 4 images of 4×4, pooled, cross-entropy, mean-field; K = 4, 16"
+
+
+def _exponent(name: str, where: str, setting: Setting, words: str, regime: str, n: int, limit: str) -> Claim:
+    return Claim(
+        id=f"theorem-3.exponent-{name}",
+        where=where,
+        statement=f"η* falls as L^(-3/2) with the number of blocks: {words}",
+        regime=regime,
+        estimator="slope of log η* on log K",
+        rows=setting.S_bar,
+        statistic=slope_over(setting.depths),
+        stated=Region.around(-1.5, 0.2),
+        law=around_slope_of_law(setting, 0.2),
+        n=n,
+        remark=limit,
+    )
+
+
+def _unchanged(name: str, words: str, changed: Setting, *, remark: str = "") -> Claim:
+    return Claim(
+        id=f"theorem-3.{name}",
+        where="Theorem 3, section 3.2",
+        statement=f"{words} change the prefactor, not the exponent",
+        regime=_IMAGES,
+        estimator="slope with them minus slope without",
+        rows=side_by_side(IMAGES, changed),
+        statistic=slope_difference(IMAGES.depths),
+        stated=Region.around(0, DIFFERENCE_MARGIN),
+        n=128,
+        remark=remark,
+    )
+
+
+UNITS = (4, 8, 16)
+
+
+def _S_exponent(rows: Array) -> float:  # noqa: N802
+    """Slope of the log of the mean of S_l on log l."""
+    return float(np.polyfit(np.log(UNITS), np.log(rows.mean(axis=0)), 1)[0])
+
+
+def _growth(name: str, where: str, setting: Setting, words: str, regime: str, n: int) -> Claim:
+    deep = setting.at(16)
+    units = [unit - 1 for unit in UNITS]
+    return Claim(
+        id=f"theorem-3.growth-{name}",
+        where=where,
+        statement=f"S_l = Θ(l³) in a residual net: {words}",
+        regime=f"{regime.partition('; K')[0]}; K = 16, l = 4, 8, 16",
+        estimator="slope of log S_l on log l",
+        rows=lambda seeds: deep.S(seeds)[:, units],
+        statistic=_S_exponent,
+        stated=Region.around(3, 0.5),
+        law=lambda: Region.around(_S_exponent(unit_moments(*deep.law_of(16))[None, units]), 0.3),
+        n=n,
+    )
+
+
+C11, C12 = "corollary C.1.1", "corollary C.1.2"
+MINUS_ONE = "one weight layer next to the skip keeps the growth of the spectral moment bounded: the limit is -1"
+LAST = "only the last layer carries 1/K: the limit is -1"
+FLAT = "every branch layer carries 1/K, so that branches of two and more layers fade: the limit is 0"
+
+CLAIMS = (
+    _exponent("m1", WHERE, DENSE.having(branch=1), "one weight layer in a branch", _DENSE, 96, MINUS_ONE),
+    _exponent("m2-all", C11, DENSE.having(branch=2), "two layers, both scaled by 1/K", _DENSE, 48, FLAT),
+    _exponent("m3-all", C11, DENSE.having(branch=3), "three layers, all scaled by 1/K", _DENSE, 48, FLAT),
+    _exponent(
+        "m2-last", C11, DENSE.having(branch=2, scaled="last"), "two layers, the last scaled by 1/K", _DENSE, 96, LAST
+    ),
+    _exponent("m3-last", C11, DENSE.having(branch=3, scaled="last"), "three layers, the last scaled", _DENSE, 96, LAST),
+    _exponent("conv", C12, IMAGES, "two convolutions, both scaled by 1/K", _IMAGES, 48, FLAT),
+    _exponent("conv-last", C12, IMAGES.having(scaled="last"), "two convolutions, the last scaled", _IMAGES, 160, LAST),
+    _exponent(
+        "conv-dense",
+        C12,
+        IMAGES.having(branch=("conv", "dense")),
+        "a convolution and a dense layer, both scaled",
+        _IMAGES,
+        48,
+        FLAT,
+    ),
+    _growth("m2-all", C11, DENSE.having(branch=2), "two layers, both scaled by 1/K", _DENSE, 48),
+    _growth("conv", C12, IMAGES, "two convolutions, both scaled by 1/K", _IMAGES, 48),
+    Claim(
+        id="theorem-3.free-of-width",
+        where=WHERE,
+        statement="a learning rate tuned for a small width can be transferred to any width",
+        regime="residual dense, two layers, both scaled, one sample, mse, label part, readout he; K = 8; n = 128, 512",
+        estimator="log of η* at n = 512 over η* at n = 128",
+        rows=side_by_side(*(DENSE.at(8).of_width(width) for width in (128, 512))),
+        statistic=log_ratio,
+        stated=Region.around(0, 0.15),
+        n=96,
+    ),
+    _unchanged("projection", "a few projection blocks", replace(IMAGES.having(projections=(2,)))),
+    _unchanged("groups", "channel groups", IMAGES.having(groups=4)),
+    _unchanged("dilation", "dilated kernels", IMAGES.having(dilation=2)),
+    _unchanged(
+        "batch-norm",
+        "batch norms in the branches (appendix D.2, here at initialization)",
+        IMAGES.having(batchnorm=True),
+        remark="a batch norm undoes the 1/K of the layer before it, as if only the last one were scaled",
+    ),
+    _unchanged("dropout", "dropout in the branches (appendix D.2, here at initialization)", IMAGES.having(dropout=0.2)),
+)

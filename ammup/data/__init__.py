@@ -1,0 +1,1 @@
+"""Images and labels: sources, the cache of decoded images, minibatches."""

@@ -1,0 +1,210 @@
+"""A name or a path to image arrays in memory.
+
+Axes: N image, H and W position, C channel, B batch.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64, UInt8
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ammup.data.cache import Splits
+from ammup.data.readers import NAMES, physical_memory, read_folder, read_npz, read_torchvision
+from ammup.data.synthesis import synthesize
+from ammup.errors import InputError
+
+MEMORY_SHARE = 0.1  # each worker of a sweep holds two copies
+_STATISTICS_IMAGES = 10_000
+
+
+class Selection:
+    """Some images of an array on disk, read when they are asked for: ``selection[rows]`` is an array in memory."""
+
+    def __init__(self, images: UInt8[np.ndarray, "N H W C"], rows: Int64[np.ndarray, "M"]) -> None:
+        self.images, self.rows = images, rows
+        self.shape: tuple[int, ...] = (len(rows), *images.shape[1:])
+        self.dtype = images.dtype
+        self.nbytes = int(np.prod(self.shape))
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: slice | NDArray[np.int64]) -> NDArray[np.uint8]:
+        return np.asarray(self.images[self.rows[index]])
+
+
+Images = UInt8[np.ndarray, "_ H W C"] | Selection
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """Images and labels of three splits; a split that the source does not have is empty.
+
+    Training and validation images are arrays, or a :class:`Selection` where they stay on disk.
+    """
+
+    train_images: Images
+    train_labels: Int64[np.ndarray, "N1"]
+    val_images: Images
+    val_labels: Int64[np.ndarray, "N2"]
+    test_images: UInt8[np.ndarray, "N3 H W C"]
+    test_labels: Int64[np.ndarray, "N3"]
+    classes: tuple[str, ...]
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(H, W, C)."""
+        height, width, channels = self.train_images.shape[1:]
+        return height, width, channels
+
+    @cached_property
+    def channel_statistics(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Mean and standard deviation of each channel, in units of 255, over the first 10,000 training images."""
+        pixels = self.train_images[:_STATISTICS_IMAGES].reshape(-1, self.image_shape[2])
+        # From the counts of the 256 levels: exact, and no copy of the images as floating-point numbers.
+        counts = np.stack([np.bincount(channel, minlength=256) for channel in pixels.T]) / len(pixels)
+        levels = np.arange(256) / 255
+        mean = counts @ levels
+        return mean, np.sqrt((counts * (levels - mean[:, None]) ** 2).sum(axis=1))
+
+    def standardization(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The channel statistics, all of whose standard deviations are positive.
+
+        Raises:
+            InputError: a channel that is the same everywhere.
+        """
+        mean, deviation = self.channel_statistics
+        if not (deviation > 0).all():
+            raise InputError("a channel has the same value in every training image; it cannot be standardized")
+        return mean, deviation
+
+    @cached_property
+    def digest(self) -> str:
+        """A digest of all labels and of up to 1,000 images of each of the training and validation splits."""
+        digest = hashlib.blake2b(digest_size=16)
+        for images, labels in ((self.train_images, self.train_labels), (self.val_images, self.val_labels)):
+            rows = np.linspace(0, max(len(images) - 1, 0), min(len(images), 1000)).astype(np.int64)
+            digest.update(repr(images.shape).encode())
+            digest.update(labels.tobytes())
+            digest.update(images[rows].tobytes())
+        return digest.hexdigest()
+
+    def batch(self, size: int, *, seed: int = 0) -> tuple[Float[Tensor, "B C H W"], Tensor]:
+        """``size`` training images drawn without replacement, each channel standardized, and their class indices.
+
+        Raises:
+            InputError: fewer images than ``size``, or a channel that is the same everywhere.
+        """
+        if not 1 <= size <= len(self.train_images):
+            raise InputError(f"a batch of {size} images was asked of {len(self.train_images)} training images")
+        mean, deviation = self.standardization()
+        chosen = np.random.default_rng((seed, 0xBA7C4)).permutation(len(self.train_images))[:size]
+        images = (self.train_images[chosen] / 255.0 - mean) / deviation
+        return torch.tensor(images, dtype=torch.float32).permute(0, 3, 1, 2), torch.tensor(self.train_labels[chosen])
+
+
+def load_data(
+    source: str | Path,
+    *,
+    image_size: int | None = None,
+    train: int | None = None,
+    validation: int | None = None,
+    seed: int = 0,
+    in_memory: bool | None = None,
+    progress: bool = False,
+) -> Data:
+    """Load a data set, decoding it on first use into a cache that later calls map into memory.
+
+    Args:
+        source: "synthetic" (generated from ``seed``, 32×32, no file or network needed), "cifar10" or "cifar100"
+            (downloaded once), a folder in the layout <split>/<class>/*.jpg|jpeg|png with splits train and, where it has
+            them, val and test, or an .npz file with MedMNIST's keys (train_images, train_labels, val_…, test_…).
+        image_size: side of the square images after cropping their centre and averaging over areas; None keeps them.
+        train: number of training images; None takes all.
+        validation: number of validation images. Where the source has no validation split they are taken from the
+            training split, a tenth of it by default.
+        seed: stream of the subset and of the split (and of "synthetic").
+        in_memory: copy the training and validation images into memory, or leave them on disk (see :class:`Selection`)
+            and read them batch by batch. None: in memory where they take up to a tenth of it.
+        progress: show a progress bar on standard error while decoding.
+
+    Returns:
+        Images and labels, the training and validation images in random order.
+
+    Raises:
+        InputError: an unknown name, a missing or malformed folder or file, an image that cannot be read, images of
+            different sizes without ``image_size``, more images asked for than there are, or no network.
+
+    Example:
+        >>> import ammup
+        >>> data = ammup.load_data("synthetic", train=100, validation=10)
+        >>> data.train_images.shape, data.val_images.shape, len(data.classes)
+        ((100, 32, 32, 3), (10, 32, 32, 3), 10)
+    """
+    if image_size is not None and image_size < 1:
+        raise InputError(f"image_size={image_size} must be at least 1")
+    if not isinstance(source, str | Path):
+        raise InputError(f"data {source!r} are a {type(source).__name__}; give a name or a path")
+    try:
+        splits = _read(source, image_size, seed, progress)
+    except MemoryError as error:
+        raise InputError(
+            f"data {str(source)!r} do not fit in the memory: {error}; give a smaller image_size"
+        ) from error
+    return _split(splits, train=train, validation=validation, seed=seed, in_memory=in_memory)
+
+
+def _read(source: str | Path, image_size: int | None, seed: int, progress: bool) -> Splits:
+    if source == "synthetic":
+        return synthesize(image_size or 32, seed)
+    if source in NAMES:
+        return read_torchvision(str(source), image_size, progress)
+    path = Path(source).expanduser()
+    if path.is_dir():
+        return read_folder(path, image_size, progress)
+    if path.is_file() and path.suffix == ".npz":
+        return read_npz(path, image_size, progress)
+    raise InputError(
+        f"data {str(source)!r} is neither a known name ({', '.join(NAMES)}) nor an existing folder or .npz file"
+    )
+
+
+def _split(splits: Splits, *, train: int | None, validation: int | None, seed: int, in_memory: bool | None) -> Data:
+    images, labels = splits.arrays["train"]
+    rng = np.random.default_rng((seed, 0x5B117))
+    order = rng.permutation(len(images))
+    if "val" in splits.arrays:
+        val_images, val_labels = splits.arrays["val"]
+        val_order = rng.permutation(len(val_images))[: _count("validation", validation, len(val_images))]
+    else:
+        n_val = len(images) // 10 if validation is None else _count("validation", validation, len(images) - 1)
+        val_images, val_labels, val_order, order = images, labels, order[:n_val], order[n_val:]
+    order = order[: _count("train", train, len(order))]
+    nothing = (np.empty((0, *images.shape[1:]), np.uint8), np.empty(0, np.int64))
+    test_images, test_labels = splits.arrays.get("test", nothing)
+    if in_memory is None:
+        size = (len(order) + len(val_order)) * int(np.prod(images.shape[1:]))
+        in_memory = size <= MEMORY_SHARE * physical_memory()
+    return Data(
+        train_images=images[order] if in_memory else Selection(images, order),
+        train_labels=labels[order],
+        val_images=val_images[val_order] if in_memory else Selection(val_images, val_order),
+        val_labels=val_labels[val_order],
+        test_images=np.asarray(test_images),
+        test_labels=np.asarray(test_labels),
+        classes=splits.classes,
+    )
+
+
+def _count(name: str, wanted: int | None, available: int) -> int:
+    if wanted is None:
+        return available
+    if not 0 <= wanted <= available or (name == "train" and wanted == 0):
+        raise InputError(f"{name}={wanted} images were asked for; there are {available}")
+    return wanted

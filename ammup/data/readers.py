@@ -1,0 +1,186 @@
+"""Readers of image sources: torchvision's data sets, .npz files and folders of image files.
+
+Axes: N image, H and W position, C channel.
+"""
+
+import os
+import warnings
+import zipfile
+import zlib
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from ammup.data.cache import SPLITS, Images, Labels, Splits, cache_folder, content_key, decoded
+from ammup.errors import InputError
+from ammup.progress import tracked
+
+# Sources that are no path.
+NAMES = ("synthetic", "cifar10", "cifar100")
+SUFFIXES = (".jpg", ".jpeg", ".png")
+# What numpy and zipfile raise of a damaged file: MemoryError of a shape that nothing fills, RuntimeError where a bit
+# says that it is encrypted or compressed in some other way.
+_ARCHIVE = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError)
+_DAMAGED = (*_ARCHIVE, OSError, ValueError, KeyError, TypeError, MemoryError)
+
+
+def physical_memory() -> float:
+    """Bytes, or without end where the system does not say."""
+    if not hasattr(os, "sysconf"):
+        return float("inf")
+    return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+
+
+def read_torchvision(name: str, image_size: int | None, progress: bool) -> Splits:
+    """CIFAR-10 or CIFAR-100, downloaded by torchvision on first use."""
+    from torchvision import datasets
+
+    dataset = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[name]
+
+    def read(folder: Path) -> tuple[str, ...]:
+        root = cache_folder() / "torchvision"
+        try:
+            parts = {split: dataset(str(root), train=split == "train", download=True) for split in ("train", "test")}
+        except (OSError, RuntimeError) as error:
+            raise InputError(
+                f"{name} could not be downloaded to {root} ({error}); "
+                "with no network, give the path of an image folder or .npz file instead"
+            ) from error
+        for split, part in parts.items():
+            _write(folder, split, part.data, np.asarray(part.targets), image_size, progress)
+        return tuple(parts["train"].classes)
+
+    return decoded(f"{name} {dataset.tgz_md5}", image_size, read)
+
+
+def read_npz(path: Path, image_size: int | None, progress: bool) -> Splits:
+    """An .npz file with MedMNIST's keys; grey images may lack the channel axis, labels may be N×1."""
+
+    def read(folder: Path) -> tuple[str, ...]:
+        n_classes = 0
+        _check_unpacked_size(path)
+        try:
+            # Opened here: of a damaged archive numpy would leave it open.
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+                for split in (s for s in SPLITS if f"{s}_images" in arrays or s == "train"):
+                    images, labels = arrays[f"{split}_images"], arrays[f"{split}_labels"]
+                    images, labels = _checked_arrays(f"{path}: {split}", images, labels)
+                    _write(folder, split, images, labels, image_size, progress)
+                    n_classes = max(n_classes, int(labels.max()) + 1)
+        except InputError:
+            raise
+        except _DAMAGED as error:
+            # What numpy says of a file that is no archive recommends to unpickle it.
+            reason = "it is no zip archive" if "pickled" in str(error) else error
+            raise InputError(f"{path} is not an .npz file with keys train_images, train_labels, …: {reason}") from error
+        return tuple(str(i) for i in range(n_classes))
+
+    return decoded(content_key([path], path.parent), image_size, read)
+
+
+def _check_unpacked_size(path: Path) -> None:
+    """Raise InputError where an archive of some megabytes says that it unpacks to more than the memory."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            size = sum(member.file_size for member in archive.infolist())
+    except (OSError, *_ARCHIVE):
+        return  # what numpy says of it is told
+    if size > physical_memory():
+        raise InputError(
+            f"{path} unpacks to {size / 2**30:.0f} GiB, more than this machine's memory; give fewer images"
+        )
+
+
+def _checked_arrays(where: str, images: NDArray[np.generic], labels: NDArray[np.generic]) -> tuple[Images, Labels]:
+    if images.dtype != np.uint8 or images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[3] not in (1, 3)):
+        raise InputError(f"{where} images are {images.dtype} {images.shape}; allowed: uint8 N×H×W, N×H×W×1 or N×H×W×3")
+    if not len(images):
+        raise InputError(f"{where} holds no images")
+    if not np.issubdtype(labels.dtype, np.integer) or labels.size != len(images):
+        raise InputError(f"{where} labels are {labels.dtype} {labels.shape}; give one class index for each image")
+    if labels.min() < 0:
+        raise InputError(f"{where} labels reach {labels.min()}; class indices start at 0")
+    return (images if images.ndim == 4 else images[..., None]).astype(np.uint8), labels.reshape(-1).astype(np.int64)
+
+
+def read_folder(root: Path, image_size: int | None, progress: bool) -> Splits:
+    """A folder in the layout <split>/<class>/*.jpg|jpeg|png; classes are those of the training split, sorted."""
+    files = {split: _image_files(root, names) for split, names in SPLITS.items()}
+    classes = tuple(sorted({path.parent.name for path in files["train"]}))
+    if not classes:
+        raise InputError(f"{root} holds no training images; expected {root}/train/<class>/*.jpg|jpeg|png")
+    strange = {path.parent.name for paths in files.values() for path in paths} - set(classes)
+    if strange:
+        raise InputError(f"{root}: classes {sorted(strange)[:5]} have no training images")
+
+    def read(folder: Path) -> tuple[str, ...]:
+        for split, paths in files.items():
+            if paths:
+                labels = np.array([classes.index(path.parent.name) for path in paths])
+                _write(folder, split, paths, labels, image_size, progress)
+        return classes
+
+    return decoded(content_key([p for paths in files.values() for p in paths], root), image_size, read)
+
+
+def _image_files(root: Path, names: Iterable[str]) -> list[Path]:
+    folder = next((root / name for name in names if (root / name).is_dir()), None)
+    if folder is None:
+        return []
+    return sorted(
+        Path(entry.path)
+        for group in folder.iterdir()
+        if group.is_dir()
+        for entry in os.scandir(group)
+        if entry.name.lower().endswith(SUFFIXES)
+    )
+
+
+def _write(
+    folder: Path,
+    split: str,
+    images: Sequence[Path] | Images,
+    labels: NDArray[np.integer],
+    image_size: int | None,
+    progress: bool,
+) -> None:
+    """Decode ``images`` into <folder>/<split>_images.npy with all cores, and save the labels beside it."""
+    out: Images | None = None
+    with warnings.catch_warnings(), ThreadPoolExecutor() as pool:
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        decoded = pool.map(lambda image: _decode(image, image_size), images)
+        for i, pixels in enumerate(tracked(decoded, f"decoding {split}", len(images), show=progress)):
+            if out is None:
+                target = folder / f"{split}_images.npy"
+                out = np.lib.format.open_memmap(target, "w+", np.uint8, (len(images), *pixels.shape))
+            if pixels.shape != out.shape[1:]:
+                sizes = " and ".join(f"{h}×{w}" for h, w, _ in (pixels.shape, out.shape[1:]))
+                raise InputError(f"{images[i]} and the first image differ in size, {sizes}; pass image_size=")
+            out[i] = pixels
+    np.save(folder / f"{split}_labels.npy", labels.astype(np.int64))
+
+
+def _decode(image: Path | Images, image_size: int | None) -> Images:
+    """One image H×W×C, its centre square averaged over areas where ``image_size`` is given."""
+    if isinstance(image, Path):
+        try:
+            with Image.open(image) as opened:
+                picture = opened.convert("RGB")
+        except (OSError, UnidentifiedImageError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+            raise InputError(f"image {image} cannot be read: {error}") from error
+    elif image_size is None:
+        return image
+    else:
+        picture = Image.fromarray(image[..., 0] if image.shape[2] == 1 else image)
+    if image_size is not None:
+        side = min(picture.size)
+        left, top = (picture.width - side) // 2, (picture.height - side) // 2
+        square, size = (left, top, left + side, top + side), (image_size, image_size)
+        # In float: on bytes Pillow rounds after each axis, which brightens the average by half a level.
+        bands = [band.convert("F").resize(size, Image.Resampling.BOX, box=square) for band in picture.split()]
+        return np.asarray(np.rint(np.stack([np.asarray(band) for band in bands], axis=2)), np.uint8)
+    return np.asarray(picture)

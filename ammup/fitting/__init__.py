@@ -1,1 +1,0 @@
-"""What the numbers say: theory and fits. No torch in here."""

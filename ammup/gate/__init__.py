@@ -1,0 +1,1 @@
+"""A user's own models in CI: the check, its baseline, the pytest plugin."""

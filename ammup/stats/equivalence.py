@@ -1,0 +1,135 @@
+"""Equivalence tests: does an estimate with its uncertainty lie inside a region, outside it, or is that open?
+
+A test that asks for *no difference* rewards noise: the noisier the estimate, the surer it passes. Here the interval of
+the estimate must lie inside the region (two one-sided tests, TOST), so that noise makes a claim undecided, never true.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from ammup.arrays import Array
+from ammup.errors import InputError
+
+INSIDE, OUTSIDE, UNDECIDED = "inside", "outside", "undecided"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Region:
+    """Values that agree with a statement: from ``low`` to ``high``, either of which may be infinite."""
+
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "low", float(self.low))
+        object.__setattr__(self, "high", float(self.high))
+        if not self.low <= self.high:
+            raise InputError(f"region from {self.low} to {self.high} is empty; give low <= high")
+
+    @classmethod
+    def around(cls, reference: float, margin: float) -> "Region":
+        """``reference`` ± ``margin``."""
+        return cls(low=reference - margin, high=reference + margin)
+
+    @property
+    def margin(self) -> float:
+        """Half the width; infinite for a one-sided region."""
+        return (self.high - self.low) / 2
+
+    @property
+    def centre(self) -> float:
+        """The reference; the finite end of a one-sided region."""
+        ends = [end for end in (self.low, self.high) if np.isfinite(end)]
+        return float(np.mean(ends)) if ends else 0.0
+
+    def place(self, interval: tuple[float, float]) -> str:
+        """Where an interval lies: "inside", "outside" or "undecided", as one with a NaN end is."""
+        low, high = interval
+        if self.low <= low and high <= self.high:
+            return INSIDE
+        return OUTSIDE if high < self.low or low > self.high else UNDECIDED
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """An estimate with its standard error, both in the estimate's units; ``df`` degrees of freedom, ``n`` draws."""
+
+    value: float
+    se: float
+    df: float
+    n: int
+
+    def interval(self, alpha: float) -> tuple[float, float]:
+        """From one one-sided bound to the other, each of error rate ``alpha``: a (1 - 2 alpha) confidence interval."""
+        half = float(stats.t.ppf(1 - alpha, self.df)) * self.se if self.se > 0 else 0.0
+        return self.value - half, self.value + half
+
+    def against(self, region: Region, alpha: float) -> str:
+        """Where the interval lies: "inside", "outside" or "undecided"."""
+        return region.place(self.interval(alpha))
+
+    def power(self, region: Region, alpha: float, truth: float | None = None) -> float:
+        """Probability that another estimate of this precision lies inside the region, were ``truth`` the true value.
+
+        ``truth`` is the region's centre unless given. Normal approximation of the estimate, Student's t for the bounds.
+        """
+        centre = region.centre if truth is None else truth
+        if self.se == 0:
+            return float(region.low <= centre <= region.high)
+        quantile = float(stats.t.ppf(1 - alpha, self.df))
+        upper = (region.high - centre) / self.se - quantile
+        lower = (region.low - centre) / self.se + quantile
+        return max(0.0, float(stats.norm.cdf(upper) - stats.norm.cdf(lower)))
+
+
+def jackknife(rows: Array, statistic: Callable[[Array], float]) -> Estimate:
+    """A statistic of independent rows, with the standard error of its delete-one jackknife.
+
+    Args:
+        rows: one row for each weight draw, shape (n, ...), n at least 2.
+        statistic: a smooth function of the rows' means, such as a slope of log means.
+
+    Raises:
+        InputError: fewer than two rows, or a row or a statistic that is not finite.
+
+    Example:
+        >>> import numpy as np
+        >>> estimate = jackknife(np.array([1.0, 2.0, 3.0, 4.0]), np.mean)
+        >>> round(estimate.value, 3), round(estimate.se, 3)
+        (2.5, 0.645)
+    """
+    n = len(rows)
+    if n < 2 or not np.all(np.isfinite(rows)):
+        raise InputError(f"{n} rows of shape {np.shape(rows)[1:]}: give at least two, all finite")
+    whole = float(statistic(rows))
+    parts = np.array([float(statistic(np.delete(rows, i, axis=0))) for i in range(n)])
+    if not np.isfinite([whole, *parts]).all():
+        raise InputError("the statistic of these rows is not finite; check the measured values")
+    se = float(np.sqrt((n - 1) / n * np.sum((parts - parts.mean()) ** 2)))
+    return Estimate(value=whole, se=se, df=n - 1, n=n)
+
+
+def controlled(values: Array, control: Array, expected: float) -> Array:
+    """Values with the same mean and less scatter, by a control variate whose expectation is known exactly.
+
+    Each value loses β (control - expected), where β is the least-squares slope of the *other* draws, so that nothing is
+    added to the expectation.
+
+    Args:
+        values: one value a draw, shape (n,), n at least 4.
+        control: the control variate of each draw, shape (n,).
+        expected: its exact expectation.
+    """
+    n = len(values)
+    if n < 4 or control.shape != values.shape:
+        raise InputError(f"{n} values and controls of shape {control.shape}: give at least 4 draws with one each")
+    x, y = control - control.mean(), values - values.mean()
+    # Sums without draw i, about the means without it: rank-one downdates.
+    scale = n / (n - 1)
+    xy, xx = (x @ y) - scale * x * y, (x @ x) - scale * x * x
+    known = max(1e-12 * (x @ x), 1e-24 * (control @ control))  # below is rounding
+    slope = np.divide(xy, xx, out=np.zeros_like(xy), where=xx > known)
+    return np.asarray(values - slope * (control - expected))

@@ -1,0 +1,225 @@
+"""Power laws y = 10^intercept · depth^slope: straight lines of log10 y on log10 depth, with their uncertainty."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import stats
+
+from ammup.arrays import Array
+from ammup.errors import InputError, check_level
+from ammup.format import json_number
+
+
+def checked_depths(depths: Sequence[int] | ArrayLike, *, at_least: int = 1) -> tuple[int, ...]:
+    """The depths as a tuple of distinct positive integers."""
+    try:
+        values = np.atleast_1d(np.asarray(depths))
+    except ValueError as error:  # lists of several lengths
+        raise InputError(f"depths={depths!r} must be whole numbers of at least 1") from error
+    if values.ndim != 1 or values.size < at_least:
+        raise InputError(f"depths={depths!r} has {values.size} entries; give at least {at_least}")
+    real = np.issubdtype(values.dtype, np.integer) or np.issubdtype(values.dtype, np.floating)
+    if not real or not np.all(np.isfinite(values) & (values == np.floor(values)) & (values >= 1)):
+        raise InputError(f"depths={depths!r} must be whole numbers of at least 1")
+    whole = tuple(int(v) for v in values)
+    if len(set(whole)) < len(whole):
+        raise InputError(f"depths={list(whole)} holds a depth twice; give each once")
+    return whole
+
+
+@dataclass(frozen=True, kw_only=True)
+class PowerLaw:
+    """A fitted power law; ``slope`` is signed (the paper's law is a slope of -1.5).
+
+    Attributes:
+        slope: d log10 y / d log10 depth.
+        intercept: log10 y at depth 1.
+        covariance: 2×2 covariance of (intercept, slope).
+        df: degrees of freedom of Student's t in every interval.
+        r2: share of the (weighted) variance of log10 y that the line explains.
+        level: confidence level of ``slope_ci`` and of ``band``.
+    """
+
+    slope: float
+    intercept: float
+    covariance: tuple[tuple[float, float], tuple[float, float]]
+    df: float
+    r2: float
+    level: float
+
+    @property
+    def slope_se(self) -> float:
+        """Standard error of the slope."""
+        return float(np.sqrt(self.covariance[1][1]))
+
+    @property
+    def slope_ci(self) -> tuple[float, float]:
+        """Two-sided confidence interval of the slope at ``level``."""
+        half = self._quantile * self.slope_se
+        return self.slope - half, self.slope + half
+
+    @property
+    def prefactor(self) -> float:
+        """κ = 10^intercept, the value at depth 1."""
+        return float(10**self.intercept)
+
+    def predict(self, depth: ArrayLike) -> Array:
+        """The line at each depth, in the units of the fitted values."""
+        return np.asarray(10 ** (self.intercept + self.slope * np.log10(np.asarray(depth, dtype=np.float64))))
+
+    def band(self, depth: ArrayLike) -> tuple[Array, Array]:
+        """Pointwise confidence band of the line at each depth: (lower, upper), in the units of the fitted values."""
+        x = np.log10(np.asarray(depth, dtype=np.float64))
+        (var_intercept, cross), (_, var_slope) = self.covariance
+        half = self._quantile * np.sqrt(var_intercept + 2 * x * cross + x**2 * var_slope)
+        centre = self.intercept + self.slope * x
+        return np.asarray(10 ** (centre - half)), np.asarray(10 ** (centre + half))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers, lists and None for JSON; a number that does not exist is None."""
+        return {
+            "slope": json_number(self.slope),
+            "slope_se": json_number(self.slope_se),
+            "slope_ci": [json_number(v) for v in self.slope_ci],
+            "level": self.level,
+            "prefactor": json_number(self.prefactor),
+            "r2": json_number(self.r2),
+        }
+
+    @property
+    def _quantile(self) -> float:
+        return float(stats.t.ppf((1 + self.level) / 2, self.df)) if self.df > 0 else float("nan")
+
+
+def fit_power_law(
+    depths: Sequence[int] | ArrayLike, values: ArrayLike, *, se: ArrayLike | None = None, level: float = 0.95
+) -> PowerLaw:
+    """Least squares of log10 values on log10 depth (paper, section 4.1).
+
+    Args:
+        depths: distinct depths, two at least.
+        values: one positive value a depth.
+        se: standard errors of log10(values); with them, weights are 1/se². As in the usual weighted regression they
+            are used up to a common factor, which the scatter about the line sets.
+        level: confidence level of the intervals.
+
+    Returns:
+        The line. With two depths there is no scatter to judge by: ``slope_se`` and the intervals are NaN.
+
+    Raises:
+        InputError: lengths that differ, a value or standard error that is not positive and finite, a repeated depth.
+
+    Example:
+        >>> from ammup import fit_power_law
+        >>> law = fit_power_law([4, 16, 64], [0.8, 0.1, 0.0125])
+        >>> round(law.slope, 6), round(law.prefactor, 6)
+        (-1.5, 6.4)
+    """
+    x, y = _log_points(depths, values)
+    weights = np.ones_like(y) if se is None else _positive("se", se, y.size) ** -2.0
+    coefficients, inverse = _line(x, y, weights)
+    residual = y - coefficients[0] - coefficients[1] * x
+    df = y.size - 2
+    scale = float(weights @ residual**2 / df) if df else float("nan")
+    return _power_law(coefficients, inverse * scale, df, _r2(y, residual, weights), level)
+
+
+def fit_maximal_lr(S_bar: Mapping[int, ArrayLike], *, level: float = 0.95) -> PowerLaw:
+    """The power law of η*(L) = (mean of S̄ over weight draws)^(-1/2), its uncertainty carried from the draws.
+
+    Ordinary least squares on the depths, so that the slope is a fixed functional of the curve η*(L), equal to what the
+    same fit gives on a law at the same depths: the curvature of the finite-depth law is not noise and does not widen
+    the interval, nor does chance move the weights. Draws at different depths are independent; the variance of each
+    log10 η* is that of a log mean (delta method), its degrees of freedom are pooled by Welch-Satterthwaite.
+
+    Args:
+        S_bar: for each depth the S̄ (at learning rate 1) of at least one weight draw; 0 for a net that died.
+        level: confidence level of the intervals.
+
+    Returns:
+        The line; with a single draw at some depth ``slope_se`` and the intervals are NaN.
+
+    Raises:
+        InputError: fewer than two depths, or an S̄ that is negative, not finite, or 0 in every draw.
+    """
+    depths = checked_depths(list(S_bar), at_least=2)
+    samples = [_draws(depth, S_bar[depth]) for depth in depths]
+    x, y = _log_points(depths, [maximal_lr_of(s)[0] for s in samples])
+    coefficients, inverse = _line(x, y, np.ones_like(y))
+    residual = y - coefficients[0] - coefficients[1] * x
+    variances = np.array([maximal_lr_of(s)[1] ** 2 for s in samples])
+    jacobian = inverse @ np.stack([np.ones_like(x), x])  # (2, depths): d coefficients / d y
+    covariance = (jacobian * variances) @ jacobian.T
+    parts = jacobian[1] ** 2 * variances
+    draws = np.array([s.size for s in samples])
+    known = bool(np.all(draws > 1)) and covariance[1, 1] > 0
+    df = float(covariance[1, 1] ** 2 / np.sum(parts**2 / (draws - 1))) if known else 0.0
+    return _power_law(coefficients, covariance, df, _r2(y, residual, np.ones_like(y)), level)
+
+
+def maximal_lr_of(S_bar: ArrayLike) -> tuple[float, float]:
+    """(η*, standard error of log10 η*) from the S̄ of independent weight draws; the error of one draw is NaN."""
+    s = np.atleast_1d(np.asarray(S_bar, dtype=np.float64))
+    mean = float(s.mean())
+    se_mean = float(s.std(ddof=1) / np.sqrt(s.size)) if s.size > 1 else float("nan")
+    return mean**-0.5, se_mean / (2 * mean * np.log(10))
+
+
+def _log_points(depths: Sequence[int] | ArrayLike, values: ArrayLike) -> tuple[Array, Array]:
+    whole = checked_depths(depths, at_least=2)
+    return np.log10(np.asarray(whole, dtype=np.float64)), np.log10(_positive("values", values, len(whole)))
+
+
+def _draws(depth: int, S_bar: ArrayLike) -> Array:
+    """S̄ of single draws: a dead net has 0, but not all of them may."""
+    s = _numbers(S_bar, f"S_bar={S_bar!r} at depth {depth}")
+    if s.ndim != 1 or not np.all(np.isfinite(s) & (s >= 0)) or not s.any():
+        raise InputError(f"S_bar={s.tolist()} at depth {depth} must be finite and at least 0, and not all 0")
+    return s
+
+
+def _numbers(values: ArrayLike, given: str) -> Array:
+    try:
+        return np.atleast_1d(np.asarray(values, dtype=np.float64))
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{given} must be numbers") from error
+
+
+def _positive(name: str, values: ArrayLike, size: int) -> Array:
+    array = _numbers(values, f"{name}={values!r}")
+    if array.shape != (size,):
+        raise InputError(f"{name} has shape {array.shape}; give {size} values in a row")
+    if not np.all(np.isfinite(array) & (array > 0)):
+        raise InputError(f"{name}={array.tolist()} must be positive and finite")
+    return array
+
+
+def _line(x: Array, y: Array, weights: Array) -> tuple[Array, Array]:
+    """Weighted least squares: coefficients (intercept, slope) and (XᵀWX)⁻¹."""
+    design = np.stack([np.ones_like(x), x], axis=1)
+    root = np.sqrt(weights)[:, None]
+    q, r = np.linalg.qr(design * root)  # no squared condition number
+    r_inverse = np.linalg.inv(r)
+    return r_inverse @ (q.T @ (y * root[:, 0])), r_inverse @ r_inverse.T
+
+
+def _r2(y: Array, residual: Array, weights: Array) -> float:
+    centred = y - np.average(y, weights=weights)
+    total = float(weights @ centred**2)
+    return 1 - float(weights @ residual**2) / total if total > 0 else float("nan")
+
+
+def _power_law(coefficients: Array, covariance: Array, df: float, r2: float, level: float) -> PowerLaw:
+    check_level(level)
+    (v00, v01), (v10, v11) = covariance.tolist()
+    return PowerLaw(
+        slope=float(coefficients[1]),
+        intercept=float(coefficients[0]),
+        covariance=((v00, v01), (v10, v11)),
+        df=float(df),
+        r2=r2,
+        level=level,
+    )

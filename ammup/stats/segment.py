@@ -1,0 +1,58 @@
+"""Zero-shot transfer within a range of depths."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from ammup.errors import InputError
+from ammup.stats.power_law import checked_depths, fit_power_law
+
+
+@dataclass(frozen=True, kw_only=True)
+class Segment:
+    """Zero-shot transfer within a range of depths (paper, section 4.2).
+
+    Attributes:
+        anchors: depths whose optimum is known; a line through log η* on log L is fitted to them.
+        predict: depths that the line is asked for.
+    """
+
+    anchors: tuple[int, ...]
+    predict: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        checked_depths(self.anchors, at_least=2)
+        checked_depths(self.predict)
+        both = sorted(set(self.anchors) & set(self.predict))
+        if both:
+            raise InputError(f"depths {both} are anchors and to be predicted; a prediction must not know its answer")
+
+    def predictions(self, lr_star: Mapping[int, float]) -> pd.DataFrame:
+        """The anchors' line at the other depths.
+
+        Args:
+            lr_star: η* by depth; it must hold the anchors, and a depth it does not hold is predicted without a
+                comparison.
+
+        Returns:
+            One row for each predicted depth: depth, predicted, measured (NaN where unknown), log10_error.
+
+        Raises:
+            InputError: an anchor without an η*.
+        """
+        missing = [depth for depth in self.anchors if depth not in lr_star]
+        if missing:
+            raise InputError(f"the anchors {missing} of a segment have no optimum")
+        line = fit_power_law(list(self.anchors), [lr_star[depth] for depth in self.anchors])
+        predicted = line.predict(list(self.predict))
+        measured = np.array([lr_star.get(depth, np.nan) for depth in self.predict])
+        return pd.DataFrame(
+            {
+                "depth": self.predict,
+                "predicted": predicted,
+                "measured": measured,
+                "log10_error": np.log10(predicted / measured),
+            }
+        )

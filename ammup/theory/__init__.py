@@ -1,0 +1,1 @@
+"""What the wide limit predicts: activations, positions, the finite-depth law, PathSum. NumPy only."""

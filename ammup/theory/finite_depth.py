@@ -1,0 +1,185 @@
+"""The finite-depth law: what η*(L) is at the depths that are measured, before its limit is reached."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ammup.arrays import Array
+from ammup.errors import InputError, check_known
+from ammup.stats.power_law import checked_depths
+from ammup.theory.activations import Activation
+from ammup.theory.loss_gradient import LossGradient
+from ammup.theory.positions import Kernel, kernel_offsets
+from ammup.theory.wide_limit import unit_moments, unit_moments_of_noise
+from ammup.theory.wide_net import DENSE, FAMILIES, WideNet, plain_net, residual_net
+
+Widths = int | Callable[[int], Sequence[int]]
+
+
+def finite_depth_law(
+    depths: Sequence[int] | ArrayLike,
+    *,
+    family: str,
+    activation: Activation = "relu",
+    gain: str = "forward",
+    c: float = 2.0,
+    branch: int | Sequence[str] = 1,
+    scaled: str = "all",
+    readout: str = "he",
+    width: Widths | None = None,
+    in_features: int | None = None,
+    out_features: int | None = None,
+    input_power: float = 1.0,
+    kernel: Kernel = 3,
+    padding: str = "circular",
+    head: str = "field",
+    positions: tuple[int, ...] = (),
+    inputs: ArrayLike | None = None,
+    targets: ArrayLike | None = None,
+    loss: str = "mse",
+    part: str = "label",
+    label_variance: float = 1.0,
+) -> Array:
+    """η* at each depth in the limit of wide layers, with its constants; `ammup/theory/wide_limit.md` derives it.
+
+    Args:
+        depths: depths L, whole numbers of at least 1.
+        family: "mlp", "cnn" (stride 1) or "resnet" (K = L blocks behind a trained stem; convolutional where there are
+            positions, dense where there are none).
+        activation: "relu", "gelu", "linear", or a pair of functions φ and φ'.
+        gain: the variance rule behind an activation, see :func:`ammup.theory.activations.variance_gain`.
+        c: the residual variance constant of the paper's section 3.2.
+        branch: number of layers in a residual branch, or their kinds such as ("conv", "dense").
+        scaled: "all" branch layers have variance c/(K fan_in), or the "last" of each branch.
+        readout: "he" (variance like a plain layer) or "mean-field" (1/width²; needs ``width``).
+        width: n or C, or for plain nets a function from depth to the widths of its layers. Where it and
+            ``in_features`` or ``out_features`` are not given, their ratio is 1.
+        in_features: features of a sample, or channels at each position.
+        out_features: M, the number of outputs, or of outputs at each position.
+        input_power: mean square of the one sample that is taken where no ``inputs`` are given: of its features, or at
+            ``positions`` of its white noise.
+        kernel: of convolutions: an int, a tuple of ints, or a list of offsets.
+        padding: of convolutions: "circular" or "zero".
+        head: of convolutions: "field" or "pool".
+        positions: the size of each position axis where no ``inputs`` are given; by default (8,) for a "cnn".
+        inputs: a batch (B, d), or (B, channels, *positions).
+        targets: class indices, see :class:`ammup.theory.loss_gradient.LossGradient`; None draws labels.
+        loss: "mse" or "cross_entropy".
+        part: "label", "output" or "total"; the last two assume M ≪ width.
+        label_variance: σ_y² of the labels drawn for mse.
+
+    Returns:
+        η*(L) = S̄(η=1)^(-1/2), one value per depth.
+
+    Raises:
+        InputError: an unknown name, an unusable depth, or sizes of which only some are given.
+
+    Example:
+        >>> from ammup import finite_depth_law
+        >>> finite_depth_law([2, 4, 8, 16], family="mlp").round(4).tolist()
+        [0.6172, 0.331, 0.1541, 0.064]
+        >>> finite_depth_law([4, 64], family="resnet", c=2.0).round(4).tolist()
+        [0.1703, 0.0164]
+        >>> finite_depth_law([2, 8], family="cnn", kernel=3, positions=(8,)).round(3).tolist()
+        [1.619, 0.363]
+    """
+    check_known("family", family, FAMILIES)
+    batch = _batch(inputs, flat=family == "mlp")
+    shape = positions or ((8,) if family == "cnn" else ()) if batch is None else batch.shape[2:]
+    axes = 0 if family == "mlp" else len(shape)
+    kinds = ["conv"] * branch if isinstance(branch, int) else list(branch)
+    for kind in kinds:
+        check_known("branch", kind, ("conv", "dense"))
+    if width is None and (readout == "mean-field" or (out_features, in_features) != (None, None)):
+        raise InputError("readout='mean-field', in_features= and out_features= need width= as well: give it")
+    if (loss, part) != ("mse", "label") and None in (width, out_features):
+        raise InputError(f"loss={loss!r}, part={part!r} depend on the sizes: give width= and out_features=")
+    gradient = LossGradient(
+        loss=loss,
+        part=part,
+        label_variance=label_variance,
+        classes=None if targets is None else np.asarray(targets, dtype=np.int64),
+    )
+
+    def net(depth: int) -> WideNet:
+        widths = _widths_at(depth, width)
+        fan_in = in_features or (batch.shape[1] if batch is not None else widths[0])
+        if width is None:
+            widths = [fan_in] * depth
+        support = kernel_offsets(kernel, axes) if axes else DENSE
+        if family != "resnet":
+            return plain_net(
+                widths,
+                in_features=fan_in,
+                out_features=out_features or widths[-1],
+                offsets=support,
+                padding=padding,
+                head=head,
+                activation=activation,
+                gain=gain,
+                readout=readout,
+            )
+        if len(set(widths)) > 1:
+            raise InputError(f"width gives {widths} at depth {depth}; a residual net has one width")
+        return residual_net(
+            depth,
+            width=widths[0],
+            in_features=fan_in,
+            out_features=out_features or widths[-1],
+            branch=[support if kind == "conv" else ((0,) * axes,) for kind in kinds],
+            stem=support,
+            c=c,
+            scaled=scaled,
+            padding=padding,
+            head=head,
+            activation=activation,
+            gain=gain,
+            readout=readout,
+        )
+
+    def moments(depth: int) -> Array:
+        if batch is None:
+            return unit_moments_of_noise(net(depth), shape, gradient, power=input_power)
+        return unit_moments(net(depth), batch, gradient)
+
+    return np.array([moments(depth).mean() ** -0.5 for depth in checked_depths(depths)])
+
+
+def _batch(inputs: ArrayLike | None, *, flat: bool) -> Array | None:
+    batch = None if inputs is None else np.asarray(inputs, dtype=np.float64)
+    return batch.reshape(len(batch), -1) if batch is not None and flat else batch
+
+
+def _widths_at(depth: int, width: Widths | None) -> list[int]:
+    if width is None or isinstance(width, int):
+        return [width or 1] * depth
+    widths = list(width(depth))
+    if len(widths) != depth or not all(isinstance(n, int) and n > 0 for n in widths):
+        raise InputError(f"width gives {widths} at depth {depth}; it must give one positive width for each layer")
+    return widths
+
+
+def effective_depth(lr_star: ArrayLike) -> Array:
+    """L_eff = S̄_law^(1/3) = η*_law^(-2/3) of the law at each depth, in units in which the law is η* = L_eff^(-3/2).
+
+    Against it an exact law has a slope of exactly -3/2 at any depths, and a measured curve has that slope where it
+    follows the law: a fit against L_eff tests the paper's exponent at depths where the limit is far away.
+
+    Args:
+        lr_star: η* of the law, as :func:`finite_depth_law` gives it.
+
+    Raises:
+        InputError: a value that is not positive and finite.
+
+    Example:
+        >>> import numpy as np
+        >>> law = finite_depth_law([2, 4, 8], family="mlp")
+        >>> slope = np.polyfit(np.log(effective_depth(law)), np.log(law), 1)[0]
+        >>> round(float(slope), 9)
+        -1.5
+    """
+    values = np.asarray(lr_star, dtype=np.float64)
+    if not (values.size and np.all(np.isfinite(values) & (values > 0))):
+        raise InputError(f"lr_star={values.tolist()} must be positive and finite")
+    return np.asarray(values ** (-2 / 3))

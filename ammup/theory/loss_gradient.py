@@ -1,0 +1,90 @@
+"""Second moments of the loss gradient at the outputs, at initialization.
+
+The readout's weights are Gaussian and independent of everything before it, so all that the backward pass needs of the
+loss is R[s, t] = Σ_o E r_o(s) r_o(t), with r the derivative of the loss with respect to output o at readout position s
+(a sample with head "pool", a position with head "field"), and the outputs are Gaussian with covariance K_out[s, t],
+independent for different o. The outputs are taken for independent of the direction in which the gradient travels back:
+right for M ≪ width outputs, and not for the output part of as many outputs as there are channels.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ammup.arrays import Array
+from ammup.errors import InputError, check_known
+
+LOSSES = ("mse", "cross_entropy")
+PARTS = ("total", "label", "output")
+_LOGIT_DRAWS = 4096
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossGradient:
+    """A loss, the part of its gradient that is kept, and the labels.
+
+    Attributes:
+        loss: "mse" (1/(2 M n) Σ (z - y)² over M outputs at n readout positions) or "cross_entropy" (mean).
+        part: "label", "output" or "total".
+        label_variance: σ_y² of the labels drawn for mse.
+        classes: class indices in the order of the readout positions, or None where labels are drawn: N(0, σ_y²) for
+            mse, uniform classes for cross-entropy. Class indices under mse are one-hot targets.
+
+    Raises:
+        InputError: an unknown name.
+    """
+
+    loss: str = "mse"
+    part: str = "label"
+    label_variance: float = 1.0
+    classes: NDArray[np.int64] | None = None
+
+    def __post_init__(self) -> None:
+        check_known("loss", self.loss, LOSSES)
+        check_known("part", self.part, PARTS)
+
+    def second_moments(self, output_covariance: Array, n_outputs: int) -> Array:
+        """R, shape (n, n), for outputs of this covariance (n, n); n readout positions, ``n_outputs`` each."""
+        n = len(output_covariance)
+        if self.classes is not None and self.classes.size != n:
+            raise InputError(f"{self.classes.size} class indices for {n} outputs; give one for each")
+        if self.loss == "mse":
+            labels = self._mse_labels(n, n_outputs) if self.part != "output" else np.zeros((n, n))
+            outputs = n_outputs * output_covariance if self.part != "label" else np.zeros((n, n))
+            return np.asarray((labels + outputs) / (n_outputs * n) ** 2)
+        return np.asarray(self._cross_entropy(output_covariance, n_outputs) / n**2)
+
+    def _mse_labels(self, n: int, n_outputs: int) -> Array:
+        if self.classes is None:
+            return np.asarray(self.label_variance * n_outputs * np.eye(n))
+        return self._same_class(n, n_outputs)
+
+    def _same_class(self, n: int, n_outputs: int) -> Array:
+        """E Σ_o y_o(s) y_o(t) of one-hot labels."""
+        if self.classes is None:
+            return np.asarray(np.eye(n) + (1 - np.eye(n)) / n_outputs)
+        classes = self.classes.ravel()
+        return np.asarray(classes[:, None] == classes, dtype=np.float64)
+
+    def _cross_entropy(self, output_covariance: Array, n_outputs: int) -> Array:
+        """Of softmax(z) - y: the labels do not depend on z, and E softmax(z)_o = 1/M for every o."""
+        labels = self._same_class(len(output_covariance), n_outputs)
+        if self.part == "label":
+            return labels
+        probabilities = _mean_overlap_of_softmax(output_covariance, n_outputs)
+        return probabilities if self.part == "output" else labels - 2 / n_outputs + probabilities
+
+
+def _mean_overlap_of_softmax(covariance: Array, n_outputs: int) -> Array:
+    """E Σ_o p_o(s) p_o(t) for logits z_o ~ N(0, covariance), by Monte Carlo with a fixed seed; 1/M where z = 0."""
+    values, vectors = np.linalg.eigh(covariance)
+    root = vectors * np.sqrt(np.clip(values, 0, None))
+    draws = max(16, _LOGIT_DRAWS // max(1, len(covariance) // 64))
+    rng, total = np.random.default_rng(0), np.zeros_like(covariance)
+    for _ in range(draws // 16):
+        z = np.einsum("st,dto->dso", root, rng.standard_normal((16, len(covariance), n_outputs)))
+        p = np.exp(z - z.max(axis=2, keepdims=True))
+        p /= p.sum(axis=2, keepdims=True)
+        total += np.einsum("dso,dto->st", p, p)
+    return total / (16 * (draws // 16))

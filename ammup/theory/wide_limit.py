@@ -1,0 +1,268 @@
+"""S_l of plain and residual nets in the wide limit, at initialization; derived in wide_limit.md beside this file.
+
+Axes: N positions (of all samples), L depth units.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ammup.arrays import Array
+from ammup.errors import InputError
+from ammup.theory.activations import Activation, Gaussians
+from ammup.theory.loss_gradient import LossGradient
+from ammup.theory.positions import Support
+from ammup.theory.wide_net import WideLayer, WideNet
+
+
+@dataclass(frozen=True, eq=False)
+class Node:
+    """The pre-activations at one place of the net.
+
+    Attributes:
+        activation: φ.
+        covariance: K[p, q] = E z_p z_q of one channel, shape (N, N).
+        tangent: α[p, q] = E A_(ip, iq), the diagonal of the tangent kernel A = J Jᵀ of all weights before.
+        own: G[p, q], the share of the last layer's own weights in α.
+    """
+
+    activation: Activation
+    covariance: Array
+    tangent: Array
+    own: Array
+
+    def __add__(self, other: "Node") -> "Node":
+        tangent = self.tangent + other.tangent
+        return Node(self.activation, self.covariance + other.covariance, tangent, other.own)
+
+    @cached_property
+    def gaussians(self) -> Gaussians:
+        """The pre-activations as the activation meets them."""
+        return Gaussians(self.activation, np.sqrt(np.clip(np.diag(self.covariance), 0, None)))
+
+    @cached_property
+    def slope_pairs(self) -> Array:
+        """Γ[p, q] = E φ'(z_p) φ'(z_q)."""
+        return self.gaussians.slope_pairs(self.covariance)
+
+    @cached_property
+    def value_pairs(self) -> Array:
+        """F[p, q] = E φ(z_p) φ(z_q)."""
+        return self.gaussians.value_pairs(self.covariance)
+
+
+@dataclass(frozen=True, eq=False)
+class Visit:
+    """One passage of the signals through the gates of a node.
+
+    Attributes:
+        node: where.
+        left: ω_l[p], the weight with which unit l's mean square sees the node's channels behind their gates, (L, N).
+        right: U[p, q], the covariance of the gradient that arrives at φ(z), (N, N).
+    """
+
+    node: Node
+    left: Array
+    right: Array
+
+
+def unit_moments(net: WideNet, inputs: ArrayLike, gradient: LossGradient) -> Array:
+    """S_l at learning rate 1 for every depth unit, on a batch of inputs (B, channels, *positions).
+
+    What a dense net or a 1D one flattens is flattened here too: a sample, or its positions in raster order.
+
+    Raises:
+        InputError: inputs of another shape.
+    """
+    passes, gram = _on_batch(net, inputs)
+    return passes.unit_moments(gram, gradient)
+
+
+def gradient_squares(net: WideNet, inputs: ArrayLike, gradient: LossGradient) -> Array:
+    """E ‖∂loss/∂W_l‖² of every layer of a plain net without groups; arguments as in :func:`unit_moments`.
+
+    For dense ReLU and linear nets on one sample it holds at any width, not only in the limit: their gates are fair
+    coins that are independent of everything else.
+    """
+    if net.residual:
+        raise InputError("squared gradients are derived for plain nets only; give a net without residual blocks")
+    passes, gram = _on_batch(net, inputs)
+    return passes.gradient_squares(gram, gradient)
+
+
+def _on_batch(net: WideNet, inputs: ArrayLike) -> tuple["_Passes", Array]:
+    batch = np.asarray(inputs, dtype=np.float64)
+    if batch.size and net.axes < 2 and batch.ndim >= net.axes + 2:
+        batch = batch.reshape(*batch.shape[: net.axes + 1], -1)
+    if batch.ndim != net.axes + 2 or batch.shape[1] != net.stem.fan_in or not batch.size:
+        wanted = f"(batch, {net.stem.fan_in}) and {net.axes} position axes"
+        raise InputError(f"inputs have shape {np.shape(inputs)}; the law asks for {wanted}")
+    columns = np.moveaxis(batch, 1, 0).reshape(net.stem.fan_in, -1)
+    return _Passes(net, len(batch), batch.shape[2:]), columns.T @ columns
+
+
+def unit_moments_of_noise(net: WideNet, shape: tuple[int, ...], gradient: LossGradient, *, power: float = 1.0) -> Array:
+    """The same on one sample of white noise of variance ``power`` at the positions ``shape``, () in a dense net."""
+    if len(shape) != net.axes:
+        raise InputError(f"positions={shape} do not fit a net with {net.axes} position axes")
+    gram = power * net.stem.fan_in * np.eye(math.prod(shape))
+    return _Passes(net, 1, shape).unit_moments(gram, gradient)
+
+
+class _Passes:
+    """The forward pass over nodes, the backward pass over visits, and their sum."""
+
+    def __init__(self, net: WideNet, n_samples: int, shape: tuple[int, ...]) -> None:
+        self.net = net
+        self.n_samples = n_samples
+        self.shape = shape
+        self.size = n_samples * math.prod(shape)
+        self._supports: dict[object, Support] = {}
+
+    def unit_moments(self, gram: Array, gradient: LossGradient) -> Array:
+        """S_l for l = 1..L."""
+        trunk, inner = self._forward(gram)
+        return self._sum(*self._backward(trunk, inner, gradient))
+
+    def gradient_squares(self, gram: Array, gradient: LossGradient) -> Array:
+        """E ‖∂loss/∂W_l‖² for l = 1..L of a plain net."""
+        trunk, inner = self._forward(gram)
+        visits, _ = self._backward(trunk, inner, gradient)
+        layers = [self.net.stem, *(block[0] for block in self.net.blocks)]
+        signals = [visit.node.own * visit.node.slope_pairs * visit.right for visit in visits]
+        return np.array([layer.fan_out * signal.sum() for layer, signal in zip(layers, signals, strict=True)])
+
+    def _support(self, layer: WideLayer) -> Support:
+        if layer.offsets not in self._supports:
+            support = Support.of(self.n_samples, self.shape, layer.offsets, self.net.padding)
+            self._supports[layer.offsets] = support
+        return self._supports[layer.offsets]
+
+    def _after(self, layer: WideLayer, node: Node) -> Node:
+        """The node behind a layer that reads φ of this one."""
+        support = self._support(layer)
+        own = layer.fan_in * support.gather_pairs(node.value_pairs)
+        carried = layer.fan_in * layer.variance * support.gather_pairs(node.slope_pairs * node.tangent)
+        return Node(self.net.activation, layer.variance * own, carried + own, own)
+
+    def _forward(self, gram: Array) -> tuple[list[Node], list[list[Node]]]:
+        """The nodes z_0 … z_K, and those inside each block."""
+        own = self._support(self.net.stem).gather_pairs(gram)
+        trunk, inner = [Node(self.net.activation, self.net.stem.variance * own, own, own)], []
+        for block in self.net.blocks:
+            nodes = [trunk[-1]]
+            for layer in block:
+                nodes.append(self._after(layer, nodes[-1]))
+            inner.append(nodes[1:-1])
+            trunk.append(trunk[-1] + nodes[-1] if self.net.residual else nodes[-1])
+        return trunk, inner
+
+    def _backward(
+        self, trunk: list[Node], inner: list[list[Node]], gradient: LossGradient
+    ) -> tuple[list[Visit], list[Visit]]:
+        """Visits of z_0 … z_K and of the nodes inside the blocks."""
+        n_units = len(trunk) - self.net.residual
+        left = np.zeros((n_units, self.size))
+        own = np.full(self.size, 1 / self.size)
+        U = self._from_readout(trunk[-1], gradient)
+        visits = [Visit(trunk[-1], np.zeros_like(left), U)]
+        within: list[Visit] = []
+        right = trunk[-1].slope_pairs * U
+        for number in range(len(self.net.blocks), 0, -1):
+            left[number - self.net.residual] = own
+            weights, signal = left, right
+            nodes = [trunk[number - 1], *inner[number - 1]]
+            for layer, node in zip(reversed(self.net.blocks[number - 1]), reversed(nodes), strict=True):
+                support = self._support(layer)
+                visit = Visit(
+                    node,
+                    layer.variance * layer.fan_in * support.scatter(weights),
+                    layer.variance * layer.fan_out * support.scatter_pairs(signal),
+                )
+                (visits if node is trunk[number - 1] else within).append(visit)
+                weights = visit.left * node.gaussians.square
+                signal = visit.right * node.slope_pairs
+            left = left + weights if self.net.residual else weights
+            right = right + signal if self.net.residual else signal
+        return visits[::-1], within
+
+    def _from_readout(self, last: Node, gradient: LossGradient) -> Array:
+        """U of the last node: the covariance of what the readout sends back to one channel."""
+        readout, values = self.net.readout, last.value_pairs
+        if self.net.head == "field" or not self.shape:
+            R = gradient.second_moments(readout.variance * readout.fan_in * values, readout.fan_out)
+            return np.asarray(readout.variance * R)
+        size = self.size // self.n_samples
+        pooled = values.reshape(self.n_samples, size, self.n_samples, size).mean(axis=(1, 3))
+        R = gradient.second_moments(readout.variance * readout.fan_in * pooled, readout.fan_out)
+        return np.asarray(readout.variance * np.kron(R, np.ones((size, size))) / size**2)
+
+    def _sum(self, visits: list[Visit], within: list[Visit]) -> Array:
+        S = np.zeros(len(visits) - self.net.residual)
+        for visit in within:
+            S += visit.left @ _Meeting(visit, visit.node).gated(visit.node)
+        return S + (_residual_sum(visits) if self.net.residual else _plain_sum(visits))
+
+
+def _plain_sum(visits: Sequence[Visit]) -> Array:
+    """Both signals pass every gate together."""
+    meetings = [_Meeting(visit, visit.node) for visit in visits]
+    S = np.array([float(meeting.ungated.mean()) for meeting in meetings])
+    for visit, meeting in zip(visits[:-1], meetings, strict=False):
+        S += visit.left @ meeting.gated(visit.node)
+    return S
+
+
+def _residual_sum(visits: Sequence[Visit]) -> Array:
+    """Each signal leaves the trunk at a node of its own; they meet in the tangent kernel of the earlier one."""
+    S = np.zeros(len(visits) - 1)
+    for m, right in enumerate(visits):
+        # Whatever the left gate, the two meet at a node up to this one.
+        meetings = [_Meeting(right, visit.node) for visit in visits[: m + 1]]
+        for unit in range(1, len(visits)):
+            S[unit - 1] += meetings[min(unit, m)].ungated.mean()
+        for k, left in enumerate(visits[:-1]):
+            S += left.left @ meetings[min(k, m)].gated(left.node)
+    return S
+
+
+@dataclass(frozen=True, eq=False)
+class _Meeting:
+    """The sums over pairs q, q' where the right signal of ``right`` meets the tangent kernel of ``node``.
+
+    y and U are those of ``right``, α and the covariance of x and y those of ``node``.
+    """
+
+    right: Visit
+    node: Node
+
+    @cached_property
+    def ungated(self) -> Array:
+        """Σ_qq' α[p, q] α[p, q'] U[q, q'] Γ[q, q'], shape (N,)."""
+        alpha, signal = self.node.tangent, self.right.right * self.right.node.slope_pairs
+        return np.asarray(((alpha @ signal) * alpha).sum(axis=1))
+
+    @cached_property
+    def _through(self) -> Array:
+        """α[p, q] Σ_q' α[p, q'] E φ'(y_q') U[q', q], shape (N, N)."""
+        alpha = self.node.tangent
+        return np.asarray(alpha * ((alpha * self.right.node.gaussians.slope) @ self.right.right))
+
+    def gated(self, left: Node) -> Array:
+        """Σ_qq' α[p, q] α[p, q'] U[q, q'] E φ'(x_p)² φ'(y_q) φ'(y_q'), x the pre-activations of ``left``, shape (N,).
+
+        The three-point expectation is taken as E φ'(x_p)² E φ'(y_q) φ'(y_q') plus the two covariances of φ'(x_p)² with
+        one φ'(y) at the mean of the other: exact for ReLU and linear units (the gate minus 1/2 is odd), and set right
+        where q = q', which is all there is where the gradient is white over positions.
+        """
+        x, y = left.gaussians, self.right.node.gaussians
+        link = x.square_slope_covariance(y, self.node.covariance)
+        total = x.square * self.ungated + 2 * (link * self._through).sum(axis=1)
+        if left.activation in ("relu", "linear"):
+            return np.asarray(total)
+        exact = x.square_pairs(y, self.node.covariance) - np.outer(x.square, y.square) - 2 * link * y.slope
+        return np.asarray(total + (self.node.tangent**2 * np.diag(self.right.right) * exact).sum(axis=1))

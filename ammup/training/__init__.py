@@ -1,0 +1,1 @@
+"""The sweep kernel: many replicas of one model on one device."""

@@ -1,0 +1,157 @@
+"""The sweep kernel: replicas (learning rate × seed) of one model trained on one device."""
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from ammup.data.dataset import Data
+from ammup.data.minibatches import Feed
+from ammup.errors import InputError, check_known
+from ammup.models.device import default_device
+from ammup.models.factory import Factory, build_model
+from ammup.training.loop import LoopTrainer
+from ammup.training.replica import DTYPES, Build, Trainer
+from ammup.training.runs import STRATEGIES, Run, Training, check_grid, seed_numbers
+from ammup.training.stacked import StackedTrainer
+
+TRAINERS: dict[str, type[Trainer]] = {"loop": LoopTrainer, "stacked": StackedTrainer}
+
+# The trial of a strategy: so many replicas for so many steps after their first ones.
+TRIAL_REPLICAS, TRIAL_STEPS = {"cpu": 8, "cuda": 64}, 5
+WARM_UP_STEPS = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """The faster strategy, and what it was chosen by.
+
+    Attributes:
+        strategy: "loop" or "stacked".
+        loop: seconds for a step of one replica.
+        stacked: the same in a stack, or None where the model cannot be stacked.
+        reason: why it cannot, or nothing.
+    """
+
+    strategy: str
+    loop: float
+    stacked: float | None
+    reason: str
+
+
+def train_replicas(
+    factory: Factory,
+    depth: int,
+    *,
+    lrs: Iterable[float],
+    seeds: int | Sequence[int],
+    data: Data,
+    batch_size: int = 128,
+    epochs: int = 1,
+    momentum: float = 0.0,
+    weight_decay: float = 0.0,
+    dtype: str = "float32",
+    device: str | None = None,
+    strategy: str = "auto",
+) -> list[Run]:
+    """Train the model of one depth with SGD on cross-entropy at every learning rate from every seed (section 4.1).
+
+    Learning rates of one seed start from the same weights and see the same minibatches and dropout masks. A replica
+    whose loss becomes NaN ends there, since it stays NaN; every other one is trained on every minibatch.
+
+    Args:
+        factory: ``factory(depth, seed=...)`` or ``factory(depth)``; its module takes images (B, C, H, W) and returns
+            one logit for each class (B, classes).
+        depth: L.
+        lrs: learning rates, positive and finite.
+        seeds: seeds of the weights, the minibatches and dropout, or how many (0, 1, …).
+        data: images and labels, with validation images.
+        batch_size: images in a minibatch.
+        epochs: passes over the training images.
+        momentum: of SGD; the paper has none.
+        weight_decay: of SGD, on every parameter; the paper has none.
+        dtype: "float32", "float64", or "bfloat16" or "tf32" on float32 master weights. Without "tf32" a GPU computes
+            float32 in float32, convolutions included.
+        device: where to train; None takes a GPU if there is one.
+        strategy: "loop" (replica after replica), "stacked" (all learning rates of a seed at once), or "auto", the
+            faster of them on the first steps. They differ by rounding.
+
+    Returns:
+        One run for each seed and learning rate, seed by seed.
+
+    Raises:
+        InputError: an empty or unusable grid, data without validation images, an unknown name, a factory that fails or
+            whose outputs are not logits of the data's classes, or "stacked" with a module that torch.func refuses.
+
+    Example:
+        >>> import ammup
+        >>> data = ammup.load_data("synthetic", image_size=8, train=256, validation=64)
+        >>> net = lambda depth, seed: ammup.cnn(depth, width=8, seed=seed)
+        >>> runs = ammup.train_replicas(net, 2, lrs=[0.01, 1.0], seeds=[0], data=data, strategy="loop")
+        >>> [(run.lr, run.steps, run.diverged) for run in runs]
+        [(0.01, 2, False), (1.0, 2, False)]
+    """
+    check_known("strategy", strategy, STRATEGIES)
+    training = Training(batch_size=batch_size, epochs=epochs, momentum=momentum, weight_decay=weight_decay, dtype=dtype)
+    rates = _numbers(lrs)
+    numbers = seed_numbers(seeds)
+    check_grid(rates, numbers)
+    device = device or default_device()
+    feed = Feed(data, batch_size=batch_size, device=device, dtype=DTYPES[dtype])
+    build = checked_build(factory, depth, numbers[0], feed, data)
+    if strategy == "auto":
+        strategy = choose_strategy(build, feed, training, lrs=rates, seed=numbers[0]).strategy
+    trainer = TRAINERS[strategy](build, feed, training)
+    return [run for seed in numbers for run in trainer.runs(depth, rates, seed)]
+
+
+def checked_build(factory: Factory, depth: int, seed: int, feed: Feed, data: Data) -> Build:
+    """Seed -> the model on the feed's device, after one has been seen to return logits."""
+    build = partial(build_model, factory, depth, device=feed.device)
+    images, _ = next(feed.training_batches(seed, 1))
+    model = build(seed).to(feed.dtype).eval()
+    try:
+        outputs = model(images[:2].contiguous())
+    except Exception as error:  # whatever the user's forward raises
+        raise InputError(
+            f"the model of depth {depth} failed on images {tuple(images.shape)}: {type(error).__name__}: {error}"
+        ) from error
+    wanted = (len(images[:2]), len(data.classes))
+    if outputs.shape != wanted:
+        raise InputError(
+            f"the model of depth {depth} returned {tuple(outputs.shape)}; give one logit a class, {wanted}"
+        )
+    return build
+
+
+def choose_strategy(build: Build, feed: Feed, training: Training, *, lrs: Sequence[float], seed: int) -> Choice:
+    """Time both strategies on the first steps of this very grid."""
+    some = lrs[: TRIAL_REPLICAS["cuda" if feed.device.type == "cuda" else "cpu"]]
+    loop = seconds_a_step(LoopTrainer(build, feed, training), some[:1], seed)
+    if len(lrs) == 1:
+        return Choice(strategy="loop", loop=loop, stacked=None, reason="there is one learning rate only")
+    try:
+        stacked = seconds_a_step(StackedTrainer(build, feed, training), some, seed) / len(some)
+    except InputError as error:
+        return Choice(strategy="loop", loop=loop, stacked=None, reason=str(error))
+    return Choice(strategy="stacked" if stacked < loop else "loop", loop=loop, stacked=stacked, reason="")
+
+
+def seconds_a_step(trainer: Trainer, lrs: Sequence[float], seed: int) -> float:
+    """Seconds that a step of all these replicas takes, after the first ones: they build, choose kernels, and record."""
+    part = next(iter(trainer.parts(lrs, seed)))
+    first = max(0, min(WARM_UP_STEPS, trainer.steps - 1))
+    last = min(trainer.steps, first + TRIAL_STEPS)
+    session = trainer.begin(seed)
+    if first:
+        session.advance(part, first)
+    start = time.perf_counter()
+    session.advance(part, last)
+    return (time.perf_counter() - start) / (last - first) * len(lrs) / len(part)
+
+
+def _numbers(lrs: Iterable[float]) -> tuple[float, ...]:
+    try:
+        return tuple(float(lr) for lr in lrs)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"lrs={lrs!r} must be numbers: {error}") from error

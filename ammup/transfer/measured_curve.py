@@ -1,0 +1,120 @@
+"""A measured curve η*(L), and the ratio of its values at two depths."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from ammup.arrays import Array
+from ammup.errors import InputError
+from ammup.stats.power_law import checked_depths
+
+NEEDED = ("depth", "lr_star", "se_log10")
+
+
+@runtime_checkable
+class HasCurve(Protocol):
+    """What `ammup.DepthLaw` is to this room, which knows no torch: ``curve`` has one row a depth.
+
+    Its columns: depth; lr_star; se_log10, the standard error of log10 lr_star, NaN where it is not known; and, if it
+    is there, seeds, the number of draws behind it.
+    """
+
+    @property
+    def curve(self) -> pd.DataFrame:
+        """One row a depth."""
+
+
+Measured = HasCurve | Mapping[int, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasuredCurve:
+    """η* at some depths, between which log η* is a straight line of log L.
+
+    Attributes:
+        depths: ascending.
+        log_lr: log10 η*.
+        se: standard errors of log10 η*, independent of one another; NaN where not known.
+        df: degrees of freedom of each standard error, infinite where not known.
+    """
+
+    depths: tuple[int, ...]
+    log_lr: Array
+    se: Array
+    df: Array
+
+    @classmethod
+    def of(cls, measured: Measured) -> "MeasuredCurve":
+        """The curve of a DepthLaw, or of a mapping from depth to η*, which has no standard errors.
+
+        Raises:
+            InputError: neither of the two, no or unusable depths, an η* that is not positive and finite.
+        """
+        rows = _rows(measured)
+        depths = checked_depths(rows["depth"].tolist())
+        rows = rows.assign(depth=depths).sort_values("depth")
+        lr_star = rows["lr_star"].to_numpy(dtype=np.float64)
+        if not np.all(np.isfinite(lr_star) & (lr_star > 0)):
+            raise InputError(f"measured holds η*={lr_star.tolist()}; every one must be positive and finite")
+        draws = rows["seeds"].to_numpy(dtype=np.float64) if "seeds" in rows else np.full(len(rows), np.inf)
+        return cls(
+            depths=tuple(sorted(depths)),
+            log_lr=np.log10(lr_star),
+            se=rows["se_log10"].to_numpy(dtype=np.float64),
+            df=np.where(draws > 1, draws - 1, np.inf),
+        )
+
+    @np.errstate(over="ignore")  # a ratio beyond the range of floats is infinite
+    def ratio(self, from_depth: int, to_depth: int, *, level: float) -> tuple[float, tuple[float, float]]:
+        """η*(to)/η*(from), and its confidence interval at ``level``.
+
+        The logarithm of the ratio is linear in the measured log η*, with a weight for each measured depth, so that a
+        depth on which both ends lean counts once; at two measured depths its standard error is the hypot of theirs.
+        The quantile is Student's, degrees of freedom pooled by Welch-Satterthwaite, or normal where the number of
+        draws is not known. How far a straight line is from the curve between two depths is not in the interval.
+
+        Returns:
+            The ratio, and its interval: NaN where a standard error is not known.
+
+        Raises:
+            InputError: a depth outside the range of the measured ones.
+        """
+        if from_depth == to_depth:
+            return 1.0, (1.0, 1.0)
+        weights = self._weights(to_depth) - self._weights(from_depth)
+        used = weights != 0  # elsewhere a standard error need not be known
+        parts = (weights[used] * self.se[used]) ** 2
+        variance = float(parts.sum())
+        spread = float(np.sum(parts**2 / self.df[used]))
+        df = variance**2 / spread if spread > 0 else math.inf
+        centre, half = weights @ self.log_lr, stats.t.ppf((1 + level) / 2, df) * math.sqrt(variance)
+        low, ratio, high = np.power(10.0, [centre - half, centre, centre + half])
+        return float(ratio), (float(low), float(high))
+
+    def _weights(self, depth: int) -> Array:
+        """What each measured log η* counts in the interpolated one."""
+        if not self.depths[0] <= depth <= self.depths[-1]:
+            raise InputError(
+                f"depth {depth} lies outside the measured depths {list(self.depths)}, where nothing is known: "
+                f"measure it too, or take depths from {self.depths[0]} to {self.depths[-1]}"
+            )
+        knots = [math.log(d) for d in self.depths]
+        return np.array([np.interp(math.log(depth), knots, hat) for hat in np.eye(len(knots))])
+
+
+def _rows(measured: object) -> pd.DataFrame:
+    if isinstance(measured, Mapping):
+        points = {"depth": list(measured), "lr_star": list(measured.values())}
+        return pd.DataFrame(points).assign(se_log10=np.nan)
+    curve = getattr(measured, "curve", None)
+    if not isinstance(curve, pd.DataFrame) or not set(NEEDED) <= set(curve.columns):
+        raise InputError(
+            f"measured is a {type(measured).__name__}; give a DepthLaw, or what has a DataFrame curve with columns "
+            f"{', '.join(NEEDED)}, or a mapping from depth to η*"
+        )
+    return curve

@@ -1,0 +1,172 @@
+"""Seven rules that carry a learning rate from one depth to another, and what each of them takes for granted."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ammup.errors import InputError, check_known, check_level, checked_whole
+from ammup.theory.finite_depth import finite_depth_law
+from ammup.theory.pathsum import log_path_sum
+from ammup.theory.wide_net import FAMILIES
+from ammup.transfer.measured_curve import Measured, MeasuredCurve
+
+Law = Callable[[Sequence[int]], ArrayLike]
+
+# Rules η* ∝ L^exponent, which need to know nothing but the depths.
+EXPONENTS = {"constant": 0.0, "L^-1/2": -0.5, "L^-1": -1.0, "am-mup": -1.5}
+# What the other rules need.
+NEEDS = {
+    "finite-depth": "family= (with branch= for a 'resnet'), or law=, a function from depths to η*",
+    "pathsum": "family= (with branch= for a 'resnet'), or path_sums=, a mapping from depth to Σ_p L_p³",
+    "measured": "measured=, a DepthLaw such as ammup.depth_exponent gives, or a mapping from depth to η*",
+}
+RULES = (*EXPONENTS, *NEEDS)
+
+ASSUMPTIONS = {
+    "constant": "η* does not depend on L",
+    "L^-1/2": "η* ∝ L^(-1/2), a rule of thumb that nothing here derives",
+    "L^-1": "η* ∝ L^(-1), the limit of residual nets with one layer in each branch at initialization (theory, "
+    "section 2)",
+    "am-mup": "η* ∝ L^(-3/2) (theorems 1 and 3), in the limit of large L; L counted by the paper's convention",
+    "finite-depth": "η* ∝ the wide-limit law at these depths, at initialization (theory, sections 2 and 6)",
+    "pathsum": "η* ∝ (Σ_p L_p³)^(-1/2) over the paths p (Chen et al., arXiv 2402.17440), under its own initialization",
+    "measured": "η* ∝ the measured η*; between measured depths log η* is a straight line of log L",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Transferred:
+    """A learning rate at another depth.
+
+    Attributes:
+        rule: one of ``RULES``.
+        lr: the learning rate there.
+        interval: its confidence interval; NaN where the rule knows none.
+        assumption: what is taken to hold, in one sentence.
+    """
+
+    rule: str
+    lr: float
+    interval: tuple[float, float]
+    assumption: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class DepthChange:
+    """Two depths, and what is known of a net's η*; :func:`transfer_lr` says what each part is.
+
+    Raises:
+        InputError: a depth that is not whole and positive, an unknown family, or a branch missing or out of place.
+    """
+
+    from_depth: int
+    to_depth: int
+    measured: Measured | None = None
+    family: str | None = None
+    branch: int | Sequence[str] | None = None
+    law: Law | None = None
+    path_sums: Mapping[int, float] | None = None
+
+    def __post_init__(self) -> None:
+        checked_whole("from_depth", self.from_depth, at_least=1)
+        checked_whole("to_depth", self.to_depth, at_least=1)
+        if self.family is not None:
+            check_known("family", self.family, FAMILIES)
+        if self.family == "resnet" and self.branch is None:
+            raise InputError(
+                "family='resnet' needs branch=, the number of layers in each branch or their kinds such as "
+                "('conv', 'dense'): η* depends on it"
+            )
+        if self.family != "resnet" and self.branch is not None:
+            raise InputError(
+                f"branch={self.branch!r} and family={self.family!r}: only 'resnet' has branches; leave it out"
+            )
+        checked_whole("branch", self._branch_layers, at_least=1)
+        for kind in [] if isinstance(self.branch, int) else self.branch or []:
+            check_known("branch", kind, ("conv", "dense"))
+
+    @property
+    def _branch_layers(self) -> int:
+        """m, which a plain net has no use for."""
+        if self.branch is None or isinstance(self.branch, int):
+            return 1 if self.branch is None else self.branch
+        return len(self.branch)
+
+    @property
+    def rules(self) -> tuple[str, ...]:
+        """The rules that can be applied, in the order of ``RULES``."""
+        given = {
+            "finite-depth": (self.law, self.family),
+            "pathsum": (self.path_sums, self.family),
+            "measured": (self.measured,),
+        }
+        return tuple(rule for rule in RULES if any(g is not None for g in given.get(rule, (rule,))))
+
+    def carry(self, lr: float, rule: str, *, level: float = 0.95) -> Transferred:
+        """The learning rate at ``to_depth`` by one of the rules.
+
+        Raises:
+            InputError: an unusable learning rate or level, an unknown rule, one that misses what it needs, or a result
+                beyond the range of floats.
+        """
+        _check_number(lr, level)
+        check_known("rule", rule, RULES)
+        if rule not in self.rules:
+            raise InputError(f"rule={rule!r} needs {NEEDS[rule]}; without, the rules are {', '.join(self.rules)}")
+        ratio, (low, high) = self._ratio(rule, level)
+        carried = float(lr * ratio)
+        if not 0 < carried < math.inf:
+            raise InputError(
+                f"rule={rule!r} carries lr={lr} from depth {self.from_depth} to {self.to_depth} out of the range of "
+                "floats; choose depths nearer to each other"
+            )
+        return Transferred(rule=rule, lr=carried, interval=(lr * low, lr * high), assumption=ASSUMPTIONS[rule])
+
+    def _ratio(self, rule: str, level: float) -> tuple[float, tuple[float, float]]:
+        """η*(to)/η*(from) and its interval."""
+        if rule == "measured" and self.measured is not None:
+            return MeasuredCurve.of(self.measured).ratio(self.from_depth, self.to_depth, level=level)
+        if self.from_depth == self.to_depth:
+            ratio = 1.0
+        elif rule in EXPONENTS:
+            ratio = (self.to_depth / self.from_depth) ** EXPONENTS[rule]
+        else:
+            ratio = self._law_ratio() if rule == "finite-depth" else self._path_ratio()
+        return ratio, (math.nan, math.nan)
+
+    def _law_ratio(self) -> float:
+        depths = [self.from_depth, self.to_depth]
+        lr_star = np.asarray(self._law(depths), dtype=np.float64)
+        if lr_star.shape != (2,) or not np.all(np.isfinite(lr_star) & (lr_star > 0)):
+            raise InputError(f"law gives {lr_star.tolist()} at depths {depths}; it must give a positive η* for each")
+        before, after = lr_star.tolist()
+        return float(after / before)
+
+    def _law(self, depths: Sequence[int]) -> ArrayLike:
+        if self.law is not None:
+            return self.law(depths)
+        return finite_depth_law(depths, family=str(self.family), branch=1 if self.branch is None else self.branch)
+
+    @np.errstate(over="ignore")  # what is beyond the range of floats is refused with the learning rate
+    def _path_ratio(self) -> float:
+        return float(np.exp((self._log_paths(self.from_depth) - self._log_paths(self.to_depth)) / 2))
+
+    def _log_paths(self, depth: int) -> float:
+        """Of residual nets the sums themselves leave the range of floats."""
+        if self.path_sums is None:
+            return log_path_sum(depth, family=str(self.family), branch=self._branch_layers)
+        if not 0 < self.path_sums.get(depth, math.nan) < math.inf:
+            raise InputError(
+                f"path_sums={dict(self.path_sums)} must hold a positive Σ_p L_p³ at depth {depth}; "
+                "ammup.theory.pathsum.enumerate_path_sum counts it for any small graph"
+            )
+        return math.log(self.path_sums[depth])
+
+
+def _check_number(lr: float, level: float) -> None:
+    if not 0 < lr < math.inf:
+        raise InputError(f"lr={lr!r} must be positive and finite; give the learning rate tuned at from_depth")
+    check_level(level)

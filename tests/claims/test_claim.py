@@ -1,0 +1,299 @@
+"""Verdicts on claims made by hand, whose rows are known; and what every claim of the ledger must have."""
+
+import dataclasses
+import math
+import re
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from ammup import InputError
+from ammup.claims.claim import ALPHA, LOOKS, SEEDS_PER_ROOT, Claim, claim_named, examine
+from ammup.claims.statements import CLAIMS
+from ammup.stats.equivalence import Region
+from ammup.stats.verdicts import DOES_NOT_HOLD, HOLDS, HOLDS_WITH_CHANGE, INCONCLUSIVE, VERDICTS
+
+UNIT = Region(low=-1.0, high=1.0)
+N = 10
+
+
+def _around(value: float, spread: float) -> Callable[[range], np.ndarray]:
+    """Rows at value ± spread by turns: the standard error of n of them is spread/√(n - 1)."""
+    return lambda seeds: np.array([[value + (spread if seed % 2 else -spread)] for seed in seeds])
+
+
+def _claim(value: float = 0.0, spread: float = 0.1, **given) -> Claim:
+    texts = {name: f"some {name}" for name in ("where", "statement", "regime", "estimator")}
+    return Claim(**{"id": "test.claim", **texts, "rows": _around(value, spread), "stated": UNIT, "n": N, **given})
+
+
+def _half_width(spread: float, looks: int) -> float:
+    n = looks * N
+    return float(stats.t.ppf(1 - ALPHA, n - 1)) * spread / (n - 1) ** 0.5
+
+
+ONE_LOOK, TWO_LOOKS = _half_width(0.1, 1), _half_width(0.1, 2)  # 0.22 and 0.11
+BETWEEN = (ONE_LOOK + TWO_LOOKS) / 2  # closer to an end than this: open after one look, clear after two
+
+
+def _law(centre: float, margin: float = 0.5) -> dict:
+    return {"law": lambda: Region.around(centre, margin)}
+
+
+CHANGED = {**_law(2.0), "change": "with a 2"}
+
+
+@pytest.mark.parametrize(
+    ("value", "given", "verdict", "looks"),
+    [
+        (0.0, {}, HOLDS, 1),
+        (1.0 - BETWEEN, {}, HOLDS, 2),
+        (1.0, {}, INCONCLUSIVE, 2),
+        (1.0 + BETWEEN, {}, DOES_NOT_HOLD, 2),
+        (2.0, {}, DOES_NOT_HOLD, 1),
+        (-2.0, {}, DOES_NOT_HOLD, 1),
+        (2.0, CHANGED, HOLDS_WITH_CHANGE, 1),
+        (2.0, _law(2.0), DOES_NOT_HOLD, 1),  # our law is another one, and no mere change of the statement
+        (2.5 - BETWEEN, CHANGED, HOLDS_WITH_CHANGE, 2),
+        (2.5, CHANGED, INCONCLUSIVE, 2),
+        (2.5, _law(2.0), INCONCLUSIVE, 2),
+        (2.5 + BETWEEN, CHANGED, DOES_NOT_HOLD, 2),
+        (5.0, CHANGED, DOES_NOT_HOLD, 1),
+        (0.0, CHANGED, HOLDS, 1),  # the statement is true as it stands; the law is not
+        (0.0, _law(0.0), HOLDS, 1),
+        (0.5 - BETWEEN, _law(0.0), HOLDS, 2),  # clear of the statement at once, of the law after a second look
+        (0.5, _law(0.0), HOLDS, 2),
+    ],
+)
+def test_the_verdict_and_how_many_looks_it_takes(value: float, given: dict, verdict: str, looks: int) -> None:
+    finding = examine(_claim(value, **given))
+    assert (finding.verdict, finding.looks) == (verdict, looks)
+    assert finding.estimate.value == pytest.approx(value)
+    assert finding.estimate.n == looks * N
+    assert finding.verdict in VERDICTS
+
+
+@pytest.mark.parametrize(("value", "given", "agrees"), [(0.0, {}, True), (2.0, {}, False), (2.0, CHANGED, True),
+                                                         (0.0, CHANGED, False), (1.0, {}, False)])  # fmt: skip
+def test_a_finding_agrees_with_the_law_where_there_is_one_and_with_the_statement_otherwise(
+    value: float, given: dict, agrees: bool
+) -> None:
+    assert examine(_claim(value, **given)).agrees_with_law is agrees
+
+
+def _recorded(value: float, **given) -> tuple[Claim, list[range]]:
+    asked: list[range] = []
+
+    def rows(seeds: range) -> np.ndarray:
+        asked.append(seeds)
+        return _around(value, 0.1)(seeds)
+
+    return _claim(rows=rows, **given), asked
+
+
+def test_a_claim_that_one_look_settles_is_not_looked_at_again() -> None:
+    for value, given in ((0.0, {}), (2.0, {}), (2.0, CHANGED)):
+        claim, asked = _recorded(value, **given)
+        examine(claim)
+        assert asked == [range(N)]
+
+
+def test_a_second_look_keeps_the_draws_of_the_first_and_adds_the_next() -> None:
+    claim, asked = _recorded(1.0)
+    finding = examine(claim)
+    assert asked == [range(N), range(2 * N)]
+    assert finding.estimate.n == 2 * N
+    assert LOOKS == 2
+
+
+def test_another_root_shares_no_seed_with_the_first() -> None:
+    claim, asked = _recorded(1.0)
+    finding = examine(claim, root=3)
+    first = 3 * SEEDS_PER_ROOT
+    assert asked == [range(first, first + N), range(first, first + 2 * N)]
+    assert finding.root == 3
+
+
+def test_no_claim_of_the_ledger_draws_as_many_seeds_as_lie_between_two_roots() -> None:
+    assert max(claim.n for claim in CLAIMS) * LOOKS < SEEDS_PER_ROOT
+
+
+def test_a_change_without_the_law_that_holds_instead_is_refused() -> None:
+    with pytest.raises(InputError, match=r"claim test\.claim: a change names the law that holds instead; give law="):
+        _claim(change="with a 2")
+
+
+@pytest.mark.parametrize(
+    ("value", "verdict"), [(1.0, HOLDS), (math.nextafter(1.0, 2.0), DOES_NOT_HOLD), (2.0, DOES_NOT_HOLD)]
+)
+def test_an_exact_claim_has_no_sampling_error_and_gets_one_look(value: float, verdict: str) -> None:
+    claim, asked = _recorded(0.0, exact=True, statistic=lambda rows: value)
+    finding = examine(claim)
+    assert (finding.verdict, finding.looks, asked) == (verdict, 1, [range(N)])
+    assert finding.interval == (value, value)
+    assert (finding.estimate.se, finding.estimate.n) == (0.0, N)
+
+
+def test_the_statistic_of_all_rows_is_the_estimate_and_not_a_mean_of_statistics() -> None:
+    rows = np.random.default_rng(0).lognormal(size=(N, 2))
+    claim = _claim(rows=lambda seeds: rows, statistic=lambda r: float(np.log(r.mean(axis=0)) @ [-1, 1]))
+    estimate, kept = claim.estimate(0, 1)
+    assert estimate.value == pytest.approx(np.log(rows[:, 1].mean() / rows[:, 0].mean()))
+    assert kept.tolist() == rows.tolist()
+
+
+def test_the_means_of_a_finding_are_those_of_every_column_of_deeper_rows_too() -> None:
+    rows = np.arange(N * 6.0).reshape(N, 2, 3)
+    finding = examine(_claim(rows=lambda seeds: rows, statistic=lambda r: float(r[:, 0, 0].mean()) - 27.0))
+    assert finding.means == tuple(rows.mean(axis=0).ravel())
+    assert finding.mean_errors == pytest.approx((rows.std(axis=0, ddof=1) / N**0.5).ravel())
+
+
+@pytest.mark.parametrize("value", [0.0, 0.15])
+def test_the_power_after_one_look_is_that_of_all_looks_at_the_centre(value: float) -> None:
+    finding = examine(_claim(value, 0.45, stated=Region(low=-1.0, high=1.2)))
+    assert finding.looks == 1
+    se = 0.45 / (N - 1) ** 0.5 / LOOKS**0.5
+    quantile = stats.t.ppf(1 - ALPHA, LOOKS * N - 1)
+    assert 1 - finding.power == pytest.approx(2 * stats.norm.sf(1.1 / se - quantile), rel=1e-6)
+
+
+def test_the_power_of_a_one_sided_region_is_that_at_the_measured_value() -> None:
+    finding = examine(_claim(0.0, 0.45, stated=Region(low=-1.0, high=math.inf)))
+    se = 0.45 / (N - 1) ** 0.5 / LOOKS**0.5
+    quantile = stats.t.ppf(1 - ALPHA, LOOKS * N - 1)
+    assert 1 - finding.power == pytest.approx(stats.norm.sf(1 / se - quantile), rel=1e-6)
+
+
+def test_the_power_after_the_last_look_is_that_of_the_estimate_itself() -> None:
+    finding = examine(_claim(0.05, 0.8))
+    assert finding.looks == LOOKS
+    assert finding.power == pytest.approx(finding.estimate.power(UNIT, ALPHA, 0.0))
+    assert 0.2 < finding.power < 0.8
+
+
+def test_power_is_about_the_law_where_there_is_one() -> None:
+    assert examine(_claim(2.0, **CHANGED)).power > 0.999
+    assert examine(_claim(2.0, **_law(2.0, 0.05))).power == 0
+
+
+@pytest.mark.parametrize(
+    ("value", "given", "verdict"),
+    [
+        (0.05, {}, HOLDS),
+        (0.05, _law(0.1, 0.95), HOLDS),
+        (2.0, {}, DOES_NOT_HOLD),
+        (-2.0, {}, DOES_NOT_HOLD),
+        (2.0, _law(2.05, 0.95), DOES_NOT_HOLD),
+        (-2.0, _law(-2.05, 0.95), DOES_NOT_HOLD),
+        (2.0, {**_law(2.05, 1.2), "change": "with a 2"}, HOLDS_WITH_CHANGE),
+    ],
+)
+def test_a_false_alarm_is_another_verdict_or_a_figure_outside_what_is_guarded(
+    value: float, given: dict, verdict: str
+) -> None:
+    claim = _claim(value, 0.8, **given)
+    finding = examine(claim)
+    assert (finding.verdict, finding.looks) == (verdict, LOOKS)
+    draws = np.random.default_rng(0).normal(value, finding.estimate.se, size=2000)
+    guards = verdict == HOLDS or claim.law is not None
+    alarms = 0
+    for draw in draws:
+        again = dataclasses.replace(finding.estimate, value=float(draw))
+        left = guards and again.against(claim.guarded, ALPHA) != "inside"
+        alarms += claim.verdict(again) != verdict or left
+    assert 0.1 < finding.false_alarm < 0.9
+    assert finding.false_alarm == pytest.approx(alarms / len(draws), abs=0.04)  # 3.6 standard errors
+
+
+def test_an_exact_claim_raises_no_false_alarm() -> None:
+    assert examine(_claim(exact=True)).false_alarm == 0
+
+
+def test_the_law_is_computed_when_it_is_needed_and_not_before() -> None:
+    def law() -> Region:
+        raise ZeroDivisionError
+
+    claim = _claim(2.0, law=law)
+    with pytest.raises(ZeroDivisionError):
+        examine(claim)
+
+
+def test_a_claim_is_found_by_its_whole_id_and_an_unknown_one_names_the_nearest() -> None:
+    claims = (_claim(id="one.a"), _claim(id="two.b"))
+    assert claim_named(claims, "two.b") is claims[1]
+    for unknown in ("two", "two.b.c", ""):
+        near = "none" if unknown == "" else "two.b"
+        with pytest.raises(
+            InputError, match=re.escape(f"claim {unknown!r} is not known; nearest of 2: {near}; `ammup")
+        ):
+            claim_named(claims, unknown)
+
+
+@pytest.mark.parametrize("name", ["n", "regime", "estimator", "stated", "exact", "id"])
+def test_the_key_changes_with_what_is_measured_and_held_against_what(name: str) -> None:
+    other = {"n": N + 1, "regime": "x", "estimator": "x", "stated": Region.around(0, 2), "exact": True, "id": "test.x"}
+    assert _claim(**{name: other[name]}).key != _claim().key
+
+
+@pytest.mark.parametrize("name", ["statement", "where", "remark"])
+def test_the_key_stays_where_only_words_change(name: str) -> None:
+    assert _claim(**{name: "other words"}).key == _claim().key
+    assert _claim(**CHANGED).key == _claim().key  # nor does our view of the statement change the figure
+
+
+def test_the_key_does_not_depend_on_where_the_code_of_a_claim_lies_in_memory() -> None:
+    assert _claim(law=lambda: UNIT).key == _claim(law=lambda: UNIT).key == _claim(rows=_around(9, 9)).key
+    assert re.fullmatch("[0-9a-f]{16}", _claim().key)
+
+
+def test_the_key_does_not_depend_on_whose_floats_the_region_has() -> None:
+    """With numpy 1, np.float64(2) is shown as 2.0: a key of its repr would change with numpy's version."""
+    numpys = Region(low=np.float64(-1.0), high=np.float64(1.0))
+    assert _claim(stated=numpys).key == _claim().key
+
+
+def test_an_exact_figure_that_is_not_finite_is_refused_like_a_drawn_one() -> None:
+    for exact in (False, True):
+        with pytest.raises(InputError, match="not finite"):
+            examine(_claim(statistic=lambda rows: math.nan, exact=exact))
+
+
+def test_the_ids_of_the_ledger_are_unique() -> None:
+    ids = [claim.id for claim in CLAIMS]
+    assert len(set(ids)) == len(ids) > 50
+
+
+@pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.id)
+def test_every_claim_says_what_is_stated_where_and_how_it_is_tested(claim: Claim) -> None:
+    for name in ("where", "statement", "regime", "estimator"):
+        assert getattr(claim, name).strip(), name
+    assert claim.n >= 1 if claim.exact else claim.n >= 2
+    assert not math.isnan(claim.stated.margin)
+    group, dot, rest = claim.id.partition(".")
+    assert dot
+    assert claim.group == group
+    for part in (group, rest):  # a file's name on every system, and a word in a shell
+        assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", part)
+    assert "\n" not in "".join(getattr(claim, f.name) for f in dataclasses.fields(claim) if f.type == "str")
+
+
+def test_claims_of_one_group_stand_together_so_that_its_file_is_written_once() -> None:
+    groups = [claim.group for claim in CLAIMS]
+    changes = [group for group, before in zip(groups, [None, *groups], strict=False) if group != before]
+    assert len(changes) == len(set(groups))
+
+
+@pytest.mark.parametrize("name", ["overlap.sum-identity", "overlap.sum-order", "means.a1-arithmetic", "means.a3-bound"])
+def test_a_cheap_claim_of_the_ledger_gets_the_same_figure_twice(name: str) -> None:
+    claim = claim_named(CLAIMS, name)
+    one, other = examine(claim), examine(claim)
+    assert one.estimate == other.estimate
+    assert one.verdict == (DOES_NOT_HOLD if name == "means.a3-bound" else HOLDS)
+
+
+def test_another_root_draws_other_examples() -> None:
+    claim = claim_named(CLAIMS, "means.a1-geometric")
+    assert examine(claim, root=1).estimate.value != examine(claim).estimate.value

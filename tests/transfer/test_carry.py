@@ -1,0 +1,407 @@
+"""Transfer rules against closed forms, the laws they are made of, walks over every path, and repeated measurements."""
+
+import inspect
+import math
+from collections.abc import Iterator
+from functools import partial
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jaxtyping import config
+from scipy import stats
+
+from ammup import InputError, depth_exponent, finite_depth_law, mlp, pathsum_lr, transfer_lr, transfer_table
+from ammup.theory.pathsum import enumerate_path_sum, path_sum, residual_graph
+from ammup.transfer.measured_curve import MeasuredCurve
+from ammup.transfer.rules import ASSUMPTIONS, EXPONENTS, RULES, DepthChange
+
+PROPERTY = settings(derandomize=True, deadline=None, max_examples=50)
+CURVE = {4: 0.9, 8: 0.35, 30: 0.02}
+LAW = dict(zip(range(4, 31), finite_depth_law(range(4, 31), family="mlp").tolist(), strict=True))
+NET = {"family": "resnet", "branch": 2, "measured": CURVE, "law": lambda depths: [LAW[depth] for depth in depths]}
+UNKNOWN = [math.nan, math.nan]
+
+
+class _Measured:
+    """What a DepthLaw is to the rules: one row a depth, in any order."""
+
+    def __init__(self, **columns: object) -> None:
+        self.curve = pd.DataFrame(columns)
+
+
+@pytest.fixture
+def _as_installed() -> Iterator[None]:
+    """Without the type checker of the tests, as users call: what is not declared gets as far as our own checks."""
+    config.update("jaxtyping_disable", True)
+    yield
+    config.update("jaxtyping_disable", False)
+
+
+def _interval(measured: object, before: int, after: int, level: float = 0.95) -> np.ndarray:
+    return MeasuredCurve.of(measured).ratio(before, after, level=level)[1]
+
+
+def _row(table: pd.DataFrame, rule: str) -> dict:
+    (row,) = table[table["rule"] == rule].to_dict("records")
+    return row
+
+
+# Power laws
+
+
+@pytest.mark.parametrize(("rule", "expected"), [("constant", 0.8), ("L^-1/2", 0.4), ("L^-1", 0.2), ("am-mup", 0.1)])
+def test_power_rules_at_four_times_the_depth_by_hand(rule: str, expected: float) -> None:
+    assert transfer_lr(0.8, 3, 12, rule=rule) == expected
+    assert transfer_lr(expected, 12, 3, rule=rule) == pytest.approx(0.8, rel=1e-15)
+
+
+def test_the_rule_of_the_paper_is_its_equation() -> None:
+    """η*(L) = η*(L0) (L/L0)^(-3/2), paper, section 5."""
+    for depth in (1, 7, 22, 500):
+        assert transfer_lr(0.3, 5, depth, rule="am-mup") == pytest.approx(0.3 * (depth / 5) ** -1.5, rel=1e-15)
+
+
+# The finite-depth law
+
+
+@pytest.mark.parametrize(
+    ("net", "law"),
+    [
+        ({"family": "mlp"}, {}),
+        ({"family": "cnn"}, {}),
+        ({"family": "resnet", "branch": 1}, {"branch": 1}),
+        ({"family": "resnet", "branch": ["dense", "dense"]}, {"branch": 2}),
+    ],
+)
+def test_finite_depth_is_the_ratio_of_the_law(net: dict, law: dict) -> None:
+    before, after = finite_depth_law([3, 7], family=net["family"], **law)
+    assert transfer_lr(0.2, 3, 7, rule="finite-depth", **net) == pytest.approx(0.2 * after / before, rel=1e-12)
+    assert transfer_lr(0.2, 7, 3, rule="finite-depth", **net) == pytest.approx(0.2 * before / after, rel=1e-12)
+
+
+def test_finite_depth_of_a_plain_net_is_its_closed_form() -> None:
+    """S̄ = (1/L) Σ_l Σ_(h1,h2≤l) a_h1 a_h2 (1 + 2(l - max)), a_1 = 1, else 1/2 (theory, section 2), term by term."""
+
+    def mean_square(depth: int) -> float:
+        a = [0.0, 1.0] + [0.5] * depth
+        pairs = ((unit, i, j) for unit in range(1, depth + 1) for i in range(1, unit + 1) for j in range(1, unit + 1))
+        return sum(a[i] * a[j] * (1 + 2 * (unit - max(i, j))) for unit, i, j in pairs) / depth
+
+    expected = (mean_square(9) / mean_square(4)) ** -0.5
+    assert transfer_lr(1.0, 4, 9, rule="finite-depth", family="mlp") == pytest.approx(expected, rel=1e-12)
+
+
+def test_finite_depth_approaches_the_rules_that_are_its_limits() -> None:
+    for before in (16, 64):  # what is left is of order 1/L
+        plain = transfer_lr(1.0, before, 2 * before, rule="finite-depth", family="mlp")
+        assert plain == pytest.approx(transfer_lr(1.0, before, 2 * before, rule="am-mup"), rel=2 / before)
+        residual = transfer_lr(1.0, before, 2 * before, rule="finite-depth", family="resnet", branch=1)
+        assert residual == pytest.approx(transfer_lr(1.0, before, 2 * before, rule="L^-1"), rel=2 / before)
+
+
+def test_a_law_of_ones_own_comes_before_the_family() -> None:
+    law = partial(finite_depth_law, family="resnet", branch=2, scaled="last")
+    before, after = law([3, 6])
+    carried = transfer_lr(0.1, 3, 6, rule="finite-depth", law=law, family="mlp")
+    assert carried == pytest.approx(0.1 * after / before)
+    assert carried != pytest.approx(transfer_lr(0.1, 3, 6, rule="finite-depth", family="mlp"), rel=0.1)
+
+
+# PathSum
+
+
+@pytest.mark.parametrize(
+    ("net", "branch"),
+    [
+        ({"family": "mlp"}, 1),
+        ({"family": "cnn"}, 1),
+        ({"family": "resnet", "branch": 3}, 3),
+        ({"family": "resnet", "branch": ["conv", "dense"]}, 2),
+    ],
+)
+@pytest.mark.parametrize(("before", "after"), [(3, 8), (8, 3), (60, 200)])
+def test_pathsum_is_the_rule_anchored_at_the_first_depth(net: dict, branch: int, before: int, after: int) -> None:
+    (expected,) = pathsum_lr([after], family=net["family"], branch=branch, base_depth=before, base_lr=0.4)
+    assert transfer_lr(0.4, before, after, rule="pathsum", **net) == pytest.approx(expected, rel=1e-12)
+
+
+def test_given_path_sums_come_from_walking_every_path() -> None:
+    sums = {k: enumerate_path_sum(*residual_graph(k, branch=2, outside=1)) for k in (2, 5)}
+    walked = transfer_lr(0.4, 2, 5, rule="pathsum", path_sums=sums)
+    assert walked == pytest.approx(0.4 * (sums[5] / sums[2]) ** -0.5, rel=1e-14)
+    assert walked == pytest.approx(transfer_lr(0.4, 2, 5, rule="pathsum", family="resnet", branch=2), rel=1e-12)
+    assert transfer_lr(0.4, 2, 5, rule="pathsum", path_sums=sums, family="mlp") == walked
+
+
+def test_path_sums_may_be_integers_beyond_the_range_of_floats() -> None:
+    sums = {k: path_sum(k, branch=2) for k in (2000, 2010)}
+    expected = transfer_lr(0.1, 2000, 2010, rule="pathsum", family="resnet", branch=2)
+    assert transfer_lr(0.1, 2000, 2010, rule="pathsum", path_sums=sums) == pytest.approx(expected, rel=1e-11)
+
+
+# Measured curves
+
+
+@pytest.mark.parametrize("order", [[4, 8, 30], [30, 4, 8]])
+def test_measured_is_the_ratio_of_the_measured(order: list[int]) -> None:
+    curve = {depth: CURVE[depth] for depth in order}
+    frame = _Measured(depth=order, lr_star=list(curve.values()), se_log10=[0.1, 0.2, 0.3])
+    for before in CURVE:
+        for after in CURVE:
+            expected = pytest.approx(0.1 * CURVE[after] / CURVE[before], rel=1e-14)
+            assert transfer_lr(0.1, before, after, measured=curve) == expected
+            assert transfer_lr(0.1, before, after, rule="measured", measured=frame) == expected
+
+
+def test_a_depth_between_is_on_the_line_of_the_logarithms_of_its_neighbours() -> None:
+    slope = math.log(0.02 / 0.35) / math.log(30 / 8)
+    assert transfer_lr(0.35, 8, 12, measured=CURVE) == pytest.approx(0.35 * (12 / 8) ** slope, rel=1e-14)
+    assert transfer_lr(0.9, 4, 12, measured=CURVE) == pytest.approx(0.35 * (12 / 8) ** slope, rel=1e-14)
+
+
+def test_a_depth_law_is_measured_enough() -> None:
+    law = depth_exponent(partial(mlp, width=8, in_features=4), [2, 3, 5], inputs=torch.ones(2, 4), seeds=3)
+    curve = law.curve.set_index("depth")
+    row = _row(transfer_table(0.1, 2, 5, measured=law), "measured")
+    assert row["lr"] == pytest.approx(0.1 * curve["lr_star"][5] / curve["lr_star"][2], rel=1e-12)
+    variances = curve["se_log10"] ** 2
+    df = (variances[2] + variances[5]) ** 2 / (variances[2] ** 2 / 2 + variances[5] ** 2 / 2)
+    half = stats.t.ppf(0.975, df) * math.hypot(*curve["se_log10"][[2, 5]])
+    assert row["high"] == pytest.approx(row["lr"] * 10**half, rel=1e-10)
+
+
+@given(exponent=st.floats(-3, 1), before=st.integers(4, 30), after=st.integers(4, 30))
+@PROPERTY
+def test_a_measured_power_law_is_followed_between_its_depths(exponent: float, before: int, after: int) -> None:
+    curve = {depth: 2.5 * depth**exponent for depth in CURVE}
+    carried = transfer_lr(0.1, before, after, measured=curve)
+    assert carried == pytest.approx(0.1 * (after / before) ** exponent, rel=1e-12)
+
+
+@pytest.mark.parametrize("level", [0.5, 0.95, 0.999])
+def test_interval_at_measured_depths_is_the_hypot_of_their_errors(level: float) -> None:
+    measured = _Measured(depth=[4, 8, 30], lr_star=[0.9, 0.35, 0.02], se_log10=[0.03, 0.04, math.nan])
+    row = _row(transfer_table(0.1, 4, 8, measured=measured, level=level), "measured")
+    half = stats.norm.ppf((1 + level) / 2) * 0.05
+    centre = math.log10(0.1 * 0.35 / 0.9)
+    assert np.log10([row["low"], row["high"]]) == pytest.approx([centre - half, centre + half], rel=1e-12)
+
+
+def test_interval_uses_student_where_the_number_of_draws_is_known() -> None:
+    """Two samples of one variance and size n: Welch's degrees of freedom are 2 (n - 1)."""
+    measured = _Measured(depth=[4, 8], lr_star=[1.0, 1.0], se_log10=[0.1, 0.1], seeds=[5, 5])
+    half = stats.t.ppf(0.975, 8) * 0.1 * 2**0.5
+    assert np.log10(_interval(measured, 4, 8)) == pytest.approx([-half, half], rel=1e-12)
+
+
+def test_interval_of_differing_draws_is_that_of_welchs_test() -> None:
+    rng = np.random.default_rng(0)
+    four, eight = rng.normal(0, 0.1, 6), rng.normal(-0.5, 0.3, 9)
+    means, errors = ([f(x) for x in (four, eight)] for f in (np.mean, stats.sem))
+    measured = _Measured(depth=[4, 8], lr_star=list(10.0 ** np.array(means)), se_log10=errors, seeds=[6, 9])
+    oracle = stats.ttest_ind(eight, four, equal_var=False).confidence_interval(0.9)
+    assert np.log10(_interval(measured, 4, 8, 0.9)) == pytest.approx(list(oracle), rel=1e-10)
+
+
+@pytest.mark.parametrize(("before", "after"), [(5, 7), (6, 8), (4, 12), (6, 20), (30, 5)])
+def test_interval_between_depths_counts_what_both_ends_lean_on_once(before: int, after: int) -> None:
+    """Against repeated measurements, 20000 of them: the standard error of a standard deviation is 0.5 %."""
+    errors, level = [0.03, 0.01, 0.02], 0.95
+    measured = _Measured(depth=list(CURVE), lr_star=list(CURVE.values()), se_log10=errors)
+    rng = np.random.default_rng(0)
+    logs = np.log10(list(CURVE.values())) + rng.normal(0, errors, (20000, 3))
+    at = np.log([before, after])
+    ratios = [np.subtract(*np.interp(at, np.log(list(CURVE)), row)[::-1]) for row in logs]
+    low, high = np.log10(_interval(measured, before, after, level))
+    assert (high - low) / 2 == pytest.approx(stats.norm.ppf((1 + level) / 2) * np.std(ratios), rel=0.025)
+
+
+def test_an_error_that_is_not_known_leaves_no_interval() -> None:
+    assert _interval(CURVE, 4, 8) == pytest.approx(UNKNOWN, nan_ok=True)
+    one_draw = _Measured(depth=[4, 8, 30], lr_star=[0.9, 0.35, 0.02], se_log10=[0.1, 0.1, math.nan], seeds=[8, 8, 1])
+    assert _interval(one_draw, 8, 30) == pytest.approx(UNKNOWN, nan_ok=True)
+    assert _interval(one_draw, 8, 12) == pytest.approx(UNKNOWN, nan_ok=True)
+    assert np.isfinite(_interval(one_draw, 4, 8)).all()
+
+
+# All rules
+
+
+@pytest.mark.parametrize("rule", RULES)
+@given(lr=st.floats(1e-6, 1e3), before=st.integers(4, 30), after=st.integers(4, 30))
+@PROPERTY
+def test_there_and_back_is_the_identity(rule: str, lr: float, before: int, after: int) -> None:
+    there = transfer_lr(lr, before, after, rule=rule, **NET)
+    assert transfer_lr(there, after, before, rule=rule, **NET) == pytest.approx(lr, rel=1e-11)
+
+
+@pytest.mark.parametrize("rule", RULES)
+@given(depths=st.lists(st.integers(4, 30), min_size=3, max_size=3))
+@PROPERTY
+def test_transfers_compose(rule: str, depths: list[int]) -> None:
+    first, middle, last = depths
+    halfway = transfer_lr(0.1, first, middle, rule=rule, **NET)
+    direct = transfer_lr(0.1, first, last, rule=rule, **NET)
+    assert transfer_lr(halfway, middle, last, rule=rule, **NET) == pytest.approx(direct, rel=1e-11)
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("depth", [4, 9, 100])
+def test_at_the_same_depth_every_rule_returns_the_learning_rate(rule: str, depth: int) -> None:
+    assert transfer_lr(0.1, depth, depth, rule=rule, **NET) == 0.1
+    assert transfer_lr(0.1, depth, depth, rule=rule, measured=CURVE, law=lambda _: [], path_sums={7: 1.0}) == 0.1
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_the_learning_rate_is_a_plain_float(rule: str) -> None:
+    assert type(transfer_lr(1, 4, 8, rule=rule, **NET)) is float
+
+
+# The table
+
+
+def test_a_table_has_every_rule_that_can_be_applied() -> None:
+    table = transfer_table(0.1, 4, 8, **NET)
+    assert list(table) == ["rule", "lr", "low", "high", "assumption"]
+    assert tuple(table["rule"]) == RULES
+    assert list(table["lr"]) == [transfer_lr(0.1, 4, 8, rule=rule, **NET) for rule in RULES]
+    assert dict(zip(table["rule"], table["assumption"], strict=True)) == ASSUMPTIONS
+    assert table.loc[table["rule"] != "measured", ["low", "high"]].isna().all(axis=None)
+
+
+@pytest.mark.parametrize(
+    ("known", "more"),
+    [
+        ({}, []),
+        ({"family": "mlp"}, ["finite-depth", "pathsum"]),
+        ({"law": lambda depths: [1.0 / d for d in depths]}, ["finite-depth"]),
+        ({"path_sums": {4: 64.0, 8: 512.0}}, ["pathsum"]),
+        ({"measured": CURVE}, ["measured"]),
+    ],
+)
+def test_rules_that_miss_something_are_left_out(known: dict, more: list[str]) -> None:
+    assert list(transfer_table(0.1, 4, 8, **known)["rule"]) == [*EXPONENTS, *more]
+    for rule in RULES:
+        if rule not in EXPONENTS and rule not in more:
+            with pytest.raises(InputError, match=f"rule='{rule}' needs .*; without, the rules are constant, "):
+                transfer_lr(0.1, 4, 8, rule=rule, **known)
+
+
+def test_a_table_at_one_depth_is_exact() -> None:
+    row = _row(transfer_table(0.1, 4, 4, measured=CURVE), "measured")
+    assert (row["lr"], row["low"], row["high"]) == (0.1, 0.1, 0.1)
+
+
+def test_a_learning_rate_and_a_table_take_the_same_knowledge() -> None:
+    knowledge = {name for name in inspect.signature(DepthChange).parameters if name not in ("from_depth", "to_depth")}
+    table, lr = (set(inspect.signature(f).parameters) for f in (transfer_table, transfer_lr))
+    assert table - lr == {"level"}
+    assert lr - table == {"rule"}
+    assert lr == {"lr", "from_depth", "to_depth", "rule", *knowledge}
+
+
+# What is refused
+
+
+@pytest.mark.usefixtures("_as_installed")
+@pytest.mark.parametrize("apply", [partial(transfer_lr, rule="constant"), transfer_table])
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"lr": 0.0}, "lr=0.0 must be positive and finite; give the learning rate tuned at from_depth"),
+        ({"lr": -0.1}, "lr=-0.1 must"),
+        ({"lr": math.inf}, "lr=inf must"),
+        ({"lr": math.nan}, "lr=nan must"),
+        ({"from_depth": 0}, "from_depth=0 must be a whole number of at least 1"),
+        ({"from_depth": 2.5}, "from_depth=2.5 must be a whole number"),
+        ({"to_depth": -3}, "to_depth=-3 must be a whole number"),
+        ({"to_depth": "8"}, "to_depth='8' must be a whole number"),
+        ({"family": "vgg"}, "family='vgg' is not known; allowed: mlp, cnn, resnet"),
+        ({"family": "resnet"}, "family='resnet' needs branch=, the number of layers in each branch"),
+        ({"family": "mlp", "branch": 2}, "branch=2 and family='mlp': only 'resnet' has branches; leave it out"),
+        ({"branch": 2}, "branch=2 and family=None: only 'resnet'"),
+        ({"family": "resnet", "branch": 0}, "branch=0 must be a whole number of at least 1"),
+        ({"family": "resnet", "branch": ()}, "branch=0 must be"),
+        ({"family": "resnet", "branch": ("conv", "pool")}, "branch='pool' is not known; allowed: conv, dense"),
+        ({"family": "resnet", "branch": "conv"}, "branch='c' is not known"),
+    ],
+)
+def test_unusable_numbers_and_nets_are_refused(apply, arguments: dict, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        apply(**{"lr": 0.1, "from_depth": 4, "to_depth": 8, **arguments})
+
+
+def test_an_unknown_rule_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(InputError, match=r"rule='L' is not known; allowed: constant, L.*, pathsum, measured"):
+        transfer_lr(0.1, 4, 8, rule="L")
+
+
+@pytest.mark.parametrize("level", [0.0, 1.0, 95.0])
+def test_a_level_that_is_none_is_refused(level: float) -> None:
+    with pytest.raises(InputError, match=f"level={level} is not a confidence level"):
+        transfer_table(0.1, 4, 8, level=level)
+
+
+def test_without_a_measurement_the_default_rule_says_what_it_needs() -> None:
+    with pytest.raises(InputError, match=r"rule='measured' needs measured=, a DepthLaw .*ammup.depth_exponent .*or a"):
+        transfer_lr(0.1, 4, 8)
+
+
+@pytest.mark.parametrize(("before", "after", "outside"), [(4, 31, 31), (3, 8, 3), (100, 8, 100), (9, 1, 1)])
+def test_depths_outside_the_measured_ones_are_refused(before: int, after: int, outside: int) -> None:
+    message = rf"depth {outside} lies outside the measured depths \[4, 8, 30\], .* measure it too, or take .* 4 to 30"
+    with pytest.raises(InputError, match=message):
+        transfer_lr(0.1, before, after, measured=CURVE)
+    with pytest.raises(InputError, match=message):
+        transfer_table(0.1, before, after, measured=CURVE)
+
+
+@pytest.mark.usefixtures("_as_installed")
+@pytest.mark.parametrize(
+    ("measured", "message"),
+    [
+        ({}, "give at least 1"),
+        ({"4": 0.1, "8": 0.1}, "must be whole numbers"),
+        ({4: 0.1, 8: 0.0}, r"measured holds η\*=\[0.1, 0.0\]; every one must be positive and finite"),
+        ({4: 0.1, 8: math.nan}, "every one must be positive and finite"),
+        ([0.1, 0.2], "measured is a list; give a DepthLaw, or what has .* depth, lr_star, se_log10, or a mapping"),
+        (_Measured(depth=[4, 8], lr_star=[0.1, 0.2]), "measured is a _Measured; give a DepthLaw"),
+        (_Measured(depth=[4, 4], lr_star=[1.0, 1.0], se_log10=[0.1, 0.1]), "holds a depth twice"),
+    ],
+)
+def test_unusable_measurements_are_refused(measured, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        transfer_lr(0.1, 4, 8, measured=measured)
+
+
+@pytest.mark.parametrize("values", [[1.0], [1.0, 0.0], [1.0, math.nan], [[1.0, 1.0]]])
+def test_a_law_without_a_value_for_each_depth_is_refused(values: list) -> None:
+    with pytest.raises(InputError, match=r"law gives \[.*\] at depths \[4, 8\]; it must give a positive η\* for each"):
+        transfer_lr(0.1, 4, 8, rule="finite-depth", law=lambda _: values)
+
+
+@pytest.mark.parametrize("value", [None, 0.0, -1.0, math.inf, math.nan])
+def test_path_sums_without_a_depth_are_refused(value: float | None) -> None:
+    sums = {4: 64.0} if value is None else {4: 64.0, 8: value}
+    with pytest.raises(InputError, match=r"must hold a positive Σ_p L_p³ at depth 8; .*enumerate_path_sum counts it"):
+        transfer_lr(0.1, 4, 8, rule="pathsum", path_sums=sums)
+
+
+@pytest.mark.parametrize(
+    ("depths", "known"),
+    [
+        ((4, 3000), {"rule": "pathsum", "family": "resnet", "branch": 2}),
+        ((3000, 4), {"rule": "pathsum", "family": "resnet", "branch": 2}),
+        ((4, 8), {"measured": {4: 1e-300, 8: 1e300}}),
+        ((4, 8), {"measured": {4: 1e300, 8: 1e-300}}),
+        ((4, 8), {"rule": "finite-depth", "law": lambda _: [1e-300, 1e300]}),
+    ],
+)
+def test_a_learning_rate_beyond_the_range_of_floats_is_refused(depths: tuple[int, int], known: dict) -> None:
+    message = f"carries lr=0.1 from depth {depths[0]} to {depths[1]} out of the range of floats; choose depths nearer"
+    with pytest.raises(InputError, match=message):
+        transfer_lr(0.1, *depths, **known)
