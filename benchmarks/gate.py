@@ -1,4 +1,4 @@
-"""Measure the exponents of HEAD with asv and exit with 1 where one moved: every series is present, a number, unmoved.
+"""Measure the exponents of HEAD with asv; exit with 1 if one moved, is missing or is not a number.
 
     python benchmarks/gate.py
 
@@ -22,6 +22,7 @@ import click
 import numpy as np
 from asv.benchmarks import Benchmarks
 from asv.config import Config
+from asv.machine import MachineCollection
 from asv.results import Results, iter_results
 
 from ammup.errors import InputError
@@ -61,6 +62,7 @@ def judge(root: Path, conf: Config, machine: str) -> Judgement:
     head = _git(root, "rev-parse", "HEAD")
     here = [result for result in _recorded(conf, machine) if result.commit_hash == head]
     found = Judgement()
+    found.failures += _incomparable(here, before, conf, machine)
     found.notes.append(f"HEAD is {_named(root, head)}; {len(before)} earlier commits have results")
     if _git(root, "status", "--porcelain", "--untracked-files=no", "--", *CODE):
         found.notes.append("uncommitted changes were not measured: the gate judges HEAD")
@@ -87,8 +89,19 @@ def judge(root: Path, conf: Config, machine: str) -> Judgement:
     return found
 
 
+def _incomparable(here: list[Results], before: list[str], conf: Config, machine: str) -> list[str]:
+    """A failure where HEAD has other parameters than the history: asv has a graph for each set of them."""
+    earlier = [result.params for result in _recorded(conf, machine) if result.commit_hash in before]
+    if not here or any(result.params in earlier for result in here):
+        return []
+    last, new = earlier[-1], here[-1].params
+    names = [name for name in sorted(last.keys() | new.keys()) if last.get(name) != new.get(name)]
+    differ = "; ".join(f"{name}: {last.get(name)} became {new.get(name)}" for name in names)
+    return [f"HEAD has other parameters than the recorded commits, so asv compares nothing ({differ})"]
+
+
 def check_history(root: Path, conf: Config, machine: str) -> list[str]:
-    """The earlier commits with results that asv can set HEAD beside.
+    """The earlier commits with results that asv can compare HEAD with.
 
     Raises:
         InputError: there are none, or the history is shallow or was rewritten.
@@ -97,8 +110,8 @@ def check_history(root: Path, conf: Config, machine: str) -> list[str]:
     commits = {result.commit_hash for result in _recorded(conf, machine)} - {head}
     if _git(root, "rev-parse", "--is-shallow-repository") == "true":
         raise InputError(
-            "this clone is shallow, so that HEAD cannot be set beside earlier commits: run `git fetch --unshallow`, or "
-            "check out with fetch-depth: 0"
+            "this clone is shallow, so that HEAD cannot be compared with earlier commits: run `git fetch --unshallow`, "
+            "or check out with fetch-depth: 0"
         )
     ancestors = set(_git(root, "rev-list", "HEAD").split())
     lost = sorted(commits - ancestors)
@@ -106,7 +119,7 @@ def check_history(root: Path, conf: Config, machine: str) -> list[str]:
         raise InputError(
             f"baselines/asv has results of {', '.join(commit[:8] for commit in lost)}, not in the history of HEAD. If "
             "that was rewritten (rebased, squashed, amended), delete the results of commits that are gone and measure "
-            "those that took their place, `asv run BEFORE..HEAD --machine {machine}`; or this branch is behind"
+            f"those that took their place, `asv run BEFORE..HEAD --machine {machine}`; or this branch is behind"
         )
     line = _git(root, "rev-list", "--first-parent", "HEAD").split()
     usable = [commit for commit in line if commit in commits]
@@ -184,6 +197,15 @@ def _asv(config: Path, *arguments: str) -> int:
     ).returncode
 
 
+def _introduce(conf: Config, machine: str) -> None:
+    """Give this machine the parameters of the recorded one in asv's list of machines: exponents do not depend on them.
+
+    `asv machine` does the same, but drops every parameter that is right already.
+    """
+    stored = json.loads((Path(conf.results_dir) / machine / "machine.json").read_text())
+    MachineCollection.save(machine, {name: value for name, value in stored.items() if name != "version"})
+
+
 @contextmanager
 def _scratch_results() -> Iterator[Path]:
     """asv.conf.json with its results and its site in a temporary folder, which begins with the recorded history."""
@@ -204,7 +226,7 @@ def main(machine: str) -> None:
     with _scratch_results() as config:
         conf = Config.load(str(config))
         check_history(ROOT, conf, machine)  # before a minute is spent
-        _asv(config, "machine", "--yes", "--machine", machine)
+        _introduce(conf, machine)
         # Its exit code is not needed: the judgement names what failed.
         _asv(config, "run", "HEAD^!", "--machine", machine, "--bench", EXPONENTS, "--show-stderr")
         if _asv(config, "publish", "--no-pull"):

@@ -63,6 +63,10 @@ def test_the_default_run_shows_the_law_and_what_to_type_next() -> None:
     assert command is not None
     said = CliRunner().invoke(cli, [*command[1].split(), "--seeds", "2"])
     assert said.exit_code == 0, said.output
+    options = ["--width", "8", "--data", "synthetic", "--loss", "mse", "--set", "readout=he", "--image-size", "5"]
+    after = _run("resnet", "--depths", "2,4", "--seeds", "2", *options).output.splitlines()[-1]
+    given = "--width 8 --image-size 5 --loss mse --set readout=he"
+    assert f"`ammup transfer resnet --lr 0.1 --from 2 --to 4 {given}`" in after
 
 
 def test_json_is_the_library_s_answer(tmp_path: Path) -> None:

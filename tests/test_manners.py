@@ -97,7 +97,7 @@ strategy = "loop"
 """
 
 if __name__ == "__main__":
-    use(1)  # what is imported on the first use is no matter: torch and matplotlib set things up for themselves
+    use(1)  # the first use imports torch and matplotlib, which change global settings on import
     before = state()
     use(1)
     use(2)

@@ -9,6 +9,7 @@ import functools
 import os
 import random
 import sys
+import weakref
 import zlib
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
@@ -50,25 +51,39 @@ def described(model: nn.Module) -> dict[str, object]:
 
 
 def _content(value: Any, depth: int = 0) -> object:
+    if type(value) in weakref.ProxyTypes:
+        return None
+    if isinstance(value, dict | list | tuple | deque | set):
+        return _items(value, depth), _attributes(value) if depth == 0 else None
     if isinstance(value, Tensor):
         return _tensor(value)
     if isinstance(value, np.ndarray):
         return value.tobytes()
-    if isinstance(value, dict):
-        return [(repr(key), id(held), _content(held, depth)) for key, held in value.items()]
-    if isinstance(value, list | tuple | deque):
-        return [(id(held), _content(held, depth)) for held in value]
-    if isinstance(value, set):
-        return sorted(repr(held) for held in value)
     if isinstance(value, torch.Generator):
         return value.get_state().numpy().tobytes()
+    if isinstance(value, random.SystemRandom):
+        return None
     if isinstance(value, random.Random):
         return value.getstate()
     if isinstance(value, np.random.Generator):
         return repr(value.bit_generator.state)
-    if depth == 0 and not isinstance(value, nn.Module | type) and hasattr(value, "__dict__") and not callable(value):
-        return [(name, id(held), _content(held, 1)) for name, held in vars(value).items()]
+    if depth == 0 and not isinstance(value, nn.Module | type) and not callable(value):
+        return _attributes(value)
     return None
+
+
+def _items(container: Any, depth: int) -> object:
+    if isinstance(container, dict):
+        return [(repr(key), id(held), _content(held, depth)) for key, held in container.items()]
+    if isinstance(container, set):
+        return sorted(repr(held) for held in container)
+    return [(id(held), _content(held, depth)) for held in container]
+
+
+def _attributes(value: Any) -> object:
+    slots = [name for name in getattr(type(value), "__slots__", ()) if hasattr(value, name)]
+    held = {**getattr(value, "__dict__", {}), **{name: getattr(value, name) for name in slots}}
+    return [(name, id(item), _content(item, 1)) for name, item in held.items()]
 
 
 def _tensor(tensor: Tensor) -> object:
@@ -77,6 +92,7 @@ def _tensor(tensor: Tensor) -> object:
         return None
     flags = (tensor.dtype, tensor.shape, tensor.stride(), tensor.device, tensor.requires_grad, tensor._version)
     gradient = tensor.grad if tensor.is_leaf else None
+    flags += (tensor.is_leaf, repr(tensor._backward_hooks))
     return flags, tensor.data_ptr(), _bits(tensor), id(gradient), None if gradient is None else _bits(gradient)
 
 

@@ -8,5 +8,5 @@ def wait_until(condition: Callable[[], object], *, limit: float = 120.0, every: 
     """Return once the condition is true; fail where it is not within ``limit`` seconds."""
     end = time.monotonic() + limit
     while not condition():
-        assert time.monotonic() < end, f"waited for {limit:g} seconds in vain"
+        assert time.monotonic() < end, f"the condition was still false after {limit:g} seconds"
         time.sleep(every)

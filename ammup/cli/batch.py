@@ -37,7 +37,7 @@ def _settings(_ctx: click.Context, _param: click.Parameter, values: tuple[str, .
     return settings
 
 
-_OPTIONS = (
+_OPTIONS = (  # their defaults are in _DEFAULTS too
     click.option("--width", type=click.IntRange(1), help="Width of every unit.  [default: 128]"),
     click.option(
         "--data", default="synthetic", show_default=True, help="synthetic, cifar10, cifar100, a folder or .npz."
@@ -63,6 +63,9 @@ _OPTIONS = (
 )
 
 
+_DEFAULTS = {"data": "synthetic", "loss": "cross_entropy", "part": "total"}
+
+
 @dataclass(frozen=True, kw_only=True)
 class BatchOptions:
     """What the options above say."""
@@ -76,6 +79,18 @@ class BatchOptions:
     labels: str | None
     settings: dict[str, Any]
     device: str | None
+
+    @property
+    def words(self) -> list[str]:
+        """The options that were given, as words of a command line."""
+        found: list[str] = []
+        for option in fields(self):
+            value = getattr(self, option.name)
+            if option.name == "settings":
+                found += [word for name, item in value.items() for word in ("--set", f"{name}={item}")]
+            elif value not in (None, _DEFAULTS.get(option.name)):
+                found += [f"--{option.name.replace('_', '-')}", str(value)]
+        return found
 
     def load(self, family: str, *, progress: bool) -> "Batch":
         """Read the data and find the factory."""

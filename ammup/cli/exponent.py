@@ -1,6 +1,7 @@
 """`ammup exponent`: how η* falls with depth, without training."""
 
 import json
+import shlex
 from pathlib import Path
 
 import click
@@ -52,13 +53,7 @@ def exponent(
     show(depth_law_text(law, heading=heading))
     if plot is not None:
         click.echo(f"figure: {plot}")
-    click.echo(f"\n{meaning(law)}\nNext: {_next_command(family, depths, plot=plot, data=batch.data)}")
-
-
-def _next_command(family: str, depths: tuple[int, ...], *, plot: Path | None, data: str) -> str:
-    """What to type after this."""
-    with_data = "" if data == "synthetic" else f" --data {data}"
-    carry = (
-        f"`ammup transfer {family} --lr 0.1 --from {min(depths)} --to {max(depths)}{with_data}` carries a tuned rate"
-    )
-    return carry if plot is not None else f"{carry}; `--plot law.png` draws this"
+    carry = ["ammup", "transfer", family, "--lr", "0.1", "--from", str(min(depths)), "--to", str(max(depths))]
+    command = shlex.join([*carry, *batch.words])
+    drawing = "" if plot is not None else "; `--plot law.png` draws this"
+    click.echo(f"\n{meaning(law)}\nNext: `{command}` carries a tuned rate{drawing}")

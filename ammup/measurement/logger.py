@@ -51,7 +51,7 @@ COLUMNS = ("step", "lr", "S_bar", "S_bar_at_lr", "lr_star")
 class UpdateLogger:
     """Measures S_l every so many steps of a training loop, and changes nothing in it.
 
-    Weights, buffers, gradients, the optimizer's state and torch's random state are bit for bit those of a run without
+    Weights, buffers, gradients, the optimizer's state and the random generators are bit for bit those of a run without
     it, also where a measurement fails. Call it before ``optimizer.step()``: with ``optimizer``, what is measured is the
     step that it would take next on the batch, its momentum and moments included.
 

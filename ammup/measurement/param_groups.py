@@ -232,8 +232,10 @@ def first_units(step: Step) -> dict[str, str]:
     def record(unit: str, z: Tensor) -> None:
         roots.setdefault(unit, z.grad_fn)
 
+    step.restore_model()
     with torch.enable_grad(), seeded("first units"), observed(step.model, step.units, record):
         step.run(leaves)
+    step.restore_model()  # each measurement that follows records the model anew
     owners: dict[str, str] = {}
     seen = {None}
     for unit, root in roots.items():

@@ -24,9 +24,9 @@ from torch.utils._pytree import tree_leaves, tree_map
 from ammup.errors import InputError
 from ammup.measurement.first_step import FirstStep, OptimizerLike
 from ammup.measurement.loss import Objective, Residuals
-from ammup.models.depth import OWN_NETS, Forward, cannot_be_run, depth_units
+from ammup.models.depth import OWN_NETS, Forward, cannot_be_run, structure_of, units_of
 from ammup.models.flow import observed
-from ammup.models.state import ModelState, substituted
+from ammup.models.state import ModelState, check_initialized, substituted
 from ammup.models.streams import random_stream, seeded
 
 Weights = dict[str, Tensor]
@@ -56,7 +56,7 @@ class Step:
         lr_factors: factor of the learning rate of some weights, by name; 1 for the others.
         optimizer: what makes a step of a gradient; None for SGD.
         forward: how the model is called.
-        state: what is restored before every pass; None for a model whose forward is known to write nothing.
+        state: what is restored before every pass; None where the forward is known to write nothing.
     """
 
     model: nn.Module
@@ -94,6 +94,7 @@ class Step:
         _load_forward_rules()
         if optimizer is not None and objective.part != "total":
             raise InputError(f"part={objective.part!r} of an optimizer's step is not defined; use part='total'")
+        check_initialized(model)
         parameters = dict(model.named_parameters())
         weights = {name: p.detach() for name, p in parameters.items() if p.requires_grad and p.is_floating_point()}
         if not weights:
@@ -103,7 +104,7 @@ class Step:
         if units is None:
             # What runs is recorded; our own nets run what is traced.
             example = None if type(model).__module__ == OWN_NETS and forward is None else checked
-            names = depth_units(model, example, forward=forward)
+            names = units_of(model, structure_of(model, example, forward=forward, state=state))
         else:
             names = _checked_units(model, units)
         factors = dict(lr_factors or {})
@@ -148,7 +149,7 @@ class Step:
 
     def backward(self, stream: object) -> tuple[Tensor, PullBack]:
         """The outputs, and the function from a residual to the gradient of every weight."""
-        self._restore_model()
+        self.restore_model()
         with seeded("masks", stream):
             outputs, pull_back = self.linearize(self.weights)
         return outputs.detach(), pull_back
@@ -193,7 +194,7 @@ class Step:
             self._check_runs({unit: int(unit in found) for unit in self.units})
             return torch.stack([found[unit] for unit in self.units])
 
-        self._restore_model()
+        self.restore_model()
         with torch.no_grad(), self._observed(record), seeded("masks", stream):
             # The moments are made from the tangents, so they come out where jvp returns the function's value.
             value, _ = cast(tuple[Tensor, Tensor], jvp(moments, (weights,), (self.direction(gradient),)))
@@ -206,7 +207,7 @@ class Step:
         def record(name: str, z: Tensor) -> None:
             found[name] = z.clone()  # an activation may work in place
 
-        self._restore_model()
+        self.restore_model()
         with self._observed(record), seeded("masks", stream):
             self.run(weights)
         return [found[unit] for unit in self.units]
@@ -228,7 +229,8 @@ class Step:
             found[OUTPUT] = self._call(tensors, tree_map(lambda x: x.to("meta"), self.inputs)).shape
         return found
 
-    def _restore_model(self) -> None:
+    def restore_model(self) -> None:
+        """Undo what the last pass left in the model, where there is a record to do that by."""
         if self.state is not None:
             self.state.restore()
 

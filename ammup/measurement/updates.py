@@ -26,7 +26,7 @@ from ammup.measurement.first_step import OptimizerLike
 from ammup.measurement.loss import Loss, Objective
 from ammup.measurement.step import OUTPUT, Step, Weights
 from ammup.models.depth import Forward
-from ammup.models.state import ModelState, preserved
+from ammup.models.state import ModelState, check_initialized, preserved
 
 # Nets whose largest weight and largest unit (over the batch) have up to this many elements are measured many weight
 # draws and label rows at a time: there the cost of a pass is that of launching its operations, beyond it that of
@@ -213,7 +213,9 @@ def _is_known(module: nn.Module) -> bool:
 
 
 def _is_hooked(module: nn.Module) -> bool:
-    return bool(module._forward_hooks or module._forward_pre_hooks)
+    """Whether a call of it runs code of the user's too."""
+    everywhere = (torch.nn.modules.module._global_forward_hooks, torch.nn.modules.module._global_forward_pre_hooks)
+    return any((module._forward_hooks, module._forward_pre_hooks, *everywhere)) or "forward" in vars(module)
 
 
 def stack_size(step: Step) -> int:
@@ -257,7 +259,8 @@ def check_finite_step(
     if not (np.isfinite(lr) and lr > 0):
         raise InputError(f"lr={lr} must be positive and finite")
     objective = Objective(loss=loss, part="total", label_draws=1)
-    step = Step.of(_copied(model).double(), inputs, targets, objective, units)
+    copied = _copied(model).double()
+    step = Step.of(copied, inputs, targets, objective, units, state=ModelState(copied))
     outputs, pull_back = step.backward(seed)
     labels = step.labels(outputs, seed)
     if labels is not None:
@@ -273,8 +276,13 @@ def check_finite_step(
 
 def _copied(model: nn.Module) -> nn.Module:
     """A deep copy; torch refuses to copy a tensor with a graph, which a model may keep from its last forward."""
-    kept = [tensor for tensor in ModelState(model).tensors if not tensor.is_leaf]
-    return copy.deepcopy(model, {id(tensor): tensor.detach().clone() for tensor in kept})
+    check_initialized(model)
+    kept = [tensor for tensor in ModelState(model, record=False).tensors if not tensor.is_leaf]
+    try:
+        return copy.deepcopy(model, {id(tensor): tensor.detach().clone() for tensor in kept})
+    except Exception as error:  # whatever an attribute of the user's raises
+        reason = str(error) or type(error).__name__
+        raise InputError(f"{type(model).__name__} cannot be copied: {reason}") from error
 
 
 def _measure_each(steps: Sequence[Step], streams: Sequence[object]) -> list[UpdateMoments]:

@@ -10,7 +10,7 @@ from torch.utils._pytree import tree_leaves
 
 from ammup.errors import InputError, check_known
 from ammup.models.flow import Operation, recorded, traced
-from ammup.models.state import preserved
+from ammup.models.state import ModelState, check_initialized, preserved
 from ammup.models.streams import seeded
 
 Forward = Callable[[nn.Module, Any], Tensor]
@@ -53,7 +53,7 @@ def depth_units(
     Args:
         model: any module that torch.fx can trace; with ``example_input`` any module at all.
         example_input: (B, …), or what ``forward`` takes: the flow is then recorded from one run, which leaves the model
-            and torch's random state as they are.
+            and the global random generators as they were.
         convention: "paper", "blocks", "layers", "relu" or "shortest".
         forward: ``forward(model, example_input)``; None calls the model with the input.
 
@@ -71,7 +71,12 @@ def depth_units(
         ('layer1.0:add', 'layer1.1:add')
     """
     check_known("convention", convention, CONVENTIONS)
-    units = structure_of(model, example_input, forward=forward).units(convention)
+    return units_of(model, structure_of(model, example_input, forward=forward), convention)
+
+
+def units_of(model: nn.Module, structure: "Structure", convention: str = "paper") -> tuple[str, ...]:
+    """The units of a model's structure; errors as in :func:`depth_units`."""
+    units = structure.units(convention)
     if not units:
         raise InputError(f"{type(model).__name__} has no depth units in the convention {convention!r}: choose another")
     return units
@@ -94,8 +99,16 @@ OWN_NETS = "ammup.models.nets"
 _TRACED: dict[tuple[type, str], "Structure"] = {}
 
 
-def structure_of(model: nn.Module, example_input: Any = None, *, forward: Forward | None = None) -> "Structure":
+def structure_of(
+    model: nn.Module, example_input: Any = None, *, forward: Forward | None = None, state: ModelState | None = None
+) -> "Structure":
     """The structure of a module, traced, or recorded where there is an input.
+
+    Args:
+        model: the module; it is left as it was.
+        example_input: as in :func:`depth_units`.
+        forward: as there.
+        state: of the model, where that is recorded already.
 
     Raises:
         InputError: the module cannot be traced or run, or has no weight layer.
@@ -103,11 +116,12 @@ def structure_of(model: nn.Module, example_input: Any = None, *, forward: Forwar
     if not isinstance(model, nn.Module):
         raise InputError(f"model is a {type(model).__name__}; give an nn.Module")
     if example_input is not None:
+        check_initialized(model)
         inputs = [leaf for leaf in tree_leaves(example_input) if isinstance(leaf, Tensor)]
-        with preserved(model):
+        with preserved(model, state):
             return _checked(model, recorded(model, inputs, lambda: _run(model, example_input, forward)))
     if type(model).__module__ != OWN_NETS:
-        with preserved(model), seeded("structure"):  # its forward runs on proxies, which it may keep
+        with preserved(model, state), seeded("structure"):  # its forward runs on proxies, which it may keep
             return _checked(model, traced(model))
     # Their forwards depend on nothing that their repr does not show, and a trace costs as much as a small measurement.
     key = (type(model), repr(model))

@@ -75,7 +75,7 @@ def _imported(name: str) -> Factory:
 
 
 def build_model(factory: Factory, depth: int, seed: int, device: torch.device | str | None = None) -> nn.Module:
-    """The factory's module for one depth and seed; torch's random state is left as it was.
+    """The factory's module for one depth and seed; the global random generators are left as they were.
 
     Raises:
         InputError: the factory raised, or returned something else than a module.

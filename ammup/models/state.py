@@ -1,23 +1,25 @@
-"""Everything that running a model may change in it, recorded so that it can be put back.
+"""Everything that running a model may change in it, recorded so that it can be restored.
 
 A forward can do more than compute: batch norm moves its statistics, ``Embedding(max_norm=…)`` rescales its weight, user
 code counts its calls or keeps an activation. Around whatever runs a user's model, :func:`preserved` restores
 
-* every parameter and buffer under every name it is registered by: the same objects with the same bits, storage,
-  ``requires_grad`` and ``.grad``;
+* every parameter and buffer under every name it is registered by: the same objects with the same bits, storage, hooks,
+  ``requires_grad`` and ``.grad``, the bits of the gradient included;
 * every value in the ``__dict__`` of every submodule, with the contents of lists, dicts, sets, arrays and tensors found
   there, and the attributes of plain objects (one level deep);
 * the state of random generators that the model owns.
 
 Torch's, NumPy's and Python's global generators are restored by :func:`ammup.models.streams.seeded`. What a forward
-writes elsewhere (class attributes, global variables, files) is not seen.
+writes elsewhere (class attributes, global variables, files) is not seen. The record holds a copy of every tensor, so it
+takes as much memory as the weights, their gradients and the buffers.
 """
 
 import random
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import weakref
+from collections import OrderedDict, deque
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any, cast
 
@@ -27,74 +29,109 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.autograd.grad_mode import _unsafe_preserve_version_counter
 from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
+
+from ammup.errors import InputError
 
 Restore = Callable[[], Any]
 ATOMS = (bool, int, float, complex, str, bytes, type(None))
 CONTAINERS = (dict, list, set, deque, tuple)
-INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # by bytes
-# Objects of these kinds hold no state of a model, or none that an assignment to attributes could restore.
+BARE = (*CONTAINERS, OrderedDict)  # without attributes
+LAZY = (UninitializedParameter, UninitializedBuffer)
+# Objects of these types hold no state of a model, or none that an assignment to attributes could restore.
 OPAQUE = (type, FunctionType, BuiltinFunctionType, MethodType, ModuleType)
+HOOKS = ("_backward_hooks", "_post_accumulate_grad_hooks")
 
 
 class ModelState:
     """The state of a model when this was made.
 
+    Args:
+        model: the module.
+        record: False only finds the tensors, without copying them; there is nothing to restore then.
+
     Attributes:
         tensors: every tensor found, in the order in which it was found.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, *, record: bool = True) -> None:
         self.tensors: list[Tensor] = []
+        self._record_tensors = record
         self._restores: list[Restore] = []
         self._empty: list[dict[Any, Any] | set[Any]] = []  # a module has a dozen tables, most of them empty
-        self._seen: dict[int, object] = {}  # the object too, so that its id is not given to another one
-        pending: list[tuple[object, bool]] = [(model, False)]
+        self._storages: set[int] = set()
+        seen: dict[tuple[int, bool], object] = {}  # with the object, so that its id is not given to another one
+        pending: deque[tuple[object, bool]] = deque([(model, False)])
         while pending:
-            value, inside_object = pending.pop()
-            if id(value) not in self._seen:
-                self._seen[id(value)] = value
+            value, inside_object = pending.popleft()
+            inside_object &= not isinstance(value, nn.Module)
+            if (id(value), False) not in seen and (id(value), inside_object) not in seen:
+                seen[id(value), inside_object] = value
                 pending.extend(self._record(value, inside_object))
 
     def restore(self) -> None:
-        """Put everything back. What has not changed is not written to."""
+        """Restore everything. What has not changed is not written to.
+
+        Raises:
+            Exception: the first one of a part that could not be restored, after all others have been.
+        """
+        failed: list[Exception] = []
         with torch.no_grad():
             for restore in self._restores:
-                restore()
+                try:
+                    restore()
+                except Exception as error:  # every other part has to be restored all the same
+                    failed.append(error)
         for container in self._empty:
             if container:
                 container.clear()
+        if failed:
+            raise failed[0]
 
-    def _record(self, value: object, inside_object: bool) -> list[tuple[object, bool]]:
+    def _record(self, value: Any, inside_object: bool) -> list[tuple[object, bool]]:
         """Record how to restore one value; return what it holds, and whether that is inside a plain object."""
         if isinstance(value, Tensor):
-            self.tensors.append(value)
-            self._restores.append(_TensorState(value).restore)
-            return []
+            return self._tensor(value, inside_object)
         if isinstance(value, np.ndarray):
-            if value.flags.writeable and not value.dtype.hasobject:
+            if value.flags.writeable and not value.dtype.hasobject and not isinstance(value, np.memmap):
                 self._restores.append(partial(_restore_array, value, value.copy()))
             return []
         if (generator := _generator(value)) is not None:
             self._restores.append(generator)
             return []
+        held: list[tuple[object, bool]] = []
         if isinstance(value, CONTAINERS):
             if (contents := _contents(value)) is not None:
                 self._restores.append(contents)
-            return self._held(value.values() if isinstance(value, dict) else value, inside_object)
-        attributes = getattr(value, "__dict__", None)
-        if not isinstance(attributes, dict) or isinstance(value, OPAQUE):
+            held = self._held(value.values() if isinstance(value, dict) else value, inside_object)
+        elif inside_object:
+            return []  # a trainer or a data set that the model refers to: no further
+        inside_object |= not isinstance(value, nn.Module)
+        for attributes, restore in _attributes(value):
+            self._restores.append(restore)
+            held += self._held(attributes, inside_object)
+        return held
+
+    def _tensor(self, tensor: Tensor, inside_object: bool) -> list[tuple[object, bool]]:
+        self.tensors.append(tensor)
+        if not self._record_tensors:
             return []
-        if not isinstance(value, nn.Module):
-            if inside_object:
-                return []  # a trainer or a data set that the model refers to: no further
-            inside_object = True
-        self._restores.append(partial(_restore_dict, attributes, list(attributes.items())))
-        return self._held(attributes.values(), inside_object)
+        if is_traceable_wrapper_subclass(tensor):  # it has no storage, only tensors inside
+            return [(getattr(tensor, name), inside_object) for name in tensor.__tensor_flatten__()[0]]
+        state = _TensorState(tensor)
+        self._restores.append(state.restore)
+        storage = state.storage()
+        if storage is not None and storage.data_ptr() not in self._storages:
+            self._storages.add(storage.data_ptr())
+            self._restores.append(_StorageState(storage).restore)
+        return [] if state.gradient is None else [(state.gradient, inside_object)]
 
     def _held(self, items: Iterable[Any], inside_object: bool) -> list[tuple[object, bool]]:
         """Those of the items that have to be recorded."""
         found = []
         for item in items:
+            if type(item) in weakref.ProxyTypes:
+                continue  # any other question is answered by what it refers to, which may be gone
             if isinstance(item, dict | set) and not item:
                 self._empty.append(item)
             elif type(item) not in ATOMS:
@@ -130,13 +167,28 @@ def substituted(model: nn.Module, tensors: Mapping[str, Tensor]) -> Iterator[Non
 
 
 @contextmanager
-def preserved(model: nn.Module) -> Iterator[ModelState]:
-    """Restore the model at the end, also after an exception; the state that is yielded restores it in between."""
-    state = ModelState(model)
+def preserved(model: nn.Module, state: ModelState | None = None) -> Iterator[ModelState]:
+    """Restore the model at the end, also after an exception; the state that is yielded restores it in between.
+
+    Args:
+        model: the module.
+        state: its state where that is recorded already, which saves the copies of a second record.
+    """
+    state = state or ModelState(model)
     try:
         yield state
     finally:
         state.restore()
+
+
+def check_initialized(model: nn.Module) -> None:
+    """Raise InputError for a model with lazy parameters: running it once makes other parameters of them for good."""
+    lazy = [name for name, p in (*model.named_parameters(), *model.named_buffers()) if isinstance(p, LAZY)]
+    if lazy:
+        raise InputError(
+            f"{type(model).__name__} has parameters without a shape ({', '.join(lazy[:3])}); run it once on a batch, "
+            "which initializes lazy modules"
+        )
 
 
 def _contents(container: object) -> Restore | None:
@@ -150,13 +202,43 @@ def _contents(container: object) -> Restore | None:
     return None
 
 
+def _attributes(value: Any) -> Iterator[tuple[Iterable[Any], Restore]]:
+    """(values, how to restore them) of the attributes of an object, in its ``__dict__`` and in its slots."""
+    if isinstance(value, OPAQUE) or type(value) in BARE:
+        return
+    table = getattr(value, "__dict__", None)
+    if isinstance(table, dict):
+        yield table.values(), partial(_restore_dict, table, list(table.items()))
+    slots = [name for name in _slots(cast(Hashable, type(value))) if hasattr(value, name)]
+    if slots:
+        held = [(name, getattr(value, name)) for name in slots]
+        yield [item for _, item in held], partial(_restore_slots, value, held)
+
+
+@cache
+def _slots(kind: Any) -> tuple[str, ...]:
+    """The slots of a class and of its bases."""
+    found: list[str] = []
+    for base in kind.__mro__:
+        slots = vars(base).get("__slots__", ())
+        found += [slots] if isinstance(slots, str) else list(slots)
+    return tuple(name for name in found if not name.startswith("__"))
+
+
+def _restore_slots(value: object, saved: list[tuple[str, Any]]) -> None:
+    for name, item in saved:
+        if getattr(value, name, None) is not item:
+            object.__setattr__(value, name, item)  # a frozen dataclass refuses its own
+
+
 def _restore_dict(table: dict[Any, Any], saved: list[tuple[Any, Any]]) -> None:
     same = len(table) == len(saved) and all(
         key is k and value is v for (key, value), (k, v) in zip(table.items(), saved, strict=True)
     )
     if not same:
         table.clear()
-        table.update(saved)
+        for key, value in saved:  # a Counter would count them in update()
+            table[key] = value
 
 
 def _restore_sequence(sequence: list[Any] | deque[Any], saved: list[Any]) -> None:
@@ -177,10 +259,10 @@ def _restore_array(array: NDArray[Any], saved: NDArray[Any]) -> None:
 
 
 def _generator(value: object) -> Restore | None:
-    """How to restore a random generator; None where the value is none."""
+    """How to restore a random generator; None where the value is none, or has no state."""
     if isinstance(value, torch.Generator):
         return partial(value.set_state, value.get_state())
-    if isinstance(value, random.Random):
+    if isinstance(value, random.Random) and not isinstance(value, random.SystemRandom):
         return partial(value.setstate, value.getstate())
     if isinstance(value, np.random.Generator):
         return partial(setattr, value.bit_generator, "state", value.bit_generator.state)
@@ -190,45 +272,62 @@ def _generator(value: object) -> Restore | None:
 
 
 class _TensorState:
-    """The storage, bits, gradient and flags of a tensor, and its version counter."""
+    """What a tensor is a view of, its gradient, flags and hooks, and its version counter."""
 
     def __init__(self, tensor: Tensor) -> None:
         self.tensor = tensor
-        self.requires_grad = tensor.requires_grad
+        self.requires_grad, self.is_leaf = tensor.requires_grad, tensor.is_leaf
         self.gradient = tensor.grad if tensor.is_leaf else None
-        lazy = isinstance(tensor, UninitializedParameter | UninitializedBuffer)
-        self.original = tensor.detach() if tensor.layout is torch.strided and not (tensor.is_meta or lazy) else None
-        self.copy = None if self.original is None else self.original.clone()
+        tables = [(name, getattr(tensor, name)) for name in HOOKS if hasattr(tensor, name)]
+        self.hooks = [(name, hooks, list((hooks or {}).items())) for name, hooks in tables]
+        plain = tensor.layout is torch.strided and not (tensor.is_meta or tensor.is_nested or isinstance(tensor, LAZY))
+        self.original = tensor.detach() if plain else None
         # A graph that the user recorded before would otherwise report a change that is undone.
-        self.version = None if lazy or tensor.is_inference() else _unsafe_preserve_version_counter(tensor)
+        countable = not (isinstance(tensor, LAZY) or tensor.is_inference())
+        self.version = _unsafe_preserve_version_counter(tensor) if countable else None
+
+    def storage(self) -> torch.UntypedStorage | None:
+        """The memory that holds its elements; None where there is none to read."""
+        return None if self.original is None else self.original.untyped_storage()
 
     def restore(self) -> None:
-        """Put it back, writing to what has changed only."""
+        """Restore it, writing to what has changed only."""
         tensor = self.tensor
-        if self.original is not None and self.copy is not None:
-            if not _same_storage(tensor, self.original):
-                tensor.data = self.original
-            if not _same_bits(self.original, self.copy):
-                self.original.data.copy_(self.copy)
+        if self.is_leaf and not tensor.is_leaf:
+            tensor.detach_()
+        if self.original is not None and not _same_view(tensor, self.original):
+            tensor.data = self.original
         if tensor.is_leaf:
             if tensor.requires_grad != self.requires_grad:
                 tensor.requires_grad_(self.requires_grad)
             if tensor.grad is not self.gradient:
                 tensor.grad = self.gradient
+        for name, hooks, contents in self.hooks:
+            if getattr(tensor, name) is not hooks:
+                setattr(tensor, name, hooks)
+            if hooks is not None:
+                _restore_dict(hooks, contents)
         if self.version is not None:
             self.version.__exit__()
 
 
-def _same_storage(a: Tensor, b: Tensor) -> bool:
+class _StorageState:
+    """The bytes of a storage, which several tensors may share."""
+
+    def __init__(self, storage: torch.UntypedStorage) -> None:
+        self.bytes = torch.empty(0, dtype=torch.uint8, device=storage.device).set_(storage)
+        self.saved = self.bytes.clone()
+
+    def restore(self) -> None:
+        """Write the bytes where they have changed; this moves no version counter."""
+        if not torch.equal(_words(self.bytes), _words(self.saved)):
+            self.bytes.copy_(self.saved)
+
+
+def _words(data: Tensor) -> Tensor:
+    """Bytes, compared eight at a time where that is possible."""
+    return data.view(torch.int64) if data.numel() % 8 == 0 and data.data_ptr() % 8 == 0 else data
+
+
+def _same_view(a: Tensor, b: Tensor) -> bool:
     return (a.data_ptr(), a.shape, a.stride(), a.dtype) == (b.data_ptr(), b.shape, b.stride(), b.dtype)
-
-
-def _same_bits(a: Tensor, b: Tensor) -> bool:
-    return torch.equal(_as_integers(a), _as_integers(b))
-
-
-def _as_integers(tensor: Tensor) -> Tensor:
-    """The bits of numbers with a fraction: NaN is unequal to itself, and 0 is equal to -0."""
-    if tensor.is_complex():
-        tensor = torch.view_as_real(tensor.resolve_conj())
-    return tensor.view(INTEGERS[tensor.itemsize]) if tensor.is_floating_point() else tensor

@@ -41,12 +41,20 @@ def _slopes(law: DepthLaw) -> list[str]:
     ]
 
 
+# An interval of the slope that holds 0 and is no wider says that η* does not depend on depth: 10 % for each doubling.
+FLAT = 0.14
+UNDECIDED = "these draws do not show whether a tuned learning rate must"
+
+
 def meaning(law: DepthLaw) -> str:
     """One sentence in plain words: what the slope says about the learning rate of a net of twice the depth."""
     low, high = law.power_law.slope_ci
     interval = f" ({2**low:.3g} to {2**high:.3g})" if np.isfinite(low) else ""
     if np.isfinite(low) and low <= 0 <= high:
-        change = f"a tuned learning rate need not change with depth: its factor{interval} for each doubling includes 1"
+        flat = high - low <= FLAT
+        change = f"{'a tuned learning rate need not' if flat else UNDECIDED} change with depth: "
+        change += f"for each doubling its factor lies between {2**low:.3g} and {2**high:.3g}"
+        change += "" if flat else "; more --seeds narrow that range"
     else:
         change = (
             "each time the depth doubles, multiply a tuned learning rate by about "

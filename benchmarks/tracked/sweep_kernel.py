@@ -66,9 +66,8 @@ class Steps:
         require(device)
         from .kernel import Case, Kernel
 
-        module(
-            "ammup.training.allocator"
-        ).freed_memory_kept().__enter__()  # until the process ends: each case has its own
+        self.kept = module("ammup.training.allocator").freed_memory_kept()
+        self.kept.__enter__()  # until the process ends: each case has its own
         self.kernel = Kernel(Case(**CASES[case], device=device))
 
     def time_steps(self, case: str, device: str) -> None:

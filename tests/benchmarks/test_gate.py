@@ -190,6 +190,20 @@ def test_commits_that_were_not_measured_are_all_named(copied: Callable, gate: Mo
     assert found.searches == []
 
 
+def test_a_head_that_asv_compares_with_nothing_fails(copied: Callable, gate: ModuleType) -> None:
+    """asv has a graph for each set of parameters: with another Python no rise is ever seen."""
+    repository = copied()
+    head = repository.commit("Say it better")
+    repository.measure()
+    (path,) = (repository.folder / "baselines/asv/ci").glob(f"{head[:8]}-*.json")
+    content = json.loads(path.read_text())
+    before = content["params"]["python"]
+    content["params"]["python"] = "3.99"
+    path.write_text(json.dumps(content))
+    (line,) = repository.judge(gate).failures
+    assert f"asv compares nothing (python: {before} became 3.99)" in line
+
+
 def test_a_move_within_the_threshold_passes(copied: Callable, gate: ModuleType) -> None:
     repository = copied()
     repository.commit("Round differently", 1.4)

@@ -6,7 +6,8 @@ that a plain forward of each model would not pass it.
 
 import random
 import re
-from collections import deque
+import weakref
+from collections import Counter, deque
 from collections.abc import Callable
 
 import numpy as np
@@ -163,17 +164,101 @@ class Renormalizes(nn.Module):
         return self.out(self.hidden(self.tokens((x[:, 0].abs() * 4).long() % 5)).relu())
 
 
-MODELS = (TwoNames, Tied, Counts, Caches, Collects, Gathers, Moves, Draws, DrawsGlobally, Hooks, Renormalizes)
+class Slotted:
+    __slots__ = ("n", "values")
+
+    def __init__(self) -> None:
+        self.n, self.values = 0, []
+
+
+class Listing(list):
+    """A list with an attribute."""
+
+
+class Tallies(Plain):
+    """A Counter, slots, a list with attributes; objects that others refer to as well; a generator without a state."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tally, self.slotted, self.listing = Counter(calls=1), Slotted(), Listing()
+        self.listing.n = 0
+        self.statistics, self.first.statistics = Statistics(), Statistics()
+        self.helper = Statistics()
+        self.helper.others = [self.statistics, self.first]
+        gone = Statistics()
+        self.entropy, self.proxy = random.SystemRandom(), weakref.proxy(gone)
+
+    def then(self, z: Tensor) -> None:
+        self.tally["calls"] += 1
+        self.slotted.n += 1
+        self.slotted.values.append(z)
+        self.listing.n += 1
+        self.statistics.n += 1
+        self.first.statistics.n += 1
+
+
+class Accumulates(Plain):
+    """A gradient, a hook on a weight, and a tensor that joins the graph."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first.weight.grad = torch.ones(4, 4)
+        self.mean = torch.zeros(4)
+
+    def then(self, z: Tensor) -> None:
+        if self.kept.grad is not None:  # a copy of the model has none
+            with torch.no_grad():
+                self.kept.grad.add_(1)
+        self.out.weight.register_hook(lambda gradient: 2 * gradient)
+        self.mean += z.mean(0)
+
+    @property
+    def kept(self) -> nn.Parameter:
+        return self.parameter[0]
+
+
+class Overlaps(Plain):
+    """A buffer, and a view of it in which elements share their memory."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("average", torch.zeros(4))
+        self.rows = self.average.expand(6, 4)
+
+    def then(self, z: Tensor) -> None:
+        self.average.add_(1.0)
+        self.second.eval()
+
+
+MODELS = (
+    TwoNames,
+    Tied,
+    Counts,
+    Caches,
+    Collects,
+    Gathers,
+    Moves,
+    Draws,
+    DrawsGlobally,
+    Hooks,
+    Renormalizes,
+    Tallies,
+    Accumulates,
+    Overlaps,
+)
 X, Y = torch.randn(6, 4, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 2, 0, 1, 2])
 
 
 def _model(kind: type[nn.Module]) -> nn.Module:
     with seeded("state", kind.__name__):
-        return kind()
+        model = kind()
+    if kind is Accumulates:
+        model.parameter = (model.first.weight,)  # the user's own, where a measurement puts another one in its place
+    return model
 
 
 # Of these models torch.func refuses two in the middle of their forward, and torch.fx some; nothing else may go wrong.
-REFUSED = "mutate a captured Tensor|mutating directly with|could not be traced"
+REFUSED = "mutate a captured Tensor|mutating directly with|could not be traced|cannot be copied: System entropy"
 
 
 def _unless_refused(call: Callable[[], object]) -> None:
@@ -221,7 +306,7 @@ def test_it_is_left_as_it_was(kind: type[nn.Module], call: str) -> None:
         CALLS[call](model)
 
 
-# Registered names are no matter of a plain forward: `functional_call` is what moved these.
+# A plain forward leaves tied weights alone; `functional_call` does not.
 @pytest.mark.parametrize("kind", [k for k in MODELS if k is not Tied], ids=lambda kind: kind.__name__)
 def test_the_oracle_notices_what_a_plain_forward_does(kind: type[nn.Module]) -> None:
     model = _model(kind)
@@ -254,12 +339,73 @@ def test_every_pass_begins_in_the_same_state() -> None:
     warms = _model(Warms)
     fixed = Fixed()
     fixed.load_state_dict(warms.state_dict())
+    units = ["first", "second"]
     found, expected = (
-        ammup.measure_updates(model, X, Y, loss="cross_entropy", units=["first", "second"]).S
+        ammup.measure_updates(model, X, Y, loss="cross_entropy", units=units).S for model in (warms, fixed)
+    )
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    step = ammup.check_finite_step(warms, X, Y, lr=1e-4, loss="cross_entropy", units=units)
+    assert abs(step.gap).max() < 0.01
+    found, expected = (
+        [group["lr"] for group in ammup.param_groups(model, 0.1, rule="per-unit", inputs=X, targets=Y, units=units)]
         for model in (warms, fixed)
     )
     np.testing.assert_allclose(found, expected, rtol=1e-6)
     assert warms.scale == 1.0
+
+
+def test_a_lazy_module_is_refused_before_it_is_run() -> None:
+    model = nn.Sequential(nn.LazyLinear(4), nn.ReLU(), nn.Linear(4, 3))
+    for call in (ammup.depth_units, ammup.measure_updates):
+        with pytest.raises(InputError, match=r"parameters without a shape \(0\.weight, 0\.bias\); run it once"):
+            call(model, X)
+    with pytest.raises(InputError, match="parameters without a shape"):
+        ammup.check_finite_step(model, X, Y, lr=0.1)
+    model(X)
+    _measure_any(model)
+
+
+def _measure_any(model: nn.Module) -> None:
+    ammup.measure_updates(model, X, Y, loss="cross_entropy")
+
+
+@pytest.mark.parametrize("kind", ["instance", "everywhere"])
+def test_code_of_the_users_in_a_net_of_known_modules(kind: str) -> None:
+    """Where every module is torch's, nothing is recorded; a forward or a hook of the user's is another matter."""
+    model = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 3))
+    model.calls = 0
+
+    def count(*_: object) -> None:
+        model.calls += 1
+
+    if kind == "instance":
+        plain = model.forward
+        model.forward = lambda x: (count(), plain(x))[1]
+        _measure_any(model)
+    else:
+        handle = nn.modules.module.register_module_forward_hook(count)
+        try:
+            _measure_any(model)
+        finally:
+            handle.remove()
+    assert model.calls == 0
+
+
+def test_everything_else_is_restored_where_one_part_cannot_be() -> None:
+    class Stubborn(dict):
+        def clear(self) -> None:
+            raise RuntimeError("no")
+
+    model = _model(Counts)
+    model.stubborn = Stubborn(a=1)
+    state = ModelState(model)
+    model.stubborn["b"], model.calls = 2, 5
+    model.eval()
+    with pytest.raises(RuntimeError, match="no"):
+        state.restore()
+    assert model.calls == 0
+    assert model.training
+    assert model.out.training
 
 
 def test_what_draws_from_any_global_generator_has_the_same_numbers_in_every_pass() -> None:

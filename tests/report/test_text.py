@@ -41,9 +41,13 @@ def test_the_factor_for_twice_the_depth_is_two_to_the_slope(slope: float) -> Non
     assert "finite-depth law" not in meaning(law)
 
 
-def test_a_slope_whose_interval_holds_zero_asks_for_no_change() -> None:
-    text = meaning(_law(0.0, scatter=0.5))
-    assert "need not change with depth" in text
+def test_a_slope_about_zero_asks_for_no_change_and_a_wide_interval_for_more_draws() -> None:
+    text = meaning(_law(0.0, scatter=0.02))
+    assert "a tuned learning rate need not change with depth: for each doubling its factor lies between" in text
+    assert "--seeds" not in text
+    text = meaning(_law(0.0, scatter=2.0))
+    assert "do not show whether a tuned learning rate must change with depth" in text
+    assert "more --seeds narrow that range" in text
     assert "multiply" not in text
 
 
