@@ -137,7 +137,7 @@ def summed_loss(patch: pytest.MonkeyPatch) -> None:
 
 
 def wrong_units(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(step, "depth_units", lambda model, *_, **__: (*depth.depth_units(model)[1:], "readout"))
+    patch.setattr(step, "units_of", lambda model, structure: (*depth.units_of(model, structure)[1:], "readout"))
 
 
 def biases(patch: pytest.MonkeyPatch) -> None:
