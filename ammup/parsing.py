@@ -1,4 +1,4 @@
-"""Readers of texts that come from anywhere: JSON and TOML."""
+"""Parsers of untrusted text: JSON and TOML."""
 
 import json
 import tomllib
@@ -8,14 +8,14 @@ from ammup.errors import InputError
 
 
 def parse_json(text: str | bytes, *, infinite: bool = False) -> Any:
-    """What JSON says. Python's reader ends on deep nesting in its own way, and takes NaN and Infinity, which are none.
+    """Parse JSON strictly: Python's own parser raises RecursionError on deep nesting and accepts NaN and Infinity.
 
     Args:
-        text: of JSON.
-        infinite: take them all the same: Python's writer writes them.
+        text: JSON.
+        infinite: accept NaN and Infinity, which Python's own writer produces.
 
     Raises:
-        ValueError: it is no JSON.
+        ValueError: invalid JSON.
     """
     try:
         return json.loads(text, parse_constant=float if infinite else _refused)
@@ -24,10 +24,10 @@ def parse_json(text: str | bytes, *, infinite: bool = False) -> Any:
 
 
 def parse_toml(text: str) -> dict[str, Any]:
-    """The tables of a TOML.
+    """Parse TOML.
 
     Raises:
-        InputError: it is no TOML.
+        InputError: invalid TOML.
     """
     try:
         return tomllib.loads(text)

@@ -26,8 +26,9 @@ from ammup.measurement.first_step import FirstStep, OptimizerLike
 from ammup.measurement.loss import Objective, Residuals
 from ammup.models.depth import OWN_NETS, Forward, cannot_be_run, structure_of, units_of
 from ammup.models.flow import observed
-from ammup.models.state import ModelState, check_initialized, substituted
+from ammup.models.state import ModelState, check_initialized
 from ammup.models.streams import random_stream, seeded
+from ammup.models.substitution import substituted
 
 Weights = dict[str, Tensor]
 PullBack = Callable[[Tensor], tuple[Weights]]

@@ -17,7 +17,7 @@ takes as much memory as the weights, their gradients and the buffers.
 import random
 import weakref
 from collections import OrderedDict, deque
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache, partial
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
@@ -27,20 +27,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.autograd.grad_mode import _unsafe_preserve_version_counter
-from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from ammup.errors import InputError
+from ammup.models.tensor_state import LAZY, StorageState, TensorState, restore_dict
 
 Restore = Callable[[], Any]
 ATOMS = (bool, int, float, complex, str, bytes, type(None))
 CONTAINERS = (dict, list, set, deque, tuple)
 BARE = (*CONTAINERS, OrderedDict)  # without attributes
-LAZY = (UninitializedParameter, UninitializedBuffer)
 # Objects of these types hold no state of a model, or none that an assignment to attributes could restore.
 OPAQUE = (type, FunctionType, BuiltinFunctionType, MethodType, ModuleType)
-HOOKS = ("_backward_hooks", "_post_accumulate_grad_hooks")
 
 
 class ModelState:
@@ -118,12 +115,12 @@ class ModelState:
             return []
         if is_traceable_wrapper_subclass(tensor):  # it has no storage, only tensors inside
             return [(getattr(tensor, name), inside_object) for name in tensor.__tensor_flatten__()[0]]
-        state = _TensorState(tensor)
+        state = TensorState(tensor)
         self._restores.append(state.restore)
         storage = state.storage()
         if storage is not None and storage.data_ptr() not in self._storages:
             self._storages.add(storage.data_ptr())
-            self._restores.append(_StorageState(storage).restore)
+            self._restores.append(StorageState(storage).restore)
         return [] if state.gradient is None else [(state.gradient, inside_object)]
 
     def _held(self, items: Iterable[Any], inside_object: bool) -> list[tuple[object, bool]]:
@@ -137,33 +134,6 @@ class ModelState:
             elif type(item) not in ATOMS:
                 found.append((item, inside_object))
         return found
-
-
-@contextmanager
-def substituted(model: nn.Module, tensors: Mapping[str, Tensor]) -> Iterator[None]:
-    """Parameters and buffers replaced by name inside, under every name that they are registered by.
-
-    ``torch.func.functional_call`` puts the replacement back in place of a tensor that has two names.
-
-    Args:
-        model: the module.
-        tensors: names as in ``named_parameters`` and ``named_buffers``.
-    """
-    named = dict((*model.named_parameters(), *model.named_buffers()))
-    replacements = {id(named[name]): tensor for name, tensor in tensors.items()}
-    places: list[tuple[dict[str, Tensor | None], str, Tensor]] = []
-    for module in model.modules():
-        for table in (module._parameters, module._buffers):
-            for name, tensor in table.items():
-                if id(tensor) in replacements and tensor is not None:
-                    places.append((cast(dict[str, Tensor | None], table), name, tensor))
-    for table, name, original in places:
-        table[name] = replacements[id(original)]
-    try:
-        yield
-    finally:
-        for table, name, original in places:
-            table[name] = original
 
 
 @contextmanager
@@ -194,7 +164,7 @@ def check_initialized(model: nn.Module) -> None:
 def _contents(container: object) -> Restore | None:
     """How to restore what a container holds; None for a tuple, which cannot change."""
     if isinstance(container, dict):
-        return partial(_restore_dict, container, list(container.items()))
+        return partial(restore_dict, container, list(container.items()))
     if isinstance(container, list | deque):
         return partial(_restore_sequence, container, list(container))
     if isinstance(container, set):
@@ -208,7 +178,7 @@ def _attributes(value: Any) -> Iterator[tuple[Iterable[Any], Restore]]:
         return
     table = getattr(value, "__dict__", None)
     if isinstance(table, dict):
-        yield table.values(), partial(_restore_dict, table, list(table.items()))
+        yield table.values(), partial(restore_dict, table, list(table.items()))
     slots = [name for name in _slots(cast(Hashable, type(value))) if hasattr(value, name)]
     if slots:
         held = [(name, getattr(value, name)) for name in slots]
@@ -229,16 +199,6 @@ def _restore_slots(value: object, saved: list[tuple[str, Any]]) -> None:
     for name, item in saved:
         if getattr(value, name, None) is not item:
             object.__setattr__(value, name, item)  # a frozen dataclass refuses its own
-
-
-def _restore_dict(table: dict[Any, Any], saved: list[tuple[Any, Any]]) -> None:
-    same = len(table) == len(saved) and all(
-        key is k and value is v for (key, value), (k, v) in zip(table.items(), saved, strict=True)
-    )
-    if not same:
-        table.clear()
-        for key, value in saved:  # a Counter would count them in update()
-            table[key] = value
 
 
 def _restore_sequence(sequence: list[Any] | deque[Any], saved: list[Any]) -> None:
@@ -269,65 +229,3 @@ def _generator(value: object) -> Restore | None:
     if isinstance(value, np.random.RandomState):
         return partial(value.set_state, value.get_state())
     return None
-
-
-class _TensorState:
-    """What a tensor is a view of, its gradient, flags and hooks, and its version counter."""
-
-    def __init__(self, tensor: Tensor) -> None:
-        self.tensor = tensor
-        self.requires_grad, self.is_leaf = tensor.requires_grad, tensor.is_leaf
-        self.gradient = tensor.grad if tensor.is_leaf else None
-        tables = [(name, getattr(tensor, name)) for name in HOOKS if hasattr(tensor, name)]
-        self.hooks = [(name, hooks, list((hooks or {}).items())) for name, hooks in tables]
-        plain = tensor.layout is torch.strided and not (tensor.is_meta or tensor.is_nested or isinstance(tensor, LAZY))
-        self.original = tensor.detach() if plain else None
-        # A graph that the user recorded before would otherwise report a change that is undone.
-        countable = not (isinstance(tensor, LAZY) or tensor.is_inference())
-        self.version = _unsafe_preserve_version_counter(tensor) if countable else None
-
-    def storage(self) -> torch.UntypedStorage | None:
-        """The memory that holds its elements; None where there is none to read."""
-        return None if self.original is None else self.original.untyped_storage()
-
-    def restore(self) -> None:
-        """Restore it, writing to what has changed only."""
-        tensor = self.tensor
-        if self.is_leaf and not tensor.is_leaf:
-            tensor.detach_()
-        if self.original is not None and not _same_view(tensor, self.original):
-            tensor.data = self.original
-        if tensor.is_leaf:
-            if tensor.requires_grad != self.requires_grad:
-                tensor.requires_grad_(self.requires_grad)
-            if tensor.grad is not self.gradient:
-                tensor.grad = self.gradient
-        for name, hooks, contents in self.hooks:
-            if getattr(tensor, name) is not hooks:
-                setattr(tensor, name, hooks)
-            if hooks is not None:
-                _restore_dict(hooks, contents)
-        if self.version is not None:
-            self.version.__exit__()
-
-
-class _StorageState:
-    """The bytes of a storage, which several tensors may share."""
-
-    def __init__(self, storage: torch.UntypedStorage) -> None:
-        self.bytes = torch.empty(0, dtype=torch.uint8, device=storage.device).set_(storage)
-        self.saved = self.bytes.clone()
-
-    def restore(self) -> None:
-        """Write the bytes where they have changed; this moves no version counter."""
-        if not torch.equal(_words(self.bytes), _words(self.saved)):
-            self.bytes.copy_(self.saved)
-
-
-def _words(data: Tensor) -> Tensor:
-    """Bytes, compared eight at a time where that is possible."""
-    return data.view(torch.int64) if data.numel() % 8 == 0 and data.data_ptr() % 8 == 0 else data
-
-
-def _same_view(a: Tensor, b: Tensor) -> bool:
-    return (a.data_ptr(), a.shape, a.stride(), a.dtype) == (b.data_ptr(), b.shape, b.stride(), b.dtype)

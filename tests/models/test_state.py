@@ -18,8 +18,9 @@ from torch import Tensor, nn
 
 import ammup
 from ammup import InputError
-from ammup.models.state import ModelState, preserved, substituted
+from ammup.models.state import ModelState, preserved
 from ammup.models.streams import seeded
+from ammup.models.substitution import substituted
 
 
 class Plain(nn.Module):

@@ -1,0 +1,34 @@
+"""A forward with other parameters and buffers than the model's own."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import cast
+
+from torch import Tensor, nn
+
+
+@contextmanager
+def substituted(model: nn.Module, tensors: Mapping[str, Tensor]) -> Iterator[None]:
+    """Parameters and buffers replaced by name inside, under every name that they are registered by.
+
+    ``torch.func.functional_call`` puts the replacement back in place of a tensor that has two names.
+
+    Args:
+        model: the module.
+        tensors: names as in ``named_parameters`` and ``named_buffers``.
+    """
+    named = dict((*model.named_parameters(), *model.named_buffers()))
+    replacements = {id(named[name]): tensor for name, tensor in tensors.items()}
+    places: list[tuple[dict[str, Tensor | None], str, Tensor]] = []
+    for module in model.modules():
+        for table in (module._parameters, module._buffers):
+            for name, tensor in table.items():
+                if id(tensor) in replacements and tensor is not None:
+                    places.append((cast(dict[str, Tensor | None], table), name, tensor))
+    for table, name, original in places:
+        table[name] = replacements[id(original)]
+    try:
+        yield
+    finally:
+        for table, name, original in places:
+            table[name] = original
