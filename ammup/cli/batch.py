@@ -37,10 +37,11 @@ def _settings(_ctx: click.Context, _param: click.Parameter, values: tuple[str, .
     return settings
 
 
-_OPTIONS = (  # their defaults are in _DEFAULTS too
+_DEFAULTS = {"data": "synthetic", "loss": "cross_entropy", "part": "total"}
+_OPTIONS = (
     click.option("--width", type=click.IntRange(1), help="Width of every unit.  [default: 128]"),
     click.option(
-        "--data", default="synthetic", show_default=True, help="synthetic, cifar10, cifar100, a folder or .npz."
+        "--data", default=_DEFAULTS["data"], show_default=True, help="synthetic, cifar10, cifar100, a folder or .npz."
     ),
     click.option(
         "--image-size",
@@ -48,8 +49,10 @@ _OPTIONS = (  # their defaults are in _DEFAULTS too
         help="Resize images to this side.  [default if synthetic: 4, or 8 for your own factory]",
     ),
     click.option("--batch-size", type=click.IntRange(1), help="Images in the step.  [default: 32, or all there are]"),
-    click.option("--loss", type=click.Choice(["cross_entropy", "mse"]), default="cross_entropy", show_default=True),
-    click.option("--part", type=click.Choice(["total", "label", "output"]), default="total", show_default=True),
+    click.option("--loss", type=click.Choice(["cross_entropy", "mse"]), default=_DEFAULTS["loss"], show_default=True),
+    click.option(
+        "--part", type=click.Choice(["total", "label", "output"]), default=_DEFAULTS["part"], show_default=True
+    ),
     click.option("--labels", type=click.Choice(["data", "drawn"]), help="[default: data; drawn for mse]"),
     click.option(
         "--set",
@@ -61,9 +64,6 @@ _OPTIONS = (  # their defaults are in _DEFAULTS too
     ),
     click.option("--device", help="Where to measure.  [default: cuda if there is one, else cpu]"),
 )
-
-
-_DEFAULTS = {"data": "synthetic", "loss": "cross_entropy", "part": "total"}
 
 
 @dataclass(frozen=True, kw_only=True)
