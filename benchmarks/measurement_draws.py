@@ -15,7 +15,7 @@ import torch
 
 import ammup
 from ammup.measurement import updates
-from ammup.measurement.loss import Objective
+from ammup.measurement.specification import MeasurementSpec
 from ammup.measurement.step import Step
 
 
@@ -36,12 +36,12 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--draws", type=int, default=8)
     args = parser.parse_args()
-    objective = Objective(loss="mse", part="label", label_draws=4)
     print(f"{args.draws} weight draws, 4 label draws, {torch.get_num_threads()} threads, torch {torch.__version__}")
     print(f"{'net':<28} {'weights':>9} {'each s':>8} {'stacked s':>10} {'each/stacked':>13}  taken")
     for name, factory, inputs in nets():
+        spec = MeasurementSpec(inputs=inputs, part="label")
         models = [factory(seed=seed) for seed in range(args.draws)]
-        steps = [Step.of(model, inputs, None, objective, None) for model in models]
+        steps = [Step.of(model, spec) for model in models]
         seconds: dict[str, list[float]] = {"each": [], "stacked": []}
         for _ in range(args.rounds + 1):  # the first round warms up
             for way, measure in (("each", updates._measure_each), ("stacked", updates._measure_stacked)):

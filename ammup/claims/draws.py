@@ -15,18 +15,19 @@ from torch import Tensor, nn
 from torch.func import vjp
 
 import ammup
+from ammup.architecture.architecture import Architecture
 from ammup.arrays import Array
 from ammup.errors import InputError
-from ammup.measurement.loss import Objective
+from ammup.measurement.specification import MeasurementSpec
 from ammup.measurement.step import Step
 from ammup.measurement.updates import UpdateMoments, measure_draws, stack_size
 from ammup.models.device import default_device as device
-from ammup.models.factory import build_model
+from ammup.models.factory import FAMILIES, architecture_of, build_model
 from ammup.models.streams import random_stream
 from ammup.stats.equivalence import controlled
 from ammup.theory.loss_gradient import LossGradient
 from ammup.theory.wide_limit import gradient_squares, unit_moments
-from ammup.theory.wide_net import WideNet
+from ammup.theory.wide_net import WideNet, wide_net
 
 Seeds = range
 Rows = TypeVar("Rows")
@@ -85,11 +86,11 @@ class Setting:
     @property
     def factory(self) -> Callable[..., nn.Module]:
         """``factory(depth, seed=...)``."""
-        arguments = dict(self.arguments)
-        kernel = arguments.get("kernel")
-        if isinstance(kernel, tuple) and isinstance(kernel[0], tuple):
-            arguments["kernel"] = list(kernel)
-        return partial(getattr(ammup, self.family), **arguments)
+        return partial(getattr(ammup, self.family), **dict(self.arguments))
+
+    def architecture(self, depth: int) -> Architecture:
+        """What the family is to build at this depth, even where a faulty factory takes its place."""
+        return cast(Architecture, architecture_of(partial(FAMILIES[self.family], **dict(self.arguments)), depth))
 
     @property
     def batch(self) -> tuple[Tensor, Tensor | None]:
@@ -124,7 +125,7 @@ class Setting:
         columns = []
         for depth in self.depths:
             found = moments(self, depth, seeds)
-            net, batch, gradient = self.law_of(depth)
+            net, batch, gradient = self.law_arguments(depth)
             exact = net.activation in ("relu", "linear") and not (net.residual or net.axes) and len(batch) == 1
             if not exact or (self.loss, self.part) != ("mse", "label"):
                 raise InputError(f"{self}: squared gradients are known exactly for dense plain ReLU nets on one sample")
@@ -138,14 +139,13 @@ class Setting:
         (depth,) = self.depths
         return np.array([m.S for m in moments(self, depth, seeds)])
 
-    def law_of(self, depth: int) -> tuple[WideNet, Array, LossGradient]:
+    def law_arguments(self, depth: int) -> tuple[WideNet, Array, LossGradient]:
         """The arguments of :func:`ammup.theory.wide_limit.unit_moments` for this setting."""
         inputs, classes = self.batch
         gradient = LossGradient(
             loss=self.loss, part=self.part, classes=None if classes is None else classes.numpy().astype(np.int64)
         )
-        law = cast(WideNet, build_model(self.factory, depth, 0).law)
-        return law, inputs.double().numpy(), gradient
+        return wide_net(self.architecture(depth)), inputs.double().numpy(), gradient
 
     def law(self) -> Array:
         """η* of the wide-limit law at each depth."""
@@ -154,7 +154,7 @@ class Setting:
 
 @kept
 def _law(setting: Setting) -> Array:
-    return np.array([float(unit_moments(*setting.law_of(depth)).mean()) ** -0.5 for depth in setting.depths])
+    return np.array([float(unit_moments(*setting.law_arguments(depth)).mean()) ** -0.5 for depth in setting.depths])
 
 
 @lru_cache(maxsize=32)
@@ -171,18 +171,22 @@ def _batch(inputs: tuple[Any, ...]) -> tuple[Tensor, Tensor | None]:
 def moments(setting: Setting, depth: int, seeds: Seeds) -> list[UpdateMoments]:
     """One measurement for each seed."""
     inputs, targets = setting.batch
-    objective = Objective(loss=setting.loss, part=setting.part, label_draws=setting.label_draws)
     model = build_model(setting.factory, depth, seeds[0], device())
-    factors = _per_tap(model) if setting.per_tap_lr else None
-    size = stack_size(Step.of(model, inputs, targets, objective, None))
+    spec = MeasurementSpec(
+        inputs=inputs,
+        targets=targets,
+        loss=setting.loss,
+        part=setting.part,
+        label_draws=setting.label_draws,
+        lr_factors=_per_tap(model) if setting.per_tap_lr else {},
+    )
+    step = Step.of(model, spec)
+    spec, size = step.fitted(spec), stack_size(step)
     found: list[UpdateMoments] = []
     for start in range(0, len(seeds), size):
         block = seeds[start : start + size]
         models = [build_model(setting.factory, depth, seed, device()) for seed in block]
-        streams = [(depth, seed) for seed in block]
-        found += measure_draws(
-            models, inputs, targets, objective=objective, units=None, streams=streams, lr_factors=factors
-        )
+        found += measure_draws(models, spec, streams=[(depth, seed) for seed in block])
     return found
 
 
@@ -193,8 +197,8 @@ def _per_tap(model: nn.Module) -> dict[str, float]:
 def step_of(setting: Setting, seed: int, *, units: Sequence[str] | None = None) -> Step:
     """One weight draw at the only depth, ready for :meth:`Step.unit_tangents` and the like."""
     (depth,) = setting.depths
-    objective = Objective(loss="mse", part="label", label_draws=1)
-    return Step.of(build_model(setting.factory, depth, seed, device()), setting.batch[0], None, objective, units)
+    spec = MeasurementSpec(inputs=setting.batch[0], part="label", label_draws=1, units=units)
+    return Step.of(build_model(setting.factory, depth, seed, device()), spec)
 
 
 def random_direction(step: Step, names: Sequence[str], *key: object) -> dict[str, Tensor]:

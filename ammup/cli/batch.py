@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:  # the libraries behind a verb are imported when it runs: --help answers at once
-    from torch import Tensor
-
+    from ammup.measurement.specification import MeasurementSpec
     from ammup.models.factory import Factory
 
 
@@ -95,6 +94,7 @@ class BatchOptions:
     def load(self, family: str, *, progress: bool) -> "Batch":
         """Read the data and find the factory."""
         from ammup.data.dataset import load_data
+        from ammup.measurement.specification import MeasurementSpec
         from ammup.models.device import default_device
         from ammup.models.factory import named_factory
 
@@ -107,11 +107,13 @@ class BatchOptions:
         labels = self.labels or ("data" if self.loss == "cross_entropy" else "drawn")
         return Batch(
             factory=named_factory(family, arguments, image_shape=images.image_shape, classes=len(images.classes)),
-            inputs=inputs,
-            targets=classes if labels == "data" else None,
-            loss=self.loss,
-            part=self.part,
-            device=self.device or default_device(),
+            spec=MeasurementSpec(
+                inputs=inputs,
+                targets=classes if labels == "data" else None,
+                loss=self.loss,
+                part=self.part,
+                device=self.device or default_device(),
+            ),
             name=f"{family} on {Path(self.data).name}",
         )
 
@@ -121,23 +123,15 @@ class Batch:
     """A factory, and what its models are measured on."""
 
     factory: "Factory"
-    inputs: "Tensor"
-    targets: "Tensor | None"
-    loss: str
-    part: str
-    device: str
+    spec: "MeasurementSpec"
     name: str
-
-    @property
-    def measured(self) -> dict[str, Any]:
-        """The arguments that `depth_exponent` and `check_depth_exponent` share."""
-        return {name: getattr(self, name) for name in ("inputs", "targets", "loss", "part", "device")}
 
     def heading(self, draws: int) -> str:
         """One line on what was measured."""
-        shape = "×".join(str(n) for n in self.inputs.shape[1:])
-        count = f"{len(self.inputs)} image{'' if len(self.inputs) == 1 else 's'} of {shape}"
-        return f"{self.name}: {count}, {self.loss}, weight draws at each depth: {draws}"
+        inputs = self.spec.inputs
+        shape = "×".join(str(n) for n in inputs.shape[1:])
+        count = f"{len(inputs)} image{'' if len(inputs) == 1 else 's'} of {shape}"
+        return f"{self.name}: {count}, {self.spec.loss}, weight draws at each depth: {draws}"
 
 
 def takes_batch(command: Callable[..., None]) -> Callable[..., None]:

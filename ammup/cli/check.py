@@ -59,48 +59,52 @@ def check(
       ammup check cnn --depths 2,4,8 --expected -1.2 --margin 0.3 --junit report.xml --plot law.png
     """  # noqa: D301  (click reads the \b)
     from ammup.gate.depth_baseline import DepthBaseline
-    from ammup.gate.depth_check import check_depth_exponent
+    from ammup.gate.depth_check import Allowed, check_law
     from ammup.stats.verdicts import HOLDS
 
+    _check_files(plot, baseline, junit)
+    stored = DepthBaseline.read(baseline) if baseline is not None and baseline.exists() else None
+    if expected is None and baseline is None:
+        raise InputError("pass --expected SLOPE, or --baseline FILE to record the slope of this run")
+    loaded = batch.load(family, progress=not as_json)
+    first = expected is None and stored is None
+    if stored is not None:
+        expected = stored.slope if expected is None else expected
+        seeds = stored.seeds if seeds is None else seeds
+    allowed = Allowed(expected=expected, margin=margin, level=level, max_depth_drift=max_depth_drift)
+    found = check_law(loaded.factory, depths, loaded.spec, allowed, seeds=seeds, progress=not as_json)
+    about = f"{loaded.heading(found.draws)}, part {loaded.spec.part}"
+    if stored is not None:
+        found = stored.against(found, about)
+    elif baseline is not None and (first or found.outcome == HOLDS):
+        # Without --expected the first curve is recorded whatever it is; with it, only one that holds.
+        DepthBaseline.of(found, about).write(baseline)
+        click.echo(f"recorded: {baseline}", err=True)
+    _report(found, about, plot=plot, junit=junit, as_json=as_json)
+    sys.exit(0 if found.outcome == HOLDS else 1)
+
+
+def _check_files(plot: Path | None, baseline: Path | None, junit: Path | None) -> None:
+    """Reject paths that cannot be written before anything is measured."""
     if plot is not None:
         check_new_figure(plot)
     for path in (baseline, junit):
         if path is not None:
             check_folder(path)
-    stored = DepthBaseline.read(baseline) if baseline is not None and baseline.exists() else None
-    if expected is None and stored is None and baseline is None:
-        raise InputError("give --expected, the slope that is right, or --baseline, the file to record it in")
-    loaded = batch.load(family, progress=not as_json)
-    found = check_depth_exponent(
-        loaded.factory,
-        depths,
-        expected=expected if expected is not None else stored.slope if stored is not None else None,
-        margin=margin,
-        level=level,
-        seeds=stored.seeds if seeds is None and stored is not None else seeds,
-        max_depth_drift=max_depth_drift,
-        progress=not as_json,
-        **loaded.measured,
-    )
-    about = f"{loaded.heading(found.draws)}, part {loaded.part}"
-    if stored is not None:
-        found = stored.against(found, about)
-    # A curve that is to be right is recorded where it is; without --expected the first one is taken as it is.
-    first = expected is None and stored is None
-    if baseline is not None and stored is None and (first or found.outcome == HOLDS):
-        DepthBaseline.of(found, about).write(baseline)
-        click.echo(f"recorded: {baseline}", err=True)
+
+
+def _report(check: "DepthCheck", about: str, *, plot: Path | None, junit: Path | None, as_json: bool) -> None:
+    """Write the files that were asked for, and print the result."""
     if plot is not None:
         from ammup.report.plots import plot_depth_law, save
 
-        save(plot_depth_law(found.law, title=about), plot)
+        save(plot_depth_law(check.law, title=about), plot)
     if junit is not None:
-        _write_junit(found, about, junit)
+        _write_junit(check, about, junit)
     if as_json:
-        click.echo(json.dumps({"about": about, **found.to_dict()}, ensure_ascii=False, allow_nan=False))
+        click.echo(json.dumps({"about": about, **check.to_dict()}, ensure_ascii=False, allow_nan=False))
     else:
-        click.echo(f"{about}\n{found.report()}")
-    sys.exit(0 if found.outcome == HOLDS else 1)
+        click.echo(f"{about}\n{check.report()}")
 
 
 def _write_junit(check: "DepthCheck", about: str, path: Path) -> None:

@@ -35,10 +35,10 @@ def exponent(
     """  # noqa: D301  (click reads the \b)
     if plot is not None:
         check_new_figure(plot)
-    from ammup.measurement.depth_law import depth_exponent
+    from ammup.measurement.depth_law import measure_depth_law
 
     loaded = batch.load(family, progress=not as_json)
-    law = depth_exponent(loaded.factory, depths, seeds=seeds, progress=not as_json, **loaded.measured)
+    law = measure_depth_law(loaded.factory, depths, loaded.spec, seeds=seeds, progress=not as_json)
     heading = loaded.heading(law.draws)
     if plot is not None:
         from ammup.report.plots import plot_depth_law, save

@@ -30,7 +30,7 @@ def transfer(
     """  # noqa: D301  (click reads the \b)
     from ammup.errors import InputError
     from ammup.format import json_number
-    from ammup.measurement.depth_law import depth_exponent
+    from ammup.measurement.depth_law import measure_depth_law
     from ammup.models.depth import structure_of
     from ammup.models.factory import build_model
     from ammup.transfer.carry import transfer_lr, transfer_table
@@ -40,8 +40,8 @@ def transfer(
         raise InputError(f"--from {from_depth} and --to {to_depth} are one depth: the learning rate stays what it is")
     loaded = batch.load(family, progress=not as_json)
     depths = sorted((from_depth, to_depth))
-    law = depth_exponent(loaded.factory, depths, seeds=seeds, progress=not as_json, **loaded.measured)
-    example = loaded.inputs[:2]
+    law = measure_depth_law(loaded.factory, depths, loaded.spec, seeds=seeds, progress=not as_json)
+    example = loaded.spec.inputs[:2]
     sums = {d: structure_of(build_model(loaded.factory, d, 0), example).path_sum() for d in depths}
     known = law.finite_depth
     rules = transfer_table(

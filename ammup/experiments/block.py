@@ -8,13 +8,14 @@ from functools import lru_cache
 
 import torch
 
+from ammup.architecture.architecture import Architecture
 from ammup.data.dataset import load_data
 from ammup.data.minibatches import Feed
 from ammup.errors import InputError
 from ammup.experiments.experiment import Experiment
 from ammup.experiments.schema import LeftOut, Worker
 from ammup.models.device import default_device
-from ammup.models.factory import named_factory
+from ammup.models.factory import Factory, architecture_of, named_factory
 from ammup.provenance import versions
 from ammup.training.replica import DTYPES, Build, Trainer
 from ammup.training.replicas import TRAINERS, Choice, checked_build, choose_strategy, seconds_a_step
@@ -78,12 +79,19 @@ class Bench:
 
     def build(self, depth: int) -> Build:
         """Seed -> the model of this depth."""
+        return checked_build(self._factory, depth, self.experiment.grid.seed_numbers[0], self.feed, self.data)
+
+    def architecture(self, depth: int) -> Architecture | None:
+        """What the experiment's factory builds at this depth, where it is one of our families."""
+        return architecture_of(self._factory, depth)
+
+    @property
+    def _factory(self) -> Factory:
         model = self.experiment.model
         arguments = {name: _as_argument(value) for name, value in model.arguments.items()}
-        factory = named_factory(
+        return named_factory(
             model.factory, arguments, image_shape=self.data.image_shape, classes=len(self.data.classes)
         )
-        return checked_build(factory, depth, self.experiment.grid.seed_numbers[0], self.feed, self.data)
 
     def choice(self, depth: int) -> Choice:
         """The faster strategy at this depth."""

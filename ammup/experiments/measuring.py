@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ammup.experiments.block import bench_of
-from ammup.measurement.finite_depth import affordable_images, finite_depth_lrs, known_law
-from ammup.measurement.loss import Objective
+from ammup.measurement.finite_depth import affordable_images, finite_depth_lrs
 from ammup.measurement.short_run import measure_short_run
+from ammup.measurement.specification import MeasurementSpec
 from ammup.models.depth import structure_of
 from ammup.training.loop import LoopTrainer
 from ammup.training.runs import Measurement
@@ -60,10 +60,12 @@ def computed_laws(specification: str, device: str | None) -> Mapping[str, Mappin
     seed, depths = bench.experiment.grid.seed_numbers[0], sorted(bench.experiment.grid.depths)
     models = {depth: bench.build(depth)(seed) for depth in depths}
     images, labels = next(bench.feed.training_batches(seed, 1))
-    laws = {depth: known_law(model) for depth, model in models.items()}
-    n = min(affordable_images(laws.values(), images), LAW_IMAGES)
-    objective = Objective(loss="cross_entropy", part="label", label_draws=1)
-    found = finite_depth_lrs(laws, images[:n], labels[:n], objective) if n else None
+    nets = {depth: bench.architecture(depth) for depth in depths}
+    n = min(affordable_images(nets.values(), images), LAW_IMAGES)
+    found = None
+    if n:
+        spec = MeasurementSpec(inputs=images[:n], targets=labels[:n], loss="cross_entropy", part="label")
+        found = finite_depth_lrs(nets, spec)
     sums = {depth: structure_of(model, images[:2]).path_sum() for depth, model in models.items()}
     paths = {depth: total**-0.5 for depth, total in sums.items() if total}
     return {

@@ -9,12 +9,13 @@ from numpy.typing import ArrayLike
 from scipy import stats
 from torch import Tensor
 
-from ammup.errors import InputError
+from ammup.errors import InputError, check_level
 from ammup.format import json_number
 from ammup.gate.fault_patterns import likely_cause
-from ammup.measurement.depth_law import DepthLaw, depth_exponent
+from ammup.measurement.depth_law import DepthLaw, measure_depth_law
 from ammup.measurement.first_step import OptimizerFactory
 from ammup.measurement.loss import Loss
+from ammup.measurement.specification import MeasurementSpec
 from ammup.models.depth import Forward
 from ammup.models.factory import Factory
 from ammup.stats.equivalence import INSIDE, OUTSIDE, Estimate, Region
@@ -166,30 +167,60 @@ def check_depth_exponent(
     Raises:
         InputError: as :func:`ammup.depth_exponent`, or a region that is empty.
     """
-    _check_numbers(expected, margin, level, seeds, max_depth_drift, len(np.atleast_1d(np.asarray(depths))))
+    spec = MeasurementSpec(
+        inputs=inputs, targets=targets, loss=loss, part=part, forward=forward, optimizer=optimizer, device=device
+    )
+    allowed = Allowed(expected=expected, margin=margin, level=level, max_depth_drift=max_depth_drift)
+    return check_law(factory, depths, spec, allowed, seeds=seeds, progress=progress)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Allowed:
+    """Which slopes pass; arguments and errors as in :func:`check_depth_exponent`."""
+
+    expected: float | None
+    margin: float
+    level: float = 0.95
+    max_depth_drift: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.expected is not None and not np.isfinite(self.expected):
+            raise InputError(f"expected={self.expected} must be finite: the slope, signed, such as -1.5")
+        for name, value in (("margin", self.margin), ("max_depth_drift", self.max_depth_drift)):
+            if value is not None and not 0 < value < np.inf:
+                raise InputError(f"{name}={value} must be positive and finite")
+        check_level(self.level)
+
+    def region(self, measured: float) -> Region:
+        """The allowed slopes; around the measured one where none is expected."""
+        return Region.around(measured if self.expected is None else self.expected, self.margin)
+
+
+def check_law(
+    factory: Factory,
+    depths: Sequence[int] | ArrayLike,
+    spec: MeasurementSpec,
+    allowed: Allowed,
+    *,
+    seeds: int | None = None,
+    progress: bool = False,
+) -> DepthCheck:
+    """:func:`check_depth_exponent` of a specification."""
+    n_depths = len(np.atleast_1d(np.asarray(depths)))
+    if seeds is not None and seeds < 2:
+        raise InputError(f"seeds={seeds}: give at least 2 for an interval, or None to have them chosen")
+    if allowed.max_depth_drift is not None and n_depths < 4:
+        raise InputError(f"max_depth_drift needs four depths at least, two in each half; {n_depths} were given")
 
     def measured(numbers: Sequence[int]) -> DepthLaw:
-        return depth_exponent(
-            factory,
-            depths,
-            inputs=inputs,
-            targets=targets,
-            loss=loss,
-            part=part,
-            seeds=numbers,
-            level=level,
-            device=device,
-            progress=progress,
-            forward=forward,
-            optimizer=optimizer,
-        )
+        return measure_depth_law(factory, depths, spec, seeds=numbers, level=allowed.level, progress=progress)
 
     law = measured(range(seeds or PILOT))
-    needed = seeds_needed(law, margin, max_depth_drift)
+    needed = seeds_needed(law, allowed.margin, allowed.max_depth_drift)
     if seeds is None and law.draws == PILOT < needed:
         law = law.joined(measured(range(PILOT, min(needed, MOST_SEEDS))))
-    region = Region.around(law.power_law.slope if expected is None else expected, margin)
-    check = DepthCheck(law=law, region=region, allowed_drift=max_depth_drift, needed=needed)
+    region = allowed.region(law.power_law.slope)
+    check = DepthCheck(law=law, region=region, allowed_drift=allowed.max_depth_drift, needed=needed)
     return explained(check)
 
 
@@ -227,21 +258,9 @@ def assert_depth_exponent(
         >>> check.outcome
         'holds'
     """
-    check = check_depth_exponent(
-        factory,
-        depths,
-        inputs=inputs,
-        targets=targets,
-        loss=loss,
-        part=part,
-        expected=expected,
-        margin=margin,
-        level=level,
-        seeds=seeds,
-        max_depth_drift=max_depth_drift,
-        forward=forward,
-        optimizer=optimizer,
-    )
+    spec = MeasurementSpec(inputs=inputs, targets=targets, loss=loss, part=part, forward=forward, optimizer=optimizer)
+    allowed = Allowed(expected=expected, margin=margin, level=level, max_depth_drift=max_depth_drift)
+    check = check_law(factory, depths, spec, allowed, seeds=seeds)
     raise_unless_holds(check)
     return check
 
@@ -306,19 +325,3 @@ def _table(law: DepthLaw) -> str:
     curve = law.curve.assign(units=[law.units[depth] for depth in law.curve["depth"]])
     shown = curve[["depth", "units", "lr_star", "se_log10", "local_slope"]]
     return str(shown.to_string(index=False, float_format=lambda v: "" if np.isnan(v) else f"{v:.3g}"))
-
-
-def _check_numbers(
-    expected: float | None, margin: float, level: float, seeds: int | None, drift: float | None, n_depths: int
-) -> None:
-    if expected is not None and not np.isfinite(expected):
-        raise InputError(f"expected={expected} must be finite: the slope, signed, such as -1.5")
-    for name, value in (("margin", margin), ("max_depth_drift", drift)):
-        if value is not None and not 0 < value < np.inf:
-            raise InputError(f"{name}={value} must be positive and finite")
-    if not 0 < level < 1:
-        raise InputError(f"level={level} is not a confidence level; give a number between 0 and 1, such as 0.95")
-    if seeds is not None and seeds < 2:
-        raise InputError(f"seeds={seeds}: give at least 2 for an interval, or None to have them chosen")
-    if drift is not None and n_depths < 4:
-        raise InputError(f"max_depth_drift needs four depths at least, two in each half; {n_depths} were given")

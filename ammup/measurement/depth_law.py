@@ -14,16 +14,16 @@ from torch import Tensor, nn
 from ammup.arrays import Array
 from ammup.errors import InputError
 from ammup.format import json_rows
-from ammup.measurement.finite_depth import finite_depth_lrs, known_law
+from ammup.measurement.finite_depth import finite_depth_lrs
 from ammup.measurement.first_step import OptimizerFactory
-from ammup.measurement.loss import Loss, Objective
+from ammup.measurement.loss import Loss
+from ammup.measurement.specification import MeasurementSpec
 from ammup.measurement.step import Step
 from ammup.measurement.updates import UpdateMoments, measure_draws, stack_size
 from ammup.models.depth import Forward
-from ammup.models.factory import Factory, build_model, takes_seed
+from ammup.models.factory import Factory, architecture_of, build_model, takes_seed
 from ammup.progress import tracked
 from ammup.stats.power_law import PowerLaw, checked_depths, fit_maximal_lr, fit_power_law, maximal_lr_of
-from ammup.theory.wide_net import WideNet
 from ammup.training.runs import seed_numbers
 
 # Above this coefficient of variation of S̄ between weight draws a few draws carry the mean, and the standard error of so
@@ -155,9 +155,9 @@ def depth_exponent(
         optimizer: ``optimizer(params, lr)``, as in :func:`ammup.measure_updates`.
 
     Returns:
-        The law. Its ``reference`` is known for `ammup.mlp`, `ammup.cnn` and `ammup.resnet` (without batch norm, dropout
-        and projections) where the batch has few positions, with outputs fewer than a quarter of the channels unless
-        ``part`` is "label".
+        The law. Its ``reference`` is known where ``factory`` is `ammup.mlp`, `ammup.cnn` or `ammup.resnet` (without
+        batch norm, dropout and projections), with or without arguments fixed by `functools.partial`, and the batch has
+        few positions, with outputs fewer than a quarter of the channels unless ``part`` is "label".
 
     Raises:
         InputError: fewer than two depths, a repeated one, unusable data, or a factory that fails or that ignores its
@@ -172,30 +172,39 @@ def depth_exponent(
         >>> low < law.reference < high
         True
     """
+    spec = MeasurementSpec(
+        inputs=inputs,
+        targets=targets,
+        loss=loss,
+        part=part,
+        label_draws=label_draws,
+        forward=forward,
+        optimizer=optimizer,
+        device=device,
+    )
+    return measure_depth_law(factory, depths, spec, seeds=seeds, level=level, progress=progress)
+
+
+def measure_depth_law(
+    factory: Factory,
+    depths: Sequence[int] | ArrayLike,
+    spec: MeasurementSpec,
+    *,
+    seeds: int | Sequence[int],
+    level: float = 0.95,
+    progress: bool = False,
+) -> DepthLaw:
+    """:func:`depth_exponent` of a specification."""
     wanted = tuple(sorted(checked_depths(depths, at_least=2)))
     numbers = _seeds(seeds)
-    objective = Objective(loss=loss, part=part, label_draws=label_draws)
-    nets = {
-        depth: _Net.of(build_model(factory, depth, numbers[0], device), inputs, objective, forward, optimizer)
-        for depth in wanted
-    }
+    nets = {depth: _Net.of(build_model(factory, depth, numbers[0], spec.device), spec) for depth in wanted}
     _check_depths_differ(nets)
     numbers = _distinct(factory, wanted[0], numbers)
     found: dict[int, list[UpdateMoments]] = {depth: [] for depth in wanted}
     blocks = [(depth, block) for depth in wanted for block in _blocks(numbers, nets[depth].stack)]
     for depth, block in tracked(blocks, "measuring", len(blocks), show=progress):
-        models = [build_model(factory, depth, seed, device) for seed in block]
-        streams = [(depth, seed) for seed in block]
-        found[depth] += measure_draws(
-            models,
-            inputs,
-            targets,
-            objective=objective,
-            units=nets[depth].units,
-            streams=streams,
-            forward=forward,
-            optimizer=optimizer,
-        )
+        models = [build_model(factory, depth, seed, spec.device) for seed in block]
+        found[depth] += measure_draws(models, nets[depth].spec, streams=[(depth, seed) for seed in block])
     table = pd.DataFrame(
         [
             {"depth": depth, "seed": seed, "S_bar": m.S_bar, "lr_star": m.lr_star}
@@ -208,37 +217,28 @@ def depth_exponent(
         units={depth: len(net.units) for depth, net in nets.items()},
         S={depth: np.mean([m.S for m in found[depth]], axis=0) for depth in wanted},
         power_law=fit_maximal_lr({depth: [m.S_bar for m in found[depth]] for depth in wanted}, level=level),
-        law=partial(finite_depth_lrs, {depth: net.law for depth, net in nets.items()}, inputs, targets, objective),
+        law=partial(finite_depth_lrs, {depth: architecture_of(factory, depth) for depth in wanted}, spec),
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Net:
-    """What is kept of one depth's model when the model itself is gone.
+    """What is needed of one depth's model after the model itself is gone.
 
     Attributes:
         units: names of the depth units.
         stack: weight draws to measure at once.
-        law: the net as the finite-depth law sees it, or None.
+        spec: what is measured, fitted to this model.
     """
 
     units: tuple[str, ...]
     stack: int
-    law: WideNet | None
+    spec: MeasurementSpec
 
     @classmethod
-    def of(
-        cls,
-        model: nn.Module,
-        inputs: Any,
-        objective: Objective,
-        forward: Forward | None,
-        optimizer: OptimizerFactory | None,
-    ) -> "_Net":
-        step = Step.of(model, inputs, None, objective, None, forward=forward, optimizer=optimizer)
-        plain = forward is None and optimizer is None  # the law is that of SGD
-        law = known_law(model) if plain else None
-        return cls(units=step.units, stack=stack_size(step), law=law)
+    def of(cls, model: nn.Module, spec: MeasurementSpec) -> "_Net":
+        step = Step.of(model, spec)
+        return cls(units=step.units, stack=stack_size(step), spec=step.fitted(spec))
 
 
 def _check_depths_differ(nets: Mapping[int, _Net]) -> None:

@@ -1,17 +1,15 @@
 """The finite-depth law of a model of ours on a batch of images."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
-from ammup.measurement.loss import Objective
-from ammup.models.nets import CNN, MLP, ResNet
+from ammup.architecture.architecture import Architecture
+from ammup.measurement.specification import MeasurementSpec
+from ammup.theory.finite_depth import finite_depth_lr
 from ammup.theory.loss_gradient import LossGradient
-from ammup.theory.wide_limit import unit_moments
-from ammup.theory.wide_net import WideNet
 
 # The law works on matrices over pairs of positions of the whole batch; up to so many multiplications it takes seconds.
 LAW_PRODUCTS = 10**11
@@ -19,53 +17,46 @@ LAW_PRODUCTS = 10**11
 MANY_OUTPUTS = 4
 
 
-def known_law(model: nn.Module) -> WideNet | None:
-    """The net as the law sees it; None for one that is not of our families, or that has no law."""
-    return model.law if isinstance(model, MLP | CNN | ResNet) else None
-
-
-def finite_depth_lrs(
-    laws: Mapping[int, WideNet | None],
-    inputs: Any,
-    targets: Tensor | None,
-    objective: Objective,
-) -> Mapping[int, float] | None:
+def finite_depth_lrs(nets: Mapping[int, Architecture | None], spec: MeasurementSpec) -> Mapping[int, float] | None:
     """η* of the wide-limit law by depth.
 
-    None where the law is not known or is costly: several hundred positions in deep residual nets, for instance.
+    None where no law is known, as for models of other people or steps of other optimizers than SGD, or where it is
+    expensive: several hundred positions in deep residual nets, for instance.
 
     Args:
-        laws: the net of each depth.
-        inputs: (B, …), one batch for all of them; of any other structure where a net has no law.
-        targets: class indices, or None for drawn labels.
-        objective: loss and part.
+        nets: the net of each depth; None where it is not of our families.
+        spec: the batch and the objective of all of them.
     """
-    if not isinstance(objective.loss, str) or (targets is not None and targets.is_floating_point()):
+    targets = spec.targets
+    described = isinstance(spec.loss, str) and spec.forward is None and spec.optimizer is None
+    if not described or (targets is not None and targets.is_floating_point()):
         return None
-    known = {depth: law for depth, law in laws.items() if law is not None and _applies(law, inputs, objective)}
-    if len(known) < len(laws):
+    known = {depth: net for depth, net in nets.items() if net is not None and _applies(net, spec)}
+    if len(known) < len(nets):
         return None
     classes = None if targets is None else targets.cpu().numpy()
-    gradient = LossGradient(loss=objective.loss, part=objective.part, classes=classes)
-    batch = inputs.detach().cpu().double().numpy()
-    return {depth: float(unit_moments(law, batch, gradient).mean()) ** -0.5 for depth, law in known.items()}
+    gradient = LossGradient(loss=str(spec.loss), part=spec.part, classes=classes)
+    batch = spec.inputs.detach().cpu().double().numpy()
+    return {depth: finite_depth_lr(net, batch, gradient) for depth, net in known.items()}
 
 
-def affordable_images(laws: Iterable[WideNet | None], inputs: Float[Tensor, "B *shape"]) -> int:
-    """How many of the images each of the laws takes in seconds; 0 where one is too many."""
-    known = [law for law in laws if law is not None]
-    return min((int(np.cbrt(LAW_PRODUCTS / _products(law))) // _positions(law, inputs[:1]) for law in known), default=0)
+def affordable_images(nets: Iterable[Architecture | None], inputs: Float[Tensor, "B *shape"]) -> int:
+    """For how many of the images the law of each net is computed in seconds; 0 where one is too many."""
+    known = [net for net in nets if net is not None and net.has_law]
+    return min((int(np.cbrt(LAW_PRODUCTS / _products(net))) // _positions(net, inputs[:1]) for net in known), default=0)
 
 
-def _applies(law: WideNet, inputs: Tensor, objective: Objective) -> bool:
-    few_outputs = MANY_OUTPUTS * law.readout.fan_out <= law.readout.fan_in or objective.part == "label"
-    return few_outputs and _products(law) * _positions(law, inputs) ** 3 <= LAW_PRODUCTS
+def _applies(net: Architecture, spec: MeasurementSpec) -> bool:
+    few_outputs = MANY_OUTPUTS * net.out_features <= net.widths[-1] or spec.part == "label"
+    affordable = net.has_law and _products(net) * _positions(net, spec.inputs) ** 3 <= LAW_PRODUCTS
+    return few_outputs and affordable
 
 
-def _positions(law: WideNet, inputs: Tensor) -> int:
-    return inputs.numel() // law.stem.fan_in
+def _positions(net: Architecture, inputs: Tensor) -> int:
+    return inputs.numel() // net.in_features
 
 
-def _products(law: WideNet) -> int:
-    """Matrix products that the law takes."""
-    return len(law.blocks) ** 2 if law.residual else 3 * len(law.blocks)
+def _products(net: Architecture) -> int:
+    """Number of matrix products in the law."""
+    blocks = net.depth if net.residual else net.depth - 1
+    return blocks**2 if net.residual else 3 * blocks

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from ammup.errors import InputError, check_known
-from ammup.measurement.loss import Loss, Objective
+from ammup.measurement.loss import Loss
+from ammup.measurement.specification import MeasurementSpec
 from ammup.measurement.step import Step
 from ammup.measurement.updates import UpdateMoments, measure_updates
 from ammup.models.depth import Forward, structure_of
@@ -105,9 +106,9 @@ def param_groups(
     elif rule == "per-unit":
         if inputs is None:
             raise InputError("rule='per-unit' measures the model: give inputs=, and targets= or drawn labels are used")
-        objective = Objective(loss=loss, part="total", label_draws=1)
+        spec = MeasurementSpec(inputs=inputs, targets=targets, loss=loss, label_draws=1, units=units, forward=forward)
         with preserved(model) as state:
-            step = Step.of(model, inputs, targets, objective, units, forward=forward, state=state)
+            step = Step.of(model, spec, state=state)
             placed = _by_unit(step, partial(measure_updates, model, inputs, targets, loss=loss, forward=forward))
     groups: dict[str, dict[str, Any]] = {}
     for name, p in trainable.items():

@@ -3,12 +3,11 @@
 Axes: B batch, U depth unit.
 """
 
-import math
 import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from typing import Any, cast
 
@@ -19,11 +18,12 @@ from torch import Tensor, nn
 from torch.func import jvp, vjp
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils._pytree import tree_map
 
 from ammup.errors import InputError
-from ammup.measurement.first_step import FirstStep, OptimizerLike
+from ammup.measurement.first_step import FirstStep
 from ammup.measurement.loss import Objective, Residuals
+from ammup.measurement.specification import MeasurementSpec
 from ammup.models.depth import OWN_NETS, Forward, cannot_be_run, structure_of, units_of
 from ammup.models.flow import observed
 from ammup.models.state import ModelState, check_initialized
@@ -73,58 +73,46 @@ class Step:
     state: ModelState | None = None
 
     @classmethod
-    def of(
-        cls,
-        model: nn.Module,
-        inputs: Any,
-        targets: Tensor | None,
-        objective: Objective,
-        units: Sequence[str] | None,
-        lr_factors: Mapping[str, float] | None = None,
-        *,
-        forward: Forward | None = None,
-        optimizer: OptimizerLike | None = None,
-        state: ModelState | None = None,
-    ) -> "Step":
+    def of(cls, model: nn.Module, spec: MeasurementSpec, *, state: ModelState | None = None) -> "Step":
         """Check everything that can be checked before the first pass.
 
+        Args:
+            model: the module.
+            spec: what is measured of it.
+            state: the record by which the model is restored before every pass, if any.
+
         Raises:
-            InputError: inputs that are empty, not floating point or not finite, no trainable weight, an unknown unit,
-                a factor that is not one of a weight.
+            InputError: no trainable weight, an unknown unit, a learning-rate factor of no trainable weight.
         """
         _load_forward_rules()
-        if optimizer is not None and objective.part != "total":
-            raise InputError(f"part={objective.part!r} of an optimizer's step is not defined; use part='total'")
         check_initialized(model)
         parameters = dict(model.named_parameters())
         weights = {name: p.detach() for name, p in parameters.items() if p.requires_grad and p.is_floating_point()}
         if not weights:
             raise InputError(f"{type(model).__name__} has no trainable weights, so a step changes nothing")
+        if not set(spec.lr_factors) <= set(weights):
+            raise InputError(f"lr_factors={dict(spec.lr_factors)} must be of trainable weights by name")
         like = next(iter(weights.values()))
-        checked = _checked_inputs(inputs, like, any_kind=forward is not None)
-        if units is None:
-            # What runs is recorded; our own nets run what is traced.
-            example = None if type(model).__module__ == OWN_NETS and forward is None else checked
-            names = units_of(model, structure_of(model, example, forward=forward, state=state))
-        else:
-            names = _checked_units(model, units)
-        factors = dict(lr_factors or {})
-        if not set(factors) <= set(weights) or not all(math.isfinite(f) and f >= 0 for f in factors.values()):
-            raise InputError(f"lr_factors={factors} must be finite, at least 0, and of trainable weights by name")
+        inputs = spec.inputs_on(like)
+        units = _units(model, spec, inputs, state)
         layout = _fast_layout if _bears_fast_layout(model) else _as_it_is
         return cls(
             model=model,
-            units=names,
+            units=units,
             weights={name: layout(w) for name, w in weights.items()},
             frozen={name: p.detach() for name, p in parameters.items() if name not in weights},
-            inputs=tree_map(lambda x: layout(x) if isinstance(x, Tensor) else x, checked),
-            targets=targets.to(like.device) if isinstance(targets, Tensor) else targets,
-            objective=objective,
-            lr_factors=factors,
-            optimizer=None if optimizer is None else FirstStep.of(optimizer, parameters),
-            forward=_call_module if forward is None else forward,
+            inputs=tree_map(lambda x: layout(x) if isinstance(x, Tensor) else x, inputs),
+            targets=spec.targets_on(like),
+            objective=spec.objective,
+            lr_factors=spec.lr_factors,
+            optimizer=None if spec.optimizer is None else FirstStep.of(spec.optimizer, parameters),
+            forward=_call_module if spec.forward is None else spec.forward,
             state=state,
         )
+
+    def fitted(self, spec: MeasurementSpec) -> MeasurementSpec:
+        """The specification for other weight draws of this model: its units found, its batch moved and laid out."""
+        return replace(spec, inputs=self.inputs, targets=self.targets, units=self.units)
 
     def run(self, weights: Weights) -> Tensor:
         """The model's outputs (B, M, *P) at ``weights``."""
@@ -277,6 +265,15 @@ def _load_forward_rules() -> None:
         jvp(torch.sin, (torch.ones(1),), (torch.ones(1),))
 
 
+def _units(model: nn.Module, spec: MeasurementSpec, inputs: Any, state: ModelState | None) -> tuple[str, ...]:
+    if spec.units is not None:
+        return _checked_units(model, spec.units)
+    # The flow of other people's models is recorded from a run; that of our own nets can be traced.
+    traceable = type(model).__module__ == OWN_NETS and spec.forward is None
+    example = None if traceable else inputs
+    return units_of(model, structure_of(model, example, forward=spec.forward, state=state))
+
+
 def _checked_units(model: nn.Module, units: Sequence[str]) -> tuple[str, ...]:
     """Names given by the user; those of functions and of second calls are known to a run alone."""
     modules = {name for name, _ in model.named_modules()}
@@ -284,25 +281,6 @@ def _checked_units(model: nn.Module, units: Sequence[str]) -> tuple[str, ...]:
     if unknown or not units or len(set(units)) < len(units):
         raise InputError(f"units={list(units)} must be distinct module names; not in the model: {unknown}")
     return tuple(units)
-
-
-def _checked_inputs(inputs: Any, like: Tensor, *, any_kind: bool) -> Any:
-    """The inputs on the weights' device and in their dtype; of any kind for a model that is called in its own way."""
-    tensors = [leaf for leaf in tree_leaves(inputs) if isinstance(leaf, Tensor)]
-    if not any_kind and not isinstance(inputs, Tensor):
-        raise InputError(f"inputs are a {type(inputs).__name__}; give a tensor (batch, …), or forward= that takes it")
-    for x in tensors:
-        if not x.is_floating_point() and not any_kind:
-            raise InputError(f"inputs have dtype {x.dtype}; give floats (images: normalised, not uint8)")
-        if x.numel() == 0 or (x.ndim < 2 and not any_kind):
-            raise InputError(f"inputs have shape {tuple(x.shape)}; give (batch, …) with at least one sample")
-        if x.is_floating_point() and not torch.isfinite(x).all():
-            raise InputError("inputs hold NaN or infinite values")
-    return tree_map(lambda x: _placed(x, like) if isinstance(x, Tensor) else x, inputs)
-
-
-def _placed(x: Tensor, like: Tensor) -> Tensor:
-    return x.to(like) if x.is_floating_point() else x.to(like.device)
 
 
 def _bears_fast_layout(model: nn.Module) -> bool:

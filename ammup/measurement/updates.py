@@ -23,7 +23,8 @@ from torch.func import vmap
 from ammup.arrays import Array
 from ammup.errors import InputError
 from ammup.measurement.first_step import OptimizerLike
-from ammup.measurement.loss import Loss, Objective
+from ammup.measurement.loss import Loss
+from ammup.measurement.specification import MeasurementSpec
 from ammup.measurement.step import OUTPUT, Step, Weights
 from ammup.models.depth import Forward
 from ammup.models.state import ModelState, check_initialized, preserved
@@ -139,18 +140,18 @@ def measure_updates(
         >>> 0.1 < moments.lr_star < 0.25  # theory: 0.154
         True
     """
-    objective = Objective(loss=loss, part=part, label_draws=label_draws)
-    (moments,) = measure_draws(
-        [model],
-        inputs,
-        targets,
-        objective=objective,
+    spec = MeasurementSpec(
+        inputs=inputs,
+        targets=targets,
+        loss=loss,
+        part=part,
+        label_draws=label_draws,
         units=units,
-        streams=[seed],
-        lr_factors=lr_factors,
+        lr_factors=lr_factors or {},
         forward=forward,
         optimizer=optimizer,
     )
+    (moments,) = measure_draws([model], spec, streams=[seed])
     if moments.S_bar == 0:
         raise InputError("one step moves no depth unit: every gradient before or in them is zero")
     return moments
@@ -162,43 +163,22 @@ def maximal_lr(model: nn.Module, inputs: Tensor, targets: Tensor, *, loss: Loss 
 
 
 def measure_draws(
-    models: Sequence[nn.Module],
-    inputs: Any,
-    targets: Tensor | None,
-    *,
-    objective: Objective,
-    units: Sequence[str] | None,
-    streams: Sequence[object],
-    lr_factors: Mapping[str, float] | None = None,
-    forward: Forward | None = None,
-    optimizer: OptimizerLike | None = None,
+    models: Sequence[nn.Module], spec: MeasurementSpec, *, streams: Sequence[object]
 ) -> list[UpdateMoments]:
-    """:func:`measure_updates` for several weight draws of one net, all at once where that is faster.
+    """:func:`measure_updates` for several weight draws of one net, all of them together where that is faster.
 
     Args:
         models: modules that differ in their weights only.
-        inputs: one batch for all of them.
-        targets: one set of targets, or None.
-        objective: loss, part and label draws.
-        units: names of the units, or None.
+        spec: what is measured of each.
         streams: for each model what its labels and dropout masks depend on.
-        lr_factors: as in :func:`measure_updates`.
-        forward: as in :func:`measure_updates`.
-        optimizer: as in :func:`measure_updates`.
     """
     with ExitStack() as stack:
         steps: list[Step] = []
         for model in models:
-            names = steps[0].units if steps else units
-            state = None if _writes_nothing(model, forward) else stack.enter_context(preserved(model))
-            steps.append(
-                Step.of(
-                    *(model, inputs, targets, objective, names, lr_factors),
-                    forward=forward,
-                    optimizer=optimizer,
-                    state=state,
-                )
-            )
+            state = None if _writes_nothing(model, spec.forward) else stack.enter_context(preserved(model))
+            steps.append(Step.of(model, spec, state=state))
+            if spec.units is None:
+                spec = steps[0].fitted(spec)
         measure = _measure_stacked if stack_size(steps[0]) > 1 else _measure_each
         return measure(steps, streams)
 
@@ -258,9 +238,9 @@ def check_finite_step(
     """
     if not (np.isfinite(lr) and lr > 0):
         raise InputError(f"lr={lr} must be positive and finite")
-    objective = Objective(loss=loss, part="total", label_draws=1)
+    spec = MeasurementSpec(inputs=inputs, targets=targets, loss=loss, label_draws=1, units=units)
     copied = _copied(model).double()
-    step = Step.of(copied, inputs, targets, objective, units, state=ModelState(copied))
+    step = Step.of(copied, spec, state=ModelState(copied))
     outputs, pull_back = step.backward(seed)
     labels = step.labels(outputs, seed)
     if labels is not None:

@@ -9,15 +9,18 @@ from typing import Any, cast
 import torch
 from torch import nn
 
+from ammup.architecture.architecture import Architecture
 from ammup.errors import InputError
 from ammup.models.device import usable_device
 from ammup.models.families import cnn, mlp, resnet
+from ammup.models.readings import CONSTANTS
 from ammup.models.streams import seeded
 
 Factory = Callable[..., nn.Module]
 
 FAMILIES: Mapping[str, Factory] = {"mlp": mlp, "cnn": cnn, "resnet": resnet}
 FAMILY_WIDTH = 128
+_FIELDS = {"in_channels": "in_features", "out_channels": "out_features"}  # other names of an Architecture's fields
 
 
 def named_factory(
@@ -61,6 +64,35 @@ def family_factory(name: str) -> Factory:
             f"family {name!r} is not known; allowed: {', '.join(FAMILIES)}, or PACKAGE.MODULE:FACTORY for your own"
         )
     return FAMILIES[name]
+
+
+def architecture_of(factory: Factory, depth: int) -> Architecture | None:
+    """What a factory builds at this depth, where it is one of the families, with or without fixed arguments.
+
+    None for any other callable, even one that calls a family: it may change the weights afterwards.
+
+    Raises:
+        InputError: arguments that the family rejects.
+    """
+    function, given = factory, dict[str, Any]()
+    while isinstance(function, partial):
+        if function.args:
+            return None
+        given = {**function.keywords, **given}
+        function = function.func
+    if function in CONSTANTS:
+        function, given = resnet, {**given, "c": CONSTANTS[function](depth)}
+    family = next((name for name, one in FAMILIES.items() if one is function), None)
+    if family is None:
+        return None
+    given.pop("seed", None)
+    defaults = {
+        parameter.name: parameter.default
+        for parameter in inspect.signature(function).parameters.values()
+        if parameter.kind is parameter.KEYWORD_ONLY and parameter.name != "seed"
+    }
+    fields = {_FIELDS.get(name, name): value for name, value in {**defaults, **given}.items()}
+    return Architecture(family=family, depth=depth, **fields)
 
 
 def _imported(name: str) -> Factory:

@@ -1,18 +1,17 @@
 """The families of the paper: `mlp`, `cnn` and `resnet`, built, checked and initialized."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from torch import nn
 
-from ammup.errors import InputError, check_known
+from ammup.architecture.architecture import Architecture, Widths
+from ammup.architecture.kernels import Kernel
 from ammup.models.initialization import initialize_
 from ammup.models.layers import conv, linear
 from ammup.models.nets import CNN, MLP, MeanOverPositions, ResidualBlock, ResNet
-from ammup.theory.positions import Kernel, kernel_offsets
-from ammup.theory.wide_net import DENSE, HEADS, plain_net, residual_net
 
-Widths = int | Sequence[int]
+Net = TypeVar("Net", MLP, CNN, ResNet)
 
 
 def mlp(
@@ -47,14 +46,18 @@ def mlp(
         >>> ammup.depth_units(net)
         ('layers.0', 'layers.1', 'layers.2')
     """
-    widths = _widths(depth, width)
-    _at_least_one(in_features=in_features, out_features=out_features)
-    net = MLP(widths, in_features=in_features, out_features=out_features, activation=activation)
-    initialize_(net, gain=gain, readout=readout, seed=seed)
-    net.law = plain_net(
-        widths, in_features=in_features, out_features=out_features, activation=activation, gain=gain, readout=readout
+    architecture = Architecture(
+        family="mlp",
+        depth=depth,
+        width=width,
+        in_features=in_features,
+        out_features=out_features,
+        activation=activation,
+        gain=gain,
+        readout=readout,
     )
-    return net
+    net = MLP(architecture.widths, in_features=in_features, out_features=out_features, activation=activation)
+    return _initialized(net, architecture, seed)
 
 
 def cnn(
@@ -95,29 +98,29 @@ def cnn(
     Raises:
         InputError: a depth or a size below 1, an even kernel with zero padding, or an unknown name.
     """
-    widths = _widths(depth, width)
-    _at_least_one(in_channels=in_channels, out_channels=out_channels, groups=groups, dilation=dilation)
-    if dims not in (1, 2):
-        raise InputError(f"dims={dims} is not a convolution; allowed: 1, 2 (use mlp for dense nets)")
-    layers = [
-        conv(a, b, dims=dims, kernel=kernel, padding=padding, groups=groups if i else 1, dilation=dilation)
-        for i, (a, b) in enumerate(zip([in_channels, *widths], widths, strict=False))
-    ]
-    net = CNN(layers, dims=dims, activation=activation, head=_head(head, widths[-1], out_channels, dims))
-    initialize_(net, gain=gain, readout=readout, seed=seed)
-    net.law = plain_net(
-        widths,
+    architecture = Architecture(
+        family="cnn",
+        depth=depth,
+        width=width,
         in_features=in_channels,
         out_features=out_channels,
-        offsets=kernel_offsets(kernel, dims, dilation=dilation),
+        dims=dims,
+        kernel=kernel,
         padding=padding,
+        dilation=dilation,
+        groups=groups,
         head=head,
         activation=activation,
         gain=gain,
         readout=readout,
-        groups=groups,
     )
-    return net
+    widths = architecture.widths
+    layers = [
+        _conv(architecture, a, b, groups=groups if i else 1)
+        for i, (a, b) in enumerate(zip([in_channels, *widths], widths, strict=False))
+    ]
+    net = CNN(layers, dims=dims, activation=activation, head=_head(architecture))
+    return _initialized(net, architecture, seed)
 
 
 def resnet(
@@ -172,121 +175,103 @@ def resnet(
     Raises:
         InputError: a depth or a size below 1, an even kernel with zero padding, or an unknown name.
     """
-    sizes = {"width": width, "in_channels": in_channels, "out_channels": out_channels}
-    _at_least_one(depth=depth, groups=groups, dilation=dilation, **sizes)
-    if dims not in (0, 1, 2):
-        raise InputError(f"dims={dims} is not known; allowed: 0 (dense), 1, 2")
-    if not 0 <= dropout < 1:
-        raise InputError(f"dropout={dropout} must be at least 0 and below 1")
-    if not set(projections) <= set(range(1, depth + 1)):
-        raise InputError(f"projections={list(projections)} must be block numbers from 1 to depth={depth}")
-    kinds = _branch_kinds(branch, dims)
-    layer = _LayerMaker(dims=dims, kernel=kernel, padding=padding, groups=groups, dilation=dilation)
-    norm = _batchnorm(dims) if batchnorm else None
-
-    def block(number: int, a: int) -> ResidualBlock:
-        projected = number in projections
-        stride = 2 if projected else 1
-        sizes = [a] + [2 * a if projected else a] * len(kinds)
-        return ResidualBlock(
-            [layer(kind, sizes[i], sizes[i + 1], stride=1 if i else stride) for i, kind in enumerate(kinds)],
-            activation=activation,
-            skip=layer("dense", a, sizes[-1], stride=stride) if projected else None,
-            norms=[norm(size) for size in sizes[:-1]] if norm else (),
-            dropout=dropout,
-        )
-
-    widths = [width * 2 ** sum(p < number for p in projections) for number in range(1, depth + 2)]
+    architecture = Architecture(
+        family="resnet",
+        depth=depth,
+        width=width,
+        in_features=in_channels,
+        out_features=out_channels,
+        dims=dims,
+        kernel=kernel,
+        padding=padding,
+        dilation=dilation,
+        groups=groups,
+        head=head,
+        activation=activation,
+        gain=gain,
+        readout=readout,
+        branch=branch,
+        c=c,
+        scaled=scaled,
+        projections=projections,
+        batchnorm=batchnorm,
+        dropout=dropout,
+    )
     net = ResNet(
-        replace(layer, groups=1)("conv", in_channels, width),
-        [block(number, a) for number, a in enumerate(widths[:-1], start=1)],
+        _branch_layer(architecture, "conv" if dims else "dense", in_channels, width, groups=1),
+        [_block(architecture, number, activation) for number in range(1, depth + 1)],
         dims=dims,
         activation=activation,
-        head=_head(head, widths[-1], out_channels, dims),
+        head=_head(architecture),
     )
-    initialize_(net, gain=gain, c=c, scaled=scaled, readout=readout, seed=seed)
-    if not (batchnorm or dropout or projections):
-        support = kernel_offsets(kernel, dims, dilation=dilation) if dims else DENSE
-        net.law = residual_net(
-            depth,
-            width=width,
-            in_features=in_channels,
-            out_features=out_channels,
-            branch=[support if kind == "conv" else ((0,) * dims,) for kind in kinds],
-            stem=support,
-            c=c,
-            scaled=scaled,
-            padding=padding,
-            head=head,
-            activation=activation,
-            gain=gain,
-            readout=readout,
-            groups=[groups if kind == "conv" else 1 for kind in kinds],
-        )
+    return _initialized(net, architecture, seed)
+
+
+def _initialized(net: Net, architecture: Architecture, seed: int | None) -> Net:
+    initialize_(
+        net,
+        gain=architecture.gain,
+        c=architecture.c,
+        scaled=architecture.scaled,
+        readout=architecture.readout,
+        seed=seed,
+    )
     return net
 
 
-@dataclass(frozen=True, kw_only=True)
-class _LayerMaker:
-    """A residual net's weight layers by kind: "conv", or "dense" over the channels of each position."""
-
-    dims: int
-    kernel: Kernel
-    padding: str
-    groups: int
-    dilation: int
-
-    def __call__(self, kind: str, a: int, b: int, *, stride: int = 1) -> nn.Module:
-        if self.dims == 0:
-            return linear(a, b)
-        if kind == "dense":
-            return conv(a, b, dims=self.dims, kernel=(1,) * self.dims, padding=self.padding, stride=stride)
-        return conv(
-            a,
-            b,
-            dims=self.dims,
-            kernel=self.kernel,
-            padding=self.padding,
-            stride=stride,
-            groups=self.groups,
-            dilation=self.dilation,
-        )
+def _conv(architecture: Architecture, a: int, b: int, *, groups: int, stride: int = 1) -> nn.Module:
+    return conv(
+        a,
+        b,
+        dims=architecture.dims,
+        kernel=architecture.kernel,
+        padding=architecture.padding,
+        stride=stride,
+        groups=groups,
+        dilation=architecture.dilation,
+    )
 
 
-def _widths(depth: int, width: Widths) -> list[int]:
-    _at_least_one(depth=depth)
-    if isinstance(width, float | str):
-        raise InputError(f"width={width!r} must be a whole number, or one for each layer")
-    widths = [width] * depth if isinstance(width, int) else list(width)
-    if len(widths) != depth:
-        raise InputError(f"width={width!r} gives {len(widths)} widths for depth={depth}; give one for each layer")
-    for size in widths:
-        _at_least_one(width=size)
-    return widths
+def _pointwise(architecture: Architecture, a: int, b: int, *, stride: int = 1) -> nn.Module:
+    """A dense layer over the channels of each position."""
+    if architecture.dims == 0:
+        return linear(a, b)
+    kernel = (1,) * architecture.dims
+    return conv(a, b, dims=architecture.dims, kernel=kernel, padding=architecture.padding, stride=stride)
 
 
-def _at_least_one(**sizes: int) -> None:
-    for name, size in sizes.items():
-        if not isinstance(size, int) or isinstance(size, bool) or size < 1:
-            raise InputError(f"{name}={size!r} must be a whole number of at least 1")
+def _branch_layer(architecture: Architecture, kind: str, a: int, b: int, *, groups: int, stride: int = 1) -> nn.Module:
+    if kind == "dense":
+        return _pointwise(architecture, a, b, stride=stride)
+    return _conv(architecture, a, b, groups=groups, stride=stride)
 
 
-def _branch_kinds(branch: int | Sequence[str], dims: int) -> tuple[str, ...]:
-    kinds = (("conv" if dims else "dense"),) * branch if isinstance(branch, int) else tuple(branch)
-    allowed = ("conv", "dense") if dims else ("dense",)
-    if not kinds or not set(kinds) <= set(allowed):
-        raise InputError(f"branch={branch!r} with dims={dims} must be a count of at least 1 or names from {allowed}")
-    return kinds
+def _block(architecture: Architecture, number: int, activation: str) -> ResidualBlock:
+    """Block ``number`` (from 1) of a residual net."""
+    before, after = architecture.widths[number - 1 : number + 1]
+    projected = number in architecture.projections
+    stride = 2 if projected else 1
+    kinds = architecture.branch_kinds
+    sizes = [before] + [after] * len(kinds)
+    norm = nn.BatchNorm2d if architecture.dims == 2 else nn.BatchNorm1d
+    return ResidualBlock(
+        [
+            _branch_layer(
+                architecture, kind, sizes[i], sizes[i + 1], groups=architecture.groups, stride=1 if i else stride
+            )
+            for i, kind in enumerate(kinds)
+        ],
+        activation=activation,
+        skip=_pointwise(architecture, before, after, stride=stride) if projected else None,
+        norms=[norm(size) for size in sizes[:-1]] if architecture.batchnorm else (),
+        dropout=architecture.dropout,
+    )
 
 
-def _batchnorm(dims: int) -> type[nn.BatchNorm1d] | type[nn.BatchNorm2d]:
-    return nn.BatchNorm2d if dims == 2 else nn.BatchNorm1d
-
-
-def _head(head: str, channels: int, out_channels: int, dims: int) -> nn.Module:
-    check_known("head", head, HEADS)
-    if dims == 0:
-        return linear(channels, out_channels)
-    if head == "field":
-        return conv(channels, out_channels, dims=dims, kernel=(1,) * dims, padding="circular")
-    return nn.Sequential(MeanOverPositions(), linear(channels, out_channels))
+def _head(architecture: Architecture) -> nn.Module:
+    channels, outputs = architecture.widths[-1], architecture.out_features
+    if architecture.dims == 0:
+        return linear(channels, outputs)
+    if architecture.head == "field":
+        return conv(channels, outputs, dims=architecture.dims, kernel=(1,) * architecture.dims, padding="circular")
+    return nn.Sequential(MeanOverPositions(), linear(channels, outputs))

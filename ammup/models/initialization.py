@@ -10,14 +10,13 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from ammup.architecture.architecture import GAINS, READOUTS, SCALED
 from ammup.arrays import Array
 from ammup.errors import InputError, check_known
 from ammup.models.depth import WeightLayer, structure_of
 from ammup.models.layers import WEIGHT_LAYERS
-from ammup.models.nets import CNN, MLP, ResNet
 from ammup.models.streams import random_stream
-from ammup.theory.activations import GAINS, READOUTS, ActivationMoments, moments_of, variance_gain
-from ammup.theory.wide_net import SCALED
+from ammup.theory.activations import ActivationMoments, moments_of, variance_gain
 
 
 @lru_cache(maxsize=64)
@@ -95,8 +94,6 @@ def initialize_(
         raise InputError(f"seed={seed!r} must be a whole number, or None")
     if not (np.isfinite(c) and c > 0):
         raise InputError(f"c={c} must be positive and finite")
-    if isinstance(model, MLP | CNN | ResNet):
-        model.law = None  # of the weights that the family drew, not of these
     layers, n_blocks = _layers(model, blocks, activation)
     parameters = dict(model.named_parameters())
     rows = []

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import skip_init
 
+from ammup.architecture.architecture import PADDINGS
+from ammup.architecture.kernels import Kernel, kernel_offsets, kernel_sides, lists_offsets
 from ammup.errors import InputError, check_known
-from ammup.theory.positions import PADDINGS, Kernel, kernel_offsets, kernel_sides
 
 
 class SupportConv(nn.Module):
@@ -106,7 +107,7 @@ def conv(
     check_known("padding", padding, PADDINGS)
     if in_channels % groups or out_channels % groups:
         raise InputError(f"groups={groups} must divide the channels, {in_channels} and {out_channels}")
-    if isinstance(kernel, list):
+    if lists_offsets(kernel):
         if stride != 1 or dilation != 1:
             raise InputError("a kernel given as offsets takes stride=1 and dilation=1; dilate the offsets instead")
         return SupportConv(in_channels, out_channels, kernel_offsets(kernel, dims), padding=padding, groups=groups)

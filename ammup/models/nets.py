@@ -10,19 +10,14 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ammup.models.layers import activation_module, linear
-from ammup.theory.wide_net import WideNet
 
 
 class MLP(nn.Module):
-    """z_1 = W_1 x, z_l = W_l φ(z_(l-1)), output W φ(z_L). Each of ``layers`` is a depth unit.
-
-    ``law`` is what the finite-depth law needs to know of the net as `mlp` initialized it, where there is a closed law.
-    """
+    """z_1 = W_1 x, z_l = W_l φ(z_(l-1)), output W φ(z_L). Each of ``layers`` is a depth unit."""
 
     def __init__(self, widths: Sequence[int], *, in_features: int, out_features: int, activation: str) -> None:
         super().__init__()
         sizes = [in_features, *widths]
-        self.law: WideNet | None = None
         self.layers = nn.ModuleList(linear(a, b) for a, b in zip(sizes, widths, strict=False))
         self.activation = activation_module(activation)
         self.readout = linear(sizes[-1], out_features)
@@ -37,15 +32,11 @@ class MLP(nn.Module):
 
 
 class CNN(nn.Module):
-    """Homogeneous convolutional blocks (paper, section 3.2). Each of ``layers`` is a depth unit.
-
-    ``law`` as in :class:`MLP`.
-    """
+    """Homogeneous convolutional blocks (paper, section 3.2). Each of ``layers`` is a depth unit."""
 
     def __init__(self, layers: Sequence[nn.Module], *, dims: int, activation: str, head: nn.Module) -> None:
         super().__init__()
         self.dims = dims
-        self.law: WideNet | None = None
         self.layers = nn.ModuleList(layers)
         self.activation = activation_module(activation)
         self.readout = head
@@ -95,10 +86,7 @@ class ResidualBlock(nn.Module):
 
 
 class ResNet(nn.Module):
-    """Stem, residual blocks, readout. Each of ``blocks`` is a depth unit; stem and readout are not counted.
-
-    ``law`` as in :class:`MLP`.
-    """
+    """Stem, residual blocks, readout. Each of ``blocks`` is a depth unit; stem and readout are not counted."""
 
     def __init__(
         self,
@@ -111,7 +99,6 @@ class ResNet(nn.Module):
     ) -> None:
         super().__init__()
         self.dims = dims
-        self.law: WideNet | None = None
         self.stem = stem
         self.blocks = nn.ModuleList(blocks)
         self.activation = activation_module(activation)

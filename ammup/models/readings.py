@@ -3,6 +3,7 @@
 Each takes the arguments of :func:`ammup.resnet` but ``c`` and ``scaled``.
 """
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -18,12 +19,19 @@ FIXED_BLOCKS = 8
 
 def fixed_scale(depth: int, *, seed: int | None = 0, **arguments: Any) -> ResNet:
     """Var[W] = 2/(8 fan_in) at every depth, instead of 2/(K fan_in)."""
-    return resnet(depth, c=2 * depth / FIXED_BLOCKS, seed=seed, **arguments)
+    return resnet(depth, c=CONSTANTS[fixed_scale](depth), seed=seed, **arguments)
 
 
 def unscaled(depth: int, *, seed: int | None = 0, **arguments: Any) -> ResNet:
     """Var[W] = 2/fan_in: He initialization without any scaling by depth."""
-    return resnet(depth, c=2 * depth, seed=seed, **arguments)
+    return resnet(depth, c=CONSTANTS[unscaled](depth), seed=seed, **arguments)
+
+
+# The residual variance constant c of each reading at K blocks: these nets are `resnet` with another c.
+CONSTANTS: Mapping[Callable[..., ResNet], Callable[[int], float]] = {
+    fixed_scale: lambda depth: 2 * depth / FIXED_BLOCKS,
+    unscaled: lambda depth: 2.0 * depth,
+}
 
 
 def learnable_scale(depth: int, *, seed: int | None = 0, **arguments: Any) -> ResNet:
@@ -32,7 +40,6 @@ def learnable_scale(depth: int, *, seed: int | None = 0, **arguments: Any) -> Re
     net.blocks = nn.ModuleList(
         ScaledBranch(block, depth**-0.5) for block in net.blocks if isinstance(block, ResidualBlock)
     )
-    net.law = None
     return net
 
 

@@ -1,20 +1,15 @@
 """Gaussian expectations of activations, by quadrature, and the variance rules made from them."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 import numpy as np
 from scipy.special import ndtr
 
+from ammup.architecture.architecture import GAINS, Activation, Function
 from ammup.arrays import Array
 from ammup.errors import check_known
 
-Function = Callable[[Array], Array]
-Activation = str | tuple[Function, Function]  # a known name, or φ and φ' on arrays
-
-GAINS = ("forward", "derivative", "paper")
-READOUTS = ("mean-field", "he")
 _TERMS = 128
 
 

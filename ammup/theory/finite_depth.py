@@ -5,14 +5,14 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ammup.architecture.architecture import FAMILIES, Activation, Architecture
+from ammup.architecture.kernels import Kernel
 from ammup.arrays import Array
 from ammup.errors import InputError, check_known
 from ammup.stats.power_law import checked_depths
-from ammup.theory.activations import Activation
 from ammup.theory.loss_gradient import LossGradient
-from ammup.theory.positions import Kernel, kernel_offsets
 from ammup.theory.wide_limit import unit_moments, unit_moments_of_noise
-from ammup.theory.wide_net import DENSE, FAMILIES, WideNet, plain_net, residual_net
+from ammup.theory.wide_net import WideNet, wide_net
 
 Widths = int | Callable[[int], Sequence[int]]
 
@@ -87,10 +87,6 @@ def finite_depth_law(
     check_known("family", family, FAMILIES)
     batch = _batch(inputs, flat=family == "mlp")
     shape = positions or ((8,) if family == "cnn" else ()) if batch is None else batch.shape[2:]
-    axes = 0 if family == "mlp" else len(shape)
-    kinds = ["conv"] * branch if isinstance(branch, int) else list(branch)
-    for kind in kinds:
-        check_known("branch", kind, ("conv", "dense"))
     if width is None and (readout == "mean-field" or (out_features, in_features) != (None, None)):
         raise InputError("readout='mean-field', in_features= and out_features= need width= as well: give it")
     if (loss, part) != ("mse", "label") and None in (width, out_features):
@@ -107,35 +103,26 @@ def finite_depth_law(
         fan_in = in_features or (batch.shape[1] if batch is not None else widths[0])
         if width is None:
             widths = [fan_in] * depth
-        support = kernel_offsets(kernel, axes) if axes else DENSE
-        if family != "resnet":
-            return plain_net(
-                widths,
+        if family == "resnet" and len(set(widths)) > 1:
+            raise InputError(f"width gives {widths} at depth {depth}; a residual net has one width")
+        return wide_net(
+            Architecture(
+                family=family,
+                depth=depth,
+                width=widths[0] if family == "resnet" else widths,
                 in_features=fan_in,
                 out_features=out_features or widths[-1],
-                offsets=support,
+                dims=0 if family == "mlp" else len(shape),
+                kernel=kernel,
                 padding=padding,
                 head=head,
                 activation=activation,
                 gain=gain,
                 readout=readout,
+                branch=branch,
+                c=c,
+                scaled=scaled,
             )
-        if len(set(widths)) > 1:
-            raise InputError(f"width gives {widths} at depth {depth}; a residual net has one width")
-        return residual_net(
-            depth,
-            width=widths[0],
-            in_features=fan_in,
-            out_features=out_features or widths[-1],
-            branch=[support if kind == "conv" else ((0,) * axes,) for kind in kinds],
-            stem=support,
-            c=c,
-            scaled=scaled,
-            padding=padding,
-            head=head,
-            activation=activation,
-            gain=gain,
-            readout=readout,
         )
 
     def moments(depth: int) -> Array:
@@ -144,6 +131,12 @@ def finite_depth_law(
         return unit_moments(net(depth), batch, gradient)
 
     return np.array([moments(depth).mean() ** -0.5 for depth in checked_depths(depths)])
+
+
+def finite_depth_lr(architecture: Architecture, inputs: ArrayLike, gradient: LossGradient) -> float:
+    """η* of the law of one net on a batch (B, d) or (B, channels, *positions)."""
+    S_bar = float(unit_moments(wide_net(architecture), inputs, gradient).mean())
+    return float(S_bar**-0.5)
 
 
 def _batch(inputs: ArrayLike | None, *, flat: bool) -> Array | None:

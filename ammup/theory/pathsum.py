@@ -20,10 +20,10 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ammup.architecture.architecture import FAMILIES
 from ammup.arrays import Array
 from ammup.errors import InputError, check_known, checked_whole
 from ammup.stats.power_law import checked_depths
-from ammup.theory.wide_net import FAMILIES
 
 Node = TypeVar("Node", bound=Hashable)
 

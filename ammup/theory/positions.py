@@ -1,56 +1,20 @@
-"""Kernels and the positions that they connect.
+"""The positions that kernels connect.
 
 A position is a pair (sample, place in it); N is their number, over the whole batch. A layer connects position p to the
 positions p + Δ of its kernel's support, k offsets Δ within the same sample; a dense layer has k = 1 and Δ = 0.
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ammup.architecture.kernels import Offsets
 from ammup.arrays import Array
-from ammup.errors import InputError
 
 Indices = NDArray[np.intp]
-Offsets = tuple[tuple[int, ...], ...]
-Kernel = int | tuple[int, ...] | Sequence[int | tuple[int, ...]]
-PADDINGS = ("circular", "zero")
-
-
-def kernel_offsets(kernel: Kernel, dims: int, *, dilation: int = 1) -> Offsets:
-    """The support of a kernel: an int (equal sides), a tuple of ``dims`` ints (a rectangle), or a list of offsets.
-
-    A side of s taps reaches from -⌊(s - 1)/2⌋ to ⌈(s - 1)/2⌉, times the dilation, as torch's "same" padding has it.
-
-    Raises:
-        InputError: a kernel of another form.
-    """
-    if isinstance(kernel, list):
-        return _listed_offsets(kernel, dims)
-    reach = [dilation * (side - 1) for side in kernel_sides(kernel, dims)]
-    return tuple(product(*(range(-(r // 2), r - r // 2 + 1, dilation) for r in reach)))
-
-
-def kernel_sides(kernel: object, dims: int) -> tuple[int, ...]:
-    """Sides of a kernel given as an int or a tuple."""
-    sides = (kernel,) * dims if isinstance(kernel, int) else kernel
-    if not isinstance(sides, tuple) or len(sides) != dims or not all(isinstance(s, int) and s > 0 for s in sides):
-        raise InputError(f"kernel={kernel!r} must be a positive int, a tuple of {dims} of them, or a list of offsets")
-    return sides
-
-
-def _listed_offsets(kernel: list[object], dims: int) -> Offsets:
-    offsets = [(o,) if isinstance(o, int) else o for o in kernel]
-    checked = [tuple(o) for o in offsets if isinstance(o, tuple | list) and len(o) == dims]
-    whole = all(isinstance(i, int) for o in checked for i in o)
-    if not offsets or len(checked) < len(offsets) or not whole or len(set(checked)) < len(checked):
-        raise InputError(f"kernel={kernel!r} must list distinct offsets of {dims} whole numbers each")
-    return tuple(checked)
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,9 +11,10 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ammup.architecture.architecture import Activation
 from ammup.arrays import Array
 from ammup.errors import InputError
-from ammup.theory.activations import Activation, Gaussians
+from ammup.theory.activations import Gaussians
 from ammup.theory.loss_gradient import LossGradient
 from ammup.theory.positions import Support
 from ammup.theory.wide_net import WideLayer, WideNet

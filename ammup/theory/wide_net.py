@@ -1,17 +1,12 @@
 """Nets as their wide limit sees them: layers by what they connect and by the variance of their weights."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from ammup.errors import InputError, check_known
-from ammup.theory.activations import READOUTS, Activation, activation_moments, variance_gain
-from ammup.theory.positions import PADDINGS, Offsets
-
-DENSE: Offsets = ((),)
-FAMILIES = ("mlp", "cnn", "resnet")
-HEADS = ("pool", "field")
-SCALED = ("all", "last")
+from ammup.architecture.architecture import Activation, Architecture
+from ammup.architecture.kernels import DENSE, Offsets
+from ammup.errors import InputError
+from ammup.theory.activations import activation_moments, variance_gain
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,118 +48,63 @@ class WideNet:
     padding: str
     activation: Activation
 
-    def __post_init__(self) -> None:
-        check_known("padding", self.padding, PADDINGS)
-        check_known("head", self.head, HEADS)
-        activation_moments(self.activation)
-
     @property
     def axes(self) -> int:
         """Number of position axes."""
         return len(self.stem.offsets[0])
 
 
-def plain_net(
-    widths: Sequence[int],
-    *,
-    in_features: int,
-    out_features: int,
-    offsets: Offsets = DENSE,
-    padding: str = "circular",
-    head: str = "field",
-    activation: Activation = "relu",
-    gain: str = "forward",
-    readout: str = "he",
-    groups: int = 1,
-) -> WideNet:
-    """A plain net of one layer for each of ``widths``, initialized as `ammup.initialize_` does it.
+def wide_net(architecture: Architecture) -> WideNet:
+    """The layers of a net of one of the families, initialized as `ammup.initialize_` does it.
 
     Raises:
-        InputError: an unknown name, or no layer.
+        InputError: a net with batch norm, dropout or projections, of which no law is derived.
     """
-    if not widths:
-        raise InputError("a net has at least one layer before the readout")
-    factor = variance_gain(activation_moments(activation), gain)
-    k = len(offsets)
+    if not architecture.has_law:
+        raise InputError("no finite-depth law is derived for nets with batch norm, dropout or projections")
+    k, fan_in = len(architecture.offsets), architecture.in_features
+    first = architecture.widths[0]
+    return WideNet(
+        stem=WideLayer(fan_in=fan_in, fan_out=first, variance=1 / (k * fan_in), offsets=architecture.offsets),
+        blocks=_residual_blocks(architecture) if architecture.residual else _plain_blocks(architecture),
+        residual=architecture.residual,
+        readout=_readout(architecture),
+        head=architecture.head,
+        padding=architecture.padding,
+        activation=architecture.activation,
+    )
+
+
+def _gain(architecture: Architecture) -> float:
+    return variance_gain(activation_moments(architecture.activation), architecture.gain)
+
+
+def _plain_blocks(architecture: Architecture) -> tuple[tuple[WideLayer, ...], ...]:
+    groups, offsets, gain = architecture.groups, architecture.offsets, _gain(architecture)
 
     def layer(a: int, b: int) -> WideLayer:
         fan_in = a // groups
-        return WideLayer(fan_in=fan_in, fan_out=b // groups, variance=factor / (k * fan_in), offsets=offsets)
+        return WideLayer(fan_in=fan_in, fan_out=b // groups, variance=gain / (len(offsets) * fan_in), offsets=offsets)
 
-    first = WideLayer(fan_in=in_features, fan_out=widths[0], variance=1 / (k * in_features), offsets=offsets)
-    return WideNet(
-        stem=first,
-        blocks=tuple((layer(a, b),) for a, b in pairwise(widths)),
-        residual=False,
-        readout=_readout(widths[-1], out_features, offsets, factor, readout),
-        head=head,
-        padding=padding,
-        activation=activation,
-    )
+    return tuple((layer(a, b),) for a, b in pairwise(architecture.widths))
 
 
-def residual_net(
-    n_blocks: int,
-    *,
-    width: int,
-    in_features: int,
-    out_features: int,
-    branch: Sequence[Offsets] = (DENSE,),
-    stem: Offsets = DENSE,
-    c: float = 2.0,
-    scaled: str = "all",
-    padding: str = "circular",
-    head: str = "field",
-    activation: Activation = "relu",
-    gain: str = "forward",
-    readout: str = "he",
-    groups: Sequence[int] = (),
-) -> WideNet:
-    """A residual net of ``n_blocks`` blocks, initialized as `ammup.initialize_` does it (paper, section 3.2).
+def _residual_blocks(architecture: Architecture) -> tuple[tuple[WideLayer, ...], ...]:
+    kinds, gain = architecture.branch_kinds, _gain(architecture)
+    origin = ((0,) * architecture.dims,)
 
-    Args:
-        n_blocks: K.
-        width: n or C.
-        in_features: features of a sample, or channels at each position.
-        out_features: outputs (at each position, with head "field").
-        branch: the support of each layer in a branch.
-        stem: the support of the first layer.
-        c: residual variance constant.
-        scaled: "all" or "last": which branch layers have variance c/(K fan_in).
-        padding: as in :class:`WideNet`.
-        head: as in :class:`WideNet`.
-        activation: as in :class:`WideNet`.
-        gain: the variance rule of the other layers.
-        readout: "he" or "mean-field".
-        groups: channel groups of each layer in a branch; one where not given.
+    def layer(number: int, kind: str) -> WideLayer:
+        fan = architecture.widths[0] // (architecture.groups if kind == "conv" else 1)
+        offsets = architecture.offsets if kind == "conv" else origin
+        scaled = architecture.scaled == "all" or number == len(kinds) - 1
+        factor = architecture.c / architecture.depth if scaled else gain
+        return WideLayer(fan_in=fan, fan_out=fan, variance=factor / (len(offsets) * fan), offsets=offsets)
 
-    Raises:
-        InputError: an unknown name, or no block.
-    """
-    check_known("scaled", scaled, SCALED)
-    if n_blocks < 1 or not branch:
-        raise InputError(f"n_blocks={n_blocks}, branch={list(branch)!r}: give at least one block of one layer")
-    factor = variance_gain(activation_moments(activation), gain)
-
-    def layer(number: int) -> WideLayer:
-        fan = width // (groups[number] if groups else 1)
-        scale = c / n_blocks if scaled == "all" or number == len(branch) - 1 else factor
-        k = len(branch[number])
-        return WideLayer(fan_in=fan, fan_out=fan, variance=scale / (k * fan), offsets=branch[number])
-
-    return WideNet(
-        stem=WideLayer(fan_in=in_features, fan_out=width, variance=1 / (len(stem) * in_features), offsets=stem),
-        blocks=(tuple(layer(number) for number in range(len(branch))),) * n_blocks,
-        residual=True,
-        readout=_readout(width, out_features, stem, factor, readout),
-        head=head,
-        padding=padding,
-        activation=activation,
-    )
+    return (tuple(layer(number, kind) for number, kind in enumerate(kinds)),) * architecture.depth
 
 
-def _readout(width: int, out_features: int, offsets: Offsets, factor: float, rule: str) -> WideLayer:
-    check_known("readout", rule, READOUTS)
-    variance = width**-2.0 if rule == "mean-field" else factor / width
-    origin = ((0,) * len(offsets[0]),)
-    return WideLayer(fan_in=width, fan_out=out_features, variance=variance, offsets=origin)
+def _readout(architecture: Architecture) -> WideLayer:
+    width = architecture.widths[-1]
+    variance = width**-2.0 if architecture.readout == "mean-field" else _gain(architecture) / width
+    origin = ((0,) * architecture.dims,)
+    return WideLayer(fan_in=width, fan_out=architecture.out_features, variance=variance, offsets=origin)

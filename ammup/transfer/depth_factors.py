@@ -57,7 +57,7 @@ def boundary_fraction(offsets: Sequence[tuple[int, ...]], sizes: Sequence[int]) 
     The order of the correction that zero padding makes to η*, for one layer; over layers the paper takes the maximum.
 
     Args:
-        offsets: the kernel's support, one whole number an axis, as `ammup.theory.positions.kernel_offsets` has it.
+        offsets: the kernel's support, one whole number an axis, as `ammup.architecture.kernels.kernel_offsets` has it.
         sizes: positions along each axis.
 
     Returns:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ammup.architecture.architecture import FAMILIES
 from ammup.errors import InputError, check_known, check_level, checked_whole
 from ammup.theory.finite_depth import finite_depth_law
 from ammup.theory.pathsum import log_path_sum
-from ammup.theory.wide_net import FAMILIES
 from ammup.transfer.measured_curve import Measured, MeasuredCurve
 
 Law = Callable[[Sequence[int]], ArrayLike]

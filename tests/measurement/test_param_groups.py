@@ -14,8 +14,8 @@ from torchvision import models
 
 import ammup
 from ammup import InputError
-from ammup.measurement.loss import Objective
 from ammup.measurement.param_groups import first_units, lr_factors
+from ammup.measurement.specification import MeasurementSpec
 from ammup.measurement.step import Step
 from ammup.models.depth import structure_of
 
@@ -192,7 +192,7 @@ def test_layers_belong_to_the_first_unit_behind_them(name: str) -> None:
         behind = [j for j in places if structure.before[j] >> i & 1]
         if operation.weight and behind:
             expected[operation.weight] = structure.flow[behind[0]].name
-    step = Step.of(model, x, None, Objective(loss="mse", part="total", label_draws=1), None)
+    step = Step.of(model, MeasurementSpec(inputs=x, label_draws=1))
     found = first_units(step)
     assert {weight: found[weight] for weight in found if weight in expected} == expected
     readout = {layer.weight for layer in structure.layers if layer.role == "readout"}

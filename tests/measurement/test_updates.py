@@ -15,6 +15,8 @@ from torch.nn import functional as F
 import ammup
 from ammup import InputError
 from ammup.measurement import updates
+from ammup.measurement.loss import Objective
+from ammup.measurement.specification import MeasurementSpec
 
 PLUS = [(0, 0), (1, 0), (0, 1), (-1, -1)]
 IMAGES = (2, 3, 4, 5)
@@ -136,7 +138,7 @@ def test_lemma_2_a_plus_b_is_the_total_over_independent_labels(name: str) -> Non
     )
     np.testing.assert_allclose(A.S + B.S, total.S, rtol=1e-6)
     # The total is the mean over each drawn label and its negative, both given as plain targets.
-    step_labels = updates.Step.of(net, x, None, updates.Objective(loss="mse", part="total", label_draws=3), None)
+    step_labels = updates.Step.of(net, MeasurementSpec(inputs=x, label_draws=3))
     labels = step_labels.labels(net(x).detach(), 5)
     signed = [ammup.measure_updates(net, x, sign * y).S for y in labels for sign in (1, -1)]
     np.testing.assert_allclose(total.S, np.mean(signed, axis=0), rtol=1e-10)
@@ -149,9 +151,9 @@ def test_stacked_draws_equal_draws_one_after_the_other(name: str, loss: str, par
     factory, shape = NETS[name]
     x = torch.randn(shape, dtype=torch.float64)
     models = [factory(3, seed=seed).double() for seed in range(3)]
-    objective = updates.Objective(loss=loss, part=part, label_draws=2)
     for targets in (None, torch.randint(10, tuple(n for i, n in enumerate(models[0](x).shape) if i != 1))):
-        steps = [updates.Step.of(model, x, targets, objective, None) for model in models]
+        spec = MeasurementSpec(inputs=x, targets=targets, loss=loss, part=part, label_draws=2)
+        steps = [updates.Step.of(model, spec) for model in models]
         each, stacked = updates._measure_each(steps, [0, 1, 2]), updates._measure_stacked(steps, [0, 1, 2])
         for a, b in zip(each, stacked, strict=True):
             np.testing.assert_allclose(a.S, b.S, rtol=1e-10)
@@ -160,11 +162,7 @@ def test_stacked_draws_equal_draws_one_after_the_other(name: str, loss: str, par
 
 def test_what_is_stacked() -> None:
     def size(net: nn.Module, shape: tuple[int, ...]) -> int:
-        return updates.stack_size(
-            updates.Step.of(
-                net, torch.ones(shape), None, updates.Objective(loss="mse", part="total", label_draws=4), None
-            )
-        )
+        return updates.stack_size(updates.Step.of(net, MeasurementSpec(inputs=torch.ones(shape))))
 
     assert size(ammup.mlp(4, width=64, in_features=64), (1, 64)) > 100
     assert size(ammup.mlp(4, width=512, in_features=512), (1, 512)) == 1  # leaves the cache
@@ -198,7 +196,7 @@ def test_label_draws_share_the_mean_and_report_their_error() -> None:
 
 def test_cross_entropy_residual_has_the_norm_of_appendix_f() -> None:
     """‖p - y‖² = 1 - 1/C where logits are zero."""
-    objective = updates.Objective(loss="cross_entropy", part="total", label_draws=1)
+    objective = Objective(loss="cross_entropy", part="total", label_draws=1)
     residual = objective.residuals(torch.zeros(1, 7), torch.tensor([2]), drawn=False).fixed[0]
     assert float(residual.square().sum()) == pytest.approx(1 - 1 / 7)
 

@@ -7,9 +7,11 @@ import pytest
 
 import ammup
 from ammup import InputError, finite_depth_law, fit_power_law
+from ammup.models.factory import architecture_of
 from ammup.theory.finite_depth import effective_depth
 from ammup.theory.loss_gradient import LossGradient
 from ammup.theory.wide_limit import unit_moments
+from ammup.theory.wide_net import wide_net
 
 
 def _plain_relu_double_sum(depth: int) -> float:
@@ -162,8 +164,8 @@ def test_the_law_of_a_family_is_that_of_the_net_it_builds(family: str, settings:
     }  # fmt: skip
     branches = {} if branch is None else {"branch": branch}
     dims = {"dims": 0} if family == "resnet" and "kernel" not in settings else {}
-    net = getattr(ammup, family)(3, width=8, **sizes, **settings, **branches, **dims)
-    S = unit_moments(net.law, batch, LossGradient(loss=loss, part="total", classes=classes))
+    build = partial(getattr(ammup, family), width=8, **sizes, **settings, **branches, **dims)
+    S = unit_moments(wide_net(architecture_of(build, 3)), batch, LossGradient(loss=loss, part="total", classes=classes))
     law = finite_depth_law(
         [3],
         family=family,
@@ -228,7 +230,7 @@ def test_what_is_no_learning_rate_has_no_effective_depth(values: list[float]) ->
         ({"family": "cnn", "inputs": [[[1.0]]], "in_features": 3, "width": 3}, "the law asks for"),
         ({"family": "mlp", "inputs": [[1.0], [2.0]], "targets": [1]}, "1 class indices for 2 outputs"),
         ({"family": "resnet", "scaled": "first"}, "scaled='first'"),
-        ({"family": "resnet", "branch": 0}, "at least one block of one layer"),
+        ({"family": "resnet", "branch": 0}, "branch=0.*a count of at least 1"),
         ({"family": "resnet", "positions": (3, 3), "kernel": [(0,)]}, "offsets of 2 whole numbers"),
     ],
 )

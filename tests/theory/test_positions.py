@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from ammup import InputError
+from ammup.architecture.kernels import Kernel, kernel_offsets
 from ammup.models.layers import conv
-from ammup.theory.positions import Kernel, Support, kernel_offsets, shifts
+from ammup.theory.positions import Support, shifts
 
 PADDINGS = pytest.mark.parametrize("padding", ["circular", "zero"])
 # A line, an even kernel, rectangles, dilation and taps off the centre (reaching around the short axis).
@@ -44,32 +44,6 @@ def _taps(shape: tuple[int, ...], kernel: Kernel, dilation: int, padding: str) -
             if padding == "circular" or moved == wrapped:
                 taps[k, p, positions.index((sample, *wrapped))] = 1
     return taps
-
-
-def test_support_of_kernels() -> None:
-    assert kernel_offsets(3, 1) == ((-1,), (0,), (1,))
-    assert kernel_offsets(2, 1) == ((0,), (1,))
-    assert kernel_offsets((1, 3), 2, dilation=2) == ((0, -2), (0, 0), (0, 2))
-    assert kernel_offsets([0, 5], 1) == ((0,), (5,))
-
-
-@pytest.mark.parametrize(
-    ("kernel", "message"),
-    [
-        (0, "must be a positive int"),
-        ((3,), "a tuple of 2 of them"),
-        ((3, 1.5), "must be a positive int"),
-        ([], "must list distinct offsets of 2 whole numbers"),
-        ([(0, 0), (0, 0)], "distinct"),
-        ([(0, 1), 2], "of 2 whole numbers each"),
-        ([(0, 0.5)], "whole numbers"),
-    ],
-)
-def test_kernels_that_are_none_are_refused(kernel: object, message: str) -> None:
-    # The checked signature names the types; what is refused here must be refused without it too.
-    unchecked = getattr(kernel_offsets, "__wrapped__", kernel_offsets)
-    with pytest.raises(InputError, match=message):
-        unchecked(kernel, 2)
 
 
 @PADDINGS

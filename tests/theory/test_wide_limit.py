@@ -12,14 +12,16 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from wide_nets import plain_net, residual_net
 
 import ammup
 from ammup import InputError, finite_depth_law
+from ammup.architecture.kernels import DENSE, kernel_offsets
+from ammup.models.factory import architecture_of
 from ammup.theory.activations import activation_functions, activation_moments
 from ammup.theory.loss_gradient import LossGradient
-from ammup.theory.positions import kernel_offsets
 from ammup.theory.wide_limit import gradient_squares, unit_moments, unit_moments_of_noise
-from ammup.theory.wide_net import DENSE, WideNet, plain_net, residual_net
+from ammup.theory.wide_net import WideNet, wide_net
 
 Array = np.ndarray
 RNG = np.random.default_rng(0)
@@ -113,7 +115,7 @@ def test_what_the_families_flatten_the_law_flattens() -> None:
     images = RNG.standard_normal((2, 3, 4, 5))
     dense = plain_net([8] * 3, in_features=60, out_features=8)
     assert np.array_equal(unit_moments(dense, images, LABEL), unit_moments(dense, images.reshape(2, 60), LABEL))
-    line = residual_net(2, width=8, in_features=3, out_features=8, branch=[((-1,), (0,))], stem=((-1,), (0,)))
+    line = residual_net(2, width=8, in_features=3, out_features=8, branch=["conv"], stem=((-1,), (0,)))
     assert np.array_equal(unit_moments(line, images, LABEL), unit_moments(line, images.reshape(2, 3, 20), LABEL))
 
 
@@ -126,7 +128,7 @@ def test_one_position_pools_to_itself(residual: bool, padding: str) -> None:
 
     def net(head: str) -> WideNet:
         if residual:
-            return residual_net(2, width=6, branch=[support, support], stem=support, head=head, **sizes)
+            return residual_net(2, width=6, branch=["conv", "conv"], stem=support, head=head, **sizes)
         return plain_net([6, 6, 6], offsets=support, head=head, **sizes)
 
     for gradient in (LABEL, LossGradient(loss="cross_entropy", part="total", classes=classes)):
@@ -147,8 +149,8 @@ def test_constant_images_are_dense_samples_seen_through_k_taps(residual: bool, g
     images = np.broadcast_to(pixels[:, :, None, None], (2, 4, 2, 3))
     support, sizes = ((0, 0), (0, 1), (1, -1)), {"in_features": 4, "out_features": 3}
     if residual:
-        conv = residual_net(3, width=8, branch=[support] * 2, stem=support, head="pool", **sizes)
-        dense = residual_net(3, width=8, branch=[DENSE] * 2, **sizes)
+        conv = residual_net(3, width=8, branch=["conv"] * 2, stem=support, head="pool", **sizes)
+        dense = residual_net(3, width=8, branch=["dense"] * 2, **sizes)
     else:
         conv = plain_net([8, 6, 4], offsets=support, head="pool", **sizes)
         dense = plain_net([8, 6, 4], **sizes)
@@ -177,7 +179,7 @@ def test_smooth_activations_on_constant_images_are_nearly_those_of_dense_samples
 @pytest.mark.parametrize(("loss", "part"), [("mse", "total"), ("cross_entropy", "label")])
 def test_a_batch_has_no_order(loss: str, part: str) -> None:
     batch, classes = RNG.standard_normal((4, 3, 5)), np.array([0, 2, 2, 1])
-    net = residual_net(2, width=6, in_features=3, out_features=3, branch=[((0,), (1,))], head="pool", stem=((0,),))
+    net = residual_net(2, width=6, in_features=3, out_features=3, branch=["conv"], head="pool", stem=((0,), (1,)))
     given, shuffled = (
         unit_moments(net, batch[rows], LossGradient(loss=loss, part=part, classes=classes[rows]))
         for rows in ([0, 1, 2, 3], [2, 0, 3, 1])
@@ -203,7 +205,7 @@ def test_cross_entropy_from_zero_logits_keeps_1_minus_1_over_m_of_the_label(outp
 
 
 def _stem_by_autograd(net: torch.nn.Module, x: Array, readout: torch.Tensor, residuals: Array) -> tuple[float, float]:
-    """E S_1 and E ‖∂loss/∂W_1‖² over a readout of the law's variance: quadratic forms in it, so sums over its entries.
+    """E S_1 and E ‖∂loss/∂W_1‖² over a readout of variance 1: quadratic forms in it, so sums over its entries.
 
     ``residuals`` is one row for each independent direction of the loss gradient, in the shape of the outputs.
     """
@@ -215,7 +217,7 @@ def _stem_by_autograd(net: torch.nn.Module, x: Array, readout: torch.Tensor, res
         step = torch.func.functional_call(net.layers[0], {"weight": gradient}, (inputs,))
         moment += float((step**2).mean())
         square += float((gradient**2).sum())
-    return net.law.readout.variance * moment, net.law.readout.variance * square
+    return moment, square
 
 
 @pytest.mark.parametrize("label", ["mse", "one-hot", "cross_entropy"])
@@ -223,7 +225,8 @@ def _stem_by_autograd(net: torch.nn.Module, x: Array, readout: torch.Tensor, res
 @pytest.mark.parametrize("padding", ["circular", "zero"])
 def test_the_stem_of_a_linear_net_is_exact_at_any_width(padding: str, head: str, label: str) -> None:
     settings = {"dims": 1, "kernel": [-1, 0, 2], "in_channels": 2, "out_channels": 3, "activation": "linear"}
-    net = ammup.cnn(1, width=2, padding=padding, head=head, readout="he", **settings).double()
+    build = partial(ammup.cnn, width=2, padding=padding, head=head, readout="he", **settings)
+    net, described = build(1).double(), wide_net(architecture_of(build, 1))
     x, M = RNG.standard_normal((2, 2, 4)), 3
     outputs = (2, M, 4) if head == "field" else (2, M)
     n = 8 if head == "field" else 2  # readout positions
@@ -236,8 +239,9 @@ def test_the_stem_of_a_linear_net_is_exact_at_any_width(padding: str, head: str,
     }[label]
     readout = (net.readout if head == "field" else net.readout[1]).weight
     moment, square = _stem_by_autograd(net, x, readout, rows)
-    assert unit_moments(net.law, x, gradient) == pytest.approx([moment], rel=1e-9)
-    assert gradient_squares(net.law, x, gradient) == pytest.approx([square], rel=1e-9)
+    variance = described.readout.variance
+    assert unit_moments(described, x, gradient) == pytest.approx([variance * moment], rel=1e-9)
+    assert gradient_squares(described, x, gradient) == pytest.approx([variance * square], rel=1e-9)
 
 
 def test_squared_gradients_of_one_dense_sample_are_those_of_its_layers_inputs() -> None:
@@ -371,7 +375,7 @@ def test_residual_branches_are_the_recursion_over_gates(m: int, scaled: str, act
         width=n,
         in_features=n,
         out_features=n,
-        branch=[DENSE] * m,
+        branch=["dense"] * m,
         scaled=scaled,
         activation=activation,
         c=1.5,
@@ -465,11 +469,11 @@ def test_residual_linear_nets_are_a_wishart_recursion(kinds: list, scaled: str, 
         in_features=4,
         out_features=5,
         activation="linear",
-        branch=[support if kind == "conv" else ((0,) * axes,) for kind in kinds],
+        branch=kinds if axes else ["dense"] * len(kinds),
         stem=support,
         scaled=scaled,
         c=1.5,
-        groups=[groups if kind == "conv" else 1 for kind in kinds],
+        groups=groups,
     )
     np.testing.assert_allclose(unit_moments(net, batch, LABEL), _linear_recursion(net, batch), rtol=1e-9)
 
@@ -706,12 +710,12 @@ def test_residual_relu_nets_are_the_recursion_over_orthants(
         width=8,
         in_features=4,
         out_features=3,
-        branch=[support if kind == "conv" else ((0,) * len(shape),) for kind in kinds],
+        branch=kinds if shape else ["dense"] * len(kinds),
         stem=support,
         padding=padding,
         head=head,
         scaled=scaled,
-        groups=[2, 1, 1],
+        groups=2,
     )
     expected = _ReLUNet(net, batch, R).residual()
     np.testing.assert_allclose(unit_moments(net, batch, gradient), expected, rtol=1e-6)
@@ -720,7 +724,7 @@ def test_residual_relu_nets_are_the_recursion_over_orthants(
 # --- errors ----------------------------------------------------------------------------------------------------------
 
 LINE = plain_net([4, 4], in_features=3, out_features=2, offsets=((0,),))
-GRID = residual_net(2, width=4, in_features=3, out_features=2, branch=[((0, 0),)], stem=((0, 0), (0, 1)))
+GRID = residual_net(2, width=4, in_features=3, out_features=2, branch=["dense"], stem=((0, 0), (0, 1)))
 
 
 @pytest.mark.parametrize(

@@ -1,16 +1,20 @@
-"""`plain_net` and `residual_net` describe the nets that the families build and initialize."""
+"""`wide_net` describes the nets that the families build and initialize."""
+
+from functools import partial
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from torch import nn
+from wide_nets import plain_net, residual_net
 
 import ammup
 from ammup import InputError
+from ammup.models.factory import Factory, architecture_of
 from ammup.models.layers import SupportConv
 from ammup.theory.activations import activation_moments
-from ammup.theory.wide_net import WideLayer, WideNet, plain_net, residual_net
+from ammup.theory.wide_net import WideLayer, WideNet, wide_net
 
 CONV_DENSE_CONV = ("conv", "dense", "conv")
 SHAPES = {0: (), 1: (17,), 2: (13, 15)}  # longer than any kernel below, so that no tap wraps onto another
@@ -52,9 +56,10 @@ def _names(net: nn.Module, law: WideNet) -> list[str]:
     return [*(f"layers.{k}" for k in range(len(law.blocks) + 1)), "readout.1" if pooled else "readout"]
 
 
-def _assert_law_is_of(net: nn.Module, **rules: object) -> WideNet:
-    """The law, which is gone from the net itself when its weights are drawn anew."""
-    law, table = net.law, ammup.initialize_(net, seed=0, **rules)
+def _assert_law_is_of(build: Factory, depth: int, **rules: object) -> WideNet:
+    """The layers that the law has, compared with those of the module."""
+    net, law = build(depth), wide_net(architecture_of(build, depth))
+    table = ammup.initialize_(net, seed=0, **rules)
     layers = [law.stem, *(layer for block in law.blocks for layer in block)]
     names = _names(net, law)
     assert sorted(f"{name}.weight" for name in names) == sorted(table["parameter"])
@@ -65,7 +70,6 @@ def _assert_law_is_of(net: nn.Module, **rules: object) -> WideNet:
     assert law.readout.variance == pytest.approx(table.set_index("parameter")["variance"][f"{names[-1]}.weight"])
     assert law.readout.offsets == ((0,) * law.axes,)
     assert len(law.blocks) + (not law.residual) == len(ammup.depth_units(net))
-    assert net.law is None
     return law
 
 
@@ -79,8 +83,7 @@ def _assert_law_is_of(net: nn.Module, **rules: object) -> WideNet:
     ],
 )
 def test_law_of_an_mlp_is_of_the_net_that_was_built(arguments: dict) -> None:
-    net = ammup.mlp(3, **arguments)
-    law = _assert_law_is_of(net, readout=arguments.get("readout", "mean-field"))
+    law = _assert_law_is_of(partial(ammup.mlp, **arguments), 3, readout=arguments.get("readout", "mean-field"))
     assert law.activation == arguments.get("activation", "relu")
     assert not law.residual
 
@@ -101,8 +104,7 @@ def test_law_of_an_mlp_is_of_the_net_that_was_built(arguments: dict) -> None:
     ],
 )
 def test_law_of_a_cnn_is_of_the_net_that_was_built(arguments: dict) -> None:
-    net = ammup.cnn(3, **arguments)
-    law = _assert_law_is_of(net, readout=arguments.get("readout", "mean-field"))
+    law = _assert_law_is_of(partial(ammup.cnn, **arguments), 3, readout=arguments.get("readout", "mean-field"))
     for name in ("padding", "head", "activation"):
         assert getattr(law, name) == arguments.get(name, {"padding": "circular", "head": "pool"}.get(name, "relu"))
     assert law.axes == arguments.get("dims", 2)
@@ -123,9 +125,9 @@ def test_law_of_a_cnn_is_of_the_net_that_was_built(arguments: dict) -> None:
 )
 @pytest.mark.parametrize("depth", [1, 3])
 def test_law_of_a_resnet_is_of_the_net_that_was_built(depth: int, arguments: dict) -> None:
-    net = ammup.resnet(depth, **arguments)
     rules = {"readout": "mean-field", "c": 2.0, "scaled": "all"}
-    law = _assert_law_is_of(net, **{name: arguments.get(name, rule) for name, rule in rules.items()})
+    given = {name: arguments.get(name, rule) for name, rule in rules.items()}
+    law = _assert_law_is_of(partial(ammup.resnet, **arguments), depth, **given)
     assert law.residual
     for name, default in {"padding": "circular", "head": "pool", "activation": "relu"}.items():
         assert getattr(law, name) == arguments.get(name, default)
@@ -137,7 +139,10 @@ def test_law_of_a_resnet_is_of_the_net_that_was_built(depth: int, arguments: dic
     [{"batchnorm": True}, {"dropout": 0.1}, {"projections": [1]}, {"batchnorm": True, "dims": 0, "in_channels": 6}],
 )
 def test_nets_beyond_the_law_have_none(arguments: dict) -> None:
-    assert ammup.resnet(2, width=8, **arguments).law is None
+    described = architecture_of(partial(ammup.resnet, width=8, **arguments), 2)
+    assert not described.has_law
+    with pytest.raises(InputError, match="no finite-depth law is derived"):
+        wide_net(described)
 
 
 def test_variances_by_hand() -> None:
@@ -149,7 +154,7 @@ def test_variances_by_hand() -> None:
 
 
 def test_the_last_branch_layer_alone_is_scaled_by_the_number_of_blocks() -> None:
-    sizes = {"width": 8, "in_features": 4, "out_features": 2, "branch": [((),)] * 3, "c": 0.5}
+    sizes = {"width": 8, "in_features": 4, "out_features": 2, "branch": ["dense"] * 3, "c": 0.5}
     every, last = (residual_net(5, **sizes, scaled=scaled).blocks[0] for scaled in ("all", "last"))
     assert [layer.variance for layer in every] == pytest.approx([0.1 / 8] * 3)
     assert [layer.variance for layer in last] == pytest.approx([2 / 8, 2 / 8, 0.1 / 8])
@@ -170,39 +175,3 @@ def test_the_readout_has_one_tap_at_the_position_itself() -> None:
     mean_field = residual_net(1, width=8, in_features=3, out_features=2, stem=((-1, 0), (3, 2)), readout="mean-field")
     assert mean_field.readout.offsets == ((0, 0),)
     assert mean_field.readout.variance == pytest.approx(1 / 64)
-
-
-SIZES = {"in_features": 3, "out_features": 2}
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"widths": []}, "at least one layer before the readout"),
-        ({"widths": [4], "activation": "swish"}, "activation='swish' is not known"),
-        ({"widths": [4], "gain": "xavier"}, "gain='xavier' is not known"),
-        ({"widths": [4], "readout": "zero"}, "readout='zero' is not known"),
-        ({"widths": [4], "padding": "same"}, "padding='same' is not known; allowed: circular, zero"),
-        ({"widths": [4], "head": "max"}, "head='max' is not known; allowed: pool, field"),
-    ],
-)
-def test_plain_nets_that_are_none_are_refused(arguments: dict, message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        plain_net(**SIZES, **arguments)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"n_blocks": 0}, "n_blocks=0.*at least one block of one layer"),
-        ({"branch": []}, r"branch=\[\]: give at least one block of one layer"),
-        ({"scaled": "first"}, "scaled='first' is not known; allowed: all, last"),
-        ({"activation": "swish"}, "activation='swish' is not known"),
-        ({"readout": "zero"}, "readout='zero' is not known"),
-        ({"padding": "same"}, "padding='same' is not known"),
-        ({"head": "max"}, "head='max' is not known"),
-    ],
-)
-def test_residual_nets_that_are_none_are_refused(arguments: dict, message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        residual_net(**{"n_blocks": 2, "width": 4, **SIZES, **arguments})

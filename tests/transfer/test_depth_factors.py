@@ -9,8 +9,8 @@ import pytest
 from jaxtyping import config
 
 from ammup import InputError
+from ammup.architecture.kernels import kernel_offsets
 from ammup.errors import checked_whole
-from ammup.theory.positions import kernel_offsets
 from ammup.transfer.depth_factors import (
     boundary_fraction,
     overlap_sum,

@@ -84,7 +84,7 @@ def _growth(name: str, where: str, setting: Setting, words: str, regime: str, n:
         rows=lambda seeds: deep.S(seeds)[:, units],
         statistic=_S_exponent,
         stated=Region.around(3, 0.5),
-        law=lambda: Region.around(_S_exponent(unit_moments(*deep.law_of(16))[None, units]), 0.3),
+        law=lambda: Region.around(_S_exponent(unit_moments(*deep.law_arguments(16))[None, units]), 0.3),
         n=n,
     )
 

@@ -1,0 +1,32 @@
+"""The supports of kernels."""
+
+import pytest
+
+from ammup import InputError
+from ammup.architecture.kernels import kernel_offsets
+
+
+def test_support_of_kernels() -> None:
+    assert kernel_offsets(3, 1) == ((-1,), (0,), (1,))
+    assert kernel_offsets(2, 1) == ((0,), (1,))
+    assert kernel_offsets((1, 3), 2, dilation=2) == ((0, -2), (0, 0), (0, 2))
+    assert kernel_offsets([0, 5], 1) == ((0,), (5,))
+
+
+@pytest.mark.parametrize(
+    ("kernel", "message"),
+    [
+        (0, "must be a positive int"),
+        ((3,), "a tuple of 2 of them"),
+        ((3, 1.5), "must be a positive int"),
+        ([], "must list distinct offsets of 2 whole numbers"),
+        ([(0, 0), (0, 0)], "distinct"),
+        ([(0, 1), 2], "of 2 whole numbers each"),
+        ([(0, 0.5)], "whole numbers"),
+    ],
+)
+def test_kernels_that_are_none_are_refused(kernel: object, message: str) -> None:
+    # The checked signature names the types; what is refused here must be refused without it too.
+    unchecked = getattr(kernel_offsets, "__wrapped__", kernel_offsets)
+    with pytest.raises(InputError, match=message):
+        unchecked(kernel, 2)
