@@ -134,7 +134,7 @@ def test_check_records_a_baseline_and_compares_with_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["check", "their_nets:make_net"], "give --expected, the slope that is right, or --baseline"),
+        (["check", "their_nets:make_net"], "--expected SLOPE, or --baseline FILE"),
         (["check", "their_nets:nothing", "--expected", "-1"], "cannot be imported"),
         (["check", "vgg", "--expected", "-1"], "family 'vgg' is not known"),
         (["check", "cnn", "--expected", "-1", "--plot", "law.tiff9"], "cannot be written"),

@@ -120,7 +120,7 @@ CASES: list[tuple[Callable[[], object], str]] = [
     (lambda: ammup.resnet(2, dropout=nan), "dropout=nan must be at least 0 and below 1"),
     (lambda: ammup.resnet(2, projections=[5]), "projections=[5] must be block numbers from 1 to depth=2"),
     (lambda: ammup.resnet(2, dims=0, branch=["conv"]), "branch=['conv'] with dims=0 must be a count of at least 1 or"),
-    (lambda: ammup.resnet(2, dims=-1), "dims=-1 is not known; allowed: 0 (dense), 1, 2"),
+    (lambda: ammup.resnet(2, dims=-1), "dims=-1 is unknown; expected 0 (dense), 1 or 2"),
     # Initialization and depth units.
     (lambda: ammup.initialize_(_Weightless()), "_Weightless has no linear or convolutional layer, so it has"),
     (lambda: ammup.initialize_("x"), "model is a str; give an nn.Module"),
@@ -200,11 +200,11 @@ CASES: list[tuple[Callable[[], object], str]] = [
     (lambda: ammup.measure_updates(_net(), IMAGES, label_draws=0), "label_draws=0 must be at least 1"),
     (
         lambda: ammup.measure_updates(_net(), IMAGES, LABELS, lr_factors={"nope": 1.0}),
-        "lr_factors={'nope': 1.0} must be finite, at least 0, and of",
+        "lr_factors={'nope': 1.0} must be of trainable weights",
     ),
     (
         lambda: ammup.measure_updates(_net(), IMAGES, LABELS, lr_factors={"layers.0.weight": nan}),
-        "lr_factors={'layers.0.weight': nan} must be finite, at least",
+        "lr_factors={'layers.0.weight': nan} must be finite and at least",
     ),
     (
         lambda: ammup.measure_updates(_Raising(), IMAGES, LABELS, loss="cross_entropy"),
