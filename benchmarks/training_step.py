@@ -31,7 +31,8 @@ from ammup.data.minibatches import Feed
 from ammup.experiments.pool import LocalPool
 from ammup.training.allocator import freed_memory_kept
 from ammup.training.loop import LoopTrainer
-from ammup.training.replica import DTYPES, Training
+from ammup.training.precision import DTYPES
+from ammup.training.runs import Training
 from ammup.training.stacked import StackedTrainer
 
 BATCH, DEPTH = 128, 10

@@ -17,9 +17,10 @@ from ammup.experiments.schema import LeftOut, Worker
 from ammup.models.device import default_device
 from ammup.models.factory import Factory, architecture_of, named_factory
 from ammup.provenance import versions
-from ammup.training.replica import DTYPES, Build, Trainer
+from ammup.training.precision import DTYPES
 from ammup.training.replicas import TRAINERS, Choice, checked_build, choose_strategy, seconds_a_step
 from ammup.training.runs import Run
+from ammup.training.trainer import Build, Trainer
 
 
 @dataclass(frozen=True, kw_only=True)

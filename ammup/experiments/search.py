@@ -8,7 +8,9 @@ from ammup.experiments.block import Bench, Block, Outcome, bench_of, explained, 
 from ammup.experiments.schema import LeftOut
 from ammup.measurement.updates import measure_updates
 from ammup.stats.search import RECENT, adaptive_search
-from ammup.training.replica import DTYPES, Trained, Trainer, precision
+from ammup.training.precision import DTYPES, precision
+from ammup.training.replica import TrainedReplica
+from ammup.training.trainer import Trainer
 
 
 def run_search(block: Block) -> Outcome:
@@ -38,10 +40,10 @@ def run_search(block: Block) -> Outcome:
 
 def _search(
     trainer: Trainer, lrs: tuple[float, ...], seed: int, start: int
-) -> tuple[dict[float, Trained], dict[float, int]]:
+) -> tuple[dict[float, TrainedReplica], dict[float, int]]:
     """(replicas that ended, steps of each that was begun), by learning rate."""
     session, search = trainer.begin(seed), adaptive_search(len(lrs), start)
-    ended: dict[float, Trained] = {}
+    ended: dict[float, TrainedReplica] = {}
     steps: dict[float, int] = {}
     rung = next(search)
     while True:

@@ -34,13 +34,13 @@ def measure_short_run(
         raise InputError(f"steps={sorted(steps)} of a short run must be from 0 to {total - 1}, the last training step")
     found: list[Measurement] = []
 
-    def look(step: int, model: nn.Module, batch: Batch) -> None:
+    def measure(step: int, model: nn.Module, batch: Batch) -> None:
         if step in steps:
             moments = measure_updates(model, *batch, loss="cross_entropy", seed=seed)
             found.append(Measurement(depth=depth, lr=lr, seed=seed, step=step, S_bar=moments.S_bar))
 
     try:
-        trainer.watch(lr, seed, steps=max(steps) + 1, look=look)
+        trainer.watch(lr, seed, steps=max(steps) + 1, callback=measure)
     except InputError:
         if not found:  # it could not be measured at all; later weights that cannot have left the range of floats
             raise

@@ -1,93 +1,121 @@
-"""A training step recorded once on a GPU and replayed: small nets spend their time on launching operations."""
+"""Recording a training step as a CUDA graph and replaying it: launching operations dominates the time of small nets."""
 
 from collections.abc import Callable, Iterable
-from contextlib import nullcontext
-from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
-# Steps before the recording: they choose kernels and allocate workspaces, which a recording must not do.
+from ammup.training.plan import random_state
+
+# Steps before the recording: they choose kernels and allocate workspaces, which must not happen in a recording.
 WARM_UP = 3
 
 Step = Callable[[Tensor, Tensor], Tensor]  # images, labels -> losses
 
 
-@runtime_checkable
-class Recording(Protocol):
-    """What was recorded; replaying it writes to the tensors that were written to then."""
-
-    def replay(self) -> None:
-        """Do it again."""
-        ...
-
-
 class RecordedStep:
-    """A step on minibatches of one shape.
+    """A recording of a step on minibatches of one shape.
 
     Args:
-        step: reads and writes the same tensors whenever it is called, draws no random numbers and waits for nothing.
-        state: what it writes to; left as it was by the recording.
-        images: a minibatch, for its shape.
-        labels: of that minibatch.
+        step: reads and writes the same tensors in every call, draws no random numbers and does not synchronize.
+        state: the tensors it writes to; the recording does not change their values.
+        images: a minibatch of the shape to record.
+        labels: its labels.
     """
 
     def __init__(self, step: Step, state: Iterable[Tensor], images: Tensor, labels: Tensor) -> None:
         self.images, self.labels = images.clone(), labels.clone()
-        record = _record_on_gpu if images.device.type == "cuda" else _record_on_cpu
-        self.recording, self.losses = record(lambda: step(self.images, self.labels), list(state))
+        self.replay, self.losses = record(lambda: step(self.images, self.labels), list(state))
 
-    def takes(self, images: Tensor) -> bool:
-        """Whether a minibatch has the shape that was recorded."""
+    def accepts(self, images: Tensor) -> bool:
+        """Whether a minibatch has the recorded shape."""
         return images.shape == self.images.shape
 
     def __call__(self, images: Tensor, labels: Tensor) -> Tensor:
-        """The losses of this minibatch, which the next call overwrites."""
+        """The losses of this minibatch; the next call overwrites them."""
         self.images.copy_(images)
         self.labels.copy_(labels)
-        with torch.cuda.device(images.device) if images.device.type == "cuda" else nullcontext():
-            self.recording.replay()
+        self.replay()
         return self.losses
 
 
-def _record_on_gpu(step: Callable[[], Tensor], state: list[Tensor]) -> tuple[Recording, Tensor]:
-    before = [tensor.clone() for tensor in state]
-    device = state[0].device
-    with torch.cuda.device(device):  # streams and graphs are those of the current device
-        here, stream = torch.cuda.current_stream(), torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        stream.wait_stream(here)
+class StepRecorder:
+    """Calls a step, and replays a recording of it where that is faster and the model allows it.
+
+    The first call is never recorded: it shows whether the step draws random numbers, which a recording would repeat.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.enabled = recording_helps(device)
+        self.first_call = True
+        self.recorded: RecordedStep | None = None
+
+    def run(self, step: Step, state: Callable[[], Iterable[Tensor]], images: Tensor, labels: Tensor) -> Tensor:
+        """The losses of a step; ``state`` returns the tensors that it writes to."""
+        if self.enabled and self.first_call:
+            return self._first_step(step, images, labels)
+        if self.enabled and self.recorded is None:
+            self._record(step, state(), images, labels)
+        if self.recorded is None or not self.recorded.accepts(images):
+            return step(images, labels)
+        return self.recorded(images, labels)
+
+    def reset(self) -> None:
+        """Delete the recording: because the step writes to other tensors now, or to free its memory."""
+        self.recorded = None
+
+    def _first_step(self, step: Step, images: Tensor, labels: Tensor) -> Tensor:
+        before = random_state(images.device)
+        losses = step(images, labels)
+        self.enabled = torch.equal(before, random_state(images.device))
+        self.first_call = False
+        return losses
+
+    def _record(self, step: Step, state: Iterable[Tensor], images: Tensor, labels: Tensor) -> None:
         try:
-            with torch.cuda.stream(stream):
-                try:
-                    for _ in range(WARM_UP):
-                        step()
-                finally:
-                    for tensor, value in zip(state, before, strict=True):
-                        tensor.copy_(value)
-            here.wait_stream(stream)
+            self.recorded = RecordedStep(step, state, images, labels)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError:  # the step runs but cannot be recorded, such as a forward that copies from the CPU
+            self.enabled = False
+
+
+def recording_helps(device: torch.device) -> bool:
+    """Whether a recorded step is faster: only on a GPU."""
+    return device.type == "cuda"
+
+
+def record(step: Callable[[], Tensor], state: list[Tensor]) -> tuple[Callable[[], None], Tensor]:
+    """(function that replays the step, the losses that it writes); the values in ``state`` are not changed."""
+    device = state[0].device
+    with torch.cuda.device(device):  # streams and graphs belong to the current device
+        current, stream = torch.cuda.current_stream(), torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        stream.wait_stream(current)
+        try:
+            _warm_up(step, state, stream)
+            current.wait_stream(stream)
             graph = torch.cuda.CUDAGraph()
-            # Other threads, such as the one that pins the next minibatch, may call CUDA meanwhile.
+            # Other threads may call CUDA meanwhile, such as the one that pins the next minibatch.
             with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
                 losses = step()
         finally:
-            torch.cuda.set_stream(here)  # a recording that fails leaves its own
-            here.wait_stream(stream)
-    return graph, losses
+            torch.cuda.set_stream(current)  # a recording that fails leaves its own stream set
+            current.wait_stream(stream)
+
+    def replay() -> None:
+        with torch.cuda.device(device):
+            graph.replay()
+
+    return replay, losses
 
 
-class _Again:
-    """On a CPU there is nothing to record: the step is called again, on the same tensors as a GPU's recording has."""
-
-    def __init__(self, step: Callable[[], Tensor], losses: Tensor) -> None:
-        self.step, self.losses = step, losses
-
-    def replay(self) -> None:
-        self.losses.copy_(self.step())
-
-
-def _record_on_cpu(step: Callable[[], Tensor], state: list[Tensor]) -> tuple[Recording, Tensor]:
+def _warm_up(step: Callable[[], Tensor], state: list[Tensor], stream: torch.cuda.Stream) -> None:
+    """Take some steps on the stream and restore the state."""
     before = [tensor.clone() for tensor in state]
-    losses = step()
-    for tensor, value in zip(state, before, strict=True):
-        tensor.copy_(value)
-    return _Again(step, losses), losses
+    with torch.cuda.stream(stream):
+        try:
+            for _ in range(WARM_UP):
+                step()
+        finally:
+            for tensor, value in zip(state, before, strict=True):
+                tensor.copy_(value)

@@ -1,12 +1,14 @@
-"""A step of SGD of a stack of the paper's dense nets, in as few passes over memory as it takes.
+"""A step of SGD of a stack of the paper's dense nets, in as few passes over memory as possible.
 
-The gradient of a loss is linear in that of its logits. Multiplied there by minus the learning rate of each replica,
-what reaches a weight is its step, which the product that makes it adds in place: no gradients, no pass of an optimizer.
+The gradient of a loss is linear in the gradient of its logits. With the latter multiplied by minus the learning rate of
+each replica, backpropagation yields the update of each weight instead of its gradient, and the matrix product that
+computes the update also adds it in place: no gradients are stored, and no optimizer reads the weights again.
 
 Axes: R replica, B batch, N features in, M features out.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int64
@@ -14,77 +16,88 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ammup.models.nets import MLP
-from ammup.training.fused import activation_name, hooked
+from ammup.training.fused import activation_name, has_hooks
 from ammup.training.runs import Training
 
-# (stacked parameters, learning rates, images, labels) -> losses before the step, which is made in place.
-DenseStep = Callable[[Mapping[str, Tensor], Float[Tensor, " R"], Tensor, Int64[Tensor, " B"]], Float[Tensor, " R"]]
+
+@dataclass(frozen=True, kw_only=True)
+class DenseStep:
+    """A step of dense layers without biases, of which the last one returns the logits.
+
+    Attributes:
+        names: of the weights, from the first layer to the last.
+        activation: "relu", "gelu", or None for the identity.
+    """
+
+    names: tuple[str, ...]
+    activation: str | None
+
+    @torch.no_grad()
+    def __call__(
+        self, parameters: Mapping[str, Tensor], lrs: Float[Tensor, " R"], images: Tensor, labels: Int64[Tensor, " B"]
+    ) -> Float[Tensor, " R"]:
+        """Update the stacked parameters in place; returns the losses before the step."""
+        weights = [parameters[name] for name in self.names]
+        inputs, outputs = [images.flatten(1).expand(len(lrs), -1, -1)], []
+        for weight in weights[:-1]:
+            outputs.append(torch.bmm(inputs[-1], weight.mT))
+            inputs.append(_activate(outputs[-1], self.activation))
+        losses, gradient = _cross_entropy(torch.bmm(inputs[-1], weights[-1].mT), labels)
+        gradient *= -lrs[:, None, None]
+        for i in reversed(range(len(weights))):
+            below = torch.bmm(gradient, weights[i]) if i else None  # with the weight before its update
+            weights[i].baddbmm_(gradient.mT, inputs[i])
+            if below is not None:
+                gradient = _activation_backward(below, outputs[i - 1], inputs[i], self.activation)
+        return losses
 
 
 def dense_step(model: nn.Module, training: Training) -> DenseStep | None:
-    """That of what `ammup.mlp` returns, trained by plain SGD in the weights' own precision; None of anything else.
+    """The step of a net of `ammup.mlp` trained by plain SGD in the precision of its weights; None for other models.
 
-    A subclass, and a model with hooks, replaced layers, frozen or tied weights are left alone.
+    None also for a subclass, and for a model with hooks, replaced layers, frozen weights or tied weights.
     """
     if type(model) is not MLP or training.momentum or training.weight_decay or training.dtype == "bfloat16":
         return None
     layers = [*model.layers, model.readout]
     activation = activation_name(model.activation)
-    if (activation is None and type(model.activation) is not nn.Identity) or any(map(hooked, model.modules())):
+    if (activation is None and type(model.activation) is not nn.Identity) or any(map(has_hooks, model.modules())):
         return None
     if not all(type(layer) is nn.Linear and layer.bias is None and layer.weight.requires_grad for layer in layers):
         return None
-    names = [name for name, _ in model.named_parameters()]
-    if len(names) != len(layers):  # some are tied, or there are others
+    names = tuple(name for name, _ in model.named_parameters())
+    if len(names) != len(layers):  # there are tied or additional parameters
         return None
-
-    @torch.no_grad()
-    def step(
-        parameters: Mapping[str, Tensor], lrs: Float[Tensor, " R"], images: Tensor, labels: Int64[Tensor, " B"]
-    ) -> Float[Tensor, " R"]:
-        weights = [parameters[name] for name in names]
-        seen, before = [images.flatten(1).expand(len(lrs), -1, -1)], []
-        for weight in weights[:-1]:
-            before.append(torch.bmm(seen[-1], weight.mT))
-            seen.append(_activated(before[-1], activation))
-        losses, gradient = _cross_entropy(torch.bmm(seen[-1], weights[-1].mT), labels)
-        gradient *= -lrs[:, None, None]
-        for i in reversed(range(len(weights))):
-            below = torch.bmm(gradient, weights[i]) if i else None  # of the weight before its step
-            weights[i].baddbmm_(gradient.mT, seen[i])
-            if below is not None:
-                gradient = _derived(below, before[i - 1], seen[i], activation)
-        return losses
-
-    return step
+    return DenseStep(names=names, activation=activation)
 
 
 def _cross_entropy(
     logits: Float[Tensor, "R B classes"], labels: Int64[Tensor, " B"]
 ) -> tuple[Float[Tensor, " R"], Float[Tensor, "R B classes"]]:
-    """Mean over the batch, and its gradient."""
+    """The mean over the batch, and its gradient."""
     log_p = logits.log_softmax(2)
-    places = labels[None, :, None].expand(len(logits), -1, 1)
-    losses = -log_p.gather(2, places).mean((1, 2))
+    indices = labels[None, :, None].expand(len(logits), -1, 1)
+    losses = -log_p.gather(2, indices).mean((1, 2))
     gradient = log_p.exp_()
-    gradient.scatter_add_(2, places, torch.full_like(gradient[:, :, :1], -1.0))
+    gradient.scatter_add_(2, indices, torch.full_like(gradient[:, :, :1], -1.0))
     return losses, gradient.div_(len(labels))
 
 
-def _activated(z: Float[Tensor, "R B M"], activation: str | None) -> Float[Tensor, "R B M"]:
+def _activate(z: Float[Tensor, "R B M"], activation: str | None) -> Float[Tensor, "R B M"]:
     if activation is None:
         return z
-    return z.clamp_min_(0) if activation == "relu" else F.gelu(z)  # the sign of what ReLU returns is enough later
+    return z.clamp_min_(0) if activation == "relu" else F.gelu(z)  # the backward pass of ReLU needs its output only
 
 
-def _derived(
+def _activation_backward(
     gradient: Float[Tensor, "R B M"], z: Float[Tensor, "R B M"], a: Float[Tensor, "R B M"], activation: str | None
 ) -> Float[Tensor, "R B M"]:
+    """The gradient of the pre-activations z from that of the activations a."""
     if activation is None:
         return gradient
-    derived: Tensor = (
+    backward: Tensor = (
         torch.ops.aten.threshold_backward(gradient, a, 0)
         if activation == "relu"
         else torch.ops.aten.gelu_backward(gradient, z)
     )
-    return derived
+    return backward

@@ -1,10 +1,10 @@
-"""The forward of our own families with activation and padding in one pass over memory, in channels_last.
+"""The forward of the library's own families with activation and padding in one pass over memory, in channels_last.
 
-`F.pad(mode="circular")` loses the channels_last layout and, beside a separate activation, reads and writes every
+`F.pad(mode="circular")` loses the channels_last layout and, with a separate activation, reads and writes every
 activation twice more than a convolution needs. Here the activation writes into the centre of the padded buffer and the
-edges are copied; the backward pass folds the edges back in place and applies the derivative. Nets of one axis, which
-torch has no channels_last for, are computed as images of one row. The function and the parameters are those of the
-model.
+edges are copied; the backward pass adds the edges' gradients in place and applies the derivative. Nets with one
+position axis, for which torch has no channels_last, are computed as images of one row. The result and the parameters
+are those of the model.
 
 Axes: B batch, C channel, H and W position.
 """
@@ -23,21 +23,21 @@ from ammup.models.nets import CNN, ResidualBlock, ResNet
 
 Forward = Callable[[Tensor], Tensor]
 Pads = tuple[int, int, int, int]  # left, right, top, bottom: the order of F.pad
-ROW = 2  # the axis that a net of one position axis lacks
+ROW = 2  # the axis of H, inserted in nets with one position axis
 
 
 class ActivatedPad(torch.autograd.Function):
-    """φ(z), padded circularly, in channels_last; φ is "relu", "gelu", or None, which leaves z as it is.
+    """φ(z), padded circularly, in channels_last; φ is "relu", "gelu", or None for the identity.
 
-    The backward pass writes into the gradient it is given; a convolution, for which this is made, hands over a tensor
-    that nobody else reads.
+    The backward pass overwrites the gradient it receives, so the result must only be used by a convolution, whose
+    backward pass creates a gradient that nothing else reads.
     """
 
     @staticmethod
     def forward(
         ctx: Any, z: Float[Tensor, "B C H W"], pads: Pads, activation: str | None
     ) -> Float[Tensor, "B C H2 W2"]:
-        """Write the centre, then the columns beside it, then whole rows, so that the corners come right."""
+        """Write the centre, then the columns next to it, then complete rows, which include the corners."""
         left, right, top, bottom = pads
         samples, channels, height, width = z.shape
         padded = torch.empty(
@@ -63,13 +63,13 @@ class ActivatedPad(torch.autograd.Function):
         if bottom:
             padded[:, :, top + height :] = padded[:, :, top : top + bottom]
         ctx.pads, ctx.shape, ctx.activation = pads, (height, width), activation
-        # Of ReLU the sign of what it returned is enough, and the convolution keeps that anyway.
+        # The derivative of ReLU needs only the sign of its output, which the convolution saves anyway.
         ctx.save_for_backward(padded if activation == "relu" else z if activation == "gelu" else None)
         return padded
 
     @staticmethod
     def backward(ctx: Any, gradient: Float[Tensor, "B C H2 W2"]) -> tuple[Tensor, None, None]:
-        """Fold rows, then columns, onto what they were copied from, and apply the derivative."""
+        """Add rows, then columns, to the gradient of what they were copied from, and apply the derivative."""
         left, right, top, bottom = ctx.pads
         height, width = ctx.shape
         rows, columns = slice(top, top + height), slice(left, left + width)
@@ -82,40 +82,39 @@ class ActivatedPad(torch.autograd.Function):
             centre[:, :, :, :right] += gradient[:, :, rows, left + width :]
         if left:
             centre[:, :, :, width - left :] += gradient[:, :, rows, :left]
-        (kept,) = ctx.saved_tensors
+        (saved,) = ctx.saved_tensors
         if ctx.activation == "relu":
             # One pass where `centre * (activated > 0)` would take two.
-            return torch.ops.aten.threshold_backward(centre, kept[:, :, rows, columns], 0), None, None
+            return torch.ops.aten.threshold_backward(centre, saved[:, :, rows, columns], 0), None, None
         if ctx.activation == "gelu":
-            return torch.ops.aten.gelu_backward(centre, kept), None, None
+            return torch.ops.aten.gelu_backward(centre, saved), None, None
         return centre.contiguous(memory_format=torch.channels_last), None, None
 
 
 def fused_forward(model: nn.Module) -> Forward | None:
-    """A forward of the model with the fused passes, or None where it is none of our convolutional nets.
+    """A forward of the model with the fused passes; None if the model is not one of `ammup.cnn` or `ammup.resnet`.
 
-    It serves what `ammup.cnn` and `ammup.resnet` return; a subclass, which may have a forward of its own, and a model
-    with hooks are left alone. It draws dropout masks in the order of positions within channels, whatever the memory
-    layout, so that they are those of the model's own forward on contiguous images.
+    None also for a subclass, which may override the forward, and for a model with hooks. Dropout masks are drawn in the
+    order of positions within channels in any memory layout, so they equal those of the model on contiguous images.
     """
-    if type(model) not in (CNN, ResNet) or any(hooked(module) for module in model.modules()):
+    if type(model) not in (CNN, ResNet) or any(has_hooks(module) for module in model.modules()):
         return None
     net = cast("CNN | ResNet", model)
     if net.dims == 0:
         return None
-    known = {layer: _Convolution.of(layer) for layer in net.modules()}
-    return _Fused(net, {layer: convolution for layer, convolution in known.items() if convolution is not None})
+    convolutions = {layer: _Convolution.from_layer(layer) for layer in net.modules()}
+    return _FusedNet(net, {layer: one for layer, one in convolutions.items() if one is not None})
 
 
-def hooked(module: nn.Module) -> bool:
-    """Whether a call does more than its class says."""
+def has_hooks(module: nn.Module) -> bool:
+    """Whether a call does more than the forward of the module's class."""
     hooks = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)
     return any(hooks) or "forward" in vars(module)
 
 
 @dataclass(frozen=True)
-class _Fused:
-    """The forward of a net of one or two position axes; inside, z is (B, C, H, W) with H = 1 in a net of one."""
+class _FusedNet:
+    """The forward of a net with one or two position axes; z is (B, C, H, W), with H = 1 if there is one axis."""
 
     net: CNN | ResNet
     convolutions: "Mapping[nn.Module, _Convolution]"
@@ -129,7 +128,7 @@ class _Fused:
         else:
             z = self._convolve(net.stem, z, None)
             for block in net.blocks:
-                z = self._residual(block, z) if type(block) is ResidualBlock else self._called(block, z)
+                z = self._residual(block, z) if type(block) is ResidualBlock else self._call(block, z)
         z = net.activation(z)
         out: Tensor = net.readout(z.squeeze(ROW) if net.dims == 1 else z)
         return out
@@ -137,25 +136,25 @@ class _Fused:
     def _residual(self, block: ResidualBlock, z: Tensor) -> Tensor:
         h, last = z, len(block.branch) - 1
         for i, (norm, layer) in enumerate(zip(block.norms, block.branch, strict=True)):
-            h = self._normalized(norm, h)
+            h = self._normalize(norm, h)
             if i == last and block.dropout.p and block.training:
-                h = self._convolve(layer, _dropped(block.activation(h), block.dropout.p), None)
+                h = self._convolve(layer, _dropout(block.activation(h), block.dropout.p), None)
             else:
                 h = self._convolve(layer, h, block.activation)
         return (z if isinstance(block.skip, nn.Identity) else self._convolve(block.skip, z, None)) + h
 
-    def _normalized(self, norm: nn.Module, z: Tensor) -> Tensor:
+    def _normalize(self, norm: nn.Module, z: Tensor) -> Tensor:
         if isinstance(norm, nn.Identity):
             return z
         if self.net.dims == 1 and type(norm) is nn.BatchNorm1d and norm.momentum and norm.track_running_stats:
             return _batch_norm(norm, z)
-        return self._called(norm, z)
+        return self._call(norm, z)
 
     def _convolve(self, layer: nn.Module, z: Tensor, activation: nn.Module | None) -> Tensor:
         """layer(activation(z))."""
         convolution = self.convolutions.get(layer)
         if convolution is None or not convolution.fits(z):
-            return self._called(layer, z if activation is None else activation(z))
+            return self._call(layer, z if activation is None else activation(z))
         if not convolution.circular:
             return convolution.zero_padded(z if activation is None else activation(z))
         name = activation_name(activation)
@@ -163,15 +162,15 @@ class _Fused:
             z = activation(z)
         return convolution(ActivatedPad.apply(z, convolution.pads, name))
 
-    def _called(self, module: nn.Module, z: Tensor) -> Tensor:
-        """As the module does it."""
+    def _call(self, module: nn.Module, z: Tensor) -> Tensor:
+        """The module's own forward."""
         out: Tensor = module(z.squeeze(ROW)).unsqueeze(ROW) if self.net.dims == 1 else module(z)
         return out
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Convolution:
-    """A stride-keeping convolution of one or two axes as one of two, and what it pads."""
+    """A convolution with one or two position axes, computed with two, and its padding."""
 
     layer: nn.Conv1d | nn.Conv2d | SupportConv
     bias: Tensor | None = None
@@ -182,8 +181,8 @@ class _Convolution:
     circular: bool
 
     @classmethod
-    def of(cls, layer: nn.Module) -> "_Convolution | None":
-        """That of a layer; None of any other module."""
+    def from_layer(cls, layer: nn.Module) -> "_Convolution | None":
+        """The convolution of a layer; None for any other module."""
         if type(layer) is SupportConv:
             left, right, top, bottom = (*layer.pads, 0, 0)[:4]
             return cls(
@@ -197,30 +196,30 @@ class _Convolution:
         layer = cast("nn.Conv1d | nn.Conv2d", layer)
         if layer.padding_mode not in ("circular", "zeros"):
             return None
-        one = (1,) * (2 - len(layer.kernel_size))
+        missing = (1,) * (2 - len(layer.kernel_size))
         return cls(
             layer=layer,
             bias=layer.bias,
-            stride=(*one, *layer.stride),
-            dilation=(*one, *layer.dilation),
+            stride=(*missing, *layer.stride),
+            dilation=(*missing, *layer.dilation),
             groups=layer.groups,
             pads=_pads(layer),
             circular=layer.padding_mode == "circular",
         )
 
     def fits(self, z: Tensor) -> bool:
-        """Whether the padding goes round the positions at most once."""
+        """Whether the padding is at most as large as the input, so it wraps around at most once."""
         return max(self.pads[:2]) <= z.shape[3] and max(self.pads[2:]) <= z.shape[2]
 
     def __call__(self, padded: Tensor, padding: tuple[int, int] = (0, 0)) -> Tensor:
-        """Of what is padded already."""
+        """The convolution of a padded input."""
         layer = self.layer
         kernel = layer.dense_kernel() if isinstance(layer, SupportConv) else layer.weight
         kernel = kernel.unsqueeze(ROW) if kernel.ndim == 3 else kernel
         return F.conv2d(padded, kernel, self.bias, self.stride, padding, self.dilation, self.groups)
 
     def zero_padded(self, z: Tensor) -> Tensor:
-        """Of what is not: the kernels of torch pad with zeros by themselves, where both sides are equal."""
+        """The convolution with zero padding, left to torch's kernels where both sides have equal padding."""
         left, right, top, bottom = self.pads
         if left == right and top == bottom:
             return self(z, (top, left))
@@ -229,9 +228,9 @@ class _Convolution:
 
 def _pads(layer: nn.Conv1d | nn.Conv2d) -> Pads:
     total = [d * (k - 1) for d, k in zip(layer.dilation, layer.kernel_size, strict=True)]
-    if isinstance(layer.padding, str):  # "same" puts the odd one at the end, "valid" none
+    if isinstance(layer.padding, str):  # "same" puts an odd remainder at the end; "valid" does not pad
         low = [t // 2 if layer.padding == "same" else 0 for t in total]
-        high = [t - one if layer.padding == "same" else 0 for t, one in zip(total, low, strict=True)]
+        high = [t - below if layer.padding == "same" else 0 for t, below in zip(total, low, strict=True)]
     else:
         low = high = list(layer.padding)
     (top, left), (bottom, right) = ([0] * (2 - len(low)) + low, [0] * (2 - len(high)) + high)
@@ -239,14 +238,14 @@ def _pads(layer: nn.Conv1d | nn.Conv2d) -> Pads:
 
 
 def activation_name(activation: nn.Module | None) -> str | None:
-    """Of an activation that the fused pass knows."""
+    """The name of an activation that the fused pass supports; None for others."""
     if type(activation) is nn.GELU and activation.approximate == "none":
         return "gelu"
     return "relu" if type(activation) is nn.ReLU else None
 
 
 def _batch_norm(norm: nn.BatchNorm1d, z: Float[Tensor, "B C 1 W"]) -> Tensor:
-    """As the module does it, which refuses four axes."""
+    """The forward of the module, which itself rejects four axes."""
     if norm.training:
         norm.num_batches_tracked.add_(1)  # type: ignore[union-attr]
     return F.batch_norm(
@@ -254,6 +253,7 @@ def _batch_norm(norm: nn.BatchNorm1d, z: Float[Tensor, "B C 1 W"]) -> Tensor:
     )
 
 
-def _dropped(z: Tensor, p: float) -> Tensor:
-    keep = torch.empty(z.shape, dtype=z.dtype, device=z.device).bernoulli_(1 - p).div_(1 - p)
-    return z * keep.to(memory_format=torch.channels_last)
+def _dropout(z: Tensor, p: float) -> Tensor:
+    """Dropout with a mask that is drawn in contiguous layout."""
+    mask = torch.empty(z.shape, dtype=z.dtype, device=z.device).bernoulli_(1 - p).div_(1 - p)
+    return z * mask.to(memory_format=torch.channels_last)

@@ -1,35 +1,37 @@
-"""How a replica (one learning rate, one seed) is trained, and what comes of it."""
+"""A group of replicas (learning rates of one seed) that take each training step together, and their results.
+
+Axes: R replica, B batch.
+"""
 
 import math
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
-from typing import Any, ClassVar, cast
+from itertools import islice
 
 import torch
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from ammup.data.minibatches import Feed
+from ammup.models.streams import RandomState
+from ammup.training.precision import precision
 from ammup.training.runs import Run, Training
 
-Build = Callable[[int], nn.Module]
-
-# bfloat16 computes in bfloat16 on float32 master weights (torch.autocast), tf32 in the TF32 of GPUs that have it, with
-# ten bits of mantissa, and in float32 elsewhere; the others compute in themselves.
-DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.float32, "tf32": torch.float32}
 CURVE_POINTS = 50
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trained:
-    """A replica's weights after training.
+class TrainedReplica:
+    """A replica after training.
 
     Attributes:
         weights: parameters and buffers by name.
         losses: minibatch losses (steps), up to the first NaN.
-        val_accuracy: share of correct validation images, or NaN.
-        val_loss: mean cross-entropy, or NaN.
+        val_accuracy: fraction of validation images classified correctly; NaN if not validated.
+        val_loss: mean cross-entropy of the validation images; NaN if not validated.
         seconds: wall time.
     """
 
@@ -40,15 +42,16 @@ class Trained:
     seconds: float
 
     def run(self, depth: int, lr: float, seed: int, *, training: Training, steps: int, strategy: str) -> Run:
-        """The record of this replica; ``steps`` are those of a replica that ends."""
+        """The record of this replica; ``steps`` is the number of steps of a replica that does not diverge."""
         diverged = len(self.losses) < steps or math.isnan(self.val_loss)
+        last_tenth = self.losses[-math.ceil(steps / 10) :]
         return Run(
             depth=depth,
             lr=lr,
             seed=seed,
             val_accuracy=math.nan if diverged else self.val_accuracy,
             val_loss=math.nan if diverged else self.val_loss,
-            train_loss=math.nan if diverged else float(self.losses[-math.ceil(steps / 10) :].mean()),
+            train_loss=math.nan if diverged else float(last_tenth.mean()),
             diverged=diverged,
             steps=len(self.losses),
             curve=thinned(self.losses),
@@ -67,105 +70,142 @@ def thinned(losses: Tensor, points: int = CURVE_POINTS) -> tuple[tuple[int, floa
     return tuple((min((i + 1) * width, len(losses)), float(part.mean())) for i, part in enumerate(parts))
 
 
-class Session(ABC):
-    """Replicas of one seed that are trained part by part, as if in one go.
+class ReplicaGroup(ABC):
+    """Replicas of one seed that see the same minibatches and draw the same dropout masks.
 
-    To the bit where each replica is trained by itself; a stack of other replicas differs by rounding.
-    """
-
-    @abstractmethod
-    def advance(self, lrs: Sequence[float], steps: int) -> list[Tensor]:
-        """Train these learning rates up to so many steps, from where they are, and forget all others.
-
-        Returns the losses of each, up to the first NaN.
-        """
-
-    @abstractmethod
-    def trained(self, lrs: Sequence[float], *, validate: bool) -> list[Trained]:
-        """What these replicas are now; a diverged one is not validated."""
-
-
-class Trainer(ABC):
-    """Trains the replicas of one depth; each strategy is one.
+    A group can be trained part by part: the losses, the random state and the position in the minibatches are kept
+    between the parts. A replica whose loss becomes NaN is retired, since its loss stays NaN. A subclass implements one
+    strategy: how a step and an evaluation are computed.
 
     Args:
-        build: seed -> the model with that seed's weights, on the device of the feed.
+        model: built from the seed, in the dtype of the weights and in training mode.
         feed: minibatches.
-        training: of every replica.
+        training: settings of every replica.
+        lrs: learning rates, one for each replica.
+        seed: of the weights, the minibatch order and the dropout masks.
+
+    Attributes:
+        rows: row in ``losses`` of each learning rate that is still wanted, diverged ones included.
+        active: rows of the replicas that are still trained.
+        losses: (steps, R), NaN where there is none yet.
+        steps_done: steps taken so far.
+        validation_batch_size: images in one forward pass of the evaluation.
     """
 
-    strategy: ClassVar[str]
-
-    def __init__(self, build: Build, feed: Feed, training: Training) -> None:
-        self.build, self.feed, self.training = build, feed, training
+    def __init__(self, model: nn.Module, feed: Feed, training: Training, lrs: Sequence[float], seed: int) -> None:
+        self.model, self.feed, self.training, self.seed = model, feed, training, seed
+        self.rows = {lr: row for row, lr in enumerate(lrs)}
+        self.active: Int64[Tensor, " R"] = torch.arange(len(lrs), device=feed.device)
+        shape = (feed.steps(training.epochs), len(lrs))
+        self.losses = torch.full(shape, math.nan, dtype=torch.float64, device=feed.device)
+        self.steps_done = 0
+        self.validation_batch_size = training.batch_size
+        self._seconds = dict.fromkeys(lrs, 0.0)
+        self._random = RandomState("training", seed)
+        self._diverged: dict[int, dict[str, Tensor]] = {}  # weights by row
 
     @abstractmethod
-    def begin(self, seed: int) -> Session:
-        """Replicas from the weights, and in the order, of this seed."""
+    def step(self, images: Float[Tensor, "B C H W"], labels: Int64[Tensor, " B"]) -> Float[Tensor, " R"]:
+        """One step of SGD of the active replicas; returns their losses before it."""
 
     @abstractmethod
-    def parts(self, lrs: Sequence[float], seed: int) -> Iterator[Sequence[float]]:
-        """The learning rates, by what is trained together."""
+    def score(self, images: Float[Tensor, "B C H W"], labels: Int64[Tensor, " B"]) -> Float[Tensor, "2 R"]:
+        """(correct images, summed cross-entropy) of the active replicas, the model being in evaluation mode."""
 
-    @property
-    def steps(self) -> int:
-        """Minibatches of the whole training."""
-        return self.feed.steps(self.training.epochs)
+    @abstractmethod
+    def weights(self, index: int) -> dict[str, Tensor]:
+        """Parameters and buffers of one active replica, by name."""
 
-    def train(self, lrs: Sequence[float], seed: int, *, steps: int | None = None) -> list[Trained]:
-        """One trained replica for each learning rate; ``steps`` ends training early, without validation."""
-        done = []
-        for part in self.parts(lrs, seed):
-            session = self.begin(seed)
-            session.advance(part, min(self.steps, steps or self.steps))
-            done += session.trained(part, validate=steps is None)
-        return done
+    def select(self, mask: Bool[Tensor, " R"]) -> None:
+        """Train only these of the active replicas from here on."""
+        self.active = self.active[mask]
 
-    def runs(self, depth: int, lrs: Sequence[float], seed: int) -> list[Run]:
-        """Train, and record."""
-        return [self.run(depth, lr, seed, trained) for lr, trained in zip(lrs, self.train(lrs, seed), strict=True)]
+    def release_cache(self) -> None:  # noqa: B027  (most groups have none)
+        """Free memory that only makes further steps faster."""
 
-    def run(self, depth: int, lr: float, seed: int, trained: Trained) -> Run:
-        """The record of a replica that has ended."""
-        return trained.run(depth, lr, seed, training=self.training, steps=self.steps, strategy=self.strategy)
+    def advance(self, steps: int) -> None:
+        """Train up to this number of steps, or until every replica has diverged."""
+        if steps <= self.steps_done or not len(self.active):
+            return
+        start, device = time.perf_counter(), self.feed.device
+        batches = self.feed.training_batches(self.seed, self.training.epochs, start=self.steps_done)
+        with precision(device, tf32=self.training.tf32), self._random.restored(), closing(batches):
+            for images, labels in islice(batches, steps - self.steps_done):
+                losses = self.step(images, labels).double()
+                self.losses[self.steps_done].index_copy_(0, self.active, losses)
+                self.steps_done += 1
+                if self.steps_done % _nan_check_interval(device) == 0 or self.steps_done == steps:
+                    self._retire_diverged(losses.isnan())
+                    if not len(self.active):
+                        break
+        self.add_time_since(start)
+
+    def keep(self, lrs: Sequence[float]) -> None:
+        """Discard the replicas of all other learning rates."""
+        self.rows = {lr: row for lr, row in self.rows.items() if lr in lrs}
+        rows = list(self.rows.values())
+        self._diverged = {row: weights for row, weights in self._diverged.items() if row in rows}
+        wanted = torch.isin(self.active.cpu(), torch.tensor(rows, dtype=torch.int64))
+        if not wanted.all():
+            self.select(wanted.to(self.feed.device))
+
+    def losses_before_nan(self) -> dict[float, Tensor]:
+        """Losses up to the first NaN, by learning rate."""
+        losses = self.losses.cpu()
+        return {lr: losses[: _steps_before_nan(losses[:, row]), row] for lr, row in self.rows.items()}
+
+    def results(self, lrs: Sequence[float], *, validate: bool) -> dict[float, TrainedReplica]:
+        """The present state of these replicas, by learning rate; diverged ones are not validated."""
+        start = time.perf_counter()
+        scores = torch.full((2, self.losses.shape[1]), math.nan, dtype=torch.float64)
+        if validate and len(self.active):
+            scores[:, self.active.cpu()] = self._validate()
+        self.add_time_since(start)
+        losses = self.losses_before_nan()
+        index = {row: i for i, row in enumerate(self.active.tolist())}
+
+        def result(lr: float, row: int) -> TrainedReplica:
+            return TrainedReplica(
+                weights=self.weights(index[row]) if row in index else self._diverged[row],
+                losses=losses[lr],
+                val_accuracy=float(scores[0, row]),
+                val_loss=float(scores[1, row]),
+                seconds=self._seconds[lr],
+            )
+
+        return {lr: result(lr, self.rows[lr]) for lr in lrs}
+
+    def add_time_since(self, start: float) -> None:
+        """Charge the wall time since ``start`` (of ``time.perf_counter``) to the replicas in equal parts."""
+        share = (time.perf_counter() - start) / len(self.rows)
+        for lr in self.rows:
+            self._seconds[lr] += share
+
+    def _retire_diverged(self, nan: Bool[Tensor, " R"]) -> None:
+        """Store the weights of the active replicas whose loss is NaN, and train the others only."""
+        if nan.any():
+            for i in nan.nonzero().flatten().tolist():
+                self._diverged[int(self.active[i])] = self.weights(i)
+            self.select(~nan)
+
+    @torch.no_grad()
+    def _validate(self) -> Float[Tensor, "2 R"]:
+        """(accuracies, mean cross-entropies) of the validation images, in the precision of the weights."""
+        self.model.eval()
+        totals = torch.zeros(2, len(self.active), dtype=torch.float64, device=self.feed.device)
+        with precision(self.feed.device, tf32=False):
+            for images, labels in self.feed.validation_batches(self.validation_batch_size):
+                totals += self.score(images, labels).double()
+        self.model.train()
+        return (totals / len(self.feed.val)).cpu()
 
 
-def autocast(training: Training, device: torch.device) -> torch.autocast:
-    """Compute in bfloat16 where that is asked for."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=training.dtype == "bfloat16")
-
-
-@contextmanager
-def precision(device: torch.device, *, tf32: bool) -> Iterator[None]:
-    """On a GPU products and convolutions of float32 in TF32 where that is asked for, and else in float32.
-
-    Left alone, torch computes convolutions in TF32 and matrix products in float32.
-    """
-    if device.type != "cuda":
-        yield
-        return
-    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
-    operators: tuple[Any, ...] = (matmul, cudnn)
-    name, wanted = "allow_tf32", cast(bool | str, tf32)
-    if hasattr(matmul, "fp32_precision"):  # torch 2.9; its older flags must not be touched beside these
-        operators = (matmul, *(getattr(cudnn, part) for part in ("conv", "rnn")))
-        name, wanted = "fp32_precision", "tf32" if tf32 else "ieee"
-    before = [getattr(operator, name) for operator in operators]
-    try:
-        for operator in operators:
-            setattr(operator, name, wanted)
-        yield
-    finally:
-        for operator, value in zip(operators, before, strict=True):
-            setattr(operator, name, value)
-
-
-def nan_check_interval(device: torch.device) -> int:
-    """Steps between two looks for NaN: a look makes a GPU wait. A NaN loss never heals, so that no look is too late."""
+def _nan_check_interval(device: torch.device) -> int:
+    """Steps between two checks for NaN. A check makes a GPU wait, and a NaN loss stays NaN, so a late check is safe."""
     return 32 if device.type == "cuda" else 1
 
 
-def steps_before_nan(losses: Tensor) -> int:
-    """How many losses come before the first NaN."""
+def _steps_before_nan(losses: Float[Tensor, " steps"]) -> int:
+    """Number of losses before the first NaN."""
     nan = losses.isnan().nonzero()
     return int(nan[0]) if len(nan) else len(losses)

@@ -11,26 +11,27 @@ from ammup.errors import InputError, check_known
 from ammup.models.device import default_device
 from ammup.models.factory import Factory, build_model
 from ammup.training.loop import LoopTrainer
-from ammup.training.replica import DTYPES, Build, Trainer
+from ammup.training.precision import DTYPES
 from ammup.training.runs import STRATEGIES, Run, Training, check_grid, seed_numbers
 from ammup.training.stacked import StackedTrainer
+from ammup.training.trainer import Build, Trainer
 
 TRAINERS: dict[str, type[Trainer]] = {"loop": LoopTrainer, "stacked": StackedTrainer}
 
-# The trial of a strategy: so many replicas for so many steps after their first ones.
+# The trial of a strategy: number of replicas, and steps that are timed after those of the warm-up.
 TRIAL_REPLICAS, TRIAL_STEPS = {"cpu": 8, "cuda": 64}, 5
 WARM_UP_STEPS = 2
 
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """The faster strategy, and what it was chosen by.
+    """The faster strategy and the timings that it was chosen by.
 
     Attributes:
         strategy: "loop" or "stacked".
-        loop: seconds for a step of one replica.
-        stacked: the same in a stack, or None where the model cannot be stacked.
-        reason: why it cannot, or nothing.
+        loop: seconds per step of one replica.
+        stacked: the same in a stack; None if it was not timed.
+        reason: why the stack was not timed; empty if it was.
     """
 
     strategy: str
@@ -57,14 +58,14 @@ def train_replicas(
     """Train the model of one depth with SGD on cross-entropy at every learning rate from every seed (section 4.1).
 
     Learning rates of one seed start from the same weights and see the same minibatches and dropout masks. A replica
-    whose loss becomes NaN ends there, since it stays NaN; every other one is trained on every minibatch.
+    whose loss becomes NaN ends there, since it stays NaN; every other replica is trained on every minibatch.
 
     Args:
         factory: ``factory(depth, seed=...)`` or ``factory(depth)``; its module takes images (B, C, H, W) and returns
             one logit for each class (B, classes).
         depth: L.
         lrs: learning rates, positive and finite.
-        seeds: seeds of the weights, the minibatches and dropout, or how many (0, 1, …).
+        seeds: seeds of the weights, the minibatches and dropout, or their number n (0, 1, …, n - 1).
         data: images and labels, with validation images.
         batch_size: images in a minibatch.
         epochs: passes over the training images.
@@ -72,16 +73,16 @@ def train_replicas(
         weight_decay: of SGD, on every parameter; the paper has none.
         dtype: "float32", "float64", or "bfloat16" or "tf32" on float32 master weights. Without "tf32" a GPU computes
             float32 in float32, convolutions included.
-        device: where to train; None takes a GPU if there is one.
-        strategy: "loop" (replica after replica), "stacked" (all learning rates of a seed at once), or "auto", the
-            faster of them on the first steps. They differ by rounding.
+        device: where to train; None selects a GPU if there is one.
+        strategy: "loop" (one replica after another), "stacked" (all learning rates of a seed simultaneously), or
+            "auto", the one that is faster on the first steps. Their results differ by rounding.
 
     Returns:
         One run for each seed and learning rate, seed by seed.
 
     Raises:
-        InputError: an empty or unusable grid, data without validation images, an unknown name, a factory that fails or
-            whose outputs are not logits of the data's classes, or "stacked" with a module that torch.func refuses.
+        InputError: an empty or invalid grid, data without validation images, an unknown name, a factory that fails or
+            whose outputs are not logits of the data's classes, or "stacked" with a module that torch.func rejects.
 
     Example:
         >>> import ammup
@@ -106,7 +107,7 @@ def train_replicas(
 
 
 def checked_build(factory: Factory, depth: int, seed: int, feed: Feed, data: Data) -> Build:
-    """Seed -> the model on the feed's device, after one has been seen to return logits."""
+    """Seed -> the model on the feed's device, after checking that the model of one seed returns logits."""
     build = partial(build_model, factory, depth, device=feed.device)
     images, _ = next(feed.training_batches(seed, 1))
     model = build(seed).to(feed.dtype).eval()
@@ -116,37 +117,36 @@ def checked_build(factory: Factory, depth: int, seed: int, feed: Feed, data: Dat
         raise InputError(
             f"the model of depth {depth} failed on images {tuple(images.shape)}: {type(error).__name__}: {error}"
         ) from error
-    wanted = (len(images[:2]), len(data.classes))
-    if outputs.shape != wanted:
+    expected = (len(images[:2]), len(data.classes))
+    if outputs.shape != expected:
         raise InputError(
-            f"the model of depth {depth} returned {tuple(outputs.shape)}; give one logit a class, {wanted}"
+            f"the model of depth {depth} returned {tuple(outputs.shape)}; expected one logit per class, {expected}"
         )
     return build
 
 
 def choose_strategy(build: Build, feed: Feed, training: Training, *, lrs: Sequence[float], seed: int) -> Choice:
-    """Time both strategies on the first steps of this very grid."""
-    some = lrs[: TRIAL_REPLICAS["cuda" if feed.device.type == "cuda" else "cpu"]]
-    loop = seconds_a_step(LoopTrainer(build, feed, training), some[:1], seed)
+    """Time both strategies on the first steps of this grid and choose the faster one."""
+    trial = lrs[: TRIAL_REPLICAS["cuda" if feed.device.type == "cuda" else "cpu"]]
+    loop = seconds_a_step(LoopTrainer(build, feed, training), trial[:1], seed)
     if len(lrs) == 1:
         return Choice(strategy="loop", loop=loop, stacked=None, reason="there is one learning rate only")
     try:
-        stacked = seconds_a_step(StackedTrainer(build, feed, training), some, seed) / len(some)
+        stacked = seconds_a_step(StackedTrainer(build, feed, training), trial, seed) / len(trial)
     except InputError as error:
         return Choice(strategy="loop", loop=loop, stacked=None, reason=str(error))
     return Choice(strategy="stacked" if stacked < loop else "loop", loop=loop, stacked=stacked, reason="")
 
 
 def seconds_a_step(trainer: Trainer, lrs: Sequence[float], seed: int) -> float:
-    """Seconds that a step of all these replicas takes, after the first ones: they build, choose kernels, and record."""
+    """Seconds per step of all these replicas, after a warm-up that chooses kernels and records steps."""
     part = next(iter(trainer.parts(lrs, seed)))
     first = max(0, min(WARM_UP_STEPS, trainer.steps - 1))
     last = min(trainer.steps, first + TRIAL_STEPS)
-    session = trainer.begin(seed)
-    if first:
-        session.advance(part, first)
+    group = trainer.group(part, seed)
+    group.advance(first)
     start = time.perf_counter()
-    session.advance(part, last)
+    group.advance(last)
     return (time.perf_counter() - start) / (last - first) * len(lrs) / len(part)
 
 

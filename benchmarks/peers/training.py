@@ -32,7 +32,7 @@ import numpy as np
 import torch
 
 from ammup.experiments.pool import LocalPool
-from ammup.training.replica import precision
+from ammup.training.precision import precision
 from benchmarks.peers.ways import BATCH, Case, Prepared, Weights, obvious, ours, vmapped
 
 

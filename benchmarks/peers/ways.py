@@ -16,8 +16,8 @@ from ammup.data.dataset import Data
 from ammup.data.minibatches import Feed
 from ammup.models.streams import random_stream
 from ammup.training.allocator import freed_memory_kept
-from ammup.training.replica import Training
 from ammup.training.replicas import TRAINERS
+from ammup.training.runs import Training
 from benchmarks.tracked.obvious import standardized, train
 
 BATCH = 128

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ammup.data.dataset import Data
 
 Feed = module("ammup.data.minibatches").Feed
-DTYPES, Training = module("ammup.training.replica").DTYPES, module("ammup.training.replica").Training
+DTYPES, Training = module("ammup.training.precision").DTYPES, module("ammup.training.runs").Training
 TRAINERS = module("ammup.training.replicas").TRAINERS
 BATCH, STEPS, ROUNDS = 128, 2, 3
 FAMILIES: dict[str, Callable[..., nn.Module]] = {

@@ -14,7 +14,7 @@ from ammup.experiments.store import Invocation, Store, StoredExperiment, Worker
 
 from .moved import module
 
-Run = module("ammup.training.replica").Run
+Run = module("ammup.training.runs").Run
 VERSIONS = {"ammup": "?"}
 
 

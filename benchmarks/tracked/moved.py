@@ -10,14 +10,16 @@ EARLIER = {
     "ammup.data.minibatches": "ammup.measurement.feed",
     "ammup.stats.search": "ammup.fitting.search",
     "ammup.training.allocator": "ammup.measurement.memory",
+    "ammup.training.precision": "ammup.training.replica",
     "ammup.training.replica": "ammup.measurement.replica",
     "ammup.training.replicas": "ammup.measurement.training",
+    "ammup.training.runs": "ammup.training.replica",
 }
 
 
 def module(name: str) -> ModuleType:
-    """The module of this name, or what it was called before."""
+    """The module of this name, or of its earlier names, the most recent one first."""
     try:
         return import_module(name)
     except ModuleNotFoundError:
-        return import_module(EARLIER[name])
+        return module(EARLIER[name])

@@ -514,11 +514,11 @@ CASES: list[tuple[Callable[[], object], str]] = [
         lambda: ammup.train_replicas(
             lambda depth, seed: ammup.cnn(depth, width=4, out_channels=7, seed=seed), 2, lrs=[0.1], seeds=1, data=DATA
         ),
-        "the model of depth 2 returned (2, 7); give one logit a class,",
+        "the model of depth 2 returned (2, 7); expected one logit per class,",
     ),
     (
         lambda: ammup.train_replicas(lambda depth, seed: _Scalar(), 2, lrs=[0.1], seeds=1, data=DATA),
-        "the model of depth 2 returned (); give one logit a class, (2,",
+        "the model of depth 2 returned (); expected one logit per class, (2,",
     ),
     (
         lambda: ammup.train_replicas(lambda depth, seed: _Raising(), 2, lrs=[0.1], seeds=1, data=DATA),
@@ -530,7 +530,7 @@ CASES: list[tuple[Callable[[], object], str]] = [
     ),
     (
         lambda: ammup.train_replicas(lambda depth, seed: _Weightless(), 2, lrs=[0.1], seeds=1, data=DATA),
-        "the model of depth 2 returned (2, 192); give one logit a",
+        "the model of depth 2 returned (2, 192); expected one logit",
     ),
     (
         lambda: ammup.train_replicas(_factory, -2, lrs=[0.1], seeds=1, data=DATA),

@@ -51,7 +51,7 @@ def test_looking_changes_nothing_in_the_run(feed: Feed) -> None:
     trainer = _trainer(feed, dropout=0.2, batchnorm=True)
     (plain,) = trainer.train([0.3], 1, steps=4)
     seen = []
-    watched = trainer.watch(0.3, 1, steps=4, look=lambda step, model, batch: seen.append((step, len(batch[0]))))
+    watched = trainer.watch(0.3, 1, steps=4, callback=lambda step, model, batch: seen.append((step, len(batch[0]))))
     assert torch.equal(plain.losses, watched.losses)
     assert all(torch.equal(plain.weights[name], watched.weights[name]) for name in plain.weights)
     assert seen == [(0, 16), (1, 16), (2, 16), (3, 16)]

@@ -17,12 +17,13 @@ from ammup.errors import InputError
 from ammup.models.factory import build_model
 from ammup.models.nets import CNN
 from ammup.models.streams import random_stream, seeded
-from ammup.training import loop, stacked
-from ammup.training.loop import LoopTrainer, Plan
-from ammup.training.replica import Trainer
+from ammup.training import plan
+from ammup.training.loop import LoopTrainer, SingleReplica
+from ammup.training.plan import Plan
 from ammup.training.replicas import TRAINERS, choose_strategy
 from ammup.training.runs import Training
-from ammup.training.stacked import StackedTrainer
+from ammup.training.stacked import StackedReplicas, StackedTrainer
+from ammup.training.trainer import Trainer
 
 LRS = [0.01, 0.3, 3.0]
 # Ends in NaN, but for nets with batch norm: the variance of their activations overflows, which torch's kernels meet
@@ -221,7 +222,7 @@ def test_bfloat16_rounds_activations_and_not_weights(name: str, data: Data) -> N
 def test_large_activations_pass_in_micro_batches_with_the_same_gradient(
     data: Data, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop, "MICRO_BATCH_BYTES", {"cpu": 5 * 6 * 64 * 8, "cuda": 0})  # five images of 6×8×8 doubles
+    monkeypatch.setattr(plan, "MICRO_BATCH_BYTES", {"cpu": 5 * 6 * 64 * 8, "cuda": 0})  # five images of 6×8×8 doubles
     for name, expected in (("cnn", 4), ("user", 16), ("resnet, dropout", 16), ("resnet, batch norm", 16)):
         build = partial(build_model, NETS[name], 3)
         trainer = LoopTrainer(build, _feed(data), Training(batch_size=16, dtype="float64"))
@@ -236,7 +237,7 @@ def test_large_activations_pass_in_micro_batches_with_the_same_gradient(
 def test_the_plan_finds_what_a_model_bears(data: Data) -> None:
     batch = next(_feed(data).training_batches(0, 1))
     formats = {
-        name: Plan.of(NETS[name](3, seed=0).double(), batch, Training()).memory_format
+        name: Plan.from_model(NETS[name](3, seed=0).double(), batch, Training()).memory_format
         for name in ("cnn", "user", "resnet, dropout")
     }
     assert formats["cnn"] == torch.channels_last
@@ -244,7 +245,7 @@ def test_the_plan_finds_what_a_model_bears(data: Data) -> None:
     assert formats["resnet, dropout"] == torch.channels_last  # our own draws masks in one order
     dropping = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Dropout(0.5), nn.Flatten(), nn.Linear(144, 10)).double()
     before = {name: value.clone() for name, value in dropping.state_dict().items()}
-    assert Plan.of(dropping, batch, Training()).memory_format == torch.contiguous_format
+    assert Plan.from_model(dropping, batch, Training()).memory_format == torch.contiguous_format
     for name, value in dropping.state_dict().items():
         assert torch.equal(value, before[name])
 
@@ -279,11 +280,11 @@ def test_runs_say_what_became_of_each_replica(data: Data) -> None:
 def test_a_lost_replica_costs_nothing_more(strategy: str, data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
     steps: list[int] = []  # replicas in each step
     if strategy == "loop":
-        backward = loop._Replica._backward
-        monkeypatch.setattr(loop._Replica, "_backward", lambda *a: steps.append(1) or backward(*a))
+        step = SingleReplica.step
+        monkeypatch.setattr(SingleReplica, "step", lambda *a: steps.append(1) or step(*a))
     else:
-        step = stacked._Stack._step
-        monkeypatch.setattr(stacked._Stack, "_step", lambda *a: steps.append(len(a[0].live.alive)) or step(*a))
+        step = StackedReplicas.step
+        monkeypatch.setattr(StackedReplicas, "step", lambda *a: steps.append(len(a[0].active)) or step(*a))
     lost, good = TRAINERS[strategy](
         partial(build_model, NETS["cnn"], 3), _feed(data), Training(batch_size=16, dtype="float64")
     ).train([TOO_LARGE, 0.1], 0)
@@ -402,7 +403,7 @@ def test_grids_may_be_arrays_and_counts(data: Data) -> None:
         ({"dtype": "float16"}, "dtype='float16' is not known; allowed: float32, float64, bfloat16"),
         ({"strategy": "fast"}, "strategy='fast' is not known; allowed: auto, loop, stacked"),
         ({"device": "abacus"}, "device 'abacus' cannot be used"),
-        ({"factory": partial(ammup.cnn, width=4, out_channels=3)}, r"returned \(2, 3\); give one logit a class"),
+        ({"factory": partial(ammup.cnn, width=4, out_channels=3)}, r"returned \(2, 3\); expected one logit per class"),
         ({"factory": partial(ammup.cnn, width=4, in_channels=1)}, "failed on images"),
         ({"factory": lambda depth: 3}, "must return an nn.Module"),
     ],
