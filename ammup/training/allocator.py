@@ -1,8 +1,8 @@
-"""Keeping the memory of activations from going back to the operating system after every step, in processes of ours.
+"""Settings of glibc's allocator that prevent it from returning freed memory to the operating system after every step.
 
-glibc returns each freed block of more than 32 MiB at once, and the next step pays for it again, page fault by page
-fault: at 64 channels of 32×32 images and batch 128 that is a quarter of a training step
-(`python benchmarks/training_step.py`). glibc's settings belong to the whole process and cannot be read back, so only a
+glibc immediately returns each freed block of more than 32 MiB, and the next step pays for it again in page faults: at
+64 channels of 32×32 images and batch size 128 they take a quarter of a training step
+(`python benchmarks/training_step.py`). The settings apply to the complete process and cannot be read back, so only a
 process that exists to train may change them: a worker of a sweep, or a benchmark. Never the process of a caller.
 """
 
@@ -11,15 +11,15 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-# Parameters of mallopt. Setting one ends glibc's own adaptation of its thresholds for good; what is set afterwards is
-# what it adapts to in a process that frees large blocks.
+# Parameters of mallopt. Setting one permanently ends glibc's own adaptation of its thresholds; _ADAPTED are the values
+# that it adapts to in a process that frees large blocks.
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -2, -3, -4
 _KEEP = {_TRIM_THRESHOLD: 2**31 - 1, _TOP_PAD: 64 << 20, _MMAP_MAX: 0}
 _ADAPTED = {_TRIM_THRESHOLD: 64 << 20, _TOP_PAD: 0, _MMAP_THRESHOLD: 32 << 20, _MMAP_MAX: 65536}
 
 
 def keep_freed_memory() -> None:
-    """Keep freed memory in this process from now on. Does nothing where libc is not glibc."""
+    """Keep freed memory in this process from now on. No effect if libc is not glibc."""
     libc = _glibc()
     if libc is not None:
         _set(libc, _KEEP)
@@ -27,7 +27,7 @@ def keep_freed_memory() -> None:
 
 @contextmanager
 def freed_memory_kept() -> Iterator[None]:
-    """The same inside only, and give the memory back afterwards: for a benchmark that compares both."""
+    """A context that keeps freed memory and returns it at the end, for benchmarks that compare both."""
     keep_freed_memory()
     try:
         yield

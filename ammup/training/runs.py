@@ -1,4 +1,4 @@
-"""What training runs are asked for and what comes of them: nothing here needs torch, which takes a second to import."""
+"""Settings and records of training runs. Nothing here needs torch, which takes a second to import."""
 
 import math
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ DTYPES = ("float32", "float64", "bfloat16", "tf32")
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """SGD on cross-entropy. The defaults are the paper's (sections 4.1 and 4.2).
+    """Settings of SGD on cross-entropy. The defaults are the paper's (sections 4.1 and 4.2).
 
     Attributes:
         batch_size: images in a minibatch.
@@ -41,7 +41,7 @@ class Training:
 
     @property
     def tf32(self) -> bool:
-        """Whether TF32 is asked for."""
+        """Whether to compute in TF32."""
         return self.dtype == "tf32"
 
 
@@ -53,13 +53,13 @@ class Run:
         depth: L, as given to the factory.
         lr: learning rate.
         seed: of the weights, of the minibatch order and of dropout.
-        val_accuracy: share of the validation images classified correctly after training; NaN if diverged.
+        val_accuracy: fraction of the validation images classified correctly after training; NaN if diverged.
         val_loss: mean cross-entropy of the validation images; NaN if diverged.
         train_loss: mean minibatch loss over the last tenth of the steps; NaN if diverged.
         diverged: the loss became NaN.
-        steps: minibatches until then, or all there are.
-        curve: (steps, mean loss of the minibatches since the point before), up to 50 points.
-        seconds: wall time, its share of it where replicas were trained together.
+        steps: minibatches before the loss became NaN, or all of them.
+        curve: (steps, mean loss of the minibatches since the previous point), up to 50 points.
+        seconds: wall time, divided equally among replicas that were trained together.
         images_per_second: training images in that time.
         strategy: "loop" or "stacked".
     """
@@ -80,14 +80,14 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True)
 class Measurement:
-    """S̄ of one step of SGD from the weights that a short run has reached.
+    """S̄ of one step of SGD from the weights of a short run.
 
     Attributes:
         depth: L.
         lr: learning rate of the short run.
         seed: of its weights and of its minibatch order.
         step: training steps before the measurement; 0 is initialization.
-        S_bar: of the step on the next minibatch, at learning rate 1; infinite where the run has diverged before.
+        S_bar: of the step on the next minibatch, at learning rate 1; infinite if the run has diverged before.
     """
 
     depth: int
@@ -110,10 +110,10 @@ def check_grid(lrs: Sequence[float], seeds: Sequence[int]) -> None:
 
 
 def seed_numbers(seeds: int | Sequence[int]) -> tuple[int, ...]:
-    """The seeds, or as many of them as a count says (0, 1, …).
+    """The seeds as a tuple; a count n gives 0, 1, …, n - 1.
 
     Raises:
-        InputError: neither a whole number nor a sequence of them.
+        InputError: not a whole number and not a sequence of whole numbers.
     """
     try:
         return tuple(range(seeds)) if isinstance(seeds, int) else tuple(index(seed) for seed in seeds)
