@@ -128,13 +128,14 @@ class ReplicaGroup(ABC):
         if steps <= self.steps_done or not len(self.active):
             return
         start, device = time.perf_counter(), self.feed.device
+        interval = _nan_check_interval(device)
         batches = self.feed.training_batches(self.seed, self.training.epochs, start=self.steps_done)
         with precision(device, tf32=self.training.tf32), self._random.restored(), closing(batches):
             for images, labels in islice(batches, steps - self.steps_done):
                 losses = self.step(images, labels).double()
                 self.losses[self.steps_done].index_copy_(0, self.active, losses)
                 self.steps_done += 1
-                if self.steps_done % _nan_check_interval(device) == 0 or self.steps_done == steps:
+                if self.steps_done % interval == 0 or self.steps_done == steps:
                     self._retire_diverged(losses.isnan())
                     if not len(self.active):
                         break

@@ -47,16 +47,6 @@ def test_it_is_the_measurement_before_each_step_of_a_plain_loop(feed: Feed, argu
     assert {one.step: one.S_bar for one in found} == pytest.approx(oracle, rel=1e-9)
 
 
-def test_looking_changes_nothing_in_the_run(feed: Feed) -> None:
-    trainer = _trainer(feed, dropout=0.2, batchnorm=True)
-    (plain,) = trainer.train([0.3], 1, steps=4)
-    seen = []
-    watched = trainer.watch(0.3, 1, steps=4, callback=lambda step, model, batch: seen.append((step, len(batch[0]))))
-    assert torch.equal(plain.losses, watched.losses)
-    assert all(torch.equal(plain.weights[name], watched.weights[name]) for name in plain.weights)
-    assert seen == [(0, 16), (1, 16), (2, 16), (3, 16)]
-
-
 def test_a_run_that_diverges_has_an_infinite_step_from_there_on(feed: Feed) -> None:
     found = measure_short_run(_trainer(feed), depth=2, lr=1e200, seed=0, steps=(0, 1, 5))
     assert [one.step for one in found] == [0, 1, 5]

@@ -1,4 +1,4 @@
-"""Recorded steps: on the tensors that a GPU would replay on, the same bits; and the precision that was asked for."""
+"""Recorded steps give the results of eager ones; on a CPU a stand-in replays them on the tensors of the recording."""
 
 from collections.abc import Callable
 from functools import partial
@@ -11,8 +11,7 @@ from ammup.data.dataset import Data
 from ammup.data.minibatches import Feed
 from ammup.models.factory import build_model
 from ammup.training import cuda_graph
-from ammup.training.cuda_graph import RecordedStep
-from ammup.training.precision import precision
+from ammup.training.cuda_graph import RecordedStep, StepRecorder
 from ammup.training.runs import Training
 from ammup.training.stacked import StackedTrainer
 
@@ -43,11 +42,6 @@ def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
     return request.param
 
 
-@pytest.fixture(scope="module")
-def data() -> Data:
-    return ammup.load_data("synthetic", image_size=8, train=16 * 12 - 5, validation=50)
-
-
 def _trained(name: str, data: Data, device: str) -> StackedTrainer:
     feed = Feed(data, batch_size=16, device=device, dtype=torch.float64)
     build = partial(build_model, NETS[name], 2, device=torch.device(device))
@@ -55,8 +49,10 @@ def _trained(name: str, data: Data, device: str) -> StackedTrainer:
 
 
 @pytest.mark.parametrize("name", list(NETS))
-def test_a_recorded_step_is_the_step(name: str, device: str, data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Through a diverged replica, a smaller last minibatch, batch norm's statistics and dropout's masks."""
+def test_recorded_steps_train_as_eager_ones(
+    name: str, device: str, data: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a diverged replica, a smaller last minibatch, the statistics of batch norm and dropout."""
     monkeypatch.setattr(cuda_graph, "recording_helps", lambda device: False)
     eager = _trained(name, data, device).train(LRS, 0)
     made: list[RecordedStep] = []
@@ -64,7 +60,7 @@ def test_a_recorded_step_is_the_step(name: str, device: str, data: Data, monkeyp
     monkeypatch.setattr(RecordedStep, "__init__", lambda self, *a: made.append(self) or record(self, *a))
     monkeypatch.setattr(cuda_graph, "recording_helps", lambda device: True)
     recorded = _trained(name, data, device).train(LRS, 0)
-    assert (len(made) > 0) == (name != "resnet, dropout")  # masks of a recording would be those of its making
+    assert (len(made) > 0) == (name != "resnet, dropout")  # a replay would repeat the masks of the recording
     for one, other in zip(eager, recorded, strict=True):
         torch.testing.assert_close(one.losses, other.losses, rtol=1e-10, atol=1e-12)
         assert one.val_accuracy == pytest.approx(other.val_accuracy, nan_ok=True)
@@ -72,8 +68,8 @@ def test_a_recorded_step_is_the_step(name: str, device: str, data: Data, monkeyp
             torch.testing.assert_close(other.weights[weight], tensor, rtol=1e-10, atol=1e-12, equal_nan=True)
 
 
-def test_a_step_that_cannot_be_recorded_is_taken_as_it_is(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Such as one that copies from the CPU in its forward."""
+def test_a_step_that_cannot_be_recorded_stays_eager(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For example one whose forward copies from the CPU."""
     plain = _trained("cnn", data, "cpu").train(LRS, 0)
 
     def refuse(*_arguments: object) -> None:
@@ -85,7 +81,7 @@ def test_a_step_that_cannot_be_recorded_is_taken_as_it_is(data: Data, monkeypatc
         assert torch.equal(one.losses, other.losses)
 
 
-def test_recording_changes_nothing(device: str) -> None:
+def test_a_recording_does_not_change_the_state(device: str) -> None:
     state = torch.zeros(3, device=device)
 
     def step(images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -100,13 +96,44 @@ def test_recording_changes_nothing(device: str) -> None:
     assert (recorded.accepts(images), recorded.accepts(images[:1])) == (True, False)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "tf32"])
-def test_tf32_is_what_was_asked_for_and_left_as_it_was(dtype: str) -> None:
-    if not hasattr(torch.backends.cuda.matmul, "fp32_precision"):
-        pytest.skip("this torch has one flag for convolutions and recurrent nets")
-    operators = (torch.backends.cuda.matmul, torch.backends.cudnn.conv, torch.backends.cudnn.rnn)
-    before = [operator.fp32_precision for operator in operators]
-    with precision(torch.device("cuda"), tf32=dtype == "tf32"):
-        assert {operator.fp32_precision for operator in operators} == {"tf32" if dtype == "tf32" else "ieee"}
-    assert [operator.fp32_precision for operator in operators] == before
-    assert torch.backends.cudnn.allow_tf32 in (True, False)  # older code can still ask
+def test_a_recorder_records_after_the_first_call_and_anew_after_a_reset(
+    device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cuda_graph, "recording_helps", lambda device: True)
+    total = torch.zeros(1, device=device)
+    recorder = StepRecorder(torch.device(device))
+
+    def step(images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        total.add_(images.sum() + labels.sum())
+        return total.clone()
+
+    images, labels = torch.ones(2, device=device), torch.zeros(2, device=device)
+    seen, recorded = [], []
+    for batch in (images, images, 3 * images, images[:1], images):
+        seen.append(float(recorder.run(step, lambda: [total], batch, labels[: len(batch)])))
+        recorded.append(recorder.recorded is not None)
+    assert seen == [2.0, 4.0, 10.0, 11.0, 13.0]
+    assert recorded == [False, True, True, True, True]
+    recorder.reset()
+    assert recorder.recorded is None
+    assert float(recorder.run(step, lambda: [total], images, labels)) == 15.0
+    assert recorder.recorded is not None
+
+
+def test_a_step_that_runs_out_of_memory_is_not_taken_for_one_that_cannot_be_recorded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def out_of_memory(*_arguments: object) -> None:
+        raise torch.OutOfMemoryError("no memory")
+
+    monkeypatch.setattr(cuda_graph, "recording_helps", lambda device: True)
+    monkeypatch.setattr(cuda_graph, "record", out_of_memory)
+    recorder, images = StepRecorder(torch.device("cpu")), torch.ones(2)
+    recorder.run(lambda x, y: x, lambda: [images], images, images)
+    with pytest.raises(torch.OutOfMemoryError):
+        recorder.run(lambda x, y: x, lambda: [images], images, images)
+
+
+def test_without_a_gpu_steps_are_eager() -> None:
+    assert not StepRecorder(torch.device("cpu")).enabled
+    assert StepRecorder(torch.device("cuda")).enabled
