@@ -1,4 +1,4 @@
-"""Freed memory stays inside, and goes back afterwards."""
+"""Freed memory stays in the process inside the context and is returned at its end."""
 
 import subprocess
 import sys
@@ -21,22 +21,22 @@ outside = faults()
 with freed_memory_kept():
     faults(2)
     inside = faults()
-    held = resident()
-print(outside, inside, held, resident())
+    resident_inside = resident()
+print(outside, inside, resident_inside, resident())
 """
 
 
 @pytest.mark.skipif(memory._glibc() is None, reason="not glibc")
-def test_blocks_of_64_mib_fault_now_and_then_inside_and_every_time_outside() -> None:
+def test_page_faults_are_rare_inside_the_context() -> None:
     done = subprocess.run([sys.executable, "-c", _PROBE], capture_output=True, text=True, check=True)
-    outside, inside, held, left = (float(value) for value in done.stdout.split())
+    outside, inside, resident_inside, resident_after = (float(value) for value in done.stdout.split())
     pages = (64 << 20) / 4096
     assert outside > 0.5 * pages or outside > 0.5 * pages / 512  # with huge pages there are 512 times fewer
     assert inside < 0.5 * outside  # the heap grows by a block now and then
-    assert held - left > 0.5 * pages
+    assert resident_inside - resident_after > 0.5 * pages
 
 
-def test_where_libc_is_not_glibc_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_glibc_the_context_has_no_effect(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "_glibc", lambda: None)
     with memory.freed_memory_kept():
         pass

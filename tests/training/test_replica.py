@@ -1,6 +1,7 @@
 """A group of replicas with scripted losses: divergence, selection, resuming, time, and the records."""
 
 import math
+import weakref
 from collections.abc import Sequence
 
 import pytest
@@ -88,6 +89,15 @@ def test_discarded_replicas_take_no_steps_and_have_no_results(data: Data) -> Non
     }
     group.keep([0.3])
     assert list(group.results([0.3], validate=False)) == [0.3]
+
+
+def test_the_weights_of_a_discarded_diverged_replica_are_freed(data: Data) -> None:
+    group = Scripted(data, nan_from=(0, 99, 99))
+    group.advance(2)
+    weights = weakref.ref(group.results([0.1], validate=False)[0.1].weights["step"])
+    assert weights() is not None
+    group.keep([0.2])
+    assert weights() is None
 
 
 def test_time_is_divided_equally(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:

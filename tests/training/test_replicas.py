@@ -28,12 +28,12 @@ def test_runs_of_both_strategies_record_the_same_training(data: Data) -> None:
         )
         for strategy in ("loop", "stacked")
     }
-    for ours, theirs in zip(runs["loop"], runs["stacked"], strict=True):
-        assert (ours.lr, ours.seed, ours.depth) == (theirs.lr, theirs.seed, theirs.depth)
-        assert (ours.diverged, ours.steps) == (theirs.diverged, theirs.steps)
-        assert ours.val_accuracy == theirs.val_accuracy or ours.diverged
-        np.testing.assert_allclose(ours.val_loss, theirs.val_loss, rtol=1e-10)
-        np.testing.assert_allclose(ours.curve, theirs.curve, rtol=1e-10)
+    for looped, stacked in zip(runs["loop"], runs["stacked"], strict=True):
+        assert (looped.lr, looped.seed, looped.depth) == (stacked.lr, stacked.seed, stacked.depth)
+        assert (looped.diverged, looped.steps) == (stacked.diverged, stacked.steps)
+        assert looped.val_accuracy == stacked.val_accuracy or looped.diverged
+        np.testing.assert_allclose(looped.val_loss, stacked.val_loss, rtol=1e-10)
+        np.testing.assert_allclose(looped.curve, stacked.curve, rtol=1e-10)
     good, diverged = runs["loop"][:2]
     assert not good.diverged
     assert 0 <= good.val_accuracy <= 1

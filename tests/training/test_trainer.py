@@ -142,3 +142,15 @@ def test_a_session_returns_what_was_asked_for_in_its_order_and_discards_the_rest
         session.advance([0.5], 3)
         with pytest.raises(KeyError):
             session.trained([0.1], validate=False)
+
+
+@pytest.mark.parametrize(("size", "released"), [(1, 2), (2, 0)])
+def test_only_several_groups_release_the_memory_of_their_recorded_steps(
+    size: int, released: int, data: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[StackedReplicas] = []
+    monkeypatch.setattr(StackedTrainer, "group_size", lambda self, seed: size)
+    monkeypatch.setattr(StackedReplicas, "release_cache", lambda self: calls.append(self))
+    training = Training(batch_size=16, dtype="float64")
+    StackedTrainer(partial(build_model, NETS["mlp"], 2), feed_of(data), training).begin(0).advance([0.1, 0.2], 1)
+    assert len(calls) == released
