@@ -5,11 +5,13 @@ import os
 import shutil
 import subprocess
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from command_line import assert_refused, run
 
 from ammup.claims import baselines
 from ammup.claims.claim import claim_named
@@ -22,12 +24,7 @@ IDENTITY, CONSTANT = "overlap.sum-identity", "appendix-e.relu-constant"
 CHEAP = [claim_named(CLAIMS, name) for name in (CONSTANT, IDENTITY)]
 
 
-def _run(*arguments: str) -> Result:
-    # Wide, so that no line of a table is broken.
-    result = CliRunner(env={"COLUMNS": "240"}).invoke(cli, list(arguments))
-    if result.exception and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result
+_run = partial(run, columns=240)  # no line of a table is broken
 
 
 def _git(where: Path, *arguments: str) -> str:
@@ -71,15 +68,6 @@ def _tamper(folder: Path, name: str, **changed) -> None:
     baselines.write([record], name.partition(".")[0])
 
 
-def _refused(result: Result, message: str) -> None:
-    assert result.exit_code == 2, result.output
-    assert message in result.stderr
-    errors = [line for line in result.stderr.splitlines() if line.startswith("Error: ")]
-    assert len(errors) == 1
-    assert "Traceback" not in result.output
-    assert result.stdout == ""
-
-
 # ammup claims
 
 
@@ -110,28 +98,28 @@ def test_claims_as_json_is_what_is_stored(folder: Path) -> None:
 
 
 def test_an_unknown_claim_is_one_clear_line_that_names_those_that_there_are(folder: Path) -> None:
-    _refused(
+    assert_refused(
         _run("claims", "--id", "overlap"),
-        f"claim 'overlap' is not known; nearest of 2: {IDENTITY}; `ammup claims` lists",
+        IDENTITY,
     )
-    _refused(_run("claims", "--id", "overlap", "--json"), "claim 'overlap' is not known")
-    _refused(
+    assert_refused(_run("claims", "--id", "overlap", "--json"), "claim 'overlap'")
+    assert_refused(
         _run("claims", "--id", "overlap", "--measure"),
-        f"claim 'overlap' is not known; nearest of {len(CLAIMS)}: overlap.",
+        "overlap.growth",
     )
 
 
 def test_without_baselines_there_is_nothing_to_tell(folder: Path) -> None:
     for path in folder.iterdir():
         path.unlink()
-    _refused(_run("claims", "--id", IDENTITY), "is not known: there are none here")
+    assert_refused(_run("claims", "--id", IDENTITY), f"claim {IDENTITY!r}")
     assert json.loads(_run("claims", "--json").stdout) == []
     assert "0 claims" in _run("claims").stdout
 
 
 def test_a_broken_baseline_file_is_one_clear_line(folder: Path) -> None:
     (folder / "overlap.json").write_text("{")
-    _refused(_run("claims"), f"{folder / 'overlap.json'} is not a baseline file")
+    assert_refused(_run("claims"), str(folder / "overlap.json"))
 
 
 @pytest.mark.parametrize("as_json", [True, False])
@@ -201,8 +189,8 @@ def test_a_seed_root_reaches_the_measurement(folder: Path) -> None:
     records = [json.loads(_run(*arguments, "--seed-root", root).stdout)[0] for root in ("0", "3")]
     assert [record["root"] for record in records] == [0, 3]
     assert records[0]["estimate"] != records[1]["estimate"]
-    _refused(_run("claims", "--seed-root", "-1"), "-1 is not in the range")
-    _refused(_run("claims", "--seed-root", "3"), "give --measure with it")
+    assert_refused(_run("claims", "--seed-root", "-1"), "-1 is not in the range")
+    assert_refused(_run("claims", "--seed-root", "3"), "--measure")
 
 
 def test_all_claims_are_measured_without_an_id(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -244,7 +232,7 @@ def test_another_verdict_is_refused_with_exit_code_1_until_it_is_accepted(checko
     result = _update()
     assert result.exit_code == 1
     assert result.stdout == f"{IDENTITY}: 0 (does not hold) → 0 (holds)  REFUSED\n"
-    assert result.stderr == "a verdict would change; look into it, or give --accept-verdicts\n"
+    assert "--accept-verdicts" in result.stderr
     assert baselines.read()[IDENTITY]["verdict"] == "does not hold"
     result = _update("--accept-verdicts")
     assert result.exit_code == 0
@@ -253,19 +241,19 @@ def test_another_verdict_is_refused_with_exit_code_1_until_it_is_accepted(checko
 
 
 @pytest.mark.parametrize("reason", ["", "  ", "\t\n"])
-def test_an_update_without_a_reason_is_refused(reason: str, checkout: Path) -> None:
+def test_an_update_without_a_reason_isassert_refused(reason: str, checkout: Path) -> None:
     before = {path.name: path.read_bytes() for path in checkout.iterdir()}
-    _refused(_run("baselines", "update", "--id", IDENTITY, "--reason", reason), "--reason is empty; say why")
-    _refused(_run("baselines", "update", "--id", IDENTITY), "Missing option '--reason'")
+    assert_refused(_run("baselines", "update", "--id", IDENTITY, "--reason", reason), "--reason")
+    assert_refused(_run("baselines", "update", "--id", IDENTITY), "'--reason'")
     assert {path.name: path.read_bytes() for path in checkout.iterdir()} == before
 
 
-def test_an_update_of_an_unknown_claim_is_refused(checkout: Path) -> None:
-    _refused(_update("--id", "overlap"), "claim 'overlap' is not known")
+def test_an_update_of_an_unknown_claim_isassert_refused(checkout: Path) -> None:
+    assert_refused(_update("--id", "overlap"), "claim 'overlap'")
 
 
-@pytest.mark.parametrize("why", ["not updated under CI", "uncommitted changes", "in a git checkout"])
-def test_an_update_that_nobody_could_trace_is_refused(why: str, checkout: Path, monkeypatch) -> None:
+@pytest.mark.parametrize("why", ["CI", "uncommitted changes", "git checkout"])
+def test_an_update_that_nobody_could_trace_isassert_refused(why: str, checkout: Path, monkeypatch) -> None:
     if "CI" in why:
         monkeypatch.setenv("CI", "true")
     elif "uncommitted" in why:
@@ -273,7 +261,7 @@ def test_an_update_that_nobody_could_trace_is_refused(why: str, checkout: Path, 
     else:
         shutil.rmtree(checkout.parent / ".git")
         monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(checkout.parents[1]))
-    _refused(_update(), why)
+    assert_refused(_update(), why)
 
 
 # ammup baselines diff
@@ -303,7 +291,7 @@ def test_diff_of_a_commit_with_itself_is_empty(checkout: Path) -> None:
 
 def test_diff_with_an_unknown_commit_is_one_clear_line(checkout: Path) -> None:
     for pair in (("HEAD", "nowhere"), ("nowhere", "HEAD")):
-        _refused(_run("baselines", "diff", *pair), "'nowhere' is not a commit of")
+        assert_refused(_run("baselines", "diff", *pair), "'nowhere'")
 
 
 @pytest.mark.parametrize("verb", [["claims"], ["baselines"], ["baselines", "update"], ["baselines", "diff"]])

@@ -1,0 +1,160 @@
+"""The options that several verbs share: how they are parsed, what they load, and how they are repeated."""
+
+import json
+from pathlib import Path
+
+import click
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from command_line import assert_refused, run
+from images import write_images
+
+import ammup
+from ammup.cli.batch import BatchOptions, takes_batch
+
+QUICK = ["--depths", "2,4", "--width", "8", "--seeds", "3", "--batch-size", "4"]
+
+
+def _parsed(*arguments: str) -> BatchOptions:
+    found = []
+
+    @click.command()
+    @takes_batch
+    def command(batch: BatchOptions) -> None:
+        found.append(batch)
+
+    result = CliRunner().invoke(command, list(arguments))
+    assert result.exit_code == 0, result.output
+    return found[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("3", 3),
+        ("-1.5", -1.5),
+        ("True", True),
+        ("None", None),
+        ("(1, 3)", (1, 3)),
+        ("[(0, 0), (1, 0)]", [(0, 0), (1, 0)]),
+        ("zero", "zero"),
+        ("mean-field", "mean-field"),
+        ("'3'", "3"),
+        ("a=b", "a=b"),
+        ("", ""),
+    ],
+)
+def test_a_setting_is_a_python_literal_or_a_word(text: str, value: object) -> None:
+    settings = _parsed("--set", f"name={text}").settings
+    assert settings == {"name": value}
+    assert type(settings["name"]) is type(value)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["--width", "8"],
+        ["--data", "images.npz", "--image-size", "16", "--batch-size", "4"],
+        ["--loss", "mse", "--part", "label", "--labels", "drawn"],
+        ["--set", "kernel=(1, 3)", "--set", "padding=zero", "--device", "cpu"],
+    ],
+)
+def test_given_options_are_repeated_and_defaults_are_not(words: list[str]) -> None:
+    parsed = _parsed(*words)
+    assert sorted(parsed.words) == sorted(words)
+    assert _parsed(*parsed.words) == parsed
+    defaults = ["--data", "synthetic", "--loss", "cross_entropy", "--part", "total"]
+    assert _parsed(*defaults).words == []
+
+
+@pytest.mark.parametrize(("family", "side"), [("cnn", 4), ("their_nets:make_net", 8)])
+def test_synthetic_images_are_4_pixels_wide_for_our_families_and_8_for_others(
+    family: str, side: int, project: Path
+) -> None:
+    batch = _parsed().load(family, progress=False)
+    inputs, labels = ammup.load_data("synthetic", image_size=side).batch(32)
+    assert torch.equal(batch.inputs, inputs)
+    assert torch.equal(batch.targets, labels)
+    assert _parsed("--image-size", "5").load(family, progress=False).inputs.shape[2:] == (5, 5)
+
+
+def test_a_folder_keeps_its_size_and_a_batch_takes_all_its_images(tmp_path: Path) -> None:
+    write_images(tmp_path / "pets", size=(6, 6))
+    batch = _parsed("--data", str(tmp_path / "pets"), "--width", "4").load("cnn", progress=False)
+    assert batch.inputs.shape == (11, 3, 6, 6)  # 12 images, of which one is for validation
+    assert batch.heading(3) == "cnn on pets: 11 images of 3×6×6, cross_entropy, weight draws at each depth: 3"
+    net = batch.factory(2, seed=0)
+    assert net(batch.inputs).shape == (11, 2)
+    assert net.layers[0].weight.shape[:2] == (4, 3)
+    one = _parsed("--data", str(tmp_path / "pets"), "--batch-size", "1").load("cnn", progress=False)
+    assert ": 1 image of 3×6×6," in one.heading(3)
+
+
+def test_a_setting_overrides_the_width() -> None:
+    batch = _parsed("--width", "8", "--set", "width=6").load("mlp", progress=False)
+    assert batch.factory(2, seed=0).readout.weight.shape[1] == 6
+
+
+def test_settings_reach_the_factory() -> None:
+    plain = json.loads(run("exponent", "cnn", *QUICK, "--json").stdout)
+    zero = json.loads(
+        run("exponent", "cnn", *QUICK, "--json", "--set", "padding=zero", "--set", "kernel=(1, 3)").stdout
+    )
+    assert plain["slope"] != zero["slope"]
+
+
+def test_labels_are_the_data_s_for_cross_entropy_and_drawn_for_mse() -> None:
+    answers = {
+        (loss, labels): json.loads(run("exponent", "cnn", *QUICK, "--json", "--loss", loss, *labels).stdout)["slope"]
+        for loss in ("cross_entropy", "mse")
+        for labels in ((), ("--labels", "data"), ("--labels", "drawn"))
+    }
+    assert answers["cross_entropy", ()] == answers["cross_entropy", ("--labels", "data")]
+    assert answers["cross_entropy", ()] != answers["cross_entropy", ("--labels", "drawn")]
+    assert answers["mse", ()] == answers["mse", ("--labels", "drawn")] != answers["mse", ("--labels", "data")]
+
+
+def _broken_image(root: Path) -> Path:
+    write_images(root)
+    image = root / "train" / "cat" / "0.png"
+    image.write_bytes(image.read_bytes()[:50])
+    return root
+
+
+def _nan_images(root: Path) -> Path:
+    np.savez(root / "a.npz", train_images=np.full((9, 8, 8), np.nan), train_labels=np.zeros(9, int))
+    return root / "a.npz"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--depths", "four"], "'four'"),
+        (["--depths", ""], "''"),
+        (["--depths", "2,4.5"], "'2,4.5'"),
+        (["--set", "kernel=4", "--set", "padding=zero"], "padding='zero'"),
+        (["--set", "kernel"], "NAME=VALUE"),
+        (["--set", "2=3"], "NAME=VALUE"),
+        (["--set", "colour=red"], "'colour'"),
+        (["--data", "imagenet-22k"], "synthetic, cifar10, cifar100"),
+        (["--data", "/no/such/folder"], "/no/such/folder"),
+        (["--data", _broken_image], "0.png"),
+        (["--data", _nan_images], "uint8"),
+        (["--data", lambda root: root], "train/<class>"),
+        (["--width", "0"], "0 is not in the range"),
+        (["--image-size", "0"], "0 is not in the range"),
+        (["--labels", "none"], "'data', 'drawn'"),
+        (["--part", "all"], "'total', 'label', 'output'"),
+        (["--loss", "hinge"], "'cross_entropy', 'mse'"),
+        (["--device", "abacus"], "'abacus'"),
+        (["--batch-size", "100000"], "100000 images"),
+    ],
+)
+def test_bad_input_is_a_one_line_error(arguments: list, message: str, tmp_path: Path) -> None:
+    given = [a if isinstance(a, str) else str(a(tmp_path)) for a in arguments]
+    pairs = zip(QUICK[::2], QUICK[1::2], strict=True)
+    quick = [word for pair in pairs if pair[0] not in given for word in pair]
+    assert_refused(run("exponent", "cnn", *quick, *given), message)

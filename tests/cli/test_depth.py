@@ -1,0 +1,49 @@
+"""`ammup depth` as a user types it."""
+
+import json
+
+import pytest
+from command_line import assert_refused, run
+
+import ammup
+from ammup.models.depth import CONVENTIONS
+
+pytestmark = pytest.mark.usefixtures("project")
+
+
+def test_depth_prints_units_and_every_convention() -> None:
+    result = run("depth", "their_nets:make_net", "--depths", "2,3")
+    assert result.exit_code == 0
+    for text in (*CONVENTIONS, "  0\n", "  2\n", "  4\n"):
+        assert text in result.output
+    answer = json.loads(run("depth", "resnet", "--depths", "4", "--convention", "layers", "--json").output)
+    assert answer["counts"]["4"]["paper"] == 4
+    assert answer["units"]["4"][0] == "stem"
+
+
+def test_depth_of_what_cannot_be_traced_needs_a_shape() -> None:
+    result = run("depth", "their_nets:steps", "--depths", "2")
+    assert_refused(result, "traced")
+    assert run("depth", "their_nets:steps", "--depths", "2", "--shape", "4").exit_code == 0
+
+
+def test_the_units_are_those_of_the_library() -> None:
+    answer = json.loads(run("depth", "resnet", "--depths", "2,4", "--convention", "layers", "--json").output)
+    for depth in (2, 4):
+        net = ammup.resnet(depth)
+        assert tuple(answer["units"][str(depth)]) == ammup.depth_units(net, convention="layers")
+        counts = {name: ammup.minimal_depth(net, convention=name) for name in CONVENTIONS}
+        assert answer["counts"][str(depth)] == counts
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["cnn", "--convention", "trunk"], "convention='trunk'"),
+        (["cnn", "--shape", "3,x"], "'3,x'"),
+        (["cnn", "--depths", "2,2"], "twice"),
+        (["their_nets:make_net", "--shape", "4"], "(2, 4)"),
+    ],
+)
+def test_bad_input_is_a_one_line_error(arguments: list[str], message: str) -> None:
+    assert_refused(run("depth", *arguments), message)

@@ -1,0 +1,113 @@
+"""`ammup exponent` as a user types it."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from command_line import assert_refused, run
+from images import write_images
+from PIL import Image
+
+import ammup
+
+QUICK = ["--depths", "2,4", "--width", "8", "--seeds", "3", "--batch-size", "4"]
+
+
+@pytest.mark.parametrize("family", ["mlp", "cnn", "resnet"])
+def test_prints_table_slope_and_references(family: str) -> None:
+    result = run("exponent", family, *QUICK)
+    assert result.exit_code == 0, result.output
+    for text in (
+        "η*",
+        "± s.e.",
+        "local slope",
+        "slope of log η* on log L",
+        "95% interval",
+        "finite-depth law",
+        "-1.50",
+    ):
+        assert text in result.output
+
+
+def test_the_default_run_shows_the_law_and_what_to_type_next() -> None:
+    """Its net and batch are such that the finite-depth law takes seconds."""
+    result = run("exponent", "--seeds", "2")
+    assert result.exit_code == 0, result.output
+    assert re.search(r"finite-depth law +-1\.\d\d +at L = 2, 4, 8, 16", result.output)
+    *_, after = result.output.strip().splitlines()
+    command = re.search(r"`ammup (transfer cnn --lr 0\.1 --from 2 --to 16)`", after)
+    assert command is not None
+    carried = run(*command[1].split(), "--seeds", "2")
+    assert carried.exit_code == 0, carried.output
+    options = ["--width", "8", "--data", "synthetic", "--loss", "mse", "--set", "readout=he", "--image-size", "5"]
+    after = run("exponent", "resnet", "--depths", "2,4", "--seeds", "2", *options).output.splitlines()[-1]
+    given = "--width 8 --image-size 5 --loss mse --set readout=he"
+    assert f"`ammup transfer resnet --lr 0.1 --from 2 --to 4 {given}`" in after
+
+
+def test_json_is_the_library_s_answer(tmp_path: Path) -> None:
+    write_images(tmp_path)
+    result = run("exponent", "cnn", "--data", tmp_path, *QUICK, "--json")
+    assert result.exit_code == 0, result.output
+    answer = json.loads(result.stdout)
+    data = ammup.load_data(tmp_path)
+    inputs, labels = data.batch(4)
+    law = ammup.depth_exponent(
+        lambda depth, seed: ammup.cnn(depth, width=8, out_channels=2, seed=seed),
+        [2, 4],
+        inputs=inputs,
+        targets=labels,
+        loss="cross_entropy",
+        seeds=3,
+    )
+    assert answer["slope"] == pytest.approx(law.power_law.slope)
+    assert answer["slope_ci"] == pytest.approx(law.power_law.slope_ci)
+    assert [row["lr_star"] for row in answer["curve"]] == pytest.approx(law.curve["lr_star"].tolist())
+
+
+def test_closed_law_is_printed_where_it_is_known() -> None:
+    arguments = ["--loss", "mse", "--part", "label", "--batch-size", "1", "--set", "readout=he", "--json"]
+    answer = json.loads(run("exponent", "mlp", *QUICK[:-2], *arguments).stdout)
+    assert answer["reference"] is not None
+    dense = ["--set", "dims=0", "--set", "branch=1"]
+    assert json.loads(run("exponent", "resnet", *QUICK[:-2], *arguments, *dense).stdout)["reference"] is not None
+    assert json.loads(run("exponent", "cnn", *QUICK[:-2], *arguments).stdout)["reference"] is not None
+    normed = ["--set", "batchnorm=True"]
+    assert json.loads(run("exponent", "resnet", *QUICK[:-2], *arguments, *normed).stdout)["reference"] is None
+
+
+def test_plot_is_written_and_never_over_a_file(tmp_path: Path) -> None:
+    figure = tmp_path / "law.png"
+    assert run("exponent", "mlp", *QUICK, "--plot", figure).exit_code == 0
+    with Image.open(figure) as image:
+        assert image.size == (1500, 630)
+    before = figure.read_bytes()
+    result = run("exponent", "mlp", *QUICK, "--plot", figure)
+    assert_refused(result, "law.png exists")
+    assert figure.read_bytes() == before
+
+
+@pytest.mark.usefixtures("project")
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["cnn", "--depths", "0,4"], "at least 1"),
+        (["cnn", "--depths", "4,4"], "twice"),
+        (["cnn", "--depths", "4"], "at least 2"),
+        (["cnn", "--seeds", "x"], "'x'"),
+        (["cnn", "--seeds", "0"], "0 is not in the range"),
+        (["cnn", "--plot", "/no/such/folder/law.png"], "/no/such/folder"),
+        (["cnn", "--plot", "law.txt"], "'law.txt'"),
+        (["transformer"], "mlp, cnn, resnet"),
+        (["their_nets:ignores_depth"], "depths 2 and 4"),
+        (["their_nets:fails"], "depth 2: ZeroDivisionError"),
+        (["their_nets:NOT_CALLABLE"], "callable"),
+        (["their_nets:missing"], "'missing'"),
+        (["no_such_module:make"], "'no_such_module'"),
+    ],
+)
+def test_bad_input_is_a_one_line_error(arguments: list[str], message: str) -> None:
+    pairs = zip(QUICK[::2], QUICK[1::2], strict=True)
+    quick = [word for pair in pairs if pair[0] not in arguments for word in pair]
+    assert_refused(run("exponent", *quick, *arguments), message)

@@ -1,0 +1,131 @@
+"""`ammup sweep` as a user types it."""
+
+import json
+from pathlib import Path
+
+import pytest
+from command_line import assert_refused, run
+
+
+def test_status_shows_each_depth(sweep_folder: Path) -> None:
+    for experiment in ([], [sweep_folder / "small.toml"]):
+        result = run("sweep", *experiment, "--store", sweep_folder / "runs.db", "--status")
+        assert result.exit_code == 0, result.output
+        for text in ("small", "26/26", "best lr so far", "val. accuracy"):
+            assert text in result.stdout
+    answer = json.loads(run("sweep", "--store", sweep_folder / "runs.db", "--status", "--json").stdout)
+    assert [row["depth"] for row in answer["small"]] == [2, 3]
+    assert [row["done"] for row in answer["small"]] == [26, 26]
+
+
+def test_a_changed_setting_is_another_grid(sweep_folder: Path) -> None:
+    arguments = ["sweep", sweep_folder / "small.toml", "--store", sweep_folder / "runs.db"]
+    result = run(*arguments, "--status", "--set", "grid.seeds=3", "--json")
+    assert [(row["done"], row["total"]) for row in json.loads(result.stdout)["small"]] == [(26, 39), (26, 39)]
+
+
+def test_a_dry_run_counts_what_is_missing_and_runs_nothing(sweep_folder: Path) -> None:
+    before = (sweep_folder / "runs.db").read_bytes()
+    command = ["sweep", sweep_folder / "small.toml", "--store", sweep_folder / "runs.db", "--dry-run"]
+    arguments = [*command, "--set", "grid.seeds=3"]
+    shown = run(*arguments)
+    assert shown.exit_code == 0, shown.output
+    assert "26 cells" in shown.stdout
+    assert "floating-point operations" in shown.stdout
+    cost = json.loads(run(*arguments, "--json").stdout)
+    assert [row["cells"] for row in cost["depths"]] == [13, 13]
+    # Three forward passes for 1024 training images, one for 256 validation images; a multiplication is two operations.
+    positions, width, readout = 64, 8, 2 * 8 * 10
+    for row in cost["depths"]:
+        forward = 2 * 9 * positions * (3 * width + (row["depth"] - 1) * width**2) + readout
+        assert row["flops"] == pytest.approx(13 * forward * (3 * 1024 + 256), rel=1e-3)
+        assert row["seconds"] > 0
+    assert cost["hours"] > 0
+    assert (sweep_folder / "runs.db").read_bytes() == before
+    nothing = run(*command, "--json")
+    assert json.loads(nothing.stdout)["flops"] == 0
+
+
+def test_stores_are_merged(sweep_folder: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.db"
+    first = run("sweep", "--store", other, "--merge", sweep_folder / "runs.db")
+    assert first.stdout == f"52 runs added to {other}\n"
+    assert json.loads(run("sweep", "--store", other, "--merge", sweep_folder / "runs.db", "--json").stdout) == {
+        "added": 0,
+        "differ": 0,
+    }
+    ours, theirs = (run("fit", store, "--json").stdout for store in (other, sweep_folder / "runs.db"))
+    assert ours == theirs
+
+
+def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(project: Path, toml: str) -> None:
+    text = toml.replace('"cnn"', '"their_nets:stopped_at_depth_2"').replace("points = 13", "points = 2")
+    (project / "stopped.toml").write_text(text)
+    (project / "stop").touch()
+    command = ["sweep", "stopped.toml", "--store", "runs.db", "--workers", 1]
+    result = run(*command)
+    assert result.exit_code == 130
+    done = json.loads(run(*command, "--status", "--json").stdout)["small"]
+    assert [(row["depth"], row["done"], row["total"]) for row in done] == [(2, 0, 4), (3, 4, 4)]
+    (project / "stop").unlink()
+    assert run(*command).exit_code == 0
+    done = json.loads(run(*command, "--status", "--json").stdout)["small"]
+    assert [row["done"] for row in done] == [4, 4]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--store", "x.db"], "--status, --list or --merge"),
+        (["nowhere.toml", "--store", "x.db"], "nowhere.toml"),
+        (["small.toml"], "'--store'"),
+        (["small.toml", "--store", "x.db", "--set", "grid.seed=1"], "grid.seed"),
+        (["small.toml", "--store", "no/x.db"], "no/x.db"),
+        (["small.toml", "--store", "small.toml"], "small.toml"),
+        (["small.toml", "--store", "x.db", "--status", "--dry-run"], "--status, --dry-run and --merge"),
+        (["--store", "x.db", "--status"], "x.db"),
+        (["--store", "x.db", "--merge", "y.db"], "y.db"),
+        (["--store", "x.db", "--merge", "x.db"], "--merge x.db"),
+        (["small.toml", "--store", "x.db", "--workers", "0"], "0 is not in the range"),
+        (["small.toml", "--store", "x.db", "--device", "abacus", "--workers", "1"], "abacus"),
+        (["small.toml", "--store", "x.db", "--scheduler", "tcp://127.0.0.1:1"], "tcp://127.0.0.1:1"),
+    ],
+)
+def test_bad_input_is_a_one_line_error(
+    arguments: list[str], message: str, sweep_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ammup.experiments.cluster.CONNECT_SECONDS", 0.5)
+    monkeypatch.chdir(sweep_folder)
+    assert_refused(run("sweep", *arguments), message)
+    assert not Path("x.db").exists() or arguments[-1] in ("1", "tcp://127.0.0.1:1")
+    for leftover in sweep_folder.glob("x.db*"):
+        leftover.unlink()
+
+
+def test_the_shipped_experiments_are_listed() -> None:
+    result = run("sweep", "--list")
+    assert result.exit_code == 0
+    assert "cnn-relu-cifar10 " in result.stdout
+    assert "Fig. 2(a)" in result.stdout
+
+
+def test_a_profile_and_a_variant_are_chosen_by_name(tmp_path: Path, toml: str) -> None:
+    text = toml.replace("points = 13", "points = 2") + (
+        "[variants.one]\n[variants.two]\nmodel = {arguments = {width = 4}}\n[profiles.tiny]\ngrid = {seeds = 1}\n"
+    )
+    path, store = tmp_path / "two.toml", tmp_path / "runs.db"
+    path.write_text(text)
+    result = run("sweep", path, "--profile", "tiny", "--store", store, "--workers", 1)
+    assert result.exit_code == 0, result.output
+    found = json.loads(run("sweep", "--store", store, "--status", "--json").stdout)
+    assert {name: [row["total"] for row in rows] for name, rows in found.items()} == {
+        "small-one-tiny": [2, 2],
+        "small-two-tiny": [2, 2],
+    }
+    full = run("sweep", path, "--variant", "two", "--store", store, "--status", "--json")
+    assert [(row["done"], row["total"]) for row in json.loads(full.stdout)["small-two"]] == [(2, 4), (2, 4)]
+    costs = run("sweep", path, "--profile", "tiny", "--store", tmp_path / "no.db", "--dry-run", "--json").stdout
+    assert [json.loads(line)["experiment"] for line in costs.splitlines()] == ["small-one-tiny", "small-two-tiny"]
+    unknown = run("sweep", path, "--profile", "huge", "--store", store)
+    assert_refused(unknown, "profile 'huge'")
+    assert "tiny" in unknown.stderr
