@@ -1,17 +1,27 @@
-"""The full panels: what their artists hold, against the fits they show."""
+"""The full panel: what its artists hold, against the fits it shows."""
 
 from dataclasses import replace
-from io import BytesIO
 
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.axes import Axes
-from matplotlib.collections import PolyCollection, QuadMesh
-from matplotlib.colors import to_hex, to_rgba
-from matplotlib.container import BarContainer, ErrorbarContainer
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
+from figures import (
+    BARS,
+    DEPTHS,
+    A,
+    B,
+    band,
+    flagged_sweep,
+    intervals,
+    labels,
+    line,
+    points,
+    rendered,
+    slope_of,
+    sweep,
+)
+from matplotlib.colors import to_rgba
+from matplotlib.container import BarContainer
 
 from ammup import InputError, fit_power_law
 from ammup.report import plots
@@ -20,93 +30,6 @@ from ammup.report.overlay import plot_overlay
 from ammup.report.panel import anchor_depth, plot_panel
 from ammup.stats.optimum import SweepLaw, fit_sweep
 from ammup.stats.segment import Segment
-
-DEPTHS = (2, 4, 8, 16)
-LRS = np.geomspace(1e-3, 10, 25)
-A, B = Segment(anchors=(2, 4), predict=(8, 16)), Segment(anchors=(4, 8, 16), predict=(2,))
-BROKEN = Segment(anchors=(4, 99), predict=(8,))
-BARS = "± 1.96 s.e. (95%)"
-
-
-def sweep(depths=DEPTHS, *, seeds: int = 3, kappa: float = 2.0, slope: float = -1.4, top: float = 4.0) -> pd.DataFrame:
-    """Parabolas in log10 η with a little noise; above ``top`` a replica diverges, the first seed's already earlier."""
-    rng = np.random.default_rng(7)
-    rows = [
-        {
-            "depth": depth,
-            "seed": seed,
-            "lr": lr,
-            "val_accuracy": 0.5 - 0.05 * np.log10(lr / (kappa * depth**slope)) ** 2 + 0.002 * rng.standard_normal(),
-            "diverged": lr > (top if seed else top / 1.5),
-        }
-        for depth in depths
-        for seed in range(seeds)
-        for lr in LRS
-    ]
-    return pd.DataFrame(rows).assign(val_accuracy=lambda t: t["val_accuracy"].where(~t["diverged"]))
-
-
-def flagged_sweep() -> pd.DataFrame:
-    """At depth 2 the maximum is cut off by divergence."""
-    runs = sweep()
-    runs.loc[(runs["depth"] == 2) & (runs["lr"] > 0.5), ["val_accuracy", "diverged"]] = [np.nan, True]
-    return runs
-
-
-@pytest.fixture(scope="module")
-def runs() -> pd.DataFrame:
-    return sweep()
-
-
-@pytest.fixture(scope="module")
-def law(runs: pd.DataFrame) -> SweepLaw:
-    return fit_sweep(runs, segments=[A, B, BROKEN])
-
-
-def rendered(figure: Figure) -> Figure:
-    """The figure, drawn (a warning is an error), every legend in the figure and off the axes."""
-    figure.savefig(BytesIO(), format="png", dpi=50)
-    legends = [axes.get_legend() for axes in figure.axes if axes.get_legend()] + figure.legends
-    assert legends
-    for legend in legends:
-        box = legend.get_window_extent()
-        assert not any(box.overlaps(axes.get_window_extent()) for axes in figure.axes)
-        assert figure.bbox.x0 <= box.x0 < box.x1 <= figure.bbox.x1
-        assert figure.bbox.y0 <= box.y0
-    return figure
-
-
-def line(axes: Axes, label: str) -> Line2D:
-    (found,) = [one for one in axes.get_lines() if one.get_label() == label]
-    return found
-
-
-def labels(axes: Axes) -> set[str]:
-    return {text.get_text() for text in axes.get_legend().get_texts()}
-
-
-def points(axes: Axes, label: str) -> tuple[Line2D, np.ndarray]:
-    """The markers of an errorbar, and the ends of its bars: (points, 2 ends, x and y), NaN without a bar."""
-    (found,) = [c for c in axes.containers if isinstance(c, ErrorbarContainer) and c.get_label() == label]
-    ends = [bar if len(bar) else np.full((2, 2), np.nan) for bar in found[2][0].get_segments()]
-    return found[0], np.array(ends)
-
-
-def band(axes: Axes, label: str) -> np.ndarray:
-    (found,) = [one for one in axes.collections if one.get_label() == label]
-    return found.get_paths()[0].vertices
-
-
-def intervals(law: SweepLaw, depths) -> np.ndarray:
-    """η* divided and multiplied by 10^(1.96 s.e.)."""
-    return np.array([[value * 10 ** (sign * 1.96 * se) for sign in (-1, 1)] for value, se in map(law.lr_star, depths)])
-
-
-def slope_of(text: str) -> str:
-    return text.replace("-", "−")
-
-
-# --- plot_panel
 
 
 def test_swept_optima_have_their_95_percent_interval_in_three_axes(law: SweepLaw) -> None:
@@ -311,256 +234,6 @@ def test_every_rule_has_a_colour_a_marker_and_dashes_of_its_own(law: SweepLaw) -
         name = one.get_label().split(":")[0]
         if name in known:
             assert (one.get_color(), one.get_marker()) == (plots.RULES[name].colour, plots.RULES[name].marker)
-
-
-def test_series_differ_in_colour_marker_dashes_and_hatch() -> None:
-    styles = [plots.series_style(place) for place in range(36)]
-    assert len(set(styles)) == 36
-    for feature in ("colour", "marker", "dashes", "hatch"):
-        assert len({getattr(style, feature) for style in styles[:6]}) == 6
-
-
-def test_numbers_of_many_depths_leave_room_for_one_another() -> None:
-    axes = Figure().subplots()
-    plots.depth_ticks(axes, np.arange(1.0, 41.0))
-    numbered, others = axes.get_xticks(), axes.get_xticks(minor=True)
-    assert sorted([*numbered, *others]) == list(range(1, 41))
-    assert np.diff(np.log(numbered)).min() >= np.log(40) / 18
-    assert len(numbered) > 8
-
-
-# --- plot_accuracies
-
-
-def test_one_axes_for_each_depth_with_curve_seeds_and_crosses(law: SweepLaw, runs: pd.DataFrame) -> None:
-    figure = rendered(plot_accuracies(law, runs, title="a title"))
-    assert len(figure.axes) == len(DEPTHS)
-    for axes, depth in zip(figure.axes, DEPTHS, strict=True):
-        here = runs[runs["depth"] == depth]
-        kept = here[~here["diverged"]]
-        np.testing.assert_array_equal(line(axes, "one seed").get_data(), [kept["lr"], kept["val_accuracy"]])
-        lost = here.groupby("lr")["diverged"].any()
-        assert 1 < lost.sum() < len(LRS)
-        mean = here.groupby("lr")["val_accuracy"].mean().where(~lost)
-        np.testing.assert_allclose(line(axes, "mean over seeds").get_data(), [LRS, mean])
-        crosses = line(axes, "a replica diverged")
-        np.testing.assert_array_equal(crosses.get_xdata(), LRS[lost])
-        assert crosses.get_marker() == "x"
-        floor = axes.transData.inverted().transform(crosses.get_transform().transform(crosses.get_xydata()))[:, 1]
-        assert (floor < here["val_accuracy"].min()).all()
-    assert len({(axes.get_xlim(), axes.get_ylim()) for axes in figure.axes}) == 1
-
-
-def test_each_depth_says_its_optimum_and_interval(law: SweepLaw, runs: pd.DataFrame) -> None:
-    for axes, depth in zip(plot_accuracies(law, runs).axes, DEPTHS, strict=True):
-        value, se = law.lr_star(depth)
-        assert axes.get_title() == f"L = {depth}: η* = {value:.2g} ×/÷ {10 ** (1.96 * se):.3g}"
-        assert list(line(axes, "optimum η*").get_xdata()) == [value, value]
-        (shaded,) = axes.patches
-        np.testing.assert_allclose([shaded.get_x(), shaded.get_x() + shaded.get_width()], intervals(law, [depth])[0])
-        assert shaded.get_label() == f"η* {BARS}"
-
-
-def test_a_wide_interval_does_not_widen_the_axes(law: SweepLaw, runs: pd.DataFrame) -> None:
-    wide = replace(law, optima={**law.optima, 8: replace(law.optima[8], smoothed_se=3.0)})
-    for axes in plot_accuracies(wide, runs).axes:
-        assert axes.get_xlim() == pytest.approx((LRS[0] / 1.5, LRS[-1] * 1.5))
-
-
-def test_flags_are_written_where_the_optimum_is_not() -> None:
-    runs = flagged_sweep()
-    law = fit_sweep(runs)
-    for axes, depth in zip(rendered(plot_accuracies(law, runs)).axes, DEPTHS, strict=True):
-        (text,) = axes.texts
-        assert text.get_text() == "\n".join(law.optima[depth].flags)
-        assert bool(text.get_text()) == (depth == 2)
-        value = law.lr_star(depth)[0]
-        assert text.get_ha() == ("left" if value > np.sqrt(LRS[0] * LRS[-1]) else "right")
-
-
-@pytest.mark.parametrize("count", [1, 2, 3, 5, 7])
-def test_any_number_of_depths_has_a_numbered_axis_below(count: int) -> None:
-    runs = sweep(range(2, 2 + count))
-    figure = rendered(plot_accuracies(fit_sweep(runs), runs))
-    assert len(figure.axes) == count
-    columns = len({round(axes.get_position().x0, 6) for axes in figure.axes})
-    for axes in figure.axes[-columns:]:
-        assert axes.get_xlabel() == "learning rate η"
-        assert axes.xaxis.get_tick_params()["labelbottom"]
-
-
-# --- plot_heatmap
-
-
-def _cells(axes: Axes, label: str) -> np.ndarray:
-    """Left, right, lower and upper edges of the hatched cells."""
-    (found,) = [one for one in axes.collections if isinstance(one, PolyCollection) and one.get_label() == label]
-    assert found.get_hatch()
-    corners = np.array([path.vertices[:4] for path in found.get_paths()])
-    return np.stack([corners[..., 0].min(1), corners[..., 0].max(1), corners[..., 1].min(1), corners[..., 1].max(1)], 1)
-
-
-def test_heat_map_holds_means_in_cells_around_the_learning_rates(law: SweepLaw, runs: pd.DataFrame) -> None:
-    figure = rendered(plot_heatmap(law, runs, title="a title"))
-    axes, bar = figure.axes
-    (mesh,) = [one for one in axes.collections if isinstance(one, QuadMesh)]
-    values = mesh.get_array().reshape(len(DEPTHS), len(LRS))
-    expected = runs.groupby(["depth", "lr"])["val_accuracy"].mean().unstack().to_numpy()
-    np.testing.assert_array_equal(values.mask, np.isnan(expected))
-    np.testing.assert_allclose(values.filled(np.nan), expected)
-    edges = mesh.get_coordinates()[0, :, 0]
-    ratio = LRS[1] / LRS[0]
-    np.testing.assert_allclose(edges, [*(LRS / ratio**0.5), LRS[-1] * ratio**0.5])
-    np.testing.assert_array_equal(mesh.get_coordinates()[:, 0, 1], [-0.5, 0.5, 1.5, 2.5, 3.5])
-    assert [text.get_text() for text in axes.get_yticklabels()] == ["2", "4", "8", "16"]
-    assert bar.get_ylabel() == "mean validation accuracy"
-    assert axes.get_xscale() == "log"
-    assert mesh.get_cmap().name == "cividis"
-
-
-def test_uneven_learning_rates_have_cells_that_meet_halfway_in_log() -> None:
-    runs = sweep((2, 4))
-    runs = runs[runs["lr"].isin(LRS[[0, 4, 6, 7, 9, 11, 13, 15, 20]])]
-    axes = plot_heatmap(fit_sweep(runs), runs).axes[0]
-    (mesh,) = [one for one in axes.collections if isinstance(one, QuadMesh)]
-    u = np.unique(np.log10(runs["lr"]))
-    edges = np.log10(mesh.get_coordinates()[0, :, 0])
-    np.testing.assert_allclose(edges[1:-1], (u[1:] + u[:-1]) / 2)
-    np.testing.assert_allclose(u[0] - edges[0], edges[1] - u[0])
-    np.testing.assert_allclose(edges[-1] - u[-1], u[-1] - edges[-2])
-
-
-def test_heat_map_hatches_divergence_and_leaves_missing_cells_white(runs: pd.DataFrame) -> None:
-    kept = runs[~((runs["depth"] == 16) & (runs["lr"] < LRS[2]))]
-    axes = rendered(plot_heatmap(fit_sweep(kept), kept)).axes[0]
-    lost = kept.groupby(["depth", "lr"])["diverged"].mean().unstack().to_numpy()
-    (mesh,) = [one for one in axes.collections if isinstance(one, QuadMesh)]
-    assert mesh.get_array().reshape(lost.shape).mask[3, :2].all()
-    edges = mesh.get_coordinates()[0, :, 0]
-    for label, chosen in (
-        ("some replicas diverged", (lost > 0) & (lost < 1)),
-        ("every replica diverged", lost == 1),
-    ):
-        expected = [[edges[j], edges[j + 1], i - 0.5, i + 0.5] for i, j in zip(*np.nonzero(chosen), strict=True)]
-        assert expected
-        np.testing.assert_allclose(_cells(axes, label), expected)
-        assert label in labels(axes)
-    (grey,) = [one for one in axes.collections if one.get_label() == "every replica diverged"]
-    assert to_hex(grey.get_facecolor()[0]) == plots.SILVER
-    (clear,) = [one for one in axes.collections if one.get_label() == "some replicas diverged"]
-    assert len(clear.get_facecolor()) == 0
-
-
-def test_an_accuracy_stored_for_a_diverged_replica_is_not_shown(law: SweepLaw, runs: pd.DataFrame) -> None:
-    stored = runs.assign(val_accuracy=runs["val_accuracy"].fillna(0.1))
-    meshes = [plot_heatmap(law, table).axes[0].collections[0].get_array() for table in (runs, stored)]
-    np.testing.assert_array_equal(meshes[0].filled(-1), meshes[1].filled(-1))
-
-
-def test_heat_map_marks_optima_and_the_papers_line() -> None:
-    runs = flagged_sweep()
-    law = fit_sweep(runs)
-    axes = rendered(plot_heatmap(law, runs)).axes[0]
-    for label, depths in ((f"smoothed optimum {BARS}", (4, 8, 16)), ("flagged, not fitted", (2,))):
-        drawn, ends = points(axes, label)
-        rows = [DEPTHS.index(depth) for depth in depths]
-        np.testing.assert_allclose(drawn.get_data(), [[law.lr_star(depth)[0] for depth in depths], rows])
-        np.testing.assert_allclose(ends[:, :, 0], intervals(law, depths))
-    assert points(axes, "flagged, not fitted")[0].get_markerfacecolor() == "white"
-    dashed = line(axes, "am-mup, L^(−3/2)")
-    np.testing.assert_allclose(dashed.get_xdata(), law.lr_star(4)[0] * (np.array(DEPTHS) / 4) ** -1.5)
-    np.testing.assert_array_equal(dashed.get_ydata(), [0, 1, 2, 3])
-    assert dashed.get_linestyle() == "--"
-
-
-def test_a_heat_map_of_one_depth_and_one_learning_rate() -> None:
-    runs = sweep((4,))
-    runs = runs[runs["lr"] == LRS[12]]
-    law = fit_sweep(runs)
-    law = replace(law, optima={4: replace(law.optima[4], smoothed_se=np.nan)})
-    axes = rendered(plot_heatmap(law, runs)).axes[0]
-    low, high = axes.get_xlim()
-    assert low * high == pytest.approx(LRS[12] ** 2)
-
-
-# --- plot_overlay
-
-
-@pytest.fixture(scope="module")
-def laws(law: SweepLaw) -> dict[str, SweepLaw]:
-    return {"circular": law, "zero": fit_sweep(sweep((4, 8, 16, 32), kappa=3.0, slope=-1.3))}
-
-
-def test_overlay_shows_optima_and_lines_of_each(laws: dict[str, SweepLaw]) -> None:
-    axes, _ = rendered(plot_overlay(laws, title="a title")).axes
-    looks = set()
-    for name, law in laws.items():
-        drawn, ends = points(axes, name)
-        looks.add((drawn.get_color(), drawn.get_marker()))
-        np.testing.assert_allclose(drawn.get_data(), [list(law.optima), [law.lr_star(d)[0] for d in law.optima]])
-        np.testing.assert_allclose(ends[:, :, 1], intervals(law, law.optima))
-        low, high = law.power_law.slope_ci
-        label = f"{name}: " + slope_of(f"slope {law.power_law.slope:.2f} [{low:.2f}, {high:.2f}]")
-        x, y = line(axes, label).get_data()
-        np.testing.assert_allclose(y, law.power_law.predict(x))
-        assert label in labels(axes)
-    assert len(looks) == 2
-    assert axes.get_xscale() == axes.get_yscale() == "log"
-    ends = np.concatenate([intervals(law, law.optima).ravel() for law in laws.values()])
-    assert axes.get_ylim()[0] < ends.min() < ends.max() < axes.get_ylim()[1]
-
-
-def test_overlay_draws_optima_of_one_depth_side_by_side(laws: dict[str, SweepLaw]) -> None:
-    figure = rendered(plot_overlay(laws))
-    at = {}
-    for name in laws:
-        drawn, _ = points(figure.axes[0], name)
-        at[name] = dict(zip(drawn.get_xdata(), drawn.get_transform().transform(drawn.get_xydata())[:, 0], strict=True))
-    assert at["zero"][8] - at["circular"][8] == pytest.approx(5 / 72 * figure.dpi)
-
-
-def test_overlay_ratios_are_to_the_first_at_common_depths(laws: dict[str, SweepLaw]) -> None:
-    _, axes = plot_overlay(laws).axes
-    drawn, ends = points(axes, "zero")
-    first, second = laws.values()
-    ratio = np.array([second.lr_star(depth)[0] / first.lr_star(depth)[0] for depth in (4, 8, 16)])
-    np.testing.assert_allclose(drawn.get_data(), [[4, 8, 16], ratio])
-    se = np.array([np.hypot(second.lr_star(depth)[1], first.lr_star(depth)[1]) for depth in (4, 8, 16)])
-    np.testing.assert_allclose(ends[:, :, 1], np.stack([ratio / 10 ** (1.96 * se), ratio * 10 ** (1.96 * se)], 1))
-    assert axes.get_ylabel() == "η* / η* of circular"
-    assert any(np.all(np.asarray(one.get_ydata()) == 1) for one in axes.get_lines())
-
-
-def test_one_wide_interval_does_not_press_the_ratios_to_the_floor(law: SweepLaw) -> None:
-    wide = replace(law, optima={**law.optima, 8: replace(law.optima[8], smoothed_se=2.0)})
-    _, axes = plot_overlay({"first": law, "wide": wide}).axes
-    assert axes.get_ylim() == pytest.approx((0, 2))
-
-
-def test_overlay_of_flagged_optima_and_of_a_law_without_a_line(law: SweepLaw) -> None:
-    flagged, single = fit_sweep(flagged_sweep()), fit_sweep(sweep((4,)))
-    left, right = rendered(plot_overlay({"first": law, "flagged": flagged, "single": single})).axes
-    drawn, _ = points(left, "flagged: flagged, not fitted")
-    np.testing.assert_array_equal(drawn.get_xdata(), [2])
-    assert not any(label.startswith("single: slope") for label in labels(left))
-    drawn, _ = points(right, "flagged: one of the two flagged")
-    np.testing.assert_allclose(drawn.get_data(), [[2], [flagged.lr_star(2)[0] / law.lr_star(2)[0]]])
-    assert drawn.get_markerfacecolor() == "white"
-    np.testing.assert_array_equal(points(right, "flagged")[0].get_xdata(), [4, 8, 16])
-    np.testing.assert_array_equal(points(right, "single")[0].get_xdata(), [4])
-    reverse = plot_overlay({"flagged": flagged, "second": law}).axes[1]
-    np.testing.assert_array_equal(points(reverse, "second: one of the two flagged")[0].get_xdata(), [2])
-
-
-def test_overlay_says_when_there_is_nothing_to_compare(law: SweepLaw) -> None:
-    for laws, text in (
-        ({"only": law}, "one experiment: nothing to compare"),
-        ({"a": law, "b": fit_sweep(sweep((3, 5)))}, "no depth in common"),
-    ):
-        _, right = rendered(plot_overlay(laws)).axes
-        assert [one.get_text() for one in right.texts] == [text]
-    with pytest.raises(InputError, match="give one at least"):
-        plot_overlay({})
 
 
 def test_a_wide_band_does_not_press_the_rules_together(law: SweepLaw) -> None:

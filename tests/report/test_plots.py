@@ -8,10 +8,12 @@ import pandas as pd
 import pytest
 import torch
 from matplotlib.container import ErrorbarContainer
+from matplotlib.figure import Figure
 from PIL import Image
 
 import ammup
 from ammup import DepthLaw, InputError
+from ammup.report import plots
 from ammup.report.plots import plot_depth_law, plot_sweep, save
 from ammup.stats.optimum import fit_sweep
 
@@ -115,3 +117,19 @@ def test_a_sweep_without_a_line_has_a_figure(runs: pd.DataFrame) -> None:
     law = fit_sweep(runs[runs["depth"] == 2])
     figure = plot_sweep(law, runs[runs["depth"] == 2])
     assert figure.axes[1].get_legend() is not None
+
+
+def test_series_differ_in_colour_marker_dashes_and_hatch() -> None:
+    styles = [plots.series_style(place) for place in range(36)]
+    assert len(set(styles)) == 36
+    for feature in ("colour", "marker", "dashes", "hatch"):
+        assert len({getattr(style, feature) for style in styles[:6]}) == 6
+
+
+def test_numbers_of_many_depths_leave_room_for_one_another() -> None:
+    axes = Figure().subplots()
+    plots.depth_ticks(axes, np.arange(1.0, 41.0))
+    numbered, others = axes.get_xticks(), axes.get_xticks(minor=True)
+    assert sorted([*numbered, *others]) == list(range(1, 41))
+    assert np.diff(np.log(numbered)).min() >= np.log(40) / 18
+    assert len(numbered) > 8
