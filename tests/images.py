@@ -22,3 +22,9 @@ def write_images(
                 Image.fromarray(pixels).save(root / split / name / f"{i}.png")
                 images.setdefault(split, []).append((pixels, label))
     return images
+
+
+def same_images(images: np.ndarray, labels: np.ndarray, expected: list) -> bool:
+    """Whether these are the expected images and labels, in any order."""
+    ours = sorted((int(y), x.tobytes()) for x, y in zip(images, labels, strict=True))
+    return ours == sorted((y, x.tobytes()) for x, y in expected)

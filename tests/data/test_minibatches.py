@@ -88,20 +88,6 @@ def test_a_streamed_run_is_the_run_from_memory() -> None:
     assert runs[0].curve == runs[1].curve
 
 
-def test_selections_are_arrays_read_late() -> None:
-    source = np.arange(5 * 2 * 2 * 3, dtype=np.uint8).reshape(5, 2, 2, 3)
-    chosen = Selection(source, np.array([4, 0, 2]))
-    assert (len(chosen), chosen.shape, chosen.nbytes) == (3, (3, 2, 2, 3), 36)
-    np.testing.assert_array_equal(chosen[:2], source[[4, 0]])
-    np.testing.assert_array_equal(chosen[np.array([2, 0])], source[[2, 4]])
-
-
-def test_a_digest_tells_data_apart() -> None:
-    one, same, other = (ammup.load_data("synthetic", image_size=8, train=50, seed=seed).digest for seed in (0, 0, 1))
-    assert one == same
-    assert one != other
-
-
 def test_what_cannot_be_fed_is_refused(data: Data) -> None:
     with pytest.raises(InputError, match="no validation images"):
         _feed(ammup.load_data("synthetic", image_size=8, train=70, validation=0))

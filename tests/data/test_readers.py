@@ -1,0 +1,201 @@
+"""Every kind of source against arrays that are known, and what is refused."""
+
+import os
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from images import same_images, write_images
+from PIL import Image
+
+import ammup
+from ammup import InputError
+from ammup.data import cache, readers
+from ammup.data.readers import physical_memory, read_folder
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "JPEG"])
+def test_files_are_read_as_pillow_reads_them(suffix: str, tmp_path: Path) -> None:
+    pixels = np.random.default_rng(1).integers(0, 256, (5, 8, 8, 3), np.uint8)
+    (tmp_path / "train" / "only").mkdir(parents=True)
+    for i, image in enumerate(pixels):
+        Image.fromarray(image).save(tmp_path / "train" / "only" / f"{i}.{suffix}")
+    (tmp_path / "train" / "only" / "notes.txt").write_text("no image")
+    found = read_folder(tmp_path, None, False)
+    images, labels = found.arrays["train"]
+    for i, image in enumerate(images):
+        with Image.open(tmp_path / "train" / "only" / f"{i}.{suffix}") as opened:
+            assert np.array_equal(image, np.asarray(opened.convert("RGB")))
+    assert (labels.tolist(), found.classes) == ([0] * 5, ("only",))
+
+
+@pytest.mark.parametrize("mode", ["L", "1", "P", "RGBA", "I;16"])
+def test_other_modes_become_rgb(mode: str, tmp_path: Path) -> None:
+    (tmp_path / "train" / "only").mkdir(parents=True)
+    Image.new(mode, (4, 4), 1).save(tmp_path / "train" / "only" / "0.png")
+    images, _ = read_folder(tmp_path, None, False).arrays["train"]
+    with Image.open(tmp_path / "train" / "only" / "0.png") as opened:
+        assert np.array_equal(images[0], np.asarray(opened.convert("RGB")))
+
+
+@pytest.mark.parametrize("name", ["val", "valid", "validation"])
+def test_the_validation_split_has_three_names(name: str, tmp_path: Path) -> None:
+    expected = write_images(tmp_path, ("train", name))
+    found = read_folder(tmp_path, None, False)
+    assert set(found.arrays) == {"train", "val"}
+    assert same_images(*found.arrays["val"], expected[name])
+
+
+def test_the_memory_is_that_of_this_machine() -> None:
+    if not hasattr(os, "sysconf"):
+        assert physical_memory() == float("inf")
+        return
+    (total,) = (line for line in Path("/proc/meminfo").read_text().splitlines() if line.startswith("MemTotal:"))
+    assert physical_memory() == 1024 * float(total.split()[1])
+
+
+def test_npz_of_the_medmnist_convention(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    arrays = {
+        f"{split}_{kind}": values
+        for split, n in (("train", 12), ("val", 5), ("test", 7))
+        for kind, values in (
+            ("images", rng.integers(0, 256, (n, 6, 6), dtype=np.uint8)),
+            ("labels", rng.integers(0, 3, (n, 1))),
+        )
+    }
+    path = tmp_path / "mnist.npz"
+    np.savez(path, **arrays)
+    data = ammup.load_data(path)
+    assert data.image_shape == (6, 6, 1)
+    assert np.array_equal(data.test_images[..., 0], arrays["test_images"])
+    assert np.array_equal(data.test_labels, arrays["test_labels"][:, 0])
+    assert len(data.val_images) == 5
+    small = ammup.load_data(path, image_size=3)
+    mean = arrays["test_images"].reshape(7, 3, 2, 3, 2).mean(axis=(2, 4))
+    assert np.abs(small.test_images[..., 0] - mean).max() <= 0.5 + 1e-6
+
+
+def test_resize_is_the_area_average_of_the_centre_square(tmp_path: Path) -> None:
+    expected = write_images(tmp_path, size=(8, 12))
+    data = ammup.load_data(tmp_path, image_size=4, validation=0)
+    blocks = [(x[:, 2:10].reshape(4, 2, 4, 2, 3).mean(axis=(1, 3)), y) for x, y in expected["test"]]
+    for image, label, (mean, y) in zip(data.test_images, data.test_labels, blocks, strict=True):
+        assert label == y
+        assert np.abs(image - mean).max() <= 0.5 + 1e-6
+
+
+def test_what_unpacks_to_more_than_the_memory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = np.zeros((1000, 32, 32, 3), np.uint8)
+    np.savez_compressed(tmp_path / "bomb.npz", train_images=images, train_labels=np.zeros(1000, int))
+    assert (tmp_path / "bomb.npz").stat().st_size < 20_000
+    monkeypatch.setattr(readers, "physical_memory", lambda: 2.0e6)
+    with pytest.raises(InputError, match=r"bomb.npz unpacks to 0 GiB, more than this machine's memory"):
+        ammup.load_data(tmp_path / "bomb.npz")
+
+
+def test_a_shape_that_nothing_fills_is_refused(tmp_path: Path) -> None:
+    """A header of a hundred bytes that asks numpy for an exabyte."""
+    np.savez(tmp_path / "hollow.npz", train_images=np.zeros((4, 2, 2), np.uint8), train_labels=np.zeros(4, int))
+    whole = (tmp_path / "hollow.npz").read_bytes()
+    with zipfile.ZipFile(tmp_path / "hollow.npz") as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    short, long = b"(4, 2, 2), }" + b" " * 15, b"(4" + b"0" * 15 + b", 2, 2), }"
+    members["train_images.npy"] = members["train_images.npy"].replace(short, long)
+    assert members["train_images.npy"] not in whole
+    with zipfile.ZipFile(tmp_path / "hollow.npz", "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    with pytest.raises(InputError, match=r"hollow.npz is not an .npz file with keys"):
+        ammup.load_data(tmp_path / "hollow.npz")
+
+
+def _truncated(root: Path) -> Path:
+    write_images(root)
+    image = root / "train" / "dog" / "3.png"
+    image.write_bytes(image.read_bytes()[:60])
+    return root
+
+
+def _two_sizes(root: Path) -> Path:
+    write_images(root)
+    Image.fromarray(np.zeros((9, 8, 3), np.uint8)).save(root / "train" / "dog" / "3.png")
+    return root
+
+
+def _bomb(root: Path) -> Path:
+    write_images(root)
+    Image.new("1", (20_000, 20_000)).save(root / "train" / "cat" / "0.png")
+    return root
+
+
+def _extra_class(root: Path) -> Path:
+    write_images(root)
+    (root / "test" / "emu").mkdir()
+    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(root / "test" / "emu" / "0.png")
+    return root
+
+
+def _npz(**arrays):
+    def make(root: Path) -> Path:
+        root.mkdir()
+        np.savez(root / "a.npz", **arrays)
+        return root / "a.npz"
+
+    return make
+
+
+def _text(root: Path) -> Path:
+    root.mkdir()
+    (root / "a.npz").write_text("not a zip file")
+    return root / "a.npz"
+
+
+def _empty(root: Path) -> Path:
+    root.mkdir()
+    return root
+
+
+_IMAGES = np.zeros((3, 4, 4), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda _: "cifar11", "neither a known name .synthetic, cifar10, cifar100. nor an existing"),
+        (lambda root: root / "missing", "missing' is neither a known name"),
+        (_empty, "holds no training images; expected"),
+        (_truncated, r"image .*dog/3.png cannot be read"),
+        (_bomb, r"image .*cat/0.png cannot be read.*400000000 pixels"),
+        (_two_sizes, r"3.png and the first image differ in size, 9×8 and 8×8"),
+        (_extra_class, r"classes \['emu'\] have no training images"),
+        (_text, "is not an .npz file"),
+        (_npz(images=_IMAGES), "keys train_images"),
+        (_npz(train_images=_IMAGES, train_labels=np.array([0, 1])), "one class index for each"),
+        (_npz(train_images=_IMAGES / np.nan, train_labels=np.array([0, 1, 0])), "allowed: uint8"),
+        (_npz(train_images=_IMAGES, train_labels=np.array([0, 1, -1])), "start at 0"),
+        (_npz(train_images=_IMAGES, train_labels=np.array([{}, {}, {}])), "is not an .npz file"),
+        (_npz(train_images=np.zeros((3, 4, 4, 4), np.uint8), train_labels=np.zeros(3, int)), "N×H×W×3"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")
+def test_unusable_sources_are_refused(make, message: str, tmp_path: Path) -> None:
+    source = make(tmp_path / "data")
+    with pytest.raises(InputError, match=message):
+        ammup.load_data(source)
+    decoded = cache.cache_folder() / "decoded"
+    assert not decoded.exists() or not [p for p in decoded.iterdir() if p.is_dir()]
+
+
+def test_no_network_is_a_clear_message(monkeypatch) -> None:
+    from urllib.error import URLError
+
+    from torchvision.datasets import utils
+
+    def no_network(*_args: object, **_kwargs: object) -> None:
+        raise URLError("Temporary failure in name resolution")
+
+    monkeypatch.setattr(utils, "_urlretrieve", no_network)
+    with pytest.raises(InputError, match=r"cifar100 could not be downloaded.*give the path of an image folder"):
+        ammup.load_data("cifar100")

@@ -1,0 +1,92 @@
+"""The page of `ammup report`: what is collected for it, against what it is collected from."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from figures import sweep
+
+from ammup.claims import baselines
+from ammup.errors import InputError
+from ammup.experiments.analysis import law_of, regret_of, rule_curves
+from ammup.experiments.experiment import Experiment
+from ammup.experiments.record import SweepRecord
+from ammup.provenance import commit_of, versions
+from ammup.report.summary import drawn_rules, report_of, section_of, stored_slope
+
+TOML = """
+name = "made-up"
+model = {factory = "cnn"}
+data = {source = "synthetic"}
+grid = {depths = [2, 4, 8, 16], lrs = {low = 1e-3, high = 10.0, points = 25}, seeds = 3}
+"""
+
+
+@pytest.fixture(scope="module")
+def record() -> SweepRecord:
+    return SweepRecord(
+        experiment=Experiment.from_toml(TOML),
+        runs=sweep().assign(val_loss=lambda t: 1 - t["val_accuracy"]),
+        measurements=pd.DataFrame(columns=["depth", "lr", "seed", "step", "S_bar"]),
+        laws={"finite-depth": {depth: depth**-1.2 for depth in (2, 4, 8, 16)}},
+        data_digest=None,
+        provenance={"device": "an <abacus>"},
+    )
+
+
+def test_a_section_has_the_fit_the_regret_and_the_origin_of_its_sweep(record: SweepRecord) -> None:
+    section = section_of(record)
+    law, regret = law_of(record), regret_of(record)
+    assert section.law.power_law == law.power_law
+    assert section.law.used == law.used
+    assert section.regret is not None
+    pd.testing.assert_frame_equal(section.regret.by_depth, regret.by_depth)
+    assert Experiment.from_toml(section.specification).key == record.experiment.key
+    assert (section.name, section.missing, section.seeds) == ("made-up", 0, 3)
+    assert (section.provenance, section.stored) == (record.provenance, None)
+    assert len(section.pictures) == 3
+    assert all("made-up" in picture.alt for picture in section.pictures)
+
+
+def test_one_depth_has_no_regret(record: SweepRecord) -> None:
+    runs = record.runs[record.runs["depth"] == 4]
+    experiment = Experiment.from_toml(TOML.replace("[2, 4, 8, 16]", "[4]"))
+    assert section_of(replace(record, experiment=experiment, runs=runs)).regret is None
+
+
+def test_a_panel_shows_theories_and_measurements_and_no_rules_of_thumb(record: SweepRecord) -> None:
+    curves = rule_curves(record)
+    assert set(curves) == {"constant", "L^-1/2", "L^-1", "am-mup", "finite-depth"}
+    assert drawn_rules(curves) == {"am-mup": curves["am-mup"], "finite-depth": record.laws["finite-depth"]}
+    assert drawn_rules({}) == {}
+
+
+def test_the_stored_slope_is_that_of_the_record_of_this_name(
+    record: SweepRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(baselines, "folder", lambda: tmp_path)
+    assert stored_slope("made-up") is None
+    (tmp_path / "sweeps").mkdir()
+    record.write(tmp_path / "sweeps" / "made-up.json")
+    law = law_of(SweepRecord.read(tmp_path / "sweeps" / "made-up.json")).power_law
+    assert law is not None
+    found = stored_slope("made-up")
+    assert found == {"slope": law.slope, "slope_ci": law.slope_ci, "source": "sweeps/made-up.json"}
+    assert section_of(record).stored == found
+    assert stored_slope("other") is None
+
+
+def test_the_page_names_its_file_the_commit_the_versions_and_every_claim(record: SweepRecord, tmp_path: Path) -> None:
+    path = tmp_path / "a & b.json"
+    record.write(path)
+    page = report_of(path)
+    assert "a &amp; b.json" in page
+    assert "an &lt;abacus&gt;" in page
+    commit, _ = commit_of(Path(__file__).parents[2])
+    assert (commit or "not known") in page
+    assert all(f"{name} {text}" in page for name, text in versions().items())
+    assert set(baselines.read()) <= set(re.findall(r"[a-z0-9]+-?[a-z0-9]*\.[a-z0-9-]+", page))
+    with pytest.raises(InputError, match=r"missing\.json"):
+        report_of(tmp_path / "missing.json")
