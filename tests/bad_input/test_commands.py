@@ -431,7 +431,7 @@ COMMANDS = [
     # check
     (
         "check cnn --width 4 --depths 2,3 --seeds 2",
-        "give --expected, the slope that is right, or --baseline, the file to record",
+        "pass --expected SLOPE, or --baseline FILE to record the slope",
     ),
     (
         "check cnn --width 4 --depths 2,3 --seeds 2 --expected a",
