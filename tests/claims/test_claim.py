@@ -11,7 +11,6 @@ from scipy import stats
 
 from ammup import InputError
 from ammup.claims.claim import ALPHA, LOOKS, SEEDS_PER_ROOT, Claim, claim_named, examine
-from ammup.claims.statements import CLAIMS
 from ammup.stats.equivalence import Region
 from ammup.stats.verdicts import DOES_NOT_HOLD, HOLDS, HOLDS_WITH_CHANGE, INCONCLUSIVE, VERDICTS
 
@@ -114,10 +113,6 @@ def test_another_root_shares_no_seed_with_the_first() -> None:
     first = 3 * SEEDS_PER_ROOT
     assert asked == [range(first, first + N), range(first, first + 2 * N)]
     assert finding.root == 3
-
-
-def test_no_claim_of_the_ledger_draws_as_many_seeds_as_lie_between_two_roots() -> None:
-    assert max(claim.n for claim in CLAIMS) * LOOKS < SEEDS_PER_ROOT
 
 
 def test_a_change_without_the_law_that_holds_instead_is_refused() -> None:
@@ -259,41 +254,3 @@ def test_an_exact_figure_that_is_not_finite_is_refused_like_a_drawn_one() -> Non
     for exact in (False, True):
         with pytest.raises(InputError, match="not finite"):
             examine(_claim(statistic=lambda rows: math.nan, exact=exact))
-
-
-def test_the_ids_of_the_ledger_are_unique() -> None:
-    ids = [claim.id for claim in CLAIMS]
-    assert len(set(ids)) == len(ids) > 50
-
-
-@pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.id)
-def test_every_claim_says_what_is_stated_where_and_how_it_is_tested(claim: Claim) -> None:
-    for name in ("where", "statement", "regime", "estimator"):
-        assert getattr(claim, name).strip(), name
-    assert claim.n >= 1 if claim.exact else claim.n >= 2
-    assert not math.isnan(claim.stated.margin)
-    group, dot, rest = claim.id.partition(".")
-    assert dot
-    assert claim.group == group
-    for part in (group, rest):  # a file's name on every system, and a word in a shell
-        assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", part)
-    assert "\n" not in "".join(getattr(claim, f.name) for f in dataclasses.fields(claim) if f.type == "str")
-
-
-def test_claims_of_one_group_stand_together_so_that_its_file_is_written_once() -> None:
-    groups = [claim.group for claim in CLAIMS]
-    changes = [group for group, before in zip(groups, [None, *groups], strict=False) if group != before]
-    assert len(changes) == len(set(groups))
-
-
-@pytest.mark.parametrize("name", ["overlap.sum-identity", "overlap.sum-order", "means.a1-arithmetic", "means.a3-bound"])
-def test_a_cheap_claim_of_the_ledger_gets_the_same_figure_twice(name: str) -> None:
-    claim = claim_named(CLAIMS, name)
-    one, other = examine(claim), examine(claim)
-    assert one.estimate == other.estimate
-    assert one.verdict == (DOES_NOT_HOLD if name == "means.a3-bound" else HOLDS)
-
-
-def test_another_root_draws_other_examples() -> None:
-    claim = claim_named(CLAIMS, "means.a1-geometric")
-    assert examine(claim, root=1).estimate.value != examine(claim).estimate.value

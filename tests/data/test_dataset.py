@@ -1,5 +1,6 @@
 """A name or a path as arrays in memory: splits, batches, digests."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -70,3 +71,12 @@ def test_a_digest_tells_data_apart() -> None:
     one, same, other = (ammup.load_data("synthetic", image_size=8, train=50, seed=seed).digest for seed in (0, 0, 1))
     assert one == same
     assert one != other
+
+
+@pytest.mark.parametrize("name", ["train_images", "train_labels", "val_images", "val_labels"])
+def test_a_digest_depends_on_every_array_that_training_uses(name: str) -> None:
+    data = ammup.load_data("synthetic", image_size=8, train=50, validation=20)
+    changed = getattr(data, name).copy()
+    changed[-1] = (changed[-1] + 1) % 10
+    assert replace(data, **{name: changed}).digest != data.digest
+    assert replace(data, test_labels=data.test_labels + 1).digest == data.digest

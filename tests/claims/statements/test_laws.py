@@ -1,0 +1,38 @@
+"""Claims on the law's constants: a net that obeys the law has the figure 0, and the regime is what is built."""
+
+import re
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from ammup.claims.claim import Claim
+from ammup.claims.draws import Setting
+from ammup.claims.statements.laws import CLAIMS
+
+
+def _setting(claim: Claim) -> Setting:
+    return claim.rows.__self__
+
+
+@pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.id)
+def test_the_figure_is_the_log_distance_to_the_law(claim: Claim, rows_of: Callable) -> None:
+    law = _setting(claim).law()
+    for distance in (0.0, 0.05, -0.2):
+        assert claim.statistic(rows_of(*(law * np.exp(distance)))) == pytest.approx(distance, abs=1e-9)
+    assert claim.stated.centre == 0
+
+
+@pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.id)
+def test_the_regime_names_what_is_built(claim: Claim) -> None:
+    setting, regime = _setting(claim), claim.regime
+    arguments = dict(setting.arguments)
+    assert regime.endswith("L = " + ", ".join(map(str, setting.depths)))
+    (width,) = re.findall(r"[nC] = (\d+)", regime)
+    assert int(width) == arguments["width"]
+    assert ("residual" in regime) == (setting.family == "resnet")
+    assert ("zero padding" in regime) == (arguments.get("padding") == "zero")
+    assert ("GELU" in regime) == (arguments.get("activation") == "gelu")
+    assert ("cross-entropy" in regime) == (setting.loss == "cross_entropy")
+    assert ("label part" in regime) == (setting.part == "label")
+    assert ("last scaled" in regime) == (arguments.get("scaled") == "last")
