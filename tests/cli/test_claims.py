@@ -241,19 +241,19 @@ def test_another_verdict_is_refused_with_exit_code_1_until_it_is_accepted(checko
 
 
 @pytest.mark.parametrize("reason", ["", "  ", "\t\n"])
-def test_an_update_without_a_reason_isassert_refused(reason: str, checkout: Path) -> None:
+def test_an_update_without_a_reason_is_refused(reason: str, checkout: Path) -> None:
     before = {path.name: path.read_bytes() for path in checkout.iterdir()}
     assert_refused(_run("baselines", "update", "--id", IDENTITY, "--reason", reason), "--reason")
     assert_refused(_run("baselines", "update", "--id", IDENTITY), "'--reason'")
     assert {path.name: path.read_bytes() for path in checkout.iterdir()} == before
 
 
-def test_an_update_of_an_unknown_claim_isassert_refused(checkout: Path) -> None:
+def test_an_update_of_an_unknown_claim_is_refused(checkout: Path) -> None:
     assert_refused(_update("--id", "overlap"), "claim 'overlap'")
 
 
 @pytest.mark.parametrize("why", ["CI", "uncommitted changes", "git checkout"])
-def test_an_update_that_nobody_could_trace_isassert_refused(why: str, checkout: Path, monkeypatch) -> None:
+def test_an_update_that_nobody_could_trace_is_refused(why: str, checkout: Path, monkeypatch) -> None:
     if "CI" in why:
         monkeypatch.setenv("CI", "true")
     elif "uncommitted" in why:

@@ -39,7 +39,7 @@ def test_fit_of_argmax_is_the_best_grid_point(sweep_folder: Path, toml: str) -> 
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
-def test_export_writes_everyrun(sweep_folder: Path, tmp_path: Path, suffix: str) -> None:
+def test_export_writes_every_run(sweep_folder: Path, tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"runs{suffix}"
     result = run("fit", sweep_folder / "runs.db", "--export", path)
     assert result.exit_code == 0, result.output
