@@ -48,7 +48,7 @@ TOML = """
 name = "small"
 strategy = "loop"
 model = {factory = "cnn", arguments = {width = 8}}
-data = {source = "synthetic", image_size = 8, train = 1024, validation = 256}
+data = {source = "synthetic", image_size = 8, train = 512, validation = 128}
 grid = {depths = [2, 3], lrs = {low = 0.01, high = 10.0, points = 13}, seeds = 2}
 training = {batch_size = 32}
 segments = [{anchors = [2, 3], predict = [4]}]

@@ -34,11 +34,11 @@ def test_a_dry_run_counts_what_is_missing_and_runs_nothing(sweep_folder: Path) -
     assert "floating-point operations" in shown.stdout
     cost = json.loads(run(*arguments, "--json").stdout)
     assert [row["cells"] for row in cost["depths"]] == [13, 13]
-    # Three forward passes for 1024 training images, one for 256 validation images; a multiplication is two operations.
+    # Three forward passes for 512 training images, one for 128 validation images; a multiplication is two operations.
     positions, width, readout = 64, 8, 2 * 8 * 10
     for row in cost["depths"]:
         forward = 2 * 9 * positions * (3 * width + (row["depth"] - 1) * width**2) + readout
-        assert row["flops"] == pytest.approx(13 * forward * (3 * 1024 + 256), rel=1e-3)
+        assert row["flops"] == pytest.approx(13 * forward * (3 * 512 + 128), rel=1e-3)
         assert row["seconds"] > 0
     assert cost["hours"] > 0
     assert (sweep_folder / "runs.db").read_bytes() == before
