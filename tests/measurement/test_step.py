@@ -1,5 +1,7 @@
 """One step as functions of the weights, against the model itself, automatic differentiation and true steps."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -8,10 +10,8 @@ from torch.nn import functional as F
 
 import ammup
 from ammup import InputError
-from ammup.measurement.loss import Objective
+from ammup.measurement.specification import MeasurementSpec
 from ammup.measurement.step import OUTPUT, Step
-
-MSE = Objective(loss="mse", part="total", label_draws=2)
 
 
 def _net() -> nn.Module:
@@ -20,6 +20,8 @@ def _net() -> nn.Module:
 
 X = torch.randn((2, 3, 4, 5), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 Y = torch.tensor([3, 7])
+MSE = MeasurementSpec(inputs=X, targets=Y, label_draws=2)
+DRAWN = MeasurementSpec(inputs=X, label_draws=2)
 
 
 def _along(net: nn.Module, direction: dict[str, torch.Tensor], unit: str, size: float) -> torch.Tensor:
@@ -35,7 +37,7 @@ def _along(net: nn.Module, direction: dict[str, torch.Tensor], unit: str, size: 
 
 def test_it_runs_as_the_model_does_at_any_weights() -> None:
     net = _net()
-    step = Step.of(net, X, Y, MSE, None)
+    step = Step.of(net, MSE)
     torch.testing.assert_close(step.run(step.weights), net(X).detach())
     doubled = {name: 2 * w for name, w in step.weights.items()}
     before = {name: p.detach().clone() for name, p in net.named_parameters()}
@@ -47,7 +49,7 @@ def test_it_runs_as_the_model_does_at_any_weights() -> None:
 
 def test_the_gradient_is_that_of_autograd() -> None:
     net = _net()
-    step = Step.of(net, X, Y, Objective(loss="cross_entropy", part="total", label_draws=1), None)
+    step = Step.of(net, replace(MSE, loss="cross_entropy"))
     outputs, pull_back = step.backward(0)
     (gradient,) = pull_back(step.residuals(outputs, None).fixed[0])
     F.cross_entropy(net(X), Y).backward()
@@ -58,7 +60,7 @@ def test_the_gradient_is_that_of_autograd() -> None:
 
 def test_tangents_are_limits_of_differences() -> None:
     net = _net()
-    step = Step.of(net, X, None, MSE, None)
+    step = Step.of(net, DRAWN)
     generator = torch.Generator().manual_seed(3)
     full = {n: torch.randn(w.shape, generator=generator, dtype=w.dtype) for n, w in step.weights.items()}
     one = {"layers.1.weight": full["layers.1.weight"]}
@@ -75,7 +77,7 @@ def test_tangents_are_limits_of_differences() -> None:
 
 def test_units_shapes_and_pre_activations_are_those_of_a_forward() -> None:
     net = _net()
-    step = Step.of(net, X, None, MSE, None)
+    step = Step.of(net, DRAWN)
     found = step.pre_activations(step.weights, 0)
     assert step.units == ammup.depth_units(net)
     for unit, z in zip(step.units, found, strict=True):
@@ -84,7 +86,7 @@ def test_units_shapes_and_pre_activations_are_those_of_a_forward() -> None:
 
 
 def test_labels_depend_on_the_stream_alone_and_given_targets_leave_none() -> None:
-    step = Step.of(_net(), X, None, MSE, None)
+    step = Step.of(_net(), DRAWN)
     outputs = step.run(step.weights)
     torch.manual_seed(0)
     first = step.labels(outputs, (2, 5))
@@ -92,20 +94,20 @@ def test_labels_depend_on_the_stream_alone_and_given_targets_leave_none() -> Non
     assert first.shape == (2, *outputs.shape)
     assert torch.equal(step.labels(outputs, (2, 5)), first)
     assert not torch.equal(step.labels(outputs, (5, 2)), first)
-    assert Step.of(_net(), X, Y, MSE, None).labels(outputs, 0) is None
+    assert Step.of(_net(), MSE).labels(outputs, 0) is None
 
 
 def test_factors_and_optimizers_make_the_direction() -> None:
-    gradient = {name: torch.ones_like(w) for name, w in Step.of(_net(), X, Y, MSE, None).weights.items()}
-    scaled = Step.of(_net(), X, Y, MSE, None, {"layers.1.weight": 3.0}).direction(gradient)
+    gradient = {name: torch.ones_like(w) for name, w in Step.of(_net(), MSE).weights.items()}
+    scaled = Step.of(_net(), replace(MSE, lr_factors={"layers.1.weight": 3.0})).direction(gradient)
     assert {name: float(g.mean()) for name, g in scaled.items()} == {
         name: 3.0 if name == "layers.1.weight" else 1.0 for name in gradient
     }
-    decayed = Step.of(_net(), X, Y, MSE, None, optimizer=lambda p, lr: torch.optim.SGD(p, lr, weight_decay=0.5))
+    decayed = Step.of(_net(), replace(MSE, optimizer=lambda p, lr: torch.optim.SGD(p, lr, weight_decay=0.5)))
     for name, moved in decayed.direction(gradient).items():
         torch.testing.assert_close(moved, gradient[name] + 0.5 * decayed.weights[name])
     with pytest.raises(InputError, match="part='label'"):
-        Step.of(_net(), X, None, Objective(loss="mse", part="label", label_draws=1), None, optimizer=torch.optim.SGD)
+        MeasurementSpec(inputs=X, part="label", optimizer=torch.optim.SGD)
 
 
 def test_dropout_has_one_mask_for_gradient_step_and_both_forwards() -> None:

@@ -15,7 +15,6 @@ from torch.nn import functional as F
 import ammup
 from ammup import InputError
 from ammup.measurement import updates
-from ammup.measurement.loss import Objective
 from ammup.measurement.specification import MeasurementSpec
 
 PLUS = [(0, 0), (1, 0), (0, 1), (-1, -1)]
