@@ -19,6 +19,7 @@ from ammup.measurement.specification import MeasurementSpec
 from ammup.models.depth import Forward
 from ammup.models.factory import Factory
 from ammup.stats.equivalence import INSIDE, OUTSIDE, Estimate, Region
+from ammup.stats.intervals import t_interval, upper_probability
 from ammup.stats.verdicts import DOES_NOT_HOLD, HOLDS, INCONCLUSIVE
 
 # The first draws say how many more are needed for a right slope to pass with this probability.
@@ -287,7 +288,7 @@ def seeds_needed(law: DepthLaw, margin: float, max_depth_drift: float | None) ->
     pairs = [(law.power_law.slope_se, margin)]
     if max_depth_drift is not None:
         _, (low, high) = slope_drift(law)
-        pairs.append(((high - low) / 2 / stats.norm.ppf((1 + law.power_law.level) / 2), max_depth_drift))
+        pairs.append(((high - low) / 2 / stats.norm.ppf(upper_probability(law.power_law.level)), max_depth_drift))
     if n < 2 or not all(np.isfinite(se) for se, _ in pairs):
         return n
     alpha = (1 - law.power_law.level) / 2
@@ -316,9 +317,8 @@ def slope_drift(law: DepthLaw) -> tuple[float, tuple[float, float]]:
         weights[part] += sign * centred / (centred @ centred)
     se = float(np.sqrt(np.sum((weights * curve["se_log10"].to_numpy()) ** 2)))
     df = max(int(curve["seeds"].min()) - 1, 1)
-    width = float(stats.t.ppf((1 + law.power_law.level) / 2, df)) * se
     change = float(weights @ y)
-    return change, (change - width, change + width)
+    return change, t_interval(change, se, df=df, probability=upper_probability(law.power_law.level))
 
 
 def _table(law: DepthLaw) -> str:

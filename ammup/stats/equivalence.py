@@ -12,6 +12,7 @@ from scipy import stats
 
 from ammup.arrays import Array
 from ammup.errors import InputError
+from ammup.stats.intervals import jackknife_error, t_interval, t_quantile
 
 INSIDE, OUTSIDE, UNDECIDED = "inside", "outside", "undecided"
 
@@ -64,8 +65,9 @@ class Estimate:
 
     def interval(self, alpha: float) -> tuple[float, float]:
         """From one one-sided bound to the other, each of error rate ``alpha``: a (1 - 2 alpha) confidence interval."""
-        half = float(stats.t.ppf(1 - alpha, self.df)) * self.se if self.se > 0 else 0.0
-        return self.value - half, self.value + half
+        if not self.se > 0:
+            return self.value, self.value
+        return t_interval(self.value, self.se, df=self.df, probability=1 - alpha)
 
     def against(self, region: Region, alpha: float) -> str:
         """Where the interval lies: "inside", "outside" or "undecided"."""
@@ -79,7 +81,7 @@ class Estimate:
         centre = region.centre if truth is None else truth
         if self.se == 0:
             return float(region.low <= centre <= region.high)
-        quantile = float(stats.t.ppf(1 - alpha, self.df))
+        quantile = t_quantile(1 - alpha, self.df)
         upper = (region.high - centre) / self.se - quantile
         lower = (region.low - centre) / self.se + quantile
         return max(0.0, float(stats.norm.cdf(upper) - stats.norm.cdf(lower)))
@@ -108,8 +110,7 @@ def jackknife(rows: Array, statistic: Callable[[Array], float]) -> Estimate:
     parts = np.array([float(statistic(np.delete(rows, i, axis=0))) for i in range(n)])
     if not np.isfinite([whole, *parts]).all():
         raise InputError("the statistic of these rows is not finite; check the measured values")
-    se = float(np.sqrt((n - 1) / n * np.sum((parts - parts.mean()) ** 2)))
-    return Estimate(value=whole, se=se, df=n - 1, n=n)
+    return Estimate(value=whole, se=float(jackknife_error(parts)), df=n - 1, n=n)
 
 
 def controlled(values: Array, control: Array, expected: float) -> Array:

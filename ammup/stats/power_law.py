@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
 
 from ammup.arrays import Array
 from ammup.errors import InputError, check_level
 from ammup.format import json_number
+from ammup.stats.intervals import t_interval, upper_probability, welch_df
 
 
 def checked_depths(depths: Sequence[int] | ArrayLike, *, at_least: int = 1) -> tuple[int, ...]:
@@ -58,8 +58,7 @@ class PowerLaw:
     @property
     def slope_ci(self) -> tuple[float, float]:
         """Two-sided confidence interval of the slope at ``level``."""
-        half = self._quantile * self.slope_se
-        return self.slope - half, self.slope + half
+        return t_interval(self.slope, self.slope_se, df=self.df, probability=upper_probability(self.level))
 
     @property
     def prefactor(self) -> float:
@@ -74,9 +73,10 @@ class PowerLaw:
         """Pointwise confidence band of the line at each depth: (lower, upper), in the units of the fitted values."""
         x = np.log10(np.asarray(depth, dtype=np.float64))
         (var_intercept, cross), (_, var_slope) = self.covariance
-        half = self._quantile * np.sqrt(var_intercept + 2 * x * cross + x**2 * var_slope)
-        centre = self.intercept + self.slope * x
-        return np.asarray(10 ** (centre - half)), np.asarray(10 ** (centre + half))
+        centre = np.asarray(self.intercept + self.slope * x)
+        error = np.asarray(np.sqrt(var_intercept + 2 * x * cross + x**2 * var_slope))
+        low, high = t_interval(centre, error, df=self.df, probability=upper_probability(self.level))
+        return np.asarray(10**low), np.asarray(10**high)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, lists and None for JSON; a number that does not exist is None."""
@@ -88,10 +88,6 @@ class PowerLaw:
             "prefactor": json_number(self.prefactor),
             "r2": json_number(self.r2),
         }
-
-    @property
-    def _quantile(self) -> float:
-        return float(stats.t.ppf((1 + self.level) / 2, self.df)) if self.df > 0 else float("nan")
 
 
 def fit_power_law(
@@ -154,9 +150,9 @@ def fit_maximal_lr(S_bar: Mapping[int, ArrayLike], *, level: float = 0.95) -> Po
     jacobian = inverse @ np.stack([np.ones_like(x), x])  # (2, depths): d coefficients / d y
     covariance = (jacobian * variances) @ jacobian.T
     parts = jacobian[1] ** 2 * variances
-    draws = np.array([s.size for s in samples])
+    draws = np.array([s.size for s in samples], dtype=np.float64)
     known = bool(np.all(draws > 1)) and covariance[1, 1] > 0
-    df = float(covariance[1, 1] ** 2 / np.sum(parts**2 / (draws - 1))) if known else 0.0
+    df = welch_df(parts, draws - 1, total=covariance[1, 1]) if known else 0.0
     return _power_law(coefficients, covariance, df, _r2(y, residual, np.ones_like(y)), level)
 
 

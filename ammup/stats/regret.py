@@ -10,11 +10,11 @@ from functools import partial
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats
 
 from ammup.arrays import Array
 from ammup.errors import InputError, check_known, check_level
 from ammup.format import json_rows
+from ammup.stats.intervals import jackknife_error, t_interval, upper_probability
 from ammup.stats.optimum import OPTIMA, RUN_COLUMNS, SeedCurves, checked_runs
 
 Rules = Mapping[str, Mapping[int, float]]
@@ -117,7 +117,7 @@ def _with_intervals(whole: pd.DataFrame, parts: Sequence[pd.DataFrame], level: f
     """The table of all seeds with intervals from those with some seeds left out."""
     found = whole.copy()
     for name, ends in (("accuracy_lost", "accuracy"), ("loss_added", "loss")):
-        low, high = _jackknife(whole[name].to_numpy(), [part[name].to_numpy() for part in parts], level)
+        low, high = _jackknife_interval(whole[name].to_numpy(), [part[name].to_numpy() for part in parts], level)
         found[f"{ends}_low"], found[f"{ends}_high"] = low, high
     return found
 
@@ -190,11 +190,10 @@ def _mean_curve(curves: SeedCurves, worst: Callable[[Array], float]) -> Array:
     return np.where(usable, mean, worst(mean))
 
 
-def _jackknife(whole: Array, parts: Sequence[Array], level: float) -> tuple[Array, Array]:
+def _jackknife_interval(whole: Array, parts: Sequence[Array], level: float) -> tuple[Array, Array]:
     """The interval around each figure of the whole, from the same figures with some seeds left out."""
     n = len(parts)
     if n < 2:
         return np.full_like(whole, np.nan), np.full_like(whole, np.nan)
-    spread = np.sqrt((n - 1) / n * np.sum((np.asarray(parts) - np.mean(parts, axis=0)) ** 2, axis=0))
-    half = stats.t.ppf((1 + level) / 2, n - 1) * spread
-    return whole - half, whole + half
+    error = jackknife_error(np.asarray(parts))
+    return t_interval(whole, error, df=n - 1, probability=upper_probability(level))

@@ -7,10 +7,10 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from ammup.arrays import Array
 from ammup.errors import InputError
+from ammup.stats.intervals import t_interval, upper_probability, welch_df
 from ammup.stats.power_law import checked_depths
 
 NEEDED = ("depth", "lr_star", "se_log10")
@@ -90,10 +90,10 @@ class MeasuredCurve:
         used = weights != 0  # elsewhere a standard error need not be known
         parts = (weights[used] * self.se[used]) ** 2
         variance = float(parts.sum())
-        spread = float(np.sum(parts**2 / self.df[used]))
-        df = variance**2 / spread if spread > 0 else math.inf
-        centre, half = weights @ self.log_lr, stats.t.ppf((1 + level) / 2, df) * math.sqrt(variance)
-        low, ratio, high = np.power(10.0, [centre - half, centre, centre + half])
+        df = welch_df(parts, self.df[used], total=variance)
+        centre = float(weights @ self.log_lr)
+        ends = t_interval(centre, math.sqrt(variance), df=df, probability=upper_probability(level))
+        low, ratio, high = np.power(10.0, [ends[0], centre, ends[1]])
         return float(ratio), (float(low), float(high))
 
     def _weights(self, depth: int) -> Array:

@@ -1,0 +1,66 @@
+"""Standard errors and confidence intervals: Student's t, Welch-Satterthwaite degrees of freedom, the jackknife."""
+
+from typing import TypeVar
+
+import numpy as np
+from scipy import stats
+
+from ammup.arrays import Array
+
+Centre = TypeVar("Centre", float, Array)
+
+
+def upper_probability(level: float) -> float:
+    """The probability below the upper end of a two-sided interval of this confidence level: 0.975 of 0.95."""
+    return (1 + level) / 2
+
+
+def t_quantile(probability: float, df: float) -> float:
+    """The quantile of Student's t, that of the normal distribution at df = ∞, NaN without degrees of freedom."""
+    return float(stats.t.ppf(probability, df)) if df > 0 else float("nan")
+
+
+def t_interval(centre: Centre, error: Centre, *, df: float, probability: float) -> tuple[Centre, Centre]:
+    """(lower, upper) end of Student's t interval.
+
+    Args:
+        centre: the estimate, or an array of them.
+        error: its standard error, of the same shape.
+        df: degrees of freedom of the standard error.
+        probability: the probability below the upper end, :func:`upper_probability` of a confidence level.
+
+    Example:
+        >>> low, high = t_interval(2.0, 0.5, df=10, probability=upper_probability(0.95))
+        >>> round(low, 3), round(high, 3)
+        (0.886, 3.114)
+    """
+    half = t_quantile(probability, df) * error
+    return centre - half, centre + half
+
+
+def welch_df(variances: Array, df: Array, *, total: float) -> float:
+    """Degrees of freedom of a sum of independent variance estimates, by Welch and Satterthwaite.
+
+    Args:
+        variances: the estimates.
+        df: degrees of freedom of each.
+        total: their sum, as the interval uses it.
+
+    Returns:
+        total² / Σ variance² / df; ∞ where no estimate with finitely many degrees of freedom contributes.
+    """
+    spread = float(np.sum(variances**2 / df))
+    return float(total**2 / spread) if spread > 0 else float("inf")
+
+
+def jackknife_error(parts: Array) -> Array:
+    """The standard error of a statistic, from its values with one of n groups left out after the other.
+
+    Args:
+        parts: shape (n, …), n at least 2.
+
+    Returns:
+        Shape (…), with n - 1 degrees of freedom.
+    """
+    n = len(parts)
+    return np.asarray(np.sqrt((n - 1) / n * np.sum((parts - parts.mean(axis=0)) ** 2, axis=0)))
