@@ -20,6 +20,7 @@ from tracked.search import GRIDS, Grids
 
 from ammup.experiments.experiment import Experiment
 from ammup.experiments.store import Store
+from ammup.format import with_interval
 
 POINTS = 40
 
@@ -75,7 +76,7 @@ def summary(rows: pd.DataFrame) -> dict[str, object]:
     interval = stats.binomtest(near, n).proportion_ci()
     return {
         "grids": n,
-        "same or next": f"{near / n:.1%} [{interval.low:.1%}, {interval.high:.1%}]",
+        "same or next": with_interval(near / n, interval, ".1%"),
         "same": f"{(rows['off'] == 0).mean():.1%}",
         "fewer steps": f"{rows['grid'].sum() / rows['steps'].sum():.2f}×",
         "from the middle": f"{rows['grid'].sum() / rows['steps from the middle'].sum():.2f}×",

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 import ammup
+from ammup.format import with_interval
 
 PLAIN = (2, 3, 4, 6, 8, 12, 16)
 RESIDUAL = (4, 8, 16, 32, 64)
@@ -67,8 +68,8 @@ def main() -> None:
                 f"{depths[i]:4d} {theory[i]:8.4f} {lr:9.4f} {lr / theory[i]:7.3f} {np.log(10) * se:6.3f} "
                 f"{lr / simpler[i]:25.3f}"
             )
-        low, high = law.power_law.slope_ci
-        print(f"slope {law.power_law.slope:.3f} [{low:.3f}, {high:.3f}], law {law.reference:.3f}")
+        slope = with_interval(law.power_law.slope, law.power_law.slope_ci, ".3f")
+        print(f"slope {slope}, law {law.reference:.3f}")
 
 
 if __name__ == "__main__":

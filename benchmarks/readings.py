@@ -21,6 +21,7 @@ import pandas as pd
 
 from ammup.experiments.analysis import read_sweeps
 from ammup.experiments.record import SweepRecord
+from ammup.format import with_interval
 from ammup.stats.optimum import OPTIMA, fit_sweep
 from ammup.stats.power_law import PowerLaw, fit_power_law
 
@@ -48,7 +49,7 @@ def _by_depth(runs: pd.DataFrame, kind: str) -> dict[str, str]:
 
 
 def _text(fit: PowerLaw) -> str:
-    return f"{fit.slope:.2f} [{fit.slope_ci[0]:.2f}, {fit.slope_ci[1]:.2f}]"
+    return with_interval(fit.slope, fit.slope_ci, ".2f")
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Numbers for JSON: what a JSON parser gives back."""
+"""How numbers are written."""
 
 import json
 import math
@@ -7,7 +7,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ammup.format import json_number, json_rows
+from ammup.format import (
+    error_from_log10,
+    interval_text,
+    json_number,
+    json_rows,
+    number_text,
+    with_error,
+    with_interval,
+)
+
+NAN = math.nan
 
 
 @pytest.mark.parametrize(
@@ -31,3 +41,39 @@ def test_a_table_becomes_its_rows() -> None:
     assert all(type(row["depth"]) is int for row in rows)
     assert json.loads(json.dumps(rows, allow_nan=False)) == rows
     assert json_rows(table[:0]) == []
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.0, "0"), (-1.5, "-1.500"), (99.9999, "100.000"), (123.4, "1.2e+02"), (4.9e-4, "0.00049"), (5e-4, "0.001")]
+    + [(math.inf, "inf"), (-math.inf, "-inf"), (NAN, "nan")],
+)
+def test_numbers_have_three_decimals_or_two_digits(value: float, text: str) -> None:
+    assert number_text(value) == text
+
+
+def test_intervals_are_written_by_a_specification_or_a_function() -> None:
+    assert interval_text((-1.58, -1.42), ".1f") == "[-1.6, -1.4]"
+    assert interval_text([np.float64(0.0), 123.4], number_text) == "[0, 1.2e+02]"
+    assert interval_text((0.5, math.inf), ".1f") == "[0.5, inf]"
+
+
+@pytest.mark.parametrize("ends", [(NAN, NAN), (NAN, 1.0), (1.0, NAN)])
+def test_an_interval_that_does_not_exist_is_left_out(ends: tuple[float, float]) -> None:
+    assert interval_text(ends, ".2f") == ""
+    assert with_interval(-1.5, ends, ".2f") == "-1.50"
+
+
+def test_values_with_intervals_and_errors() -> None:
+    assert with_interval(-0.001, (-0.004, 0.25), "z.2f") == "0.00 [0.00, 0.25]"
+    assert with_interval(0.123, (12.0, 13.0), ".1%", ".1f") == "12.3% [12.0, 13.0]"
+    assert with_interval(-1.5, (-1.58, -1.42), "9.4f") == "  -1.5000 [  -1.5800,   -1.4200]"
+    assert with_error(-1.5, 0.02, number_text) == "-1.500 ± 0.020"
+    assert with_error(-1.23456789, 0.0234, ".6g", ".2g") == "-1.23457 ± 0.023"
+
+
+def test_the_error_of_a_logarithm_in_the_value_s_units_is_the_slope_of_the_exponential() -> None:
+    step = 1e-6
+    slope = (10 ** (-0.7 + step) - 10 ** (-0.7 - step)) / (2 * step)
+    assert error_from_log10(10**-0.7, 0.03) == pytest.approx(0.03 * slope)
+    assert math.isnan(error_from_log10(0.1, NAN))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ammup.errors import InputError, unknown
+from ammup.format import with_error
 
 if TYPE_CHECKING:  # the libraries behind a verb are imported when it runs: --help answers at once
     from ammup.claims.baselines import Comparison
@@ -121,6 +122,8 @@ def diff_baselines(before: str, after: str, as_json: bool) -> None:
         click.echo(json.dumps([{"id": name, "before": a, "after": b} for name, a, b in found], ensure_ascii=False))
         return
     for name, a, b in found:
-        old, new = (f"{r['estimate']:.6g} ± {r['se']:.2g} ({r['verdict']})" if r else "nothing" for r in (a, b))
+        old, new = (
+            f"{with_error(r['estimate'], r['se'], '.6g', '.2g')} ({r['verdict']})" if r else "nothing" for r in (a, b)
+        )
         click.echo(f"{name}: {old} → {new}")
     click.echo(f"{len(found)} of the claims differ")

@@ -83,11 +83,12 @@ def pytest_terminal_summary(terminalreporter: "pytest.TerminalReporter", config:
     comparisons = config.stash[_COMPARISONS]
     if not comparisons:
         return
+    from ammup.format import with_interval
+
     terminalreporter.write_sep("=", "claims")
     for comparison in comparisons:
         record = comparison.new
-        low, high = record["interval"]
-        figure = f"{record['estimate']:9.4f} [{low:9.4f}, {high:9.4f}]"
+        figure = with_interval(record["estimate"], record["interval"], "9.4f")
         terminalreporter.write_line(
             f"{record['id']:<52} {figure}  n = {record['n']:<5} {record['verdict']}"
             f"{''.join(f'; {problem}' for problem in comparison.problems)}"

@@ -3,11 +3,11 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from ammup.experiments.analysis import MEASURED_LATE, law_of, rule_curves
 from ammup.experiments.record import SweepRecord
+from ammup.format import with_interval
 from ammup.report.sweep import percent_text
 from ammup.stats.power_law import PowerLaw, fit_maximal_lr, fit_power_law
 from ammup.stats.regret import SWEPT, Regret
@@ -81,10 +81,7 @@ def _fixed(number: float | None) -> str:
 
 
 def _slope(law: PowerLaw | None) -> str:
-    if law is None:
-        return DASH
-    low, high = law.slope_ci
-    return f"{law.slope:.2f} [{low:.2f}, {high:.2f}]" if np.isfinite(low) else f"{law.slope:.2f}"
+    return DASH if law is None else with_interval(law.slope, law.slope_ci, ".2f")
 
 
 def _markdown(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

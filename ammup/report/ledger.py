@@ -1,6 +1,5 @@
 """The ledger of claims as text: for a terminal, and as the table in README.md."""
 
-import math
 from collections.abc import Iterable
 from itertools import groupby
 from typing import Any
@@ -8,6 +7,8 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
+
+from ammup.format import interval_text, number_text, with_error, with_interval
 
 Record = dict[str, Any]
 STYLES = {"holds": "green", "holds with change": "yellow", "does not hold": "red", "inconclusive": "magenta"}
@@ -34,8 +35,8 @@ def claim_text(record: Record) -> RenderableType:
     lines = [
         ("statement", f"{record['statement']}  ({record['where']})"),
         ("verdict", record["verdict"] + (f": {record['change']}" if record["verdict"] == "holds with change" else "")),
-        ("measured", f"{number_text(record['estimate'])} ± {number_text(record['se'])} s.e., {_level(record)} "
-                     f"{region_text(record['interval'])}"),
+        ("measured", f"{with_error(record['estimate'], record['se'], number_text)} s.e., {_level(record)} "
+                     f"{interval_text(record['interval'], number_text)}"),
         ("what", record["estimator"]),
         ("on", record["regime"]),
         ("stated region", _stated(record)),
@@ -66,8 +67,8 @@ def ledger_markdown(records: Iterable[Record]) -> str:
             verdict = f"**{record['verdict']}**"
             notes = [note for note in (change_text(record), record["remark"]) if note]
             told = "; ".join([verdict, *notes])
-            interval = "" if record["se"] == 0 else f" {region_text(record['interval'])}"
-            figure = f"{number_text(record['estimate'])}{interval}"
+            exact, estimate = record["se"] == 0, record["estimate"]
+            figure = number_text(estimate) if exact else with_interval(estimate, record["interval"], number_text)
             row = (f"`{record['id'].partition('.')[2]}`", record["statement"], figure, _stated(record), told)
             parts.append("| " + " | ".join(cell.replace("|", "\\|").replace("*(", "\\*(") for cell in row) + " |")
         parts.append("")
@@ -94,13 +95,4 @@ def region_text(ends: Iterable[float | None]) -> str:
         return "any"
     if low is None or high is None:
         return f"≥ {number_text(low)}" if high is None and low is not None else f"≤ {number_text(high or 0.0)}"
-    return f"[{number_text(low)}, {number_text(high)}]"
-
-
-def number_text(value: float) -> str:
-    """Three decimals, or two digits where those would be too many or too few."""
-    if value == 0 or not math.isfinite(value):
-        return "0" if value == 0 else str(value)
-    if abs(value) >= 100 or abs(value) < 5e-4:
-        return f"{value:.2g}"
-    return f"{value:.3f}"
+    return interval_text((low, high), number_text)

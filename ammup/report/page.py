@@ -10,12 +10,12 @@ from numbers import Real
 from typing import Any
 
 import matplotlib as mpl
-import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
 from ammup.errors import InputError
-from ammup.report.ledger import STYLES, Record, change_text, number_text, region_text
+from ammup.format import error_from_log10, interval_text, number_text
+from ammup.report.ledger import STYLES, Record, change_text, region_text
 from ammup.report.plots import PAPER_SLOPE
 from ammup.stats.optimum import SweepLaw
 from ammup.stats.regret import Regret
@@ -179,12 +179,11 @@ def told(value: object) -> str:
     return DASH if value is None or value == "" or (isinstance(value, Real) and not _known(value)) else str(value)
 
 
-def span(ends: Sequence[object] | None, kind: str = "figure") -> str:
+def span(ends: Sequence[Any] | None, kind: str = "figure") -> str:
     """An interval with both ends, its numbers written as ``kind``."""
     if ends is None or not all(map(_known, ends)):
         return DASH
-    low, high = map(NUMBERS[kind], ends)
-    return f"[{low}, {high}]"
+    return interval_text((float(end) for end in ends), NUMBERS[kind])
 
 
 def region(ends: Sequence[float | None] | None) -> str:
@@ -197,7 +196,7 @@ def region(ends: Sequence[float | None] | None) -> str:
 def rate_error(found: tuple[float, float]) -> str:
     """The standard error of a learning rate in its own units, from (η*, standard error of log10 η*)."""
     value, se_log10 = found
-    return _written(value * np.log(10) * se_log10, "#.2g")
+    return _written(error_from_log10(value, se_log10), "#.2g")
 
 
 def band(law: SweepLaw) -> dict[int, tuple[str, str]]:

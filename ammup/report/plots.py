@@ -13,6 +13,7 @@ from matplotlib.ticker import NullFormatter, ScalarFormatter
 from matplotlib.transforms import ScaledTranslation
 
 from ammup.errors import InputError
+from ammup.format import with_interval
 from ammup.stats.optimum import SweepLaw
 from ammup.stats.power_law import PowerLaw
 
@@ -116,8 +117,7 @@ def _draw_line(axes: Axes, fit: PowerLaw, depth: Array, name: str) -> Array:
 
 def slope_text(fit: PowerLaw) -> str:
     """The slope with its interval, where it has one."""
-    low, high = fit.slope_ci
-    return f"slope {fit.slope:z.2f}" + (f" [{low:z.2f}, {high:z.2f}]" if np.isfinite(low) else "")
+    return f"slope {with_interval(fit.slope, fit.slope_ci, 'z.2f')}"
 
 
 def draw_fit(axes: Axes, fit: PowerLaw, x: Array, *, style: Style, label: str, band: str) -> None:

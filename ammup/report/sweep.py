@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ammup.experiments.live import status_table
+from ammup.format import error_from_log10, interval_text, with_interval
 from ammup.stats.optimum import SweepLaw
 from ammup.stats.regret import SWEPT, Regret
 
@@ -58,7 +59,7 @@ def sweep_law_text(law: SweepLaw, *, heading: str, missing: int) -> RenderableTy
             *_with_error(found.argmax, found.argmax_se),
             *_with_error(found.smoothed, found.smoothed_se),
             f"{found.accuracy:.1%}",
-            "" if np.isnan(fitted) else f"{fitted:.3g}" if np.isnan(low) else f"{fitted:.3g} [{low:.2g}, {high:.2g}]",
+            "" if np.isnan(fitted) else with_interval(fitted, (low, high), ".3g", ".2g"),
             ", ".join(found.flags),
         )
     lines = [*_slope(law), *_segments(law)]
@@ -91,14 +92,13 @@ def regret_text(regret: Regret) -> RenderableType:
 
 def percent_text(row: Mapping[Any, Any]) -> str:
     """The accuracy that a row of a regret says is lost, with its interval where that is known."""
-    lost = f"{row['accuracy_lost']:.1%}"
-    known = np.isfinite(row["accuracy_low"])
-    return f"{lost} [{100 * row['accuracy_low']:.1f}, {100 * row['accuracy_high']:.1f}]" if known else lost
+    ends = (100 * row["accuracy_low"], 100 * row["accuracy_high"])
+    return with_interval(row["accuracy_lost"], ends, ".1%", ".1f")
 
 
 def _with_error(value: float, se_log10: float) -> tuple[str, str]:
     """A learning rate, and the error of its log10 in its own units."""
-    return f"{value:.3g}", f"{value * np.log(10) * se_log10:.2g}"
+    return f"{value:.3g}", f"{error_from_log10(value, se_log10):.2g}"
 
 
 def _slope(law: SweepLaw) -> list[str]:
@@ -109,10 +109,8 @@ def _slope(law: SweepLaw) -> list[str]:
     fit = law.power_law
     if fit is None:
         return ["no line: it takes two depths with an optimum that can be trusted", *notes]
-    low, high = fit.slope_ci
-    interval = (
-        f"{fit.level:.0%} interval [{low:.2f}, {high:.2f}]" if np.isfinite(low) else "no interval from two depths"
-    )
+    ends = interval_text(fit.slope_ci, ".2f")
+    interval = f"{fit.level:.0%} interval {ends}" if ends else "no interval from two depths"
     return [
         f"slope of log lr on log L   {fit.slope:.2f}   {interval}   R² {fit.r2:.3f}   weighted, {law.kind} optima",
         "paper's law, L^(-3/2)      -1.50",

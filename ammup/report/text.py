@@ -8,6 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from ammup.format import error_from_log10, interval_text
 from ammup.measurement.depth_law import DepthLaw
 from ammup.models.depth import CONVENTIONS
 
@@ -20,7 +21,7 @@ def depth_law_text(law: DepthLaw, *, heading: str) -> RenderableType:
     curve = law.curve
     columns = (curve[name].tolist() for name in ("depth", "lr_star", "se_log10", "local_slope"))
     for depth, lr_star, se_log10, local in zip(*columns, strict=True):
-        error = lr_star * np.log(10) * se_log10  # of log10 η*, shown in the units of η*
+        error = error_from_log10(lr_star, se_log10)
         slope = "" if np.isnan(local) else f"{local:.2f}"
         table.add_row(str(depth), f"{lr_star:.3g}", "?" if np.isnan(error) else f"{error:.2g}", slope)
     return Group(table, Text("\n".join([*_slopes(law), *_notes(law)])))
@@ -28,10 +29,8 @@ def depth_law_text(law: DepthLaw, *, heading: str) -> RenderableType:
 
 def _slopes(law: DepthLaw) -> list[str]:
     fit = law.power_law
-    low, high = fit.slope_ci
-    interval = (
-        f"{fit.level:.0%} interval [{low:.2f}, {high:.2f}]" if np.isfinite(low) else "no interval from one weight draw"
-    )
+    ends = interval_text(fit.slope_ci, ".2f")
+    interval = f"{fit.level:.0%} interval {ends}" if ends else "no interval from one weight draw"
     depths = ", ".join(str(depth) for depth in law.S)
     known = f"{law.reference:.2f}" if law.reference is not None else "not computed for this net and batch"
     return [
@@ -110,6 +109,6 @@ def transfer_text(rules: pd.DataFrame, *, heading: str) -> RenderableType:
     table = Table("rule", "lr", "95% interval", "assumes", title=heading, title_justify="left", title_style="bold")
     table.columns[1].justify = "right"
     for row in rules.to_dict("records"):
-        interval = "" if np.isnan(row["low"]) else f"[{row['low']:.3g}, {row['high']:.3g}]"
+        interval = interval_text((row["low"], row["high"]), ".3g")
         table.add_row(str(row["rule"]), f"{row['lr']:.3g}", interval, str(row["assumption"]))
     return table
