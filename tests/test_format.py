@@ -45,8 +45,10 @@ def test_a_table_becomes_its_rows() -> None:
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0.0, "0"), (-1.5, "-1.500"), (99.9999, "100.000"), (123.4, "1.2e+02"), (4.9e-4, "0.00049"), (5e-4, "0.001")]
-    + [(math.inf, "inf"), (-math.inf, "-inf"), (NAN, "nan")],
+    [
+        *((0.0, "0"), (-1.5, "-1.500"), (99.9999, "100.000"), (123.4, "1.2e+02"), (4.9e-4, "0.00049"), (5e-4, "0.001")),
+        *((math.inf, "inf"), (-math.inf, "-inf"), (NAN, "nan")),
+    ],
 )
 def test_numbers_have_three_decimals_or_two_digits(value: float, text: str) -> None:
     assert number_text(value) == text
