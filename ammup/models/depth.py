@@ -7,11 +7,13 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from ammup.errors import InputError, check_known
-from ammup.models.flow import Operation, recorded, traced
+from ammup.models.flow import recorded
+from ammup.models.operation import Operation
 from ammup.models.state import ModelState, check_initialized, preserved
 from ammup.models.streams import seeded
 from ammup.models.structure import Structure
 from ammup.models.structure import WeightLayer as WeightLayer
+from ammup.models.tracing import traced
 
 Forward = Callable[[nn.Module, Any], Tensor]
 

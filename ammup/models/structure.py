@@ -6,7 +6,7 @@ from functools import cached_property
 
 from torch import Tensor
 
-from ammup.models.flow import Operation
+from ammup.models.operation import Operation
 from ammup.models.reachability import Reachability
 
 # Σ 1, Σ L, Σ L², Σ L³ over paths, with L activations on each.

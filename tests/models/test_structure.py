@@ -7,7 +7,7 @@ from torch import nn
 
 import ammup
 from ammup.models.depth import structure_of
-from ammup.models.flow import Operation
+from ammup.models.operation import Operation
 from ammup.models.structure import Structure
 
 

@@ -1,0 +1,120 @@
+"""One operation of a forward: what it computes from what, and the name of its output.
+
+Each operation's output has a name under which it can be observed again: that of the module that returned it, ``path``,
+or the function in the module that called it, ``path:add``; the second call of either is ``path@2`` or ``path:add_2``.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ammup.models.layers import WEIGHT_LAYERS
+
+ATTENTION = "multi_head_attention_forward"
+# How Python and torch spell one function.
+SPELLINGS = {"iadd": "add", "radd": "add", "imatmul": "matmul", "rmatmul": "matmul"}
+PRODUCTS = (
+    *(f"conv{n}d" for n in (1, 2, 3)),
+    *(f"conv_transpose{n}d" for n in (1, 2, 3)),
+    *("linear", "bilinear", "matmul", "mm", "bmm", "addmm", "baddbmm", "einsum", "tensordot"),
+    ATTENTION,
+)
+ACTIVATION_FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    name: getattr(F, name)
+    for name in ("relu", "gelu", "silu", "elu", "selu", "mish", "hardswish", "relu6", "leaky_relu")
+} | {"tanh": torch.tanh, "sigmoid": torch.sigmoid}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Operation:
+    """One operation of a forward.
+
+    Attributes:
+        sources: places of the operations whose outputs it takes.
+        function: "add", "relu", "conv2d", …; empty for inputs and for modules that are not looked into.
+        name: what its output is observed under.
+        layer: the module that holds the weight, where it multiplies by one.
+        weight: name of that parameter.
+        activation: what it applies, where that is an activation.
+        is_input: whether it is one of the forward's inputs.
+    """
+
+    sources: tuple[int, ...]
+    function: str = ""
+    name: str = ""
+    layer: str | None = None
+    weight: str = ""
+    activation: Callable[[Tensor], Tensor] | None = None
+    is_input: bool = False
+
+    @property
+    def is_sum(self) -> bool:
+        """Whether it adds two computed tensors; `x + x`, `x + 1` and `x + weight` have one source."""
+        return self.function == "add" and len(self.sources) == 2
+
+
+class Names:
+    """Counts the calls of modules and functions, and names their outputs."""
+
+    def __init__(self) -> None:
+        self._calls: Counter[str] = Counter()
+        self._stack: list[tuple[str, Counter[str]]] = []
+
+    def enter(self, path: str) -> None:
+        """A module is called."""
+        self._calls[path] += 1
+        calls = self._calls[path]
+        self._stack.append((path if calls == 1 else f"{path}@{calls}", Counter()))
+
+    def leave(self) -> str:
+        """The module returns; the name of its output."""
+        return self._stack.pop()[0]
+
+    def function(self, name: str) -> str:
+        """A function is called in the current module; the name of its output, empty outside of the model."""
+        if not self._stack:
+            return ""
+        owner, functions = self._stack[-1]
+        functions[name] += 1
+        return f"{owner}:{name}" if functions[name] == 1 else f"{owner}:{name}_{functions[name]}"
+
+
+def function_name(target: object) -> str:
+    """One name, "add", for `operator.add`, `torch.add`, `Tensor.add_` and `+`."""
+    name = getattr(target, "__name__", str(target)).strip("_")
+    return SPELLINGS.get(name, name)
+
+
+def function_operation(sources: tuple[int, ...], function: str, name: str, weight: str) -> Operation:
+    """A function of computed tensors and, where it is given one, of a weight."""
+    multiplies = function in PRODUCTS and bool(weight)
+    return Operation(
+        sources=sources,
+        function=function,
+        name=name,
+        layer=_owner(weight) if multiplies else None,
+        weight=weight if multiplies and function != ATTENTION else "",
+        activation=ACTIVATION_FUNCTIONS.get(function),
+    )
+
+
+def weight_of_module(path: str, module: nn.Module) -> tuple[str | None, str]:
+    """(layer, weight) of a module that multiplies by weights; attention has several, and names none."""
+    if isinstance(module, nn.MultiheadAttention):
+        return path, ""
+    return (path, f"{path}.weight") if isinstance(module, WEIGHT_LAYERS) else (None, "")
+
+
+def _owner(parameter: str) -> str:
+    """The module that holds a parameter; a root's parameter goes under its own name."""
+    return parameter.rpartition(".")[0] or parameter
+
+
+def is_activation(module: nn.Module) -> bool:
+    """Whether a module is one of torch's activations."""
+    known = type(module).__module__ == "torch.nn.modules.activation"
+    return known and not isinstance(module, nn.MultiheadAttention)

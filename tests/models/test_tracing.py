@@ -1,0 +1,62 @@
+"""Traced flows, against what the forwards say."""
+
+import pytest
+import torch
+from torch import nn
+
+from ammup import InputError
+from ammup.models.layers import SupportConv
+from ammup.models.tracing import traced
+
+
+class _Net(nn.Module):
+    """A module, an activation module called twice, a product with what is made from a weight, a sum, a constant."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.act = nn.Linear(3, 4), nn.ReLU()
+        self.weight = nn.Parameter(torch.ones(4, 4))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        z = self.first(x)
+        h = self.act(z) @ (2 * self.weight).t()
+        z = self.act(z + h)
+        return z + 1.0
+
+
+def test_a_flow_has_one_operation_for_each_computed_value() -> None:
+    model = _Net()
+    rows = [(o.name, o.function, o.sources, o.layer, o.weight, o.activation is not None) for o in traced(model)]
+    assert rows == [
+        ("x", "", (), None, "", False),
+        ("first", "", (0,), "first", "first.weight", False),
+        ("act", "", (1,), None, "", True),
+        (":matmul", "matmul", (2,), "weight", "weight", False),
+        (":add", "add", (1, 3), None, "", False),
+        ("act@2", "", (4,), None, "", True),
+        (":add_2", "add", (5,), None, "", False),
+    ]
+    flow = traced(model)
+    assert [o.is_input for o in flow] == [True] + [False] * 6
+    assert [o.is_sum for o in flow] == [False] * 4 + [True] + [False] * 2
+    assert flow[2].activation is model.act
+
+
+def test_sources_come_before_what_is_computed_from_them() -> None:
+    for i, operation in enumerate(traced(_Net())):
+        assert all(source < i for source in operation.sources)
+
+
+def test_our_convolutions_are_one_operation() -> None:
+    flow = traced(nn.Sequential(SupportConv(2, 2, [(0,), (3,)]), nn.Tanh()))
+    assert [(o.name, o.layer) for o in flow] == [("input", None), ("0", "0"), ("1", None)]
+
+
+class _Branching(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x if x.sum() > 0 else -x
+
+
+def test_a_forward_that_depends_on_values_is_refused_with_what_to_give_instead() -> None:
+    with pytest.raises(InputError, match=r"_Branching could not be traced by torch.fx \(.*\); give example_input="):
+        traced(_Branching())
