@@ -22,7 +22,8 @@ import pandas as pd
 from ammup.experiments.analysis import read_sweeps
 from ammup.experiments.record import SweepRecord
 from ammup.format import with_interval
-from ammup.stats.optimum import OPTIMA, fit_sweep
+from ammup.stats.optimum import fit_sweep
+from ammup.stats.peak import OPTIMA
 from ammup.stats.power_law import PowerLaw, fit_power_law
 
 SWEEPS = Path(__file__).parents[1] / "baselines" / "sweeps"

@@ -15,7 +15,8 @@ from ammup.arrays import Array
 from ammup.errors import InputError, check_known, check_level
 from ammup.format import json_rows
 from ammup.stats.intervals import jackknife_error, t_interval, upper_probability
-from ammup.stats.optimum import OPTIMA, RUN_COLUMNS, SeedCurves, checked_runs
+from ammup.stats.peak import OPTIMA, SeedCurves
+from ammup.stats.runs import RUN_COLUMNS, checked_runs
 
 Rules = Mapping[str, Mapping[int, float]]
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 # Shares of training at which learning rates are compared.
 SHARES = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 3 / 4)
 # A learning rate is dropped where its training loss is more than this above the lowest one, in nats, or where so many
-# others have a lower one; but so many are kept, for a parabola through the best (stats/optimum.py).
+# others have a lower one; but so many are kept, for a parabola through the best (stats/peak.py).
 MARGIN, MOST, FEWEST = 0.15, 11, 5
 # The loss that is compared is the mean over this share of the steps.
 RECENT = 1 / 16

@@ -6,7 +6,7 @@ import pytest
 from scipy import stats
 
 from ammup.errors import InputError
-from ammup.stats.optimum import optimum_of
+from ammup.stats.peak import optimum_of
 from ammup.stats.regret import COLUMNS, MEAN_COLUMNS, SWEPT, transfer_regret
 
 LRS = [10.0**k for k in np.arange(-3, 1.01, 0.25)]
