@@ -14,9 +14,7 @@ from hypothesis import strategies as st
 from jaxtyping import config
 from scipy import stats
 
-from ammup import InputError, depth_exponent, finite_depth_law, mlp, pathsum_lr, transfer_lr, transfer_table
-from ammup.theory.pathsum import enumerate_path_sum, path_sum, residual_graph
-from ammup.transfer.measured_curve import MeasuredCurve
+from ammup import InputError, depth_exponent, finite_depth_law, mlp, transfer_lr, transfer_table
 from ammup.transfer.rules import ASSUMPTIONS, EXPONENTS, RULES, DepthChange
 
 PROPERTY = settings(derandomize=True, deadline=None, max_examples=50)
@@ -41,106 +39,9 @@ def _as_installed() -> Iterator[None]:
     config.update("jaxtyping_disable", False)
 
 
-def _interval(measured: object, before: int, after: int, level: float = 0.95) -> np.ndarray:
-    return MeasuredCurve.of(measured).ratio(before, after, level=level)[1]
-
-
 def _row(table: pd.DataFrame, rule: str) -> dict:
     (row,) = table[table["rule"] == rule].to_dict("records")
     return row
-
-
-# Power laws
-
-
-@pytest.mark.parametrize(("rule", "expected"), [("constant", 0.8), ("L^-1/2", 0.4), ("L^-1", 0.2), ("am-mup", 0.1)])
-def test_power_rules_at_four_times_the_depth_by_hand(rule: str, expected: float) -> None:
-    assert transfer_lr(0.8, 3, 12, rule=rule) == expected
-    assert transfer_lr(expected, 12, 3, rule=rule) == pytest.approx(0.8, rel=1e-15)
-
-
-def test_the_rule_of_the_paper_is_its_equation() -> None:
-    """η*(L) = η*(L0) (L/L0)^(-3/2), paper, section 5."""
-    for depth in (1, 7, 22, 500):
-        assert transfer_lr(0.3, 5, depth, rule="am-mup") == pytest.approx(0.3 * (depth / 5) ** -1.5, rel=1e-15)
-
-
-# The finite-depth law
-
-
-@pytest.mark.parametrize(
-    ("net", "law"),
-    [
-        ({"family": "mlp"}, {}),
-        ({"family": "cnn"}, {}),
-        ({"family": "resnet", "branch": 1}, {"branch": 1}),
-        ({"family": "resnet", "branch": ["dense", "dense"]}, {"branch": 2}),
-    ],
-)
-def test_finite_depth_is_the_ratio_of_the_law(net: dict, law: dict) -> None:
-    before, after = finite_depth_law([3, 7], family=net["family"], **law)
-    assert transfer_lr(0.2, 3, 7, rule="finite-depth", **net) == pytest.approx(0.2 * after / before, rel=1e-12)
-    assert transfer_lr(0.2, 7, 3, rule="finite-depth", **net) == pytest.approx(0.2 * before / after, rel=1e-12)
-
-
-def test_finite_depth_of_a_plain_net_is_its_closed_form() -> None:
-    """S̄ = (1/L) Σ_l Σ_(h1,h2≤l) a_h1 a_h2 (1 + 2(l - max)), a_1 = 1, else 1/2 (theory, section 2), term by term."""
-
-    def mean_square(depth: int) -> float:
-        a = [0.0, 1.0] + [0.5] * depth
-        pairs = ((unit, i, j) for unit in range(1, depth + 1) for i in range(1, unit + 1) for j in range(1, unit + 1))
-        return sum(a[i] * a[j] * (1 + 2 * (unit - max(i, j))) for unit, i, j in pairs) / depth
-
-    expected = (mean_square(9) / mean_square(4)) ** -0.5
-    assert transfer_lr(1.0, 4, 9, rule="finite-depth", family="mlp") == pytest.approx(expected, rel=1e-12)
-
-
-def test_finite_depth_approaches_the_rules_that_are_its_limits() -> None:
-    for before in (16, 64):  # what is left is of order 1/L
-        plain = transfer_lr(1.0, before, 2 * before, rule="finite-depth", family="mlp")
-        assert plain == pytest.approx(transfer_lr(1.0, before, 2 * before, rule="am-mup"), rel=2 / before)
-        residual = transfer_lr(1.0, before, 2 * before, rule="finite-depth", family="resnet", branch=1)
-        assert residual == pytest.approx(transfer_lr(1.0, before, 2 * before, rule="L^-1"), rel=2 / before)
-
-
-def test_a_law_of_ones_own_comes_before_the_family() -> None:
-    law = partial(finite_depth_law, family="resnet", branch=2, scaled="last")
-    before, after = law([3, 6])
-    carried = transfer_lr(0.1, 3, 6, rule="finite-depth", law=law, family="mlp")
-    assert carried == pytest.approx(0.1 * after / before)
-    assert carried != pytest.approx(transfer_lr(0.1, 3, 6, rule="finite-depth", family="mlp"), rel=0.1)
-
-
-# PathSum
-
-
-@pytest.mark.parametrize(
-    ("net", "branch"),
-    [
-        ({"family": "mlp"}, 1),
-        ({"family": "cnn"}, 1),
-        ({"family": "resnet", "branch": 3}, 3),
-        ({"family": "resnet", "branch": ["conv", "dense"]}, 2),
-    ],
-)
-@pytest.mark.parametrize(("before", "after"), [(3, 8), (8, 3), (60, 200)])
-def test_pathsum_is_the_rule_anchored_at_the_first_depth(net: dict, branch: int, before: int, after: int) -> None:
-    (expected,) = pathsum_lr([after], family=net["family"], branch=branch, base_depth=before, base_lr=0.4)
-    assert transfer_lr(0.4, before, after, rule="pathsum", **net) == pytest.approx(expected, rel=1e-12)
-
-
-def test_given_path_sums_come_from_walking_every_path() -> None:
-    sums = {k: enumerate_path_sum(*residual_graph(k, branch=2, outside=1)) for k in (2, 5)}
-    walked = transfer_lr(0.4, 2, 5, rule="pathsum", path_sums=sums)
-    assert walked == pytest.approx(0.4 * (sums[5] / sums[2]) ** -0.5, rel=1e-14)
-    assert walked == pytest.approx(transfer_lr(0.4, 2, 5, rule="pathsum", family="resnet", branch=2), rel=1e-12)
-    assert transfer_lr(0.4, 2, 5, rule="pathsum", path_sums=sums, family="mlp") == walked
-
-
-def test_path_sums_may_be_integers_beyond_the_range_of_floats() -> None:
-    sums = {k: path_sum(k, branch=2) for k in (2000, 2010)}
-    expected = transfer_lr(0.1, 2000, 2010, rule="pathsum", family="resnet", branch=2)
-    assert transfer_lr(0.1, 2000, 2010, rule="pathsum", path_sums=sums) == pytest.approx(expected, rel=1e-11)
 
 
 # Measured curves
@@ -189,43 +90,6 @@ def test_interval_at_measured_depths_is_the_hypot_of_their_errors(level: float) 
     half = stats.norm.ppf((1 + level) / 2) * 0.05
     centre = math.log10(0.1 * 0.35 / 0.9)
     assert np.log10([row["low"], row["high"]]) == pytest.approx([centre - half, centre + half], rel=1e-12)
-
-
-def test_interval_uses_student_where_the_number_of_draws_is_known() -> None:
-    """Two samples of one variance and size n: Welch's degrees of freedom are 2 (n - 1)."""
-    measured = _Measured(depth=[4, 8], lr_star=[1.0, 1.0], se_log10=[0.1, 0.1], seeds=[5, 5])
-    half = stats.t.ppf(0.975, 8) * 0.1 * 2**0.5
-    assert np.log10(_interval(measured, 4, 8)) == pytest.approx([-half, half], rel=1e-12)
-
-
-def test_interval_of_differing_draws_is_that_of_welchs_test() -> None:
-    rng = np.random.default_rng(0)
-    four, eight = rng.normal(0, 0.1, 6), rng.normal(-0.5, 0.3, 9)
-    means, errors = ([f(x) for x in (four, eight)] for f in (np.mean, stats.sem))
-    measured = _Measured(depth=[4, 8], lr_star=list(10.0 ** np.array(means)), se_log10=errors, seeds=[6, 9])
-    oracle = stats.ttest_ind(eight, four, equal_var=False).confidence_interval(0.9)
-    assert np.log10(_interval(measured, 4, 8, 0.9)) == pytest.approx(list(oracle), rel=1e-10)
-
-
-@pytest.mark.parametrize(("before", "after"), [(5, 7), (6, 8), (4, 12), (6, 20), (30, 5)])
-def test_interval_between_depths_counts_what_both_ends_lean_on_once(before: int, after: int) -> None:
-    """Against repeated measurements, 20000 of them: the standard error of a standard deviation is 0.5 %."""
-    errors, level = [0.03, 0.01, 0.02], 0.95
-    measured = _Measured(depth=list(CURVE), lr_star=list(CURVE.values()), se_log10=errors)
-    rng = np.random.default_rng(0)
-    logs = np.log10(list(CURVE.values())) + rng.normal(0, errors, (20000, 3))
-    at = np.log([before, after])
-    ratios = [np.subtract(*np.interp(at, np.log(list(CURVE)), row)[::-1]) for row in logs]
-    low, high = np.log10(_interval(measured, before, after, level))
-    assert (high - low) / 2 == pytest.approx(stats.norm.ppf((1 + level) / 2) * np.std(ratios), rel=0.025)
-
-
-def test_an_error_that_is_not_known_leaves_no_interval() -> None:
-    assert _interval(CURVE, 4, 8) == pytest.approx(UNKNOWN, nan_ok=True)
-    one_draw = _Measured(depth=[4, 8, 30], lr_star=[0.9, 0.35, 0.02], se_log10=[0.1, 0.1, math.nan], seeds=[8, 8, 1])
-    assert _interval(one_draw, 8, 30) == pytest.approx(UNKNOWN, nan_ok=True)
-    assert _interval(one_draw, 8, 12) == pytest.approx(UNKNOWN, nan_ok=True)
-    assert np.isfinite(_interval(one_draw, 4, 8)).all()
 
 
 # All rules
