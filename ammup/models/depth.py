@@ -29,7 +29,7 @@ CONVENTIONS: Mapping[str, str] = {
 def depth_units(
     model: nn.Module, example_input: Any = None, *, convention: str = "paper", forward: Forward | None = None
 ) -> tuple[str, ...]:
-    """What the model's depth units are observed under, in the order of computation.
+    """The names of the model's depth units, in the order of computation.
 
     The readout is not counted, nor is a stem: a weight layer that raw inputs pass before the first residual block. The
     named conventions are in `ammup.models.depth.CONVENTIONS`.
@@ -124,7 +124,7 @@ def _run(model: nn.Module, example_input: Any, forward: Forward | None) -> Any:
 
 
 def cannot_be_run(model: nn.Module, inputs: Any, error: Exception) -> InputError:
-    """What to say of a forward that failed."""
+    """The error that reports a forward that failed."""
     shapes = [tuple(leaf.shape) for leaf in tree_leaves(inputs) if isinstance(leaf, Tensor)]
     message = str(error).strip().splitlines()
     return InputError(

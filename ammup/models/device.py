@@ -1,4 +1,4 @@
-"""Where models are run."""
+"""The devices that models run on."""
 
 import torch
 

@@ -1,4 +1,4 @@
-"""From a name to a model: the families fitted to the data, or a user's own factory."""
+"""Factories by name, and the models they build: the families fitted to the data, or a user's own factory."""
 
 import importlib
 import inspect
@@ -52,7 +52,7 @@ def named_factory(
 
 
 def family_factory(name: str) -> Factory:
-    """The named family as it is, or the user's own PACKAGE.MODULE:FACTORY, imported.
+    """The named family without fitted arguments, or the user's own PACKAGE.MODULE:FACTORY, imported.
 
     Raises:
         InputError: an unknown family, or a factory that cannot be imported.

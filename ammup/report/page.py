@@ -40,7 +40,7 @@ class Picture:
 
 @dataclass(frozen=True, kw_only=True)
 class SweepSection:
-    """What the page tells of one sweep.
+    """The section of one sweep.
 
     Attributes:
         name: of the sweep.
@@ -100,9 +100,9 @@ def report_page(
     Returns:
         The whole document. Every text is escaped; a number that does not exist is an en dash.
     """
-    told_by = {"sweeps": sweeps, "claims": claims, "places": _places(claims), "provenance": provenance}
+    context = {"sweeps": sweeps, "claims": claims, "places": _places(claims), "provenance": provenance}
     template = _template_environment().get_template("page.html.jinja")
-    return template.render(told_by, title=title, made=made, paper_slope=PAPER_SLOPE).lstrip()
+    return template.render(context, title=title, made=made, paper_slope=PAPER_SLOPE).lstrip()
 
 
 def _template_environment() -> Environment:
@@ -125,14 +125,14 @@ def _places(claims: Sequence[Record]) -> list[tuple[str, list[Record]]]:
 
 
 def _place(group: str, members: Sequence[Record]) -> str:
-    """What the claims of a group say that they are from, and what their ids say where they do not agree."""
-    said = {str(record["where"]).partition(",")[0] for record in members}
+    """The place that all claims of a group name, or the words of their ids where they differ."""
+    places = {str(record["where"]).partition(",")[0] for record in members}
     words = [word.upper() if len(word) == 1 else word for word in group.split("-")]
-    place = said.pop() if len(said) == 1 else " ".join(words)
+    place = places.pop() if len(places) == 1 else " ".join(words)
     return place[:1].upper() + place[1:]
 
 
-# How the template writes things, each a filter of this name. What is not known is a dash.
+# Filters of the template, each under its own name. Missing values are a dash.
 
 
 def _known(value: object) -> bool:

@@ -1,4 +1,4 @@
-"""Sweeps for a terminal: how far they have come, and what they will cost."""
+"""Sweeps for a terminal: progress, cost, fitted optima and regret."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any

@@ -14,7 +14,7 @@ from ammup.models.depth import CONVENTIONS
 
 
 def depth_law_text(law: DepthLaw, *, heading: str) -> RenderableType:
-    """Depth, η* ± s.e. and local slope in a table, then the fitted slope and what it is held against."""
+    """Depth, η* ± s.e. and local slope in a table, then the fitted slope and what it is compared with."""
     table = Table("L", "η*", "± s.e.", "local slope", title=heading, title_justify="left", title_style="bold")
     for column in table.columns:
         column.justify = "right"

@@ -1,7 +1,7 @@
-"""Equivalence tests: does an estimate with its uncertainty lie inside a region, outside it, or is that open?
+"""Equivalence tests: whether an estimate with its uncertainty lies inside a region, outside, or neither is shown.
 
-A test that asks for *no difference* rewards noise: the noisier the estimate, the surer it passes. Here the interval of
-the estimate must lie inside the region (two one-sided tests, TOST), so that noise makes a claim undecided, never true.
+A test for *no significant difference* passes more easily the noisier the estimate is. Here the interval of the estimate
+must lie inside the region (two one-sided tests, TOST), so that noise makes a claim undecided, never true.
 """
 
 from collections.abc import Callable
@@ -106,11 +106,11 @@ def jackknife(rows: Array, statistic: Callable[[Array], float]) -> Estimate:
     n = len(rows)
     if n < 2 or not np.all(np.isfinite(rows)):
         raise InputError(f"{n} rows of shape {np.shape(rows)[1:]}: give at least two, all finite")
-    whole = float(statistic(rows))
+    value = float(statistic(rows))
     parts = np.array([float(statistic(np.delete(rows, i, axis=0))) for i in range(n)])
-    if not np.isfinite([whole, *parts]).all():
+    if not np.isfinite([value, *parts]).all():
         raise InputError("the statistic of these rows is not finite; check the measured values")
-    return Estimate(value=whole, se=float(jackknife_error(parts)), df=n - 1, n=n)
+    return Estimate(value=value, se=float(jackknife_error(parts)), df=n - 1, n=n)
 
 
 def controlled(values: Array, control: Array, expected: float) -> Array:
@@ -131,6 +131,6 @@ def controlled(values: Array, control: Array, expected: float) -> Array:
     # Sums without draw i, about the means without it: rank-one downdates.
     scale = n / (n - 1)
     xy, xx = (x @ y) - scale * x * y, (x @ x) - scale * x * x
-    known = max(1e-12 * (x @ x), 1e-24 * (control @ control))  # below is rounding
-    slope = np.divide(xy, xx, out=np.zeros_like(xy), where=xx > known)
+    rounding = max(1e-12 * (x @ x), 1e-24 * (control @ control))
+    slope = np.divide(xy, xx, out=np.zeros_like(xy), where=xx > rounding)
     return np.asarray(values - slope * (control - expected))

@@ -1,4 +1,4 @@
-"""Means over layers, and the bound that the arithmetic one meets (paper, appendix A)."""
+"""Means over layers, and a lower bound that the paper states for the arithmetic mean (appendix A)."""
 
 import numpy as np
 

@@ -27,8 +27,8 @@ class SweepLaw:
         kind: "smoothed" or "argmax", what the line was fitted to.
         used: depths that the line was fitted to; the others are flagged.
         power_law: weighted least squares (section 4.1), or None with fewer than two usable depths.
-        predictions: for each segment what its anchors' line says of the other depths, or None where an anchor is
-            flagged or missing.
+        predictions: for each segment the prediction of its anchors' line at the other depths, or None where an anchor
+            is flagged or missing.
     """
 
     optima: Mapping[int, Optimum]

@@ -1,4 +1,4 @@
-"""What a transfer rule loses at depths where a whole sweep tells the best learning rate.
+"""What a transfer rule loses at depths where a sweep measured the best learning rate.
 
 Axes: S seed, P learning rate (ascending).
 """
@@ -20,7 +20,7 @@ from ammup.stats.runs import RUN_COLUMNS, checked_runs
 
 Rules = Mapping[str, Mapping[int, float]]
 
-# The row of the swept optimum of the depth itself: what it "loses" is the noise of the best of many noisy points.
+# The row of the swept optimum of the depth itself: what it "loses" is selection noise of the best of many points.
 SWEPT = "swept"
 COLUMNS = (
     *("rule", "depth", "predicted", "swept", "log10_error"),
@@ -56,7 +56,7 @@ class Regret:
         return [{"rule": rule, **row} for rule, row in zip(self.by_depth["rule"], json_rows(rows), strict=True)]
 
 
-@np.errstate(over="ignore", invalid="ignore")  # the loss of a replica that is almost lost may be infinite
+@np.errstate(over="ignore", invalid="ignore")  # the loss of a replica that nearly diverged may be infinite
 def transfer_regret(
     runs: pd.DataFrame, rules: Rules, *, base: int, kind: str = "smoothed", level: float = 0.95
 ) -> Regret:
@@ -125,7 +125,7 @@ def _with_intervals(whole: pd.DataFrame, parts: Sequence[pd.DataFrame], level: f
 
 @dataclass(frozen=True, kw_only=True)
 class _Sweep:
-    """What does not change when a seed is left out."""
+    """The rules and the base depth, which do not change when a seed is left out."""
 
     rules: Rules
     base: int

@@ -16,7 +16,7 @@ class Segment:
 
     Attributes:
         anchors: depths whose optimum is known; a line through log η* on log L is fitted to them.
-        predict: depths that the line is asked for.
+        predict: depths at which the line is evaluated.
     """
 
     anchors: tuple[int, ...]
@@ -33,8 +33,7 @@ class Segment:
         """The anchors' line at the other depths.
 
         Args:
-            lr_star: η* by depth; it must hold the anchors, and a depth it does not hold is predicted without a
-                comparison.
+            lr_star: η* by depth, with all anchors; a depth that is not in it is predicted without a comparison.
 
         Returns:
             One row for each predicted depth: depth, predicted, measured (NaN where unknown), log10_error.

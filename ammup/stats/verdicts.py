@@ -1,4 +1,4 @@
-"""What may be said of a claim."""
+"""The verdicts on a claim."""
 
 HOLDS = "holds"
 HOLDS_WITH_CHANGE = "holds with change"

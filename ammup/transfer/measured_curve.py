@@ -18,10 +18,10 @@ NEEDED = ("depth", "lr_star", "se_log10")
 
 @runtime_checkable
 class HasCurve(Protocol):
-    """What `ammup.DepthLaw` is to this room, which knows no torch: ``curve`` has one row a depth.
+    """The part of `ammup.DepthLaw` that is needed here, without torch: ``curve`` has one row a depth.
 
-    Its columns: depth; lr_star; se_log10, the standard error of log10 lr_star, NaN where it is not known; and, if it
-    is there, seeds, the number of draws behind it.
+    Its columns: depth; lr_star; se_log10, the standard error of log10 lr_star, NaN where it is not known; and
+    optionally seeds, the number of weight draws.
     """
 
     @property
@@ -74,9 +74,10 @@ class MeasuredCurve:
         """η*(to)/η*(from), and its confidence interval at ``level``.
 
         The logarithm of the ratio is linear in the measured log η*, with a weight for each measured depth, so that a
-        depth on which both ends lean counts once; at two measured depths its standard error is the hypot of theirs.
-        The quantile is Student's, degrees of freedom pooled by Welch-Satterthwaite, or normal where the number of
-        draws is not known. How far a straight line is from the curve between two depths is not in the interval.
+        depth that both ends are interpolated from counts once; at two measured depths its standard error is the hypot
+        of theirs. The quantile is Student's, degrees of freedom pooled by Welch-Satterthwaite, or normal where the
+        number of draws is not known. How far a straight line is from the curve between two depths is not in the
+        interval.
 
         Returns:
             The ratio, and its interval: NaN where a standard error is not known.
@@ -97,7 +98,7 @@ class MeasuredCurve:
         return float(ratio), (float(low), float(high))
 
     def _weights(self, depth: int) -> Array:
-        """What each measured log η* counts in the interpolated one."""
+        """The weight of each measured log η* in the interpolated one."""
         if not self.depths[0] <= depth <= self.depths[-1]:
             raise InputError(
                 f"depth {depth} lies outside the measured depths {list(self.depths)}, where nothing is known: "

@@ -1,4 +1,4 @@
-"""Seven rules that carry a learning rate from one depth to another, and what each of them takes for granted."""
+"""Seven rules that carry a learning rate from one depth to another, and the assumption of each."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +15,7 @@ from ammup.transfer.measured_curve import Measured, MeasuredCurve
 
 Law = Callable[[Sequence[int]], ArrayLike]
 
-# Rules η* ∝ L^exponent, which need to know nothing but the depths.
+# Rules η* ∝ L^exponent, which need the depths only.
 EXPONENTS = {"constant": 0.0, "L^-1/2": -0.5, "L^-1": -1.0, "am-mup": -1.5}
 # What the other rules need.
 NEEDS = {
@@ -90,7 +90,7 @@ class DepthChange:
 
     @property
     def _branch_layers(self) -> int:
-        """m, which a plain net has no use for."""
+        """m, the layers of a branch; 1 for a plain net."""
         if self.branch is None or isinstance(self.branch, int):
             return 1 if self.branch is None else self.branch
         return len(self.branch)
@@ -155,7 +155,7 @@ class DepthChange:
         return float(np.exp((self._log_paths(self.from_depth) - self._log_paths(self.to_depth)) / 2))
 
     def _log_paths(self, depth: int) -> float:
-        """Of residual nets the sums themselves leave the range of floats."""
+        """Log Σ_p L_p³; in residual nets the sums themselves exceed the range of floats."""
         if self.path_sums is None:
             return log_path_sum(depth, family=str(self.family), branch=self._branch_layers)
         if not 0 < self.path_sums.get(depth, math.nan) < math.inf:
