@@ -18,6 +18,7 @@ from filelock import FileLock
 from numpy.typing import NDArray
 from platformdirs import user_cache_path
 
+from ammup.atomic import write_atomically
 from ammup.errors import InputError
 
 Images = NDArray[np.uint8]
@@ -58,9 +59,7 @@ def content_key(paths: Sequence[Path], root: Path) -> str:
             for part in (repr((str(p.relative_to(root)), len(data))).encode(), data)
         )
     known.parent.mkdir(parents=True, exist_ok=True)
-    temporary = known.with_name(f"{fingerprint}.{os.getpid()}")
-    temporary.write_text(key)
-    temporary.replace(known)
+    write_atomically(known, key)
     return key
 
 

@@ -13,6 +13,7 @@ from typing import Literal, TypeVar
 
 from filelock import FileLock, Timeout
 
+from ammup.atomic import replacing
 from ammup.errors import InputError
 
 D = TypeVar("D", bound="Database")
@@ -147,17 +148,16 @@ class Database:
         connection.execute("PRAGMA synchronous = FULL")
 
     def _create(self) -> None:
-        """Under another name first: a process that is killed here leaves no file that is a store by half."""
-        beginning = Path(f"{self.path}.new")
-        for leftover in (beginning, Path(f"{beginning}-wal"), Path(f"{beginning}-shm")):
+        """Create the file atomically, so that a process that is killed here leaves no incomplete store."""
+        new = Path(f"{self.path}.new")  # only the process that has the lock creates it
+        for leftover in (Path(f"{new}-wal"), Path(f"{new}-shm")):
             leftover.unlink(missing_ok=True)
-        with closing(sqlite3.connect(beginning, isolation_level=None)) as connection:
+        with replacing(self.path, temporary=new), closing(sqlite3.connect(new, isolation_level=None)) as connection:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.executescript(
                 f"BEGIN IMMEDIATE; {self.schema} PRAGMA application_id = {APPLICATION_ID}; "
                 f"PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
             )
-        beginning.replace(self.path)
 
 
 def _explanation(path: Path, error: Exception) -> str:

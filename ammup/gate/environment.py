@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from ammup.atomic import write_atomically
+
 ENVIRONMENT = ("torch", "numpy", "device", "dtype")
 # Two samples differ by more than so many standard errors of the difference once in ten million.
 DRIFT_ERRORS = 5.3
@@ -31,7 +33,5 @@ def environment() -> dict[str, Any]:
 
 
 def write_json(content: Mapping[str, Any], path: Path) -> None:
-    """Write a file for people to read in a diff, whole or not at all."""
-    scratch = path.with_name(f"{path.name}.tmp")
-    scratch.write_text(json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
-    scratch.replace(path)
+    """Write indented JSON atomically, one value a line, so that a diff shows what changed."""
+    write_atomically(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")

@@ -175,37 +175,6 @@ def test_a_record_that_json_cannot_hold_leaves_the_old_file_as_it_was(record: di
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"law.json": before}
 
 
-def test_a_full_disk_leaves_the_old_file_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = baselines.write([_record()], "law", tmp_path)
-    before = path.read_bytes()
-
-    def half(self: Path, text: str, encoding: str) -> None:
-        self.write_bytes(text.encode(encoding)[: len(text) // 2])
-        raise OSError("no space left on device")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Path, "write_text", half)
-        with pytest.raises(OSError, match="no space left"):
-            baselines.write([_record(estimate=9.0)], "law", tmp_path)
-    assert path.read_bytes() == before
-    assert baselines.read(tmp_path) == {"law.one": _record()}
-
-
-def test_a_file_is_complete_before_it_takes_the_old_one_s_place(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = baselines.write([_record()], "law", tmp_path)
-    replaced = []
-
-    def replace(self: Path, target: Path) -> None:
-        replaced.append((baselines.parse(self.read_text(encoding="utf-8"), "scratch"), target))
-
-    monkeypatch.setattr(Path, "replace", replace)
-    baselines.write([_record(estimate=9.0)], "law", tmp_path)
-    assert replaced == [({"law.one": _record(estimate=9.0)}, path)]
-    assert baselines.read(tmp_path) == {"law.one": _record()}  # nothing else touched it
-
-
 def test_the_real_baselines_can_be_read_and_belong_to_the_files_of_their_groups() -> None:
     for path in baselines.folder().glob("*.json"):
         records = baselines.parse(path.read_text(encoding="utf-8"), path.name)
