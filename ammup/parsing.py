@@ -18,9 +18,9 @@ def parse_json(text: str | bytes, *, infinite: bool = False) -> Any:
         ValueError: invalid JSON.
     """
     try:
-        return json.loads(text, parse_constant=float if infinite else _refused)
+        return json.loads(text, parse_constant=float if infinite else _reject)
     except RecursionError as error:
-        raise ValueError("it is nested too deeply") from error
+        raise ValueError("the nesting is too deep") from error
 
 
 def parse_toml(text: str) -> dict[str, Any]:
@@ -34,8 +34,8 @@ def parse_toml(text: str) -> dict[str, Any]:
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"not TOML: {error}") from error
     except RecursionError as error:
-        raise InputError("not TOML: it is nested too deeply") from error
+        raise InputError("not TOML: the nesting is too deep") from error
 
 
-def _refused(name: str) -> None:
-    raise ValueError(f"{name} is no number of JSON")
+def _reject(name: str) -> None:
+    raise ValueError(f"{name} is not a JSON number")

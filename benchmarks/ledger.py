@@ -15,7 +15,7 @@ from ammup.report.ledger import ledger_markdown
 
 def main() -> None:
     records = ordered(baselines.read().values(), [claim.id for claim in CLAIMS])
-    write({"ledger": ledger_markdown(records)}, script="ledger.py", about=__doc__)
+    write({"ledger": ledger_markdown(record.to_dict() for record in records)}, script="ledger.py", about=__doc__)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ def test_the_baselines_say_what_the_claims_say() -> None:
     """A claim whose words changed has to be measured again, or the ledger would show the old words."""
     records = baselines.read()
     words = ("where", "statement", "regime", "estimator", "change", "remark")
-    stale = [c.id for c in CLAIMS if any(records[c.id][word] != getattr(c, word) for word in words)]
+    stale = [c.id for c in CLAIMS if any(getattr(records[c.id], word) != getattr(c, word) for word in words)]
     assert not stale
     assert set(records) == {claim.id for claim in CLAIMS}
 

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -10,7 +10,8 @@ from ammup.errors import InputError, unknown
 from ammup.format import with_error
 
 if TYPE_CHECKING:  # the libraries behind a verb are imported when it runs: --help answers at once
-    from ammup.claims.baselines import Comparison
+    from ammup.claims.comparison import Comparison
+    from ammup.claims.record import ClaimRecord
 
 
 @click.command()
@@ -39,7 +40,7 @@ def claims(name: str | None, measure: bool, seed_root: int, as_json: bool) -> No
         records, problems = _measured(name, seed_root, progress=not as_json)
     elif name is not None and name not in records:
         raise unknown("claim", name, records, "`ammup claims` lists them")
-    chosen = [record for record in records.values() if name in (None, record["id"])]
+    chosen = [record.to_dict() for record in records.values() if name in (None, record.id)]
     if as_json:
         click.echo(json.dumps(chosen, ensure_ascii=False, allow_nan=False))
     else:
@@ -53,7 +54,7 @@ def claims(name: str | None, measure: bool, seed_root: int, as_json: bool) -> No
         sys.exit(1)
 
 
-def _measured(name: str | None, root: int, *, progress: bool) -> tuple[dict[str, dict[str, Any]], list[str]]:
+def _measured(name: str | None, root: int, *, progress: bool) -> "tuple[dict[str, ClaimRecord], list[str]]":
     """Records of the claims, measured now, and where they disagree with the baselines."""
     from ammup.claims.claim import claim_named
     from ammup.claims.ledger import alarms, measure
@@ -95,9 +96,9 @@ def update_baselines(reason: str, names: tuple[str, ...], accept_verdicts: bool)
 
     def report(comparison: "Comparison", written: bool) -> None:
         old, new = comparison.old, comparison.new
-        before = f"{old['estimate']:.6g} ({old['verdict']})" if old else "nothing"
+        before = f"{old.estimate:.6g} ({old.verdict})" if old else "nothing"
         state = "written" if written else "REFUSED" if comparison.moved else "unmoved"
-        click.echo(f"{comparison.id}: {before} → {new['estimate']:.6g} ({new['verdict']})  {state}")
+        click.echo(f"{comparison.id}: {before} → {new.estimate:.6g} ({new.verdict})  {state}")
 
     if not update(chosen, reason=reason, accept_verdicts=accept_verdicts, report=report):
         click.echo("a verdict would change; look into it, or give --accept-verdicts", err=True)
@@ -115,15 +116,15 @@ def diff_baselines(before: str, after: str, as_json: bool) -> None:
     Example:
       ammup baselines diff HEAD~5 HEAD
     """  # noqa: D301  (click reads the \b)
-    from ammup.claims.baselines import at_commit, differences
+    from ammup.claims.comparison import differences
+    from ammup.claims.history import at_commit
 
     found = differences(at_commit(before), at_commit(after))
     if as_json:
-        click.echo(json.dumps([{"id": name, "before": a, "after": b} for name, a, b in found], ensure_ascii=False))
+        rows = [{"id": name, "before": a and a.to_dict(), "after": b and b.to_dict()} for name, a, b in found]
+        click.echo(json.dumps(rows, ensure_ascii=False))
         return
     for name, a, b in found:
-        old, new = (
-            f"{with_error(r['estimate'], r['se'], '.6g', '.2g')} ({r['verdict']})" if r else "nothing" for r in (a, b)
-        )
+        old, new = (f"{with_error(r.estimate, r.se, '.6g', '.2g')} ({r.verdict})" if r else "nothing" for r in (a, b))
         click.echo(f"{name}: {old} → {new}")
     click.echo(f"{len(found)} of the claims differ")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from ammup.claims.baselines import Comparison
+    from ammup.claims.comparison import Comparison
     from ammup.gate.depth_check import DepthCheck
 
 _COMPARISONS = pytest.StashKey[list["Comparison"]]()
@@ -55,9 +55,10 @@ def record_claim(
 
     def record(comparison: "Comparison") -> None:
         request.config.stash[_COMPARISONS].append(comparison)
+        measured = comparison.new.to_dict()
         names = ("verdict", "estimate", "se", "interval", "n", "looks", "power", "stated", "law")
         for name in names:
-            record_property(name, comparison.new[name])
+            record_property(name, measured[name])
 
     return record
 
@@ -88,8 +89,8 @@ def pytest_terminal_summary(terminalreporter: "pytest.TerminalReporter", config:
     terminalreporter.write_sep("=", "claims")
     for comparison in comparisons:
         record = comparison.new
-        figure = with_interval(record["estimate"], record["interval"], "9.4f")
+        figure = with_interval(record.estimate, record.interval, "9.4f")
         terminalreporter.write_line(
-            f"{record['id']:<52} {figure}  n = {record['n']:<5} {record['verdict']}"
+            f"{record.id:<52} {figure}  n = {record.n:<5} {record.verdict}"
             f"{''.join(f'; {problem}' for problem in comparison.problems)}"
         )

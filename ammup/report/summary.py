@@ -33,7 +33,7 @@ def report_of(path: Path) -> str:
     }
     return report_page(
         sweeps=sweeps,
-        claims=list(baselines.read().values()),
+        claims=[record.to_dict() for record in baselines.read().values()],
         provenance=provenance,
         title=f"ammup: {path.name}",
         made=datetime.now(UTC).isoformat(timespec="minutes"),

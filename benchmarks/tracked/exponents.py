@@ -25,7 +25,7 @@ RECORDS = {
 }
 # 0.05 is what sampling and the order L/width may take from the slope; a wrong variance takes tenths.
 SLOPE_FLOOR = 0.05
-# A drift of 1 is as much as is allowed (see `sample_margin` in ammup/claims/baselines.py).
+# A drift of 1 is as much as is allowed (see `sample_margin` in ammup/claims/comparison.py).
 DRIFT_FLOOR = 1.0
 
 

@@ -203,9 +203,9 @@ def read_record(path: Path) -> None:
 
 
 def read_baseline(path: Path) -> None:
-    records = parse(path.read_bytes(), path.name)
-    ledger_text(records.values())
-    for record in records.values():
+    records = [record.to_dict() for record in parse(path.read_bytes(), path.name).values()]
+    ledger_text(records)
+    for record in records:
         claim_text(record)
 
 

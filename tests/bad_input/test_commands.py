@@ -370,7 +370,7 @@ COMMANDS = [
     ("fit {w}/divstr.json", "{w}/divstr.json is a damaged record of a sweep: ValueError: column diverged"),
     ("fit {w}/prov.json", "{w}/prov.json is a damaged record of a sweep: AttributeError: 'int' object"),
     ("fit {w}/deep.json", "{w}/deep.json is a damaged record of a sweep: KeyError: 'no column depth,"),
-    ("fit {w}/nest.json", "{w}/nest.json cannot be read: it is nested too deeply"),
+    ("fit {w}/nest.json", "{w}/nest.json cannot be read: the nesting is too deep"),
     ("fit {w}/lawneg.json", "{w}/lawneg.json is a damaged record of a sweep: ValueError: could not"),
     # report
     (

@@ -1,9 +1,15 @@
-"""Rows of S̄ whose statistics are known."""
+"""Rows of S̄ whose statistics are known, and folders for baselines, in a repository of their own or in none."""
 
+import os
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
+from claim_records import commit, git
+
+from ammup.claims import baselines
 
 RowsOf = Callable[..., np.ndarray]
 
@@ -17,3 +23,26 @@ def rows_of() -> RowsOf:
         return scatter[:, None] * np.array(lr_star, dtype=np.float64) ** -2
 
     return rows
+
+
+@pytest.fixture
+def outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder for baselines that is in no repository, without CI and without the user's git configuration."""
+    if shutil.which("git") is None:
+        pytest.skip("git is not installed")
+    for name in [name for name in os.environ if name == "CI" or name.startswith("GIT_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
+    folder = tmp_path / "repository" / "baselines"
+    folder.mkdir(parents=True)
+    monkeypatch.setattr(baselines, "folder", lambda: folder)
+    return folder
+
+
+@pytest.fixture
+def checkout(outside: Path) -> Path:
+    """The same in a repository with one commit."""
+    git(outside.parent, "init", "--quiet")
+    commit(outside.parent)
+    return outside

@@ -2,55 +2,28 @@
 
 import json
 import math
-import os
-import shutil
-import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from claim_records import commit, git
 
 from ammup import InputError
 from ammup.claims import baselines
-from ammup.claims.baselines import Comparison
 from ammup.claims.claim import ALPHA, SEEDS_PER_ROOT, Claim, claim_named, examine
+from ammup.claims.comparison import Comparison
 from ammup.claims.ledger import alarms, measure, record_of, update
+from ammup.claims.record import ClaimRecord
 from ammup.claims.statements import CLAIMS
 from ammup.stats.equivalence import Region
+from ammup.validation import validated
 
 IDENTITY, ORDER, CONSTANT = (
     claim_named(CLAIMS, name) for name in ("overlap.sum-identity", "overlap.sum-order", "appendix-e.relu-constant")
 )
 CHEAP = [CONSTANT, IDENTITY]  # of two groups
-
-
-def _git(where: Path, *arguments: str) -> str:
-    who = ["-c", "user.name=test", "-c", "user.email=test@example.com", "-c", "commit.gpgsign=false"]
-    done = subprocess.run(["git", *who, *arguments], cwd=where, capture_output=True, text=True, check=True)
-    return done.stdout.strip()
-
-
-def _commit(folder: Path) -> None:
-    _git(folder.parent, "add", "--all")
-    _git(folder.parent, "commit", "--quiet", "--allow-empty", "--message", "a commit")
-
-
-@pytest.fixture
-def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder for baselines in a repository with one commit."""
-    if shutil.which("git") is None:
-        pytest.skip("git is not here")
-    for name in [name for name in os.environ if name == "CI" or name.startswith("GIT_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
-    folder = tmp_path / "repository" / "baselines"
-    folder.mkdir(parents=True)
-    monkeypatch.setattr(baselines, "folder", lambda: folder)
-    _git(folder.parent, "init", "--quiet")
-    _commit(folder)
-    return folder
 
 
 class _Told(list[tuple[Comparison, bool]]):
@@ -73,7 +46,7 @@ def _files(folder: Path) -> dict[str, bytes]:
 def stored(checkout: Path) -> Path:
     """The same with the baselines of the cheap claims, committed."""
     _updated(CHEAP, reason="first")
-    _commit(checkout)
+    commit(checkout)
     return checkout
 
 
@@ -85,7 +58,7 @@ def _tamper(folder: Path, claim: Claim, **changed) -> None:
         if record["id"] == claim.id:
             record |= changed
     path.write_text(json.dumps(content), encoding="utf-8")
-    _commit(folder)
+    commit(folder)
 
 
 def _drawn(**given) -> Claim:
@@ -112,51 +85,51 @@ def _drawn(**given) -> Claim:
 )
 def test_a_record_is_json_without_infinities_and_reads_back_the_same(claim: Claim, checkout: Path) -> None:
     record = record_of(examine(claim), seconds=1.5, reason="because")
-    text = json.dumps(record, allow_nan=False)
-    assert json.loads(text) == record
+    text = json.dumps(record.to_dict(), allow_nan=False)
+    assert validated(ClaimRecord, json.loads(text)) == record
 
 
 def test_a_record_tells_the_whole_finding(checkout: Path) -> None:
     claim = _drawn(law=lambda: Region(low=-math.inf, high=0.5), change="with a change", remark="a remark")
     finding = examine(claim, root=2)
     record = record_of(finding, seconds=1.26, reason="because")
-    assert record["stated"] == [-1.0, None]
-    assert record["law"] == [None, 0.5]
+    assert record.stated == (-1.0, None)
+    assert record.law == (None, 0.5)
     for name in ("id", "where", "statement", "regime", "estimator", "change", "remark", "key"):
-        assert record[name] == getattr(claim, name)
-    assert (record["verdict"], record["looks"], record["root"]) == (finding.verdict, finding.looks, 2)
-    assert (record["estimate"], record["se"], record["n"]) == (finding.estimate.value, finding.estimate.se, 20)
-    assert record["interval"] == list(finding.estimate.interval(ALPHA))
-    assert record["interval_level"] == 1 - 2 * ALPHA
-    assert record["alpha"] == ALPHA
-    assert record["agrees_with_law"] is True
-    assert (record["power"], record["false_alarm"]) == (finding.power, finding.false_alarm)
-    assert (record["exact"], record["margin"], record["reference"]) == (False, None, 0.5)
-    assert record["seeds"] == [2 * SEEDS_PER_ROOT, 2 * SEEDS_PER_ROOT + 19]
-    assert record["sample"]["seeds"] == [2 * SEEDS_PER_ROOT, 2 * SEEDS_PER_ROOT + 3]
-    assert record["sample"]["estimate"] == claim.statistic(claim.rows(claim.seeds(2, 1)[:4]))
-    assert record["sample"]["allowed"] == pytest.approx(0.1 * finding.estimate.se * (20 / 4) ** 0.5)
-    assert record["column_means"] == pytest.approx([0.0, 1.0, 2.0])
-    assert record["column_errors"] == pytest.approx([finding.estimate.se, 0.0, 0.0])
-    assert (record["reason"], record["provenance"]["seconds"]) == ("because", 1.3)
-    assert record["provenance"]["commit"] == _git(checkout, "rev-parse", "HEAD")
+        assert getattr(record, name) == getattr(claim, name)
+    assert (record.verdict, record.looks, record.root) == (finding.verdict, finding.looks, 2)
+    assert (record.estimate, record.se, record.n) == (finding.estimate.value, finding.estimate.se, 20)
+    assert record.interval == finding.estimate.interval(ALPHA)
+    assert record.interval_level == 1 - 2 * ALPHA
+    assert record.alpha == ALPHA
+    assert record.agrees_with_law is True
+    assert (record.power, record.false_alarm) == (finding.power, finding.false_alarm)
+    assert (record.exact, record.margin, record.reference) == (False, None, 0.5)
+    assert record.seeds == (2 * SEEDS_PER_ROOT, 2 * SEEDS_PER_ROOT + 19)
+    assert record.sample.seeds == (2 * SEEDS_PER_ROOT, 2 * SEEDS_PER_ROOT + 3)
+    assert record.sample.estimate == claim.statistic(claim.rows(claim.seeds(2, 1)[:4]))
+    assert record.sample.allowed == pytest.approx(0.1 * finding.estimate.se * (20 / 4) ** 0.5)
+    assert record.column_means == pytest.approx((0.0, 1.0, 2.0))
+    assert record.column_errors == pytest.approx((finding.estimate.se, 0.0, 0.0))
+    assert (record.reason, record.provenance.seconds) == ("because", 1.3)
+    assert record.provenance.commit == git(checkout, "rev-parse", "HEAD")
 
 
 def test_a_record_without_a_law_says_none_and_one_of_an_exact_claim_has_no_error_rate(checkout: Path) -> None:
     record = record_of(examine(IDENTITY), seconds=0)
-    assert record["law"] is None
-    assert record["alpha"] == record["se"] == record["false_alarm"] == 0
-    assert record["exact"] is True
-    assert record["margin"] == IDENTITY.stated.margin
-    assert record["interval"] == [record["estimate"]] * 2
-    assert record["reason"] == ""
+    assert record.law is None
+    assert record.alpha == record.se == record.false_alarm == 0
+    assert record.exact is True
+    assert record.margin == IDENTITY.stated.margin
+    assert record.interval == (record.estimate,) * 2
+    assert record.reason == ""
 
 
 def test_a_record_keeps_the_first_sixteen_columns(checkout: Path) -> None:
     wide = _drawn(rows=lambda seeds: np.tile(np.arange(40.0), (len(seeds), 1)))
     record = record_of(examine(wide), seconds=0)
-    assert record["column_means"] == list(range(16))
-    assert len(record["column_errors"]) == 16
+    assert record.column_means == tuple(range(16))
+    assert len(record.column_errors) == 16
 
 
 # Measuring
@@ -182,12 +155,15 @@ def test_measuring_writes_nothing(stored: Path) -> None:
     ("given", "told"),
     [
         ({}, []),
-        ({"stated": Region(low=0.0, high=1.0)}, ["2 looks leave the claim open: "]),
+        ({"stated": Region(low=0.0, high=1.0)}, ["inconclusive after 2 looks: "]),
         ({"stated": Region(low=1.0, high=2.0)}, []),  # it does not hold, as its baseline may say
         ({"stated": Region(low=1.0, high=2.0), "law": lambda: Region(low=-1.0, high=1.0)}, []),
         ({"stated": Region(low=1.0, high=2.0), "law": lambda: Region(low=3.0, high=4.0)}, [" leaves [3.0, 4.0]"]),
         ({"law": lambda: Region(low=3.0, high=4.0)}, [" leaves [3.0, 4.0]"]),
-        ({"stated": Region(low=1.0, high=2.0), "law": lambda: Region(low=0.0, high=1.0)}, ["open: ", " leaves [0.0, "]),
+        (
+            {"stated": Region(low=1.0, high=2.0), "law": lambda: Region(low=0.0, high=1.0)},
+            ["inconclusive", " leaves [0.0, "],
+        ),
     ],
 )
 def test_a_run_fails_over_a_problem_an_open_claim_and_one_that_left_its_region(
@@ -212,8 +188,8 @@ def test_the_first_update_writes_every_claim_into_the_file_of_its_group(checkout
     assert sorted(_files(checkout)) == ["appendix-e.json", "overlap.json"]
     records = baselines.read()
     assert set(records) == {claim.id for claim in CHEAP}
-    assert {record["reason"] for record in records.values()} == {"first"}
-    assert {record["verdict"] for record in records.values()} == {"holds"}
+    assert {record.reason for record in records.values()} == {"first"}
+    assert {record.verdict for record in records.values()} == {"holds"}
 
 
 def test_an_update_of_what_has_not_moved_leaves_the_files_byte_for_byte(stored: Path) -> None:
@@ -222,7 +198,7 @@ def test_an_update_of_what_has_not_moved_leaves_the_files_byte_for_byte(stored: 
     assert complete
     assert [written for _, written in told] == [False, False]
     assert _files(stored) == before
-    assert _git(stored, "status", "--porcelain") == ""
+    assert git(stored, "status", "--porcelain") == ""
 
 
 def test_a_figure_that_moved_is_rewritten_and_old_and_new_are_told(stored: Path) -> None:
@@ -234,9 +210,9 @@ def test_a_figure_that_moved_is_rewritten_and_old_and_new_are_told(stored: Path)
     assert complete
     assert [written for _, written in told] == [False, True]
     moved = told[1][0]
-    assert (moved.old["estimate"], moved.new["estimate"]) == (0.5, pytest.approx(0.0))
-    assert baselines.read()[IDENTITY.id]["estimate"] == moved.new["estimate"]
-    assert baselines.read()[IDENTITY.id]["reason"] == "torch"
+    assert (moved.old.estimate, moved.new.estimate) == (0.5, pytest.approx(0.0))
+    assert baselines.read()[IDENTITY.id].estimate == moved.new.estimate
+    assert baselines.read()[IDENTITY.id].reason == "torch"
     assert _files(stored)["appendix-e.json"] == before["appendix-e.json"]
 
 
@@ -250,7 +226,7 @@ def test_a_verdict_that_changed_is_written_only_where_that_is_accepted(stored: P
     complete, told = _updated(CHEAP, accept_verdicts=True)
     assert complete
     assert [written for _, written in told] == [False, True]
-    assert baselines.read()[IDENTITY.id]["verdict"] == "holds"
+    assert baselines.read()[IDENTITY.id].verdict == "holds"
 
 
 def test_a_refused_verdict_does_not_hold_up_the_other_claims_of_its_group(stored: Path) -> None:
@@ -258,7 +234,7 @@ def test_a_refused_verdict_does_not_hold_up_the_other_claims_of_its_group(stored
     complete, told = _updated([IDENTITY, ORDER])
     assert not complete
     assert [written for _, written in told] == [False, True]
-    assert {name: baselines.read()[name]["verdict"] for name in (IDENTITY.id, ORDER.id)} == {
+    assert {name: baselines.read()[name].verdict for name in (IDENTITY.id, ORDER.id)} == {
         IDENTITY.id: "does not hold",
         ORDER.id: "holds",
     }
@@ -269,26 +245,26 @@ def test_other_words_of_a_statement_are_written_though_no_figure_moved(stored: P
     complete, told = _updated(CHEAP)
     assert complete
     assert [(c.problems, written) for c, written in told] == [((), True), ((), False)]
-    assert baselines.read()[CONSTANT.id]["statement"] == CONSTANT.statement
+    assert baselines.read()[CONSTANT.id].statement == CONSTANT.statement
 
 
 def test_a_claim_updated_alone_keeps_its_neighbours_and_the_order_of_the_ledger(stored: Path) -> None:
     neighbour = baselines.read()[IDENTITY.id]
     _updated([ORDER])
     assert baselines.read()[IDENTITY.id] == neighbour
-    _commit(stored)
+    commit(stored)
     (stored / "overlap.json").unlink()
-    _commit(stored)
+    commit(stored)
     _updated([ORDER])
-    _commit(stored)
+    commit(stored)
     _updated([IDENTITY])
     assert [name for name in baselines.read() if name.startswith("overlap")] == [IDENTITY.id, ORDER.id]
 
 
 def test_a_record_whose_claim_is_gone_is_dropped(stored: Path) -> None:
     records = baselines.read()
-    baselines.write([records[IDENTITY.id], {**records[IDENTITY.id], "id": "overlap.gone"}], "overlap")
-    _commit(stored)
+    baselines.write([records[IDENTITY.id], records[IDENTITY.id].model_copy(update={"id": "overlap.gone"})], "overlap")
+    commit(stored)
     complete, told = _updated([IDENTITY])
     assert complete
     assert [written for _, written in told] == [False]
@@ -320,6 +296,6 @@ def test_a_refused_update_measures_nothing(why: str, stored: Path, monkeypatch: 
 
 def test_a_clean_checkout_is_told_so_in_the_records_of_every_group(checkout: Path) -> None:
     _updated(CHEAP)
-    assert {name: record["provenance"]["dirty"] for name, record in baselines.read().items()} == {
+    assert {name: record.provenance.dirty for name, record in baselines.read().items()} == {
         claim.id: False for claim in CHEAP
     }

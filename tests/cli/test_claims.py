@@ -16,9 +16,11 @@ from command_line import assert_refused, run
 from ammup.claims import baselines
 from ammup.claims.claim import claim_named
 from ammup.claims.ledger import measure
+from ammup.claims.record import ClaimRecord
 from ammup.claims.statements import CLAIMS
 from ammup.cli import cli
 from ammup.stats.equivalence import Region
+from ammup.validation import validated
 
 IDENTITY, CONSTANT = "overlap.sum-identity", "appendix-e.relu-constant"
 CHEAP = [claim_named(CLAIMS, name) for name in (CONSTANT, IDENTITY)]
@@ -64,7 +66,7 @@ def checkout(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def _tamper(folder: Path, name: str, **changed) -> None:
-    record = baselines.read()[name] | changed
+    record = validated(ClaimRecord, baselines.read()[name].to_dict() | changed)
     baselines.write([record], name.partition(".")[0])
 
 
@@ -93,8 +95,8 @@ def test_claims_tells_one_whole(folder: Path) -> None:
 
 
 def test_claims_as_json_is_what_is_stored(folder: Path) -> None:
-    assert json.loads(_run("claims", "--json").stdout) == list(baselines.read().values())
-    assert json.loads(_run("claims", "--json", "--id", IDENTITY).stdout) == [baselines.read()[IDENTITY]]
+    assert json.loads(_run("claims", "--json").stdout) == [record.to_dict() for record in baselines.read().values()]
+    assert json.loads(_run("claims", "--json", "--id", IDENTITY).stdout) == [baselines.read()[IDENTITY].to_dict()]
 
 
 def test_an_unknown_claim_is_one_clear_line_that_names_those_that_there_are(folder: Path) -> None:
@@ -155,7 +157,7 @@ def test_measuring_again_ends_with_1_and_says_what_moved(
 
 @pytest.mark.parametrize(
     ("low", "tampered", "problem"),
-    [(-1.0, {}, ""), (-1.0, {"estimate": 0.5}, "0.5 became "), (0.0, {}, "2 looks leave the claim open: ")],
+    [(-1.0, {}, ""), (-1.0, {"estimate": 0.5}, "0.5 became "), (0.0, {}, "inconclusive after 2 looks: ")],
 )
 def test_a_drawn_figure_that_moved_and_an_open_claim_end_with_1(
     low: float, tampered: dict, problem: str, folder: Path, monkeypatch: pytest.MonkeyPatch
@@ -170,7 +172,7 @@ def test_a_drawn_figure_that_moved_and_an_open_claim_end_with_1(
     )
     monkeypatch.setattr("ammup.claims.statements.CLAIMS", (claim,))
     (comparison,) = measure([claim])
-    baselines.write([comparison.new | tampered], "overlap")
+    baselines.write([validated(ClaimRecord, comparison.new.to_dict() | tampered)], "overlap")
     result = _run("claims", "--measure", "--id", IDENTITY)
     assert result.exit_code == bool(problem)
     assert result.stderr.startswith(f"{IDENTITY}: {problem}" if problem else "")
@@ -216,8 +218,8 @@ def test_an_update_tells_old_and_new_and_writes_the_reason(checkout: Path) -> No
         f"{IDENTITY}: 0.5 (holds) → 0 (holds)  written",
         f"{CONSTANT}: 0.5 (holds) → 0.5 (holds)  unmoved",
     ]
-    assert baselines.read()[IDENTITY]["estimate"] == 0
-    assert [record["reason"] for record in baselines.read().values()] == ["", "a test"]
+    assert baselines.read()[IDENTITY].estimate == 0
+    assert [record.reason for record in baselines.read().values()] == ["", "a test"]
 
 
 def test_a_first_measurement_comes_from_nothing(checkout: Path) -> None:
@@ -233,11 +235,11 @@ def test_another_verdict_is_refused_with_exit_code_1_until_it_is_accepted(checko
     assert result.exit_code == 1
     assert result.stdout == f"{IDENTITY}: 0 (does not hold) → 0 (holds)  REFUSED\n"
     assert "--accept-verdicts" in result.stderr
-    assert baselines.read()[IDENTITY]["verdict"] == "does not hold"
+    assert baselines.read()[IDENTITY].verdict == "does not hold"
     result = _update("--accept-verdicts")
     assert result.exit_code == 0
     assert result.stdout.endswith("→ 0 (holds)  written\n")
-    assert baselines.read()[IDENTITY]["verdict"] == "holds"
+    assert baselines.read()[IDENTITY].verdict == "holds"
 
 
 @pytest.mark.parametrize("reason", ["", "  ", "\t\n"])
@@ -281,7 +283,7 @@ def test_diff_tells_what_differs_between_two_commits(checkout: Path) -> None:
     gone, moved = json.loads(_run("baselines", "diff", "HEAD~1", "HEAD", "--json").stdout)
     assert (gone["id"], gone["before"]["estimate"], gone["after"]) == (CONSTANT, 0.5, None)
     assert (moved["id"], moved["before"]["estimate"], moved["after"]["estimate"]) == (IDENTITY, 0.0, 0.5)
-    assert moved["after"] == baselines.read()[IDENTITY]
+    assert moved["after"] == baselines.read()[IDENTITY].to_dict()
 
 
 def test_diff_of_a_commit_with_itself_is_empty(checkout: Path) -> None:
@@ -306,6 +308,6 @@ def test_help_tells_each_verb_and_shows_an_example(verb: list[str]) -> None:
 @pytest.mark.parametrize("name", ["overlap.sum-identity", "theorem-1.a-name-as-long-as-the-longest-of-them"])
 def test_the_ledger_in_a_pipe_has_every_id_on_one_line(name: str, folder: Path) -> None:
     """For grep, and to be copied behind --id."""
-    baselines.write([baselines.read()[IDENTITY] | {"id": name}], "overlap")
+    baselines.write([baselines.read()[IDENTITY].model_copy(update={"id": name})], "overlap")
     result = CliRunner(env={"COLUMNS": None}).invoke(cli, ["claims"])
     assert name in result.stdout.split()

@@ -17,10 +17,11 @@ def _run(pytester: pytest.Pytester, *arguments: str) -> pytest.RunResult:
 # A comparison made by hand: what a claim's test takes down, without measuring one.
 CLAIM = """
     import pytest
-    from ammup.claims.baselines import Comparison
+    from claim_records import record
 
-    RECORD = {"id": "law.one", "verdict": "holds", "estimate": 0.123456, "se": 0.01, "interval": [0.1, 0.15], "n": 40,
-              "looks": 2, "power": 0.999, "stated": [0.0, None], "law": None}
+    from ammup.claims.comparison import Comparison
+
+    RECORD = record(estimate=0.123456, se=0.01, interval=[0.1, 0.15], n=40, looks=2, power=0.999, stated=[0.0, None])
 
     @pytest.mark.statistical
     def test_claim(record_claim):
@@ -154,6 +155,6 @@ def test_a_project_that_only_has_ammup_installed_does_not_pay_for_torch(pytester
 
         def test_light(seed_root, record_claim):
             assert "ammup.gate.pytest_plugin" in sys.modules
-            assert not {"torch", "ammup.claims.claim", "ammup.claims.baselines"} & set(sys.modules)
+            assert not {"torch", "ammup.claims.claim", "ammup.claims.record", "pydantic"} & set(sys.modules)
     """)
     pytester.runpytest_subprocess("-p", "no:hypothesispytest", "-p", "no:jaxtyping").assert_outcomes(passed=1)

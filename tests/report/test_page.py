@@ -151,7 +151,7 @@ def _page(*sweeps: SweepSection, claims: list[dict[str, Any]] | None = None, **c
 
 @pytest.fixture(scope="module")
 def ledger() -> list[dict[str, Any]]:
-    return list(baselines.read().values())
+    return [record.to_dict() for record in baselines.read().values()]
 
 
 # Structure

@@ -1,0 +1,103 @@
+"""The record of one measured claim, as a baseline file stores it."""
+
+from typing import Annotated
+
+from pydantic import AfterValidator, Strict
+
+from ammup.errors import check_known
+from ammup.stats.verdicts import VERDICTS
+from ammup.validation import Ends, Number, StoredModel
+
+Numbers = Annotated[tuple[Number, ...], Strict(False)]
+SeedRange = Annotated[tuple[int, int], Strict(False)]
+
+
+def _checked_verdict(verdict: str) -> str:
+    check_known("verdict", verdict, VERDICTS)
+    return verdict
+
+
+class Provenance(StoredModel):
+    """Commit, environment, command and time of a measurement; commit is "" outside a checkout."""
+
+    commit: str
+    dirty: bool | None = None
+    date: str
+    python: str
+    torch: str
+    numpy: str
+    device: str
+    dtype: str
+    threads: int
+    machine: str | None = None
+    command: str | None = None
+    seconds: Number
+
+
+class Sample(StoredModel):
+    """The figure of the first few draws: their first and last seed, and by how much the figure may move."""
+
+    seeds: SeedRange
+    estimate: Number
+    allowed: Number
+
+
+class ClaimRecord(StoredModel):
+    """What was stated, what was measured, and where; see `Claim` and `Finding` for the fields of these names.
+
+    Attributes:
+        law: the region of our own theory, or None where that is the stated one.
+        reference: centre of the guarded region.
+        margin: half its width; None where it is one-sided.
+        alpha: one-sided error rate; 0 for an exact claim.
+        column_means: means of the first columns of the rows.
+        column_errors: their standard errors.
+        seeds: first and last seed.
+        sample: None in records of earlier versions, like every other field with a default.
+        key: identifies the definition of the claim.
+        reason: why the figure was measured again.
+    """
+
+    id: str
+    where: str
+    statement: str
+    regime: str
+    estimator: str
+    stated: Ends
+    law: Ends | None
+    change: str
+    remark: str
+    verdict: Annotated[str, AfterValidator(_checked_verdict)]
+    agrees_with_law: bool | None = None
+    estimate: Number
+    se: Number
+    interval: Ends
+    interval_level: Number
+    n: int
+    looks: int
+    reference: Number
+    margin: Number | None
+    power: Number
+    false_alarm: Number
+    alpha: Number
+    exact: bool
+    column_means: Numbers = ()
+    column_errors: Numbers = ()
+    root: int
+    seeds: SeedRange | None = None
+    sample: Sample | None = None
+    key: str
+    reason: str
+    provenance: Provenance
+
+    @property
+    def group(self) -> str:
+        """Name of the baseline file."""
+        return self.id.partition(".")[0]
+
+
+class BaselineFile(StoredModel):
+    """The content of one baseline file."""
+
+    schema_version: int
+    claims: Annotated[tuple[ClaimRecord, ...], Strict(False)]

@@ -1,0 +1,60 @@
+"""A record made by hand, and git in a folder of its own; what the tests of the baselines share."""
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from ammup.claims.record import ClaimRecord
+from ammup.validation import validated
+
+ENVIRONMENT = {
+    "torch": "2.9", "device": "cpu", "dtype": "float32", "threads": 1, "numpy": "2.0", "machine": "x86_64",
+    "commit": "0123abcd", "date": "2026-01-01", "python": "3.11.0", "seconds": 0.5,
+}  # fmt: skip
+
+
+def stored(**changed: Any) -> dict[str, Any]:
+    """A record as a file stores it."""
+    return {
+        "id": "law.one",
+        "where": "Theorem 1",
+        "statement": "S̄ ≤ 1 | always",
+        "regime": "dense nets",
+        "estimator": "a slope",
+        "stated": [-1.0, 1.0],
+        "law": None,
+        "change": "",
+        "remark": "",
+        "verdict": "holds",
+        "estimate": 0.5,
+        "se": 0.01,
+        "interval": [0.4, 0.6],
+        "interval_level": 0.999,
+        "n": 4,
+        "looks": 1,
+        **dict.fromkeys(("reference", "power", "false_alarm", "alpha"), 0.1),
+        "margin": 1.0,
+        "exact": False,
+        "root": 0,
+        "sample": {"seeds": [0, 3], "estimate": 0.4, "allowed": 0.002},
+        "key": "0123",
+        "reason": "",
+        "provenance": dict(ENVIRONMENT),
+        **changed,
+    }
+
+
+def record(**changed: Any) -> ClaimRecord:
+    return validated(ClaimRecord, stored(**changed))
+
+
+def git(where: Path, *arguments: str) -> str:
+    who = ["-c", "user.name=test", "-c", "user.email=test@example.com", "-c", "commit.gpgsign=false"]
+    done = subprocess.run(["git", *who, *arguments], cwd=where, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def commit(repository: Path) -> str:
+    git(repository, "add", "--all")
+    git(repository, "commit", "--quiet", "--allow-empty", "--message", "a commit")
+    return git(repository, "rev-parse", "HEAD")
