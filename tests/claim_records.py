@@ -1,6 +1,10 @@
 """A record made by hand, and git in a folder of its own; what the tests of the baselines share."""
 
+import json
+import os
 import subprocess
+import sys
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -58,3 +62,14 @@ def commit(repository: Path) -> str:
     git(repository, "add", "--all")
     git(repository, "commit", "--quiet", "--allow-empty", "--message", "a commit")
     return git(repository, "rev-parse", "HEAD")
+
+
+@lru_cache
+def claim_keys(hash_seed: str) -> dict[str, str]:
+    """The key of every claim in a process without the type checks of the tests, which decorate nested functions."""
+    command = (
+        "import json; from ammup.claims.statements import CLAIMS; print(json.dumps({c.id: c.key for c in CLAIMS}))"
+    )
+    environ = {**os.environ, "PYTHONHASHSEED": hash_seed}
+    done = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, check=True, env=environ)
+    return dict(json.loads(done.stdout))

@@ -1,12 +1,11 @@
 """One statement of the paper as an executable claim, and the verdict on it.
 
 A claim measures one row for each weight draw. Its statistic of all rows (a slope, say, of log means over draws) is
-estimated with a jackknife, whose pseudo-values are one slope for each seed, and the interval is held against the region
-that the statement allows. Error rates: an interval has one-sided error rate `ALPHA` and a claim may look twice; `ALPHA`
-is such that all claims together pass wrongly with probability of at most 1 % (Bonferroni).
+estimated with a jackknife, whose pseudo-values are one slope for each seed, and the interval is compared with the
+region that the statement allows. Error rates: an interval has one-sided error rate `ALPHA` and a claim may look twice;
+`ALPHA` is such that all claims together pass wrongly with probability of at most 1 % (Bonferroni).
 """
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -14,6 +13,7 @@ import numpy as np
 from scipy import stats
 
 from ammup.arrays import Array
+from ammup.claims.definition import digest
 from ammup.claims.draws import Seeds
 from ammup.errors import InputError, unknown
 from ammup.stats.equivalence import INSIDE, OUTSIDE, Estimate, Region, jackknife
@@ -24,6 +24,7 @@ LOOKS = 2
 FALSE_ALARM_BUDGET = 0.01
 SAMPLE = 4
 SEEDS_PER_ROOT = 1_000_000
+KEY_VERSION = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,16 +36,16 @@ class Claim:
         where: place in the paper.
         statement: what is stated, in our words.
         regime: nets, depths and data of the test.
-        estimator: the measured number, in words.
+        estimator: description of the measured number.
         rows: measures one row for each seed, shape (n, ...).
         statistic: of the rows; its value is the estimate.
         stated: the region that the statement allows.
         law: computes the region that our own theory gives, where that is not the stated one. The estimate must lie
             in it whatever the verdict: it is what a change of code, torch or hardware would move.
         change: with what change the statement holds, where the law amounts to such a change.
-        n: rows in a look.
+        n: rows of one look.
         exact: the rows are examples, not draws: there is no sampling error.
-        remark: what else there is to say, a sentence.
+        remark: one sentence of further explanation, or "".
     """
 
     id: str
@@ -63,7 +64,7 @@ class Claim:
 
     def __post_init__(self) -> None:
         if self.change and self.law is None:
-            raise InputError(f"claim {self.id}: a change names the law that holds instead; give law=")
+            raise InputError(f"claim {self.id}: a change needs the law that holds instead; pass law=")
 
     @property
     def group(self) -> str:
@@ -77,9 +78,13 @@ class Claim:
 
     @property
     def key(self) -> str:
-        """Changes with the definition of the claim: figures of different keys are not comparable."""
-        parts = (self.id, self.regime, self.estimator, self.n, self.exact, self.stated)
-        return hashlib.blake2b(repr(parts).encode(), digest_size=8).hexdigest()
+        """Changes with what is measured and compared: figures of different keys are not comparable.
+
+        The law, the change and the texts are no part of it. Its first part is the version of the digest, see
+        :func:`ammup.claims.comparison.same_definition`.
+        """
+        parts = (self.id, self.n, self.exact, self.stated, self.rows, self.statistic)
+        return f"{KEY_VERSION}-{digest(*parts)}"
 
     def seeds(self, root: int, looks: int) -> Seeds:
         """The seeds of so many looks."""
@@ -93,21 +98,21 @@ class Claim:
             return jackknife(rows, self.statistic), rows
         value = float(self.statistic(rows))
         if not np.isfinite(value):
-            raise InputError(f"claim {self.id}: its figure is {value}, not finite; look at its rows")
+            raise InputError(f"claim {self.id}: its figure is {value}, not finite; check its rows")
         return Estimate(value=value, se=0.0, df=1, n=len(rows)), rows
 
     def sample(self, root: int) -> tuple[Seeds, float]:
         """The figure of the first few draws alone, and their seeds.
 
-        It says nothing of the statement; but the same seeds give the same figure, so that a commit that moves it is
-        found in a second. An exact claim has no fewer than all its rows.
+        It is no evidence for the statement, but the same seeds give the same figure, so a commit that changes it is
+        detected within a second. For an exact claim these are all rows.
         """
         seeds = self.seeds(root, 1)
         seeds = seeds if self.exact else seeds[:SAMPLE]
         return seeds, float(self.statistic(np.asarray(self.rows(seeds), dtype=np.float64)))
 
     def verdict(self, estimate: Estimate) -> str:
-        """What the estimate says of the statement."""
+        """The verdict that follows from the estimate."""
         stated = estimate.against(self.stated, ALPHA)
         if stated == INSIDE:
             return HOLDS
@@ -150,14 +155,14 @@ class Finding:
 
     @property
     def agrees_with_law(self) -> bool:
-        """Whether the estimate lies in the region that is guarded, beyond doubt."""
+        """Whether the interval of the estimate lies inside the guarded region."""
         return self.estimate.against(self.claim.guarded, ALPHA) == INSIDE
 
     @property
     def power(self) -> float:
-        """Probability that all looks together put the estimate inside the guarded region, were its centre the truth.
+        """Probability that all looks together put the estimate inside the guarded region if its centre is the truth.
 
-        A one-sided region has no centre; there the measured value is taken.
+        A one-sided region has no centre; the measured value takes its place.
         """
         guarded = self.claim.guarded
         truth = guarded.centre if np.isfinite(guarded.margin) else self.estimate.value
@@ -165,9 +170,9 @@ class Finding:
 
     @property
     def false_alarm(self) -> float:
-        """Probability that another seed root comes to another verdict or leaves the region that it should lie in.
+        """Probability that another seed root gives another verdict or leaves the guarded region.
 
-        The measured value is taken for the truth; normal approximation.
+        The measured value is taken as the true value; normal approximation.
         """
         last = self._last_look
         if last.se == 0:
@@ -194,10 +199,10 @@ class Finding:
 
 
 def examine(claim: Claim, *, root: int = 0) -> Finding:
-    """Measure a claim; where one batch of draws leaves it open, once more with the next, declared in advance.
+    """Measure a claim; if one batch of draws is inconclusive, again with the next batch, as declared in advance.
 
     A claim is settled when its verdict is not "inconclusive" and its estimate lies inside the region that it guards, or
-    outside it beyond doubt.
+    outside it with certainty at the error rate `ALPHA`.
     """
     looks = 1
     estimate, rows = claim.estimate(root, looks)

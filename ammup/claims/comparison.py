@@ -15,7 +15,7 @@ from ammup.stats.equivalence import Estimate
 NEAR = 0.01
 # The figure of the first few draws may change by this share of its own standard error, or by rounding.
 SAMPLE_NEAR, SAMPLE_ROUNDING = 0.1, 1e-6
-TEXTS = ("where", "statement", "change", "remark", "stated")
+TEXTS = ("where", "statement", "regime", "estimator", "change", "remark", "stated")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,8 +76,14 @@ def _problems(new: ClaimRecord, old: ClaimRecord | None) -> list[str]:
 
 
 def same_definition(one: ClaimRecord, other: ClaimRecord) -> bool:
-    """Whether both records measured the same claim."""
-    return one.key == other.key
+    """Whether both records measured the same claim.
+
+    The first version of the key was a digest of the regime and the estimator as texts, of the sample size and of the
+    stated region. A record that has it is compared by these, which it stores.
+    """
+    if _key_version(one) == _key_version(other):
+        return one.key == other.key
+    return _first_definition(one) == _first_definition(other)
 
 
 def differences(
@@ -109,6 +115,16 @@ def sample_margin(estimate: Estimate, sample: float, n: int) -> float:
     Rounding changes it by far less; a change of what is measured by far more.
     """
     return max(SAMPLE_NEAR * estimate.se * math.sqrt(estimate.n / n), SAMPLE_ROUNDING * max(1.0, abs(sample)))
+
+
+def _key_version(record: ClaimRecord) -> str:
+    """Version of the key's digest; empty for the first one, whose keys have no prefix."""
+    return record.key.rpartition("-")[0]
+
+
+def _first_definition(record: ClaimRecord) -> tuple[object, ...]:
+    rows_of_one_look = record.n // record.looks
+    return record.id, record.regime, record.estimator, rows_of_one_look, record.exact, record.stated
 
 
 def _environment(record: ClaimRecord) -> tuple[object, ...]:

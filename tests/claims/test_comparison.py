@@ -1,9 +1,13 @@
 """The comparison of a record with its baseline."""
 
-import pytest
-from claim_records import ENVIRONMENT, record
+import math
 
-from ammup.claims.comparison import NEAR, compare, differences, drift_margin, sample_margin
+import pytest
+from claim_records import ENVIRONMENT, claim_keys, record
+
+from ammup.claims import baselines
+from ammup.claims.comparison import NEAR, compare, differences, drift_margin, same_definition, sample_margin
+from ammup.claims.statements import CLAIMS
 from ammup.stats.equivalence import Estimate
 
 
@@ -93,6 +97,45 @@ def test_figures_of_a_claim_that_was_defined_differently_are_not_compared() -> N
     assert compared.moved
 
 
+FIRST, SECOND = {"key": "4567"}, {"key": "2-0123"}
+
+
+@pytest.mark.parametrize("changed", [{}, {"n": 8, "looks": 2}, {"statement": "other words"}, {"estimate": 0.500001}])
+def test_a_key_of_the_first_version_is_compared_by_what_it_was_a_digest_of(changed: dict) -> None:
+    new, old = record(**SECOND, **changed), record(**FIRST)
+    assert compare(new, old).problems == ()
+    assert same_definition(new, old)
+    assert same_definition(old, new)
+
+
+@pytest.mark.parametrize(
+    "changed", [{"regime": "x"}, {"estimator": "x"}, {"n": 5}, {"looks": 2}, {"exact": True}, {"stated": [0.0, None]}]
+)
+def test_a_key_of_the_first_version_changed_with_regime_estimator_sample_size_and_region(changed: dict) -> None:
+    new, old = record(**SECOND, **changed), record(**FIRST)
+    assert compare(new, old).problems == ("the claim was defined differently when its baseline was measured",)
+    assert [name for name, *_ in differences({"a": old}, {"a": new})] == ["a"]
+
+
+def test_a_key_of_another_version_is_no_difference() -> None:
+    assert differences({"a": record(**FIRST)}, {"a": record(**SECOND)}) == []
+
+
+def test_keys_of_the_second_version_are_compared_whatever_the_texts_are() -> None:
+    assert same_definition(record(**SECOND), record(**SECOND, regime="other words", estimator="x"))
+    assert not same_definition(record(**SECOND), record(key="2-4567"))
+
+
+def test_the_stored_records_have_the_definition_of_their_claims() -> None:
+    stored, keys = baselines.read(), claim_keys("1")
+    for claim in CLAIMS:
+        old = stored[claim.id]
+        changed = {"regime": claim.regime, "estimator": claim.estimator, "exact": claim.exact, "key": keys[claim.id]}
+        ends = tuple(end if math.isfinite(end) else None for end in (claim.stated.low, claim.stated.high))
+        rows = old.n if claim.exact else claim.n
+        assert same_definition(old.model_copy(update={**changed, "stated": ends, "n": rows, "looks": 1}), old), claim.id
+
+
 def test_a_claim_without_a_baseline_is_a_problem_and_no_changed_verdict() -> None:
     compared = compare(record(), None)
     assert compared.problems == ("there is no baseline; measure one with `ammup baselines update`",)
@@ -101,7 +144,7 @@ def test_a_claim_without_a_baseline_is_a_problem_and_no_changed_verdict() -> Non
     assert (compared.id, compared.old, compared.new) == ("law.one", None, record())
 
 
-@pytest.mark.parametrize("name", ["where", "statement", "change", "remark"])
+@pytest.mark.parametrize("name", ["where", "statement", "regime", "estimator", "change", "remark"])
 def test_other_words_are_written_down_and_are_no_problem(name: str) -> None:
     compared = compare(record(**{name: "other words"}), record())
     assert compared.problems == ()

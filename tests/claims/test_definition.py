@@ -1,0 +1,112 @@
+"""The digest of what a claim measures."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache, partial, wraps
+
+import numpy as np
+import pytest
+from claim_records import claim_keys
+
+from ammup.claims.definition import describe, digest
+from ammup.claims.statements import CLAIMS
+
+DEPTHS = (2, 4)
+
+
+@dataclass(frozen=True)
+class Setting:
+    depth: int = 2
+    lr: float = 0.1
+
+    def first(self) -> int:
+        return self.depth
+
+    def second(self) -> int:
+        return -self.depth
+
+
+def _scaled(weights: object) -> Callable[[float], object]:
+    return lambda x: x * weights
+
+
+def _helper() -> tuple[int, ...]:
+    return DEPTHS
+
+
+def _recursive(n: int) -> int:
+    return _recursive(n - 1) if n else 0
+
+
+def _decorated(function: Callable) -> Callable:
+    @wraps(function)
+    def wrapper(*arguments: object) -> object:
+        return function(*arguments)
+
+    return wrapper
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (Setting(), Setting(depth=3)),
+        (Setting().first, Setting(depth=3).first),
+        (Setting().first, Setting().second),
+        (_scaled(Setting()), _scaled(Setting(lr=0.2))),
+        (_scaled(np.array([1.0, 2.0])), _scaled(np.array([1.0, 2.5]))),
+        (_scaled(_scaled(1)), _scaled(_scaled(2))),
+        (partial(max, 1), partial(max, 2)),
+        (partial(max, key=1), partial(max, key=2)),
+        (np.mean, np.median),
+        (lambda x: x.min(), lambda x: x.max()),
+        (lambda x=1: x, lambda x=2: x),
+        (1, 2),
+        (1.0, 1.00001),
+        ((1, 2), (1, (2,))),
+        (None, "None"),
+        (True, 1),
+    ],
+)
+def test_the_digest_changes_with(one: object, other: object) -> None:
+    assert digest(one) != digest(other)
+    assert digest(one) == digest(one)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (Setting(), Setting()),
+        (Setting().first, Setting().first),
+        (_scaled(0.1 + 0.2), _scaled(0.3)),  # the last digit differs
+        (np.float64(0.5), 0.5),
+        (np.int64(3), 3),
+        (range(3), (0, 1, 2)),
+        (_helper, _decorated(_helper)),
+        (_helper, lru_cache(_helper)),
+    ],
+)
+def test_the_digest_does_not_change_with(one: object, other: object) -> None:
+    assert digest(one) == digest(other)
+
+
+def test_a_global_of_the_same_module_belongs_to_the_definition(monkeypatch: pytest.MonkeyPatch) -> None:
+    def measured() -> tuple[int, ...]:
+        return _helper()
+
+    before = digest(measured)
+    monkeypatch.setitem(globals(), "DEPTHS", (2, 5))
+    assert digest(measured) != before
+
+
+def test_a_recursive_function_is_described_once() -> None:
+    assert describe(_recursive)["data"] == {"_recursive": "_recursive"}
+
+
+def test_every_claim_measures_something_else() -> None:
+    found = {digest(claim.n, claim.exact, claim.stated, claim.rows, claim.statistic) for claim in CLAIMS}
+    assert len(found) == len(CLAIMS)
+
+
+def test_the_keys_are_the_same_in_another_process() -> None:
+    assert claim_keys("1") == claim_keys("2")
+    assert len(claim_keys("1")) == len(CLAIMS)
