@@ -5,11 +5,12 @@ Only modules that use pydantic import this one: `import ammup` must not.
 
 import math
 from collections.abc import Iterator
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
-from pydantic import BaseModel, ConfigDict, PlainValidator, Strict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, PlainSerializer, PlainValidator, Strict, TypeAdapter, ValidationError
 
 from ammup.errors import InputError
+from ammup.parsing import parse_json
 
 T = TypeVar("T")
 
@@ -25,7 +26,7 @@ def _checked_number(value: object) -> float:
 
 
 # An int stays an int: a file keeps its bytes when it is read and written again.
-Number = Annotated[float, PlainValidator(_checked_number)]
+Number = Annotated[float, PlainValidator(_checked_number), PlainSerializer(lambda number: number, return_type=Any)]
 # JSON has no tuples; a region or an interval that is open at one end has null there.
 Ends = Annotated[tuple[Number | None, Number | None], Strict(False)]
 
@@ -41,6 +42,43 @@ class StoredModel(BaseModel):
     def to_dict(self) -> dict[str, Any]:
         """Plain dicts, lists, numbers and text: the fields that were set, in the order of their definition."""
         return self.model_dump(mode="json", exclude_unset=True)
+
+
+class VersionedModel(StoredModel):
+    """The content of a file that states its schema version."""
+
+    READS: ClassVar[int] = 1
+
+    schema_version: int
+
+
+V = TypeVar("V", bound=VersionedModel)
+
+
+def parse_versioned(kind: type[V], text: str | bytes, *, name: str, what: str, remedy: str) -> V:
+    """The content of a file.
+
+    Args:
+        kind: the model of the content.
+        text: JSON.
+        name: of the file.
+        what: a noun with its article, such as "a baseline file".
+        remedy: what to do with an invalid file.
+
+    Raises:
+        InputError: invalid JSON, another schema version, or invalid values; one line.
+    """
+    try:
+        content = parse_json(text)
+    except ValueError as error:
+        raise InputError(f"{name} is not {what} ({type(error).__name__}: {error}); {remedy}") from error
+    version = content.get("schema_version") if isinstance(content, dict) else None
+    if isinstance(version, int) and version != kind.READS:
+        raise InputError(f"{name} is {what} of schema version {version}; this ammup reads {kind.READS}: {remedy}")
+    try:
+        return validated(kind, content)
+    except InputError as error:
+        raise InputError(f"{name} is not {what}: {error}; {remedy}") from error
 
 
 def validated(kind: type[T], content: object, *, most: int = 3) -> T:
@@ -71,6 +109,8 @@ def problems(error: ValidationError) -> Iterator[str]:
             message = "unknown setting"
         elif problem["type"] == "missing":
             message = "is missing"
+        elif problem["type"] in ("model_type", "dict_type"):
+            message = f"must be an object with named values ({_shortened(repr(problem['input']))} was given)"
         elif "input" in problem and not isinstance(problem["input"], dict):
             message = f"{message} ({_shortened(repr(problem['input']))} was given)"
         yield f"{place}: {message}" if place else message

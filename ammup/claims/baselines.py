@@ -7,12 +7,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ammup.claims.record import BaselineFile, ClaimRecord
-from ammup.errors import InputError
 from ammup.gate.environment import write_json
-from ammup.parsing import parse_json
-from ammup.validation import validated
+from ammup.validation import parse_versioned
 
-SCHEMA_VERSION = 1
 INSTALLED = Path(__file__).parent / "stored"
 
 
@@ -36,24 +33,8 @@ def read(where: Path | None = None) -> dict[str, ClaimRecord]:
 
 def parse(text: str | bytes, name: str) -> dict[str, ClaimRecord]:
     """The records of one file's text, by claim id; arguments and errors as of :func:`read`."""
-    try:
-        content = parse_json(text)
-        version = content["schema_version"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"{name} is not a baseline file ({type(error).__name__}: {error}); restore it from git"
-        ) from error
-    if version != SCHEMA_VERSION or isinstance(version, bool):
-        raise InputError(
-            f"{name} has schema version {version!r}; this ammup reads {SCHEMA_VERSION}: restore the file from git, or "
-            "delete it and measure again"
-        )
-    try:
-        file = validated(BaselineFile, content)
-    except InputError as error:
-        raise InputError(
-            f"{name} has invalid claims: {error}; restore the file from git, or delete it and measure again"
-        ) from error
+    remedy = "restore it from git, or delete it and measure again"
+    file = parse_versioned(BaselineFile, text, name=name, what="a baseline file", remedy=remedy)
     return {record.id: record for record in file.claims}
 
 
@@ -61,7 +42,7 @@ def write(records: Iterable[ClaimRecord], group: str, where: Path | None = None)
     """Write one group's file atomically."""
     path = (where or folder()) / f"{group}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(BaselineFile(schema_version=SCHEMA_VERSION, claims=tuple(records)).to_dict(), path)
+    write_json(BaselineFile(schema_version=BaselineFile.READS, claims=tuple(records)).to_dict(), path)
     return path
 
 

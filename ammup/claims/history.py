@@ -24,7 +24,7 @@ def provenance(seconds: float) -> Provenance:
         commit=git("rev-parse", "HEAD"),
         dirty=bool(_uncommitted()),
         date=datetime.now(UTC).strftime("%Y-%m-%d"),
-        **environment(),
+        **environment().to_dict(),
         command=" ".join(["ammup", *sys.argv[1:]]),
         seconds=round(seconds, 1),
     )

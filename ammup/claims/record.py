@@ -6,7 +6,7 @@ from pydantic import AfterValidator, Strict
 
 from ammup.errors import check_known
 from ammup.stats.verdicts import VERDICTS
-from ammup.validation import Ends, Number, StoredModel
+from ammup.validation import Ends, Number, StoredModel, VersionedModel
 
 Numbers = Annotated[tuple[Number, ...], Strict(False)]
 SeedRange = Annotated[tuple[int, int], Strict(False)]
@@ -96,8 +96,7 @@ class ClaimRecord(StoredModel):
         return self.id.partition(".")[0]
 
 
-class BaselineFile(StoredModel):
+class BaselineFile(VersionedModel):
     """The content of one baseline file."""
 
-    schema_version: int
     claims: Annotated[tuple[ClaimRecord, ...], Strict(False)]

@@ -1,111 +1,106 @@
-"""What a user's own model measured when it was right: recorded in a JSON file, and compared with later."""
+"""A recorded check of a user's own model, stored as JSON, and the comparison of a later check with it."""
 
-import math
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from operator import index
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
 import numpy as np
+from pydantic import AfterValidator, Field, Strict
 
 from ammup.errors import InputError
 from ammup.gate.depth_check import DepthCheck, explained
-from ammup.gate.environment import DRIFT_ERRORS, ENVIRONMENT, environment, write_json
-from ammup.parsing import parse_json
+from ammup.gate.environment import DRIFT_ERRORS, Environment, environment, write_json
+from ammup.validation import Number, VersionedModel, parse_versioned
 
-SCHEMA_VERSION = 1
-NEEDED: Mapping[str, tuple[type, ...]] = {
-    "about": (str,),
-    "environment": (dict,),
-    "slope": (float, int),
-    "seeds": (int,),
-}
-# Where torch, device, dtype and seeds are the same, a tenth of a standard error is far more than rounding.
+# With the same torch, device, dtype and seeds a tenth of a standard error is far more than rounding.
 SAME = 0.1
 
 
-@dataclass(frozen=True, kw_only=True)
-class DepthBaseline:
+def _positive(value: float) -> float:
+    if not value > 0:
+        raise ValueError("must be a positive number")
+    return value
+
+
+def _not_negative(value: float) -> float:
+    if not value >= 0:
+        raise ValueError("must be at least 0")
+    return value
+
+
+# Depth, η*, and the standard error of log10 η*.
+Point = Annotated[
+    tuple[int, Annotated[Number, AfterValidator(_positive)], Annotated[Number, AfterValidator(_not_negative)]],
+    Strict(False),
+]
+
+
+class DepthBaseline(VersionedModel):
     """A recorded check.
 
     Attributes:
-        about: what was measured, in words: another text is another measurement.
+        about: description of the measurement; another description is another measurement.
         environment: versions and device.
-        slope: of log η* on log L.
         seeds: weight draws at each depth.
-        curve: (η*, standard error of log10 η*) by depth.
+        slope: of log η* on log L.
+        curve: one point for each depth.
     """
 
     about: str
-    environment: dict[str, Any]
-    slope: float
+    environment: Environment
     seeds: int
-    curve: dict[int, tuple[float, float]]
+    slope: Number
+    curve: Annotated[tuple[Point, ...], Strict(False), Field(min_length=1)]
 
     @classmethod
     def of(cls, check: DepthCheck, about: str) -> "DepthBaseline":
-        """What a check found."""
+        """The baseline that records a check."""
         rows = check.law.curve.to_dict("records")
         return cls(
+            schema_version=cls.READS,
             about=about,
             environment=environment(),
-            slope=check.law.power_law.slope,
             seeds=check.draws,
-            curve={int(row["depth"]): (float(row["lr_star"]), float(row["se_log10"])) for row in rows},
+            slope=check.law.power_law.slope,
+            curve=tuple((int(row["depth"]), float(row["lr_star"]), float(row["se_log10"])) for row in rows),
         )
 
     @classmethod
     def read(cls, path: Path) -> "DepthBaseline":
-        """From a file.
+        """The baseline that a file holds.
 
         Raises:
-            InputError: it is not one that :meth:`write` wrote.
+            InputError: a file that :meth:`write` did not write.
         """
-        try:
-            content = parse_json(path.read_bytes())
-            curve = {index(depth): (float(lr), float(se)) for depth, lr, se in content["curve"]}
-            known = {name: content[name] for name in NEEDED}
-            version = content["schema_version"]
-            if not all(isinstance(known[name], kinds) for name, kinds in NEEDED.items()):
-                raise ValueError("a value is of another type")
-            if not curve or not all(0 < lr < math.inf and 0 <= se < math.inf for lr, se in curve.values()):
-                raise ValueError("a learning rate is not positive and finite")
-            if not set(ENVIRONMENT) <= set(known["environment"]):
-                raise ValueError("it does not say where it was measured")
-        except (ValueError, KeyError, TypeError, OverflowError) as error:
-            raise InputError(
-                f"{path} is not a baseline of `ammup check` ({type(error).__name__}: {error}); restore it from git, or "
-                "remove it and record again"
-            ) from error
-        if version != SCHEMA_VERSION:
-            raise InputError(f"{path} has schema version {version}; this ammup reads {SCHEMA_VERSION}: record it again")
-        return cls(**known, curve=curve)
+        remedy = "restore it from git, or remove it and record again"
+        return parse_versioned(
+            cls, path.read_bytes(), name=str(path), what="a baseline of `ammup check`", remedy=remedy
+        )
 
     def write(self, path: Path) -> None:
-        """To a file, whole or not at all."""
-        rows = [[depth, lr, se] for depth, (lr, se) in self.curve.items()]
-        content = {"schema_version": SCHEMA_VERSION, **{name: getattr(self, name) for name in sorted(NEEDED)}}
-        write_json(content | {"curve": rows}, path)
+        """Write the file atomically."""
+        write_json(self.to_dict(), path)
 
     def against(self, check: DepthCheck, about: str) -> DepthCheck:
-        """The check with what the baseline says against it.
+        """The check, with the depths at which it differs from the baseline.
 
         Raises:
             InputError: the baseline is of another measurement.
         """
         new = DepthBaseline.of(check, about)
-        if new.about != self.about or set(new.curve) != set(self.curve):
+        depths, new_depths = (sorted(depth for depth, *_ in one.curve) for one in (self, new))
+        if new.about != self.about or new_depths != depths:
             raise InputError(
-                f"the baseline is of {self.about!r} at depths {sorted(self.curve)}, this is {new.about!r} at "
-                f"{sorted(new.curve)}: give the same options, or another --baseline"
+                f"the baseline is of {self.about!r} at depths {depths}, this is {new.about!r} at {new_depths}: give "
+                "the same options, or another --baseline"
             )
-        same = self.seeds == new.seeds and all(self.environment[k] == new.environment[k] for k in ENVIRONMENT)
+        same = self.seeds == new.seeds and self.environment.relevant == new.environment.relevant
+        now = {depth: (lr, se) for depth, lr, se in new.curve}
         moved = []
-        for depth, (lr, se) in self.curve.items():
-            lr_now, se_now = new.curve[depth]
+        for depth, lr, se in self.curve:
+            lr_now, se_now = now[depth]
             change = abs(np.log10(lr_now / lr))
             if change > (SAME * se if same else DRIFT_ERRORS * np.hypot(se, se_now)):
-                kind = "the same seeds, torch and device" if same else "chance allows less"
+                kind = "the same seeds, torch and device" if same else "more than random weight draws explain"
                 moved.append(f"moved: η* at depth {depth} was {lr:.4g} and is {lr_now:.4g} ({kind})")
         return explained(replace(check, moved=tuple(moved)))

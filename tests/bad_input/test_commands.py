@@ -461,7 +461,7 @@ COMMANDS = [
     ),
     (
         "check cnn --width 4 --depths 2,3 --seeds 2 --baseline {w}/list.json",
-        "{w}/list.json is not a baseline of `ammup check` (TypeError: list indices",
+        "{w}/list.json is not a baseline of `ammup check`: must be an object",
     ),
     (
         "check cnn --width 4 --depths 2,3 --seeds 2 --expected -1 --seeds 1",

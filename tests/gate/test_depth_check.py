@@ -1,51 +1,22 @@
-"""The gate on models: outcomes, how many draws it takes, likely causes, and baselines."""
+"""The gate on models: outcomes, number of draws, and invalid options."""
 
 import json
 import math
-import re
 from functools import partial
-from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
+from depth_curves import PAPER, check_of, law_of
 
 import ammup
 from ammup import InputError
-from ammup.gate.depth_baseline import DepthBaseline
-from ammup.gate.depth_check import DepthCheck, check_depth_exponent, seeds_needed, slope_drift
-from ammup.gate.fault_patterns import likely_cause
-from ammup.measurement.depth_law import DepthLaw
+from ammup.gate.depth_check import check_depth_exponent, seeds_needed, slope_drift
 from ammup.stats.equivalence import Region
 from ammup.stats.power_law import fit_maximal_lr
 
 NET = partial(ammup.mlp, width=64, in_features=64, out_features=64, readout="he")
 BATCH = {"inputs": torch.ones(1, 64), "part": "label"}
-
-
-def _law(lr_star: dict[int, float], *, scatter: float = 0.1, draws: int = 40, units: dict | None = None) -> DepthLaw:
-    """A law whose draws of S̄ have this coefficient of variation, symmetric about the mean that gives η*."""
-    signs = np.resize([1.0, -1.0], draws)
-    S_bar = {depth: lr**-2 * (1 + scatter * signs) for depth, lr in lr_star.items()}
-    rows = [
-        {"depth": depth, "seed": seed, "S_bar": s, "lr_star": s**-0.5}
-        for depth, values in S_bar.items()
-        for seed, s in enumerate(values)
-    ]
-    return DepthLaw(
-        table=pd.DataFrame(rows),
-        units=units or {depth: depth for depth in lr_star},
-        S={depth: np.ones(depth) for depth in lr_star},
-        power_law=fit_maximal_lr(S_bar),
-    )
-
-
-def _check(law: DepthLaw, region: Region, drift: float | None = None) -> DepthCheck:
-    return DepthCheck(law=law, region=region, allowed_drift=drift, needed=0)
-
-
-PAPER = {depth: depth**-1.5 for depth in (4, 8, 16, 32)}
 
 
 @pytest.mark.parametrize(
@@ -58,27 +29,29 @@ PAPER = {depth: depth**-1.5 for depth in (4, 8, 16, 32)}
     ],
 )
 def test_the_outcome_is_that_of_the_whole_interval(region: Region, scatter: float, outcome: str) -> None:
-    check = _check(_law(PAPER, scatter=scatter), region)
+    check = check_of(law_of(PAPER, scatter=scatter), region)
     assert check.outcome == outcome
     assert ("what to raise: seeds" in check.report()) is (outcome == "inconclusive")
 
 
 def test_the_drift_is_the_slope_of_the_deeper_half_less_that_of_the_shallower() -> None:
     bent = {4: 1.0, 8: 0.5, 16: 0.25, 32: 0.25 * 2**-2.0}
-    change, (low, high) = slope_drift(_law(bent))
+    change, (low, high) = slope_drift(law_of(bent))
     assert change == pytest.approx(-1.0)
     assert low < -1 < high
-    se = _law(bent).curve["se_log10"].to_numpy() / math.log10(2)
+    se = law_of(bent).curve["se_log10"].to_numpy() / math.log10(2)
     assert (high - low) / 2 == pytest.approx(2.0227 * np.sqrt(np.sum(se**2)), rel=1e-3)  # t of 39 degrees of freedom
     region = Region.around(-1.3, 0.5)
-    assert _check(_law(bent), region, drift=1.5).outcome == "holds"
-    assert _check(_law(bent), region, drift=0.5).outcome == "does not hold"
-    assert all(math.isnan(v) for v in (slope_drift(_law({4: 1.0, 8: 0.5}))[0], *slope_drift(_law({4: 1.0, 8: 0.5}))[1]))
+    assert check_of(law_of(bent), region, drift=1.5).outcome == "holds"
+    assert check_of(law_of(bent), region, drift=0.5).outcome == "does not hold"
+    assert all(
+        math.isnan(v) for v in (slope_drift(law_of({4: 1.0, 8: 0.5}))[0], *slope_drift(law_of({4: 1.0, 8: 0.5}))[1])
+    )
 
 
 def test_so_many_draws_let_a_right_slope_pass_nine_times_in_ten() -> None:
     """Against a simulation of the very test, with the scatter that was planned for."""
-    pilot = _law(PAPER, scatter=0.5, draws=8)
+    pilot = law_of(PAPER, scatter=0.5, draws=8)
     needed = seeds_needed(pilot, 0.1, None)
     assert 8 < needed < 64
     rng = np.random.default_rng(0)
@@ -107,7 +80,7 @@ def test_draws_are_added_until_there_are_enough_and_join_the_first() -> None:
 
 
 def test_laws_with_a_seed_in_common_are_not_joined() -> None:
-    law = _law(PAPER)
+    law = law_of(PAPER)
     with pytest.raises(InputError, match="with seeds in common"):
         law.joined(law)
 
@@ -123,32 +96,8 @@ def test_what_a_test_raises() -> None:
     assert ammup.assert_depth_exponent(NET, [2, 4], expected=-1.0, **options).outcome == "holds"
 
 
-@pytest.mark.parametrize(
-    ("lr_star", "units", "cause"),
-    [
-        (
-            {d: d**-1.5 * 1.3 ** (-d / 2) for d in (4, 8, 16, 32)},
-            None,
-            "grows exponentially, by a factor of 1.3 a unit",
-        ),
-        ({d: d**-1.5 * 0.5 ** (-d / 2) for d in (4, 8, 16)}, None, "shrinks exponentially, by a factor of 0.5 a unit"),
-        (dict.fromkeys((4, 8, 16, 32), 1.0), None, "hardly depends on depth"),
-        ({d: (d + 1.0) ** -1.5 for d in (2, 4, 8)}, None, r"against L \+ 1 the slope is -1.500"),
-        (
-            {d: (d - 1.0) ** -1.5 for d in (2, 4, 8)},
-            {2: 1, 4: 3, 8: 7},
-            "against the counted depth units the slope is -1.5",
-        ),
-        ({d: d**-3.0 for d in (4, 8, 16, 32)}, None, "^$"),
-        (PAPER, None, "^$"),
-    ],
-)
-def test_likely_causes(lr_star: dict, units: dict | None, cause: str) -> None:
-    assert re.search(cause, likely_cause(_law(lr_star, units=units), Region.around(-1.5, 0.1)))
-
-
 def test_a_check_is_json() -> None:
-    check = _check(_law(PAPER), Region.around(-1.5, 0.1))
+    check = check_of(law_of(PAPER), Region.around(-1.5, 0.1))
     answer = json.loads(json.dumps(check.to_dict(), allow_nan=False))
     assert (answer["outcome"], answer["seeds"], answer["region"]) == ("holds", 40, pytest.approx([-1.6, -1.4]))
 
@@ -166,42 +115,3 @@ def test_a_check_is_json() -> None:
 def test_bad_numbers_are_refused_before_anything_is_measured(options: dict, message: str) -> None:
     with pytest.raises(InputError, match=message):
         check_depth_exponent(NET, [2, 4], **BATCH, **{"expected": -1.0, "margin": 0.1, **options})
-
-
-# Baselines
-
-
-def test_a_baseline_reads_back_what_it_wrote(tmp_path: Path) -> None:
-    baseline = DepthBaseline.of(_check(_law(PAPER), Region.around(-1.5, 0.1)), "a net")
-    baseline.write(tmp_path / "depth.json")
-    assert DepthBaseline.read(tmp_path / "depth.json") == baseline
-    assert [path.name for path in tmp_path.iterdir()] == ["depth.json"]
-
-
-def test_a_move_is_told_where_the_slope_still_holds() -> None:
-    baseline = DepthBaseline.of(_check(_law(PAPER), Region.around(-1.5, 0.1)), "a net")
-    same = baseline.against(_check(_law(PAPER), Region.around(-1.5, 0.1)), "a net")
-    assert same.outcome == "holds"
-    doubled = _check(_law({depth: 2 * lr for depth, lr in PAPER.items()}), Region.around(-1.5, 0.1))
-    found = baseline.against(doubled, "a net")
-    assert found.outcome == "does not hold"
-    assert len(found.moved) == 4
-    assert "η* at depth 4 was 0.125" in found.report()
-    slightly = _check(_law({depth: 1.002 * lr for depth, lr in PAPER.items()}), Region.around(-1.5, 0.1))
-    assert baseline.against(slightly, "a net").outcome == "does not hold"  # the same seeds give the same figure
-    elsewhere = DepthBaseline(**{**vars(baseline), "environment": {**baseline.environment, "torch": "another"}})
-    assert elsewhere.against(slightly, "a net").outcome == "holds"
-    assert elsewhere.against(doubled, "a net").outcome == "does not hold"
-
-
-@pytest.mark.parametrize("text", ["", "[]", '{"schema_version": 1}', '{"schema_version": 1, "curve": [[1]]}', "\x00"])
-def test_a_file_that_is_no_baseline_is_refused(text: str, tmp_path: Path) -> None:
-    (tmp_path / "depth.json").write_text(text)
-    with pytest.raises(InputError, match=r"is not a baseline of `ammup check`.*restore it from git"):
-        DepthBaseline.read(tmp_path / "depth.json")
-
-
-def test_a_baseline_of_another_measurement_is_refused() -> None:
-    baseline = DepthBaseline.of(_check(_law(PAPER), Region.around(-1.5, 0.1)), "a net")
-    with pytest.raises(InputError, match=r"the baseline is of 'a net'.*another --baseline"):
-        baseline.against(_check(_law(PAPER), Region.around(-1.5, 0.1)), "another net")

@@ -1,0 +1,33 @@
+"""Depth laws and checks with a known curve η*(L)."""
+
+import numpy as np
+import pandas as pd
+
+from ammup.gate.depth_check import DepthCheck
+from ammup.measurement.depth_law import DepthLaw
+from ammup.stats.equivalence import Region
+from ammup.stats.power_law import fit_maximal_lr
+
+
+def law_of(lr_star: dict[int, float], *, scatter: float = 0.1, draws: int = 40, units: dict | None = None) -> DepthLaw:
+    """A law whose draws of S̄ have this coefficient of variation, symmetric about the mean that gives η*."""
+    signs = np.resize([1.0, -1.0], draws)
+    S_bar = {depth: lr**-2 * (1 + scatter * signs) for depth, lr in lr_star.items()}
+    rows = [
+        {"depth": depth, "seed": seed, "S_bar": s, "lr_star": s**-0.5}
+        for depth, values in S_bar.items()
+        for seed, s in enumerate(values)
+    ]
+    return DepthLaw(
+        table=pd.DataFrame(rows),
+        units=units or {depth: depth for depth in lr_star},
+        S={depth: np.ones(depth) for depth in lr_star},
+        power_law=fit_maximal_lr(S_bar),
+    )
+
+
+def check_of(law: DepthLaw, region: Region, drift: float | None = None) -> DepthCheck:
+    return DepthCheck(law=law, region=region, allowed_drift=drift, needed=0)
+
+
+PAPER = {depth: depth**-1.5 for depth in (4, 8, 16, 32)}
