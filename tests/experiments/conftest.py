@@ -1,8 +1,11 @@
-"""A sweep of seconds."""
+"""A sweep of seconds, and a record of it."""
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from ammup.experiments.experiment import Experiment
+from ammup.experiments.record import SweepRecord
 
 SMALL = """
 name = "small"
@@ -17,3 +20,29 @@ training = {batch_size = 64}
 @pytest.fixture
 def small() -> Experiment:
     return Experiment.from_toml(SMALL)
+
+
+@pytest.fixture
+def record(small: Experiment) -> SweepRecord:
+    """Runs that no training made: accuracies are a parabola of log lr, and one learning rate diverged."""
+    cells = sorted(small.cells(), key=lambda cell: (cell.depth, cell.seed, cell.lr))
+    runs = pd.DataFrame([{"depth": c.depth, "seed": c.seed, "lr": c.lr} for c in cells])
+    runs["diverged"] = runs["lr"] > 100
+    runs["val_accuracy"] = np.where(runs["diverged"], np.nan, 0.5 - 0.1 * np.log10(runs["lr"]).pow(2) / 3)
+    runs["val_loss"] = np.where(runs["diverged"], np.nan, 1 / 3)
+    measurements = pd.DataFrame(
+        [
+            {"depth": depth, "lr": 0.01, "seed": seed, "step": step, "S_bar": float(depth**2 * (1 + seed + step))}
+            for depth in (2, 3)
+            for seed in (0, 1)
+            for step in (0, 5, 10)
+        ]
+    )
+    return SweepRecord(
+        experiment=small,
+        runs=runs,
+        measurements=measurements,
+        laws={"finite-depth": {2: 0.5, 3: 0.25}, "pathsum": {2: 1.0}},
+        data_digest="abc",
+        provenance={"device": "a <machine>"},
+    )

@@ -1,0 +1,123 @@
+"""The JSON of a sweep record: tables of columns, validated when they are read."""
+
+import json
+from typing import Annotated, Any, ClassVar, Literal
+
+import numpy as np
+import pandas as pd
+from pydantic import Field, Strict, model_validator
+
+from ammup.validation import StoredModel
+
+FORMAT = "ammup sweep 1"
+RUN_COLUMNS = ("depth", "seed", "lr", "val_accuracy", "val_loss", "diverged")
+LEFT_OUT_COLUMNS = ("depth", "seed", "lr", "steps")
+MEASUREMENT_COLUMNS = ("depth", "lr", "seed", "step", "S_bar")
+# More digits of an accuracy over 5,000 images, or of a loss, are rounding, which differs between processors.
+DIGITS = 6
+# The largest integer of a table.
+MOST = 2**63 - 1
+
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Depth = Annotated[str, Field(pattern="^[0-9]{1,9}$")]
+Integer = Annotated[int, Field(ge=-MOST, le=MOST)]
+Integers = Annotated[tuple[Integer, ...], Strict(False)]
+Depths = Annotated[tuple[Annotated[int, Field(ge=1, le=MOST)], ...], Strict(False)]
+Numbers = Annotated[tuple[Finite, ...], Strict(False)]
+
+
+class Columns(StoredModel):
+    """A table, a list for each column; all have the same length."""
+
+    DTYPES: ClassVar[dict[str, type[np.generic]]] = {
+        **dict.fromkeys(("depth", "seed", "step", "steps"), np.int64),
+        **dict.fromkeys(("lr", "val_accuracy", "val_loss", "S_bar"), np.float64),
+        "diverged": np.bool_,
+    }
+
+    @model_validator(mode="after")
+    def _check_lengths(self) -> "Columns":
+        lengths = {name: len(getattr(self, name)) for name in type(self).model_fields}
+        if len(set(lengths.values())) > 1:
+            raise ValueError(f"columns must have the same length; they have {lengths}")
+        return self
+
+    def table(self) -> pd.DataFrame:
+        """The columns as a table; null is NaN."""
+        return pd.DataFrame(
+            {name: np.array(getattr(self, name), dtype=self.DTYPES[name]) for name in type(self).model_fields}
+        )
+
+
+class RunColumns(Columns):
+    """Runs; accuracy and loss are null where a run has none."""
+
+    depth: Depths
+    seed: Integers
+    lr: Numbers
+    val_accuracy: Annotated[tuple[Annotated[float, Field(ge=0, le=1)] | None, ...], Strict(False)]
+    val_loss: Annotated[tuple[Finite | None, ...], Strict(False)]
+    diverged: Annotated[tuple[Annotated[int, Field(ge=0, le=1)], ...], Strict(False)]
+
+
+class LeftOutColumns(Columns):
+    """Cells that an adaptive search did not train to the end."""
+
+    depth: Depths
+    seed: Integers
+    lr: Numbers
+    steps: Integers
+
+
+class MeasurementColumns(Columns):
+    """S̄ along short runs; null where the run has diverged, since JSON has no infinity."""
+
+    depth: Depths
+    lr: Numbers
+    seed: Integers
+    step: Integers
+    S_bar: Annotated[tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)] | None, ...], Strict(False)]
+
+    def table(self) -> pd.DataFrame:
+        """The columns as a table; null is infinity."""
+        table = super().table()
+        return table.assign(S_bar=table["S_bar"].fillna(np.inf))
+
+
+class SweepFile(StoredModel):
+    """The content of a sweep record."""
+
+    format: Literal["ammup sweep 1"]
+    experiment: dict[str, Any]
+    data_digest: str | None
+    provenance: dict[str, str]
+    laws: dict[str, dict[Depth, Finite]]
+    runs: RunColumns
+    measurements: MeasurementColumns
+    left_out: LeftOutColumns | None = None
+
+
+def columns_of(table: pd.DataFrame, names: tuple[str, ...]) -> dict[str, list[Any]]:
+    """The columns of a table as lists of JSON numbers."""
+    return {name: [_json_value(value) for value in table[name].tolist()] for name in names}
+
+
+def rounded(value: float) -> float:
+    """The number with as many digits as a file has."""
+    return float(f"{value:.{DIGITS}g}")
+
+
+def sweep_text(content: dict[str, Any]) -> str:
+    """The text of a file, with one line for each value and each column."""
+    tables = {name: content.pop(name) for name in ("runs", "measurements", "left_out") if name in content}
+    parts = [f"{json.dumps(name)}: {json.dumps(value, ensure_ascii=False)}" for name, value in content.items()]
+    for name, columns in tables.items():
+        lines = ",\n  ".join(f"{json.dumps(column)}: {json.dumps(values)}" for column, values in columns.items())
+        parts.append(f"{json.dumps(name)}: {{\n  {lines}\n }}")
+    return "{\n " + ",\n ".join(parts) + "\n}\n"
+
+
+def _json_value(value: Any) -> Any:
+    if isinstance(value, bool | int):
+        return int(value)
+    return None if value is None or not np.isfinite(value) else rounded(float(value))
