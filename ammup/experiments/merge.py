@@ -7,9 +7,9 @@ from ammup.experiments.schema import StoredExperiment
 from ammup.experiments.store import Store
 
 Row = dict[str, Any]
-# What two stores must agree on where both hold a run.
+# Columns in which two stores must agree on a run that both have.
 SAME = ("val_accuracy", "val_loss", "diverged")
-# What a store may hold of an experiment, and what tells one row of it from another.
+# Tables with rows of an experiment, and the columns that identify a row.
 KEYS = {
     "runs": ("key",),
     "measurements": ("depth", "lr", "seed", "step"),
@@ -19,13 +19,13 @@ KEYS = {
 
 
 def merge(ours: Store, theirs: Store) -> tuple[int, int]:
-    """Add what the other store holds and ours does not.
+    """Add the rows of the other store that ours does not have.
 
     Returns:
-        (runs added, runs that are in both with another validation accuracy or loss, of which ours are kept).
+        (Number of runs added, number of runs that both have with another validation accuracy or loss; ours stay).
 
     Raises:
-        InputError: the other store has an experiment of ours on data of other content.
+        InputError: an experiment of both stores has other data in the other store.
     """
     added = differ = 0
     for their in theirs.experiments():
@@ -43,21 +43,22 @@ def _take_over(ours: Store, theirs: Store, their: StoredExperiment) -> None:
     our = ours.experiment(their.key)
     if our and our.data_digest and their.data_digest and our.data_digest != their.data_digest:
         raise InputError(
-            f"{theirs.path} has experiment {their.name!r} on data of another content; nothing of it is merged"
+            f"{theirs.path}: the data of experiment {their.name!r} do not match the digest in {ours.path}; it is not "
+            "merged: use the same data, or another store"
         )
     if our is None:
         ours.put_experiment(their)
 
 
 class _Copy:
-    """Copies rows together with what they refer to, under the numbers that has here."""
+    """Copies rows together with the rows that they refer to, which get new ids."""
 
     def __init__(self, ours: Store, theirs: Store) -> None:
         self.ours, self.theirs = ours, theirs
-        self.numbers: dict[tuple[str, int], int] = {}
+        self.ids: dict[tuple[str, int], int] = {}
 
     def rows(self, table: str, experiment: str) -> tuple[int, int]:
-        """(rows added, rows of the same key and other values) of one table."""
+        """(Number of rows added, number of rows with the same key and other values) of one table."""
         ours, theirs = (self._read(store, table, experiment) for store in (self.ours, self.theirs))
         names = [name for name in SAME if table == "runs"]
         differ = sum(any(ours[key][name] != row[name] for name in names) for key, row in theirs.items() if key in ours)
@@ -65,7 +66,7 @@ class _Copy:
         for row in new:
             for target, column in (("invocations", "invocation"), ("workers", "worker")):
                 if column in row:
-                    row[column] = self._number(target, row[column])
+                    row[column] = self._our_id(target, row[column])
             self._insert(table, row)
         return len(new), differ
 
@@ -74,29 +75,30 @@ class _Copy:
             return {}
         names = self._columns(table)
         query = f"SELECT {', '.join(names)} FROM {table} WHERE experiment = ?"
-        with store.explained():
+        with store.translate_errors():
             rows = [dict(zip(names, row, strict=True)) for row in store.connection.execute(query, (experiment,))]
         return {tuple(row[name] for name in KEYS[table]): row for row in rows}
 
     def _columns(self, table: str) -> tuple[str, ...]:
-        """Those of our table: whatever the other file calls its own never becomes SQL."""
+        """The columns of our table: names from the other file never become SQL."""
         rows = self.ours.connection.execute("SELECT name FROM pragma_table_info(?)", (table,))
         return tuple(name for (name,) in rows)
 
-    def _number(self, table: str, number: int) -> int:
-        """The number that a row of theirs has here; the same row again is the same number."""
-        if (table, number) not in self.numbers:
-            self.numbers[table, number] = self._copied(table, number)
-        return self.numbers[table, number]
+    def _our_id(self, table: str, their_id: int) -> int:
+        """The id in our store of a row of theirs."""
+        if (table, their_id) not in self.ids:
+            self.ids[table, their_id] = self._copied(table, their_id)
+        return self.ids[table, their_id]
 
-    def _copied(self, table: str, number: int) -> int:
+    def _copied(self, table: str, their_id: int) -> int:
         names = [name for name in self._columns(table) if name != "id"]
         query = f"SELECT {', '.join(names)} FROM {table} WHERE id = ?"
-        with self.theirs.explained():
-            found = self.theirs.connection.execute(query, (number,)).fetchone()
+        with self.theirs.translate_errors():
+            found = self.theirs.connection.execute(query, (their_id,)).fetchone()
         if found is None:
             raise InputError(
-                f"{self.theirs.path} is damaged: its runs refer to {table} {number}, which it does not hold"
+                f"{self.theirs.path} is damaged: its runs refer to row {their_id} of {table}, which is missing; "
+                "restore a copy"
             )
         row = dict(zip(names, found, strict=True))
         where = " AND ".join(f"{name} IS :{name}" for name in row)

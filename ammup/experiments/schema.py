@@ -1,55 +1,8 @@
-"""The tables of a store, and what their rows are called in Python."""
+"""Queries of a store, and its rows as dataclasses."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-
-SCHEMA = """
-CREATE TABLE experiments (
-    key TEXT PRIMARY KEY, name TEXT NOT NULL, specification TEXT NOT NULL, data_digest TEXT,
-    strategy TEXT, choice TEXT
-) STRICT;
-CREATE TABLE invocations (
-    id INTEGER PRIMARY KEY, started_at TEXT NOT NULL, command TEXT NOT NULL, folder TEXT NOT NULL, commit_id TEXT,
-    dirty INTEGER, ammup_commit TEXT, ammup_dirty INTEGER, versions TEXT NOT NULL
-) STRICT;
-CREATE TABLE workers (
-    id INTEGER PRIMARY KEY, host TEXT NOT NULL, device TEXT NOT NULL, threads INTEGER NOT NULL, versions TEXT NOT NULL,
-    UNIQUE (host, device, threads, versions)
-) STRICT;
-CREATE TABLE runs (
-    key TEXT PRIMARY KEY, experiment TEXT NOT NULL REFERENCES experiments (key), depth INTEGER NOT NULL,
-    lr REAL NOT NULL, seed INTEGER NOT NULL, val_accuracy REAL, val_loss REAL, train_loss REAL,
-    diverged INTEGER NOT NULL, steps INTEGER NOT NULL, curve TEXT NOT NULL, seconds REAL NOT NULL,
-    images_per_second REAL NOT NULL, dtype TEXT NOT NULL, strategy TEXT NOT NULL, finished_at TEXT NOT NULL,
-    invocation INTEGER NOT NULL REFERENCES invocations (id), worker INTEGER NOT NULL REFERENCES workers (id)
-) STRICT;
-"""
-# Tables that stores of the first ammup do not have; a store gets them when it is next written to, and an older ammup
-# does not mind them.
-# The index holds all that fits need of a run: without it they would read every training curve.
-LATER = """
-CREATE INDEX IF NOT EXISTS runs_in_short ON runs (
-    experiment, depth, seed, lr, val_accuracy, val_loss, diverged, invocation, worker, dtype, strategy, seconds,
-    finished_at
-);
-DROP INDEX IF EXISTS runs_of_experiment;
-CREATE TABLE IF NOT EXISTS measurements (
-    experiment TEXT NOT NULL REFERENCES experiments (key), depth INTEGER NOT NULL, lr REAL NOT NULL,
-    seed INTEGER NOT NULL, step INTEGER NOT NULL, S_bar REAL NOT NULL,
-    invocation INTEGER NOT NULL REFERENCES invocations (id), PRIMARY KEY (experiment, depth, lr, seed, step)
-) STRICT;
-CREATE TABLE IF NOT EXISTS laws (
-    experiment TEXT NOT NULL REFERENCES experiments (key), rule TEXT NOT NULL, depth INTEGER NOT NULL,
-    lr_star REAL NOT NULL, invocation INTEGER NOT NULL REFERENCES invocations (id),
-    PRIMARY KEY (experiment, rule, depth)
-) STRICT;
-CREATE TABLE IF NOT EXISTS left_out (
-    key TEXT PRIMARY KEY, experiment TEXT NOT NULL REFERENCES experiments (key), depth INTEGER NOT NULL,
-    lr REAL NOT NULL, seed INTEGER NOT NULL, steps INTEGER NOT NULL,
-    invocation INTEGER NOT NULL REFERENCES invocations (id)
-) STRICT;
-"""
 
 TABLE = """
 SELECT e.name AS experiment, r.key, r.depth, r.lr, r.seed, r.val_accuracy, r.val_loss, r.train_loss, r.diverged,
@@ -70,7 +23,7 @@ FROM (
     FROM runs WHERE experiment = ? GROUP BY invocation, worker, dtype, strategy
 ) o JOIN invocations i ON i.id = o.invocation JOIN workers w ON w.id = o.worker
 """
-# No accuracy and no loss is -infinity, in which nothing ends: numpy reads a column without NULL in half the time.
+# NULL is read as -infinity, which no accuracy and no loss is: numpy reads a column without NULL in half the time.
 SHORT = """
 SELECT depth, seed, lr, ifnull(val_accuracy, -9e999), ifnull(val_loss, -9e999), diverged
 FROM runs WHERE experiment = ? ORDER BY depth, seed, lr
@@ -89,7 +42,7 @@ class Worker:
 
 @dataclass(frozen=True, kw_only=True)
 class LeftOut:
-    """A cell that an adaptive search did not train to the end, and how many steps it did train it."""
+    """A cell that an adaptive search did not train to the end, and the number of steps it was trained for."""
 
     depth: int
     lr: float
@@ -99,7 +52,7 @@ class LeftOut:
 
 @dataclass(frozen=True, kw_only=True)
 class Invocation:
-    """A command that wrote to the store: ``commit`` is that of the folder it was given in."""
+    """A command that wrote to the store; ``commit`` is that of its working directory."""
 
     command: str
     folder: str
@@ -112,15 +65,15 @@ class Invocation:
 
 @dataclass(frozen=True, kw_only=True)
 class StoredExperiment:
-    """An experiment as the store knows it.
+    """An experiment of a store.
 
     Attributes:
         key: shared by its cells.
-        name: the last one it was run under.
+        name: its name when it was last run.
         specification: its TOML when it was last run.
-        data_digest: of the data it was trained on, once that is known.
-        strategy: the strategy that its cells are trained with, once it is chosen.
-        choice: the timings it was chosen by, or None.
+        data_digest: of the data it was trained on; None before the first run.
+        strategy: the strategy that its cells are trained with; None before it is chosen.
+        choice: the timings that it was chosen by, or None.
     """
 
     key: str

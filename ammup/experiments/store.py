@@ -1,6 +1,6 @@
-"""Runs and where they come from, in one SQLite file.
+"""Runs and their provenance, in one SQLite file.
 
-A run is written once, in one transaction with the others of its block, under its cell's content key.
+A run is written once, under its cell's content key, in one transaction with the other runs of its block.
 """
 
 import json
@@ -16,10 +16,9 @@ import pandas as pd
 
 from ammup.errors import InputError
 from ammup.experiments.database import Database
+from ammup.experiments.migrations import MIGRATIONS
 from ammup.experiments.schema import (
-    LATER,
     ORIGINS,
-    SCHEMA,
     SHORT,
     TABLE,
     Invocation,
@@ -42,15 +41,15 @@ CHUNK = 50_000
 
 
 class Store(Database):
-    """Runs by content key, their experiments, and where they come from; see :class:`Database` for opening it."""
+    """Runs by content key, their experiments and provenance; see :class:`Database` for opening it."""
 
     def __init__(self, path: Path, *, mode: Literal["read", "write"]) -> None:
-        super().__init__(path, schema=SCHEMA, later=LATER, mode=mode)
+        super().__init__(path, migrations=MIGRATIONS, mode=mode)
 
     def experiments(self) -> tuple[StoredExperiment, ...]:
         """All experiments, by name."""
         columns = "key, name, specification, data_digest, strategy, choice"
-        with self.explained():
+        with self.translate_errors():
             rows = self.connection.execute(f"SELECT {columns} FROM experiments ORDER BY name, rowid").fetchall()
         return tuple(
             StoredExperiment(
@@ -65,17 +64,17 @@ class Store(Database):
         )
 
     def experiment(self, key: str) -> StoredExperiment | None:
-        """The experiment with this key, if it is there."""
+        """The experiment with this key, or None."""
         return next((found for found in self.experiments() if found.key == key), None)
 
     def keys(self, experiment: str) -> frozenset[str]:
         """Keys of the stored cells of an experiment."""
-        with self.explained():
+        with self.translate_errors():
             rows = self.connection.execute("SELECT key FROM runs WHERE experiment = ?", (experiment,)).fetchall()
         return frozenset(key for (key,) in rows)
 
     def table(self, experiment: str) -> pd.DataFrame:
-        """One row for each run, by depth, seed and learning rate, with all that it can be traced by."""
+        """One row for each run, by depth, seed and learning rate, with its provenance."""
         table = self._frame(TABLE, experiment)
         for name in ("val_accuracy", "val_loss", "train_loss"):
             table[name] = table[name].astype(float)
@@ -84,10 +83,10 @@ class Store(Database):
         return table.astype({"diverged": bool})
 
     def runs(self, experiment: str) -> pd.DataFrame:
-        """What fits need of each run, by depth, seed and learning rate: a million of them in two seconds."""
+        """The columns that fits need, by depth, seed and learning rate: a million runs in two seconds."""
         names, kinds = zip(*SHORT_COLUMNS.items(), strict=True)
         parts = []
-        with self.explained():
+        with self.translate_errors():
             cursor = self.connection.execute(SHORT, (experiment,))
             while rows := cursor.fetchmany(CHUNK):
                 columns = zip(zip(*rows, strict=True), kinds, strict=True)
@@ -98,12 +97,12 @@ class Store(Database):
         return runs.replace({name: {-np.inf: np.nan} for name in ("val_accuracy", "val_loss")})
 
     def origins(self, experiment: str) -> pd.DataFrame:
-        """What the runs can be traced by, a row for each combination: how many, their seconds, first and last end."""
+        """The provenance of the runs, a row for each combination: number of runs, their seconds, first and last end."""
         return self._frame(ORIGINS, experiment)
 
     def curves(self, experiment: str) -> dict[str, list[tuple[int, float]]]:
         """The thinned training-loss curve of each run, by cell key."""
-        with self.explained():
+        with self.translate_errors():
             rows = self.connection.execute("SELECT key, curve FROM runs WHERE experiment = ?", (experiment,)).fetchall()
         try:  # the loss of a run before it diverges may be infinite
             return {
@@ -114,7 +113,7 @@ class Store(Database):
             raise self._damaged("a training curve", error) from error
 
     def put_experiment(self, experiment: StoredExperiment) -> None:
-        """Add an experiment, or replace what is known of it."""
+        """Add an experiment, or replace its row."""
         values = asdict(experiment) | {"choice": json.dumps(experiment.choice) if experiment.choice else None}
         with self.transaction():
             self.connection.execute(
@@ -126,7 +125,7 @@ class Store(Database):
             )
 
     def put_invocation(self, invocation: Invocation) -> int:
-        """Add a command, and return the number that its runs refer to."""
+        """Add a command, and return the id that its runs refer to."""
         values = {**asdict(invocation), "versions": _sorted_json(invocation.versions), "started_at": _now()}
         with self.transaction():
             cursor = self.connection.execute(
@@ -147,9 +146,9 @@ class Store(Database):
         dtype: str,
         left_out: Mapping[str, LeftOut] = MappingProxyType({}),
     ) -> None:
-        """Add a block of runs by cell key, all or none; a key that is there already is left as it is.
+        """Add a block of runs by cell key, all or none; the run of an existing key is not changed.
 
-        ``left_out``: cells that the search which made the runs is done with; those of a later one replace them.
+        ``left_out``: cells that the search of these runs did not train to the end; those of a later one replace them.
         """
         with self.transaction():
             place = self._worker(worker)
@@ -198,7 +197,7 @@ class Store(Database):
         return self._later("left_out", query, experiment, ["key", "depth", "lr", "seed", "steps"])
 
     def put_measurements(self, found: Iterable[Measurement], *, experiment: str, invocation: int) -> None:
-        """Add measurements; one that is there already is left as it is."""
+        """Add measurements; existing ones are not changed."""
         with self.transaction():
             self.connection.executemany(
                 "INSERT INTO measurements VALUES (:experiment, :depth, :lr, :seed, :step, :S_bar, :invocation) "
@@ -207,7 +206,7 @@ class Store(Database):
             )
 
     def put_laws(self, laws: Mapping[str, Mapping[int, float]], *, experiment: str, invocation: int) -> None:
-        """Add η* by rule and depth; what is there already is replaced, since it can be computed again."""
+        """Add η* by rule and depth; existing values are replaced, since they can be computed again."""
         with self.transaction():
             self.connection.executemany(
                 "INSERT OR REPLACE INTO laws VALUES (?, ?, ?, ?, ?)",
@@ -221,17 +220,17 @@ class Store(Database):
             raise self._damaged("a text in it", error) from error
 
     def _damaged(self, what: str, error: Exception) -> InputError:
-        return InputError(f"{self.path} is damaged: {what} is not what ammup wrote ({error}); restore a copy")
+        return InputError(f"{self.path} is damaged: {what} is invalid ({error}); restore a copy")
 
     def _frame(self, query: str, experiment: str) -> pd.DataFrame:
-        with self.explained():
+        with self.translate_errors():
             cursor = self.connection.execute(query, (experiment,))
             rows = cursor.fetchall()
         return pd.DataFrame.from_records(rows, columns=[column[0] for column in cursor.description])
 
     def _later(self, table: str, query: str, experiment: str, columns: list[str]) -> pd.DataFrame:
-        """The rows of a table that a store of the first ammup does not have."""
-        with self.explained():
+        """The rows of a table that a store of an earlier version does not have."""
+        with self.translate_errors():
             rows = self.connection.execute(query, (experiment,)).fetchall() if self.has_table(table) else []
         return pd.DataFrame(rows, columns=columns)
 

@@ -204,7 +204,7 @@ class _Sweep:
             self._remember(data_digest=digest)
         elif self.known.data_digest != digest:
             raise InputError(
-                f"data {self.experiment.data.source!r} have another content than those of the stored runs; nothing was "
+                f"data {self.experiment.data.source!r} do not match the digest of the stored runs; nothing was "
                 f"added to {self.store.path}: restore the data, or use another --store"
             )
 

@@ -296,7 +296,7 @@ COMMANDS = [
         "sweep {w}/ok.toml --store {w}/text.db",
         "{w}/text.db is damaged or not a store of ammup (file is not a database); it",
     ),
-    ("sweep {w}/ok.toml --store {w}/other.db", "{w}/other.db is not a store of ammup; it is left as it is"),
+    ("sweep {w}/ok.toml --store {w}/other.db", "{w}/other.db is not a store of ammup; it is unchanged"),
     ("sweep {w}/ok.toml --store {w}/dir.db", "Invalid value for '--store': File '{w}/dir.db' is a directory."),
     (
         "sweep {w}/ok.toml --store {w}/trunc.db --workers 1",
@@ -351,8 +351,8 @@ COMMANDS = [
     # fit
     ("fit {w}/absent.db", "{w}/absent.db does not exist; `ammup sweep EXPERIMENT.toml --store"),
     ("fit {w}/text.db", "{w}/text.db is damaged or not a store of ammup (file is not a database); it"),
-    ("fit {w}/empty.db", "{w}/empty.db is not a store of ammup; it is left as it is"),
-    ("fit {w}/other.db", "{w}/other.db is not a store of ammup; it is left as it is"),
+    ("fit {w}/empty.db", "{w}/empty.db is not a store of ammup; it is unchanged"),
+    ("fit {w}/other.db", "{w}/other.db is not a store of ammup; it is unchanged"),
     ("fit {w}/dir.db", "Invalid value for 'RUNS.db|RECORD.json': File '{w}/dir.db' is a directory."),
     ("fit {w}/trunc.db", "{w}/trunc.db is damaged or not a store of ammup (database disk image is"),
     ("fit {w}/trunc.json", "{w}/trunc.json cannot be read: Unterminated string starting at: line 3"),
@@ -381,7 +381,7 @@ COMMANDS = [
         "report {w}/text.db -o {w}/r-text.db.html",
         "{w}/text.db is damaged or not a store of ammup (file is not a database); it",
     ),
-    ("report {w}/empty.db -o {w}/r-empty.db.html", "{w}/empty.db is not a store of ammup; it is left as it is"),
+    ("report {w}/empty.db -o {w}/r-empty.db.html", "{w}/empty.db is not a store of ammup; it is unchanged"),
     (
         "report {w}/list.json -o {w}/r-list.json.html",
         "{w}/list.json is no record of a sweep (format 'ammup sweep 1'); `ammup fit",

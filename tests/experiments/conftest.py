@@ -1,8 +1,11 @@
 """A sweep of seconds, and a record of it."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
+from stores import new_store
 
 from ammup.experiments.experiment import Experiment
 from ammup.experiments.record import SweepRecord
@@ -46,3 +49,9 @@ def record(small: Experiment) -> SweepRecord:
         data_digest="abc",
         provenance={"device": "a <machine>"},
     )
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A store with two runs of the experiment "e"."""
+    return new_store(tmp_path / "runs.db")

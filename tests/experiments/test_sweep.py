@@ -178,7 +178,7 @@ def test_other_data_under_the_same_name_are_noticed(small: Experiment, tmp_path:
     first, second = write(tmp_path / "a", 0), write(tmp_path / "b", 1)
     assert first.key == second.key
     run_sweep(first, store=store, workers=1)
-    with pytest.raises(InputError, match="another content than those of the stored runs"):
+    with pytest.raises(InputError, match="do not match the digest"):
         run_sweep(second, store=store, workers=1)
     with Store(store, mode="read") as opened:
         assert len(opened.keys(first.key)) == 8

@@ -1,0 +1,62 @@
+"""The tables of a store, as an ordered list of migrations.
+
+Number n, counted from 1, makes a store of version n from one of version n - 1; a new store gets all of them. Append to
+the list, never change it. The version is SQLite's ``user_version``.
+
+Stores that were written before the migrations were numbered have version 1 and any of the later tables, depending on
+their age: hence IF NOT EXISTS up to version 4.
+"""
+
+BASE = """
+CREATE TABLE experiments (
+    key TEXT PRIMARY KEY, name TEXT NOT NULL, specification TEXT NOT NULL, data_digest TEXT,
+    strategy TEXT, choice TEXT
+) STRICT;
+CREATE TABLE invocations (
+    id INTEGER PRIMARY KEY, started_at TEXT NOT NULL, command TEXT NOT NULL, folder TEXT NOT NULL, commit_id TEXT,
+    dirty INTEGER, ammup_commit TEXT, ammup_dirty INTEGER, versions TEXT NOT NULL
+) STRICT;
+CREATE TABLE workers (
+    id INTEGER PRIMARY KEY, host TEXT NOT NULL, device TEXT NOT NULL, threads INTEGER NOT NULL, versions TEXT NOT NULL,
+    UNIQUE (host, device, threads, versions)
+) STRICT;
+CREATE TABLE runs (
+    key TEXT PRIMARY KEY, experiment TEXT NOT NULL REFERENCES experiments (key), depth INTEGER NOT NULL,
+    lr REAL NOT NULL, seed INTEGER NOT NULL, val_accuracy REAL, val_loss REAL, train_loss REAL,
+    diverged INTEGER NOT NULL, steps INTEGER NOT NULL, curve TEXT NOT NULL, seconds REAL NOT NULL,
+    images_per_second REAL NOT NULL, dtype TEXT NOT NULL, strategy TEXT NOT NULL, finished_at TEXT NOT NULL,
+    invocation INTEGER NOT NULL REFERENCES invocations (id), worker INTEGER NOT NULL REFERENCES workers (id)
+) STRICT;
+"""
+
+SHORT_RUNS = """
+CREATE TABLE IF NOT EXISTS measurements (
+    experiment TEXT NOT NULL REFERENCES experiments (key), depth INTEGER NOT NULL, lr REAL NOT NULL,
+    seed INTEGER NOT NULL, step INTEGER NOT NULL, S_bar REAL NOT NULL,
+    invocation INTEGER NOT NULL REFERENCES invocations (id), PRIMARY KEY (experiment, depth, lr, seed, step)
+) STRICT;
+CREATE TABLE IF NOT EXISTS laws (
+    experiment TEXT NOT NULL REFERENCES experiments (key), rule TEXT NOT NULL, depth INTEGER NOT NULL,
+    lr_star REAL NOT NULL, invocation INTEGER NOT NULL REFERENCES invocations (id),
+    PRIMARY KEY (experiment, rule, depth)
+) STRICT;
+"""
+
+ADAPTIVE_SEARCH = """
+CREATE TABLE IF NOT EXISTS left_out (
+    key TEXT PRIMARY KEY, experiment TEXT NOT NULL REFERENCES experiments (key), depth INTEGER NOT NULL,
+    lr REAL NOT NULL, seed INTEGER NOT NULL, steps INTEGER NOT NULL,
+    invocation INTEGER NOT NULL REFERENCES invocations (id)
+) STRICT;
+"""
+
+# The index has every column that fits need of a run; without it they would read every training curve.
+COVERING_INDEX = """
+CREATE INDEX IF NOT EXISTS runs_in_short ON runs (
+    experiment, depth, seed, lr, val_accuracy, val_loss, diverged, invocation, worker, dtype, strategy, seconds,
+    finished_at
+);
+DROP INDEX IF EXISTS runs_of_experiment;
+"""
+
+MIGRATIONS = (BASE, SHORT_RUNS, ADAPTIVE_SEARCH, COVERING_INDEX)
