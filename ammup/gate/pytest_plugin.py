@@ -3,6 +3,7 @@
 Loaded by pytest in any project where ammup is installed; it imports nothing heavy until a claim is measured.
 """
 
+import math
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -89,7 +90,8 @@ def pytest_terminal_summary(terminalreporter: "pytest.TerminalReporter", config:
     terminalreporter.write_sep("=", "claims")
     for comparison in comparisons:
         record = comparison.new
-        figure = with_interval(record.estimate, record.interval, "9.4f")
+        ends = [math.nan if end is None else end for end in record.interval]
+        figure = with_interval(record.estimate, ends, "9.4f")
         terminalreporter.write_line(
             f"{record.id:<52} {figure}  n = {record.n:<5} {record.verdict}"
             f"{''.join(f'; {problem}' for problem in comparison.problems)}"

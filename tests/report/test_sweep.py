@@ -11,7 +11,8 @@ from rich.console import Console, RenderableType
 
 from ammup.experiments.cost import Cost
 from ammup.report.sweep import cost_text, percent_text, regret_text, status_text, sweep_law_text
-from ammup.stats.optimum import DIVERGENCE, NO_MAXIMUM, SweepLaw, fit_sweep
+from ammup.stats.optimum import SweepLaw, fit_sweep
+from ammup.stats.peak import DIVERGENCE, NO_MAXIMUM
 from ammup.stats.regret import transfer_regret
 
 
