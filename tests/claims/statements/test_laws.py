@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from ammup.claims.claim import Claim
+from ammup.claims.claim import Claim, claim_named
 from ammup.claims.draws import Setting
 from ammup.claims.statements.laws import CLAIMS
 
@@ -15,18 +15,19 @@ def _setting(claim: Claim) -> Setting:
     return claim.rows.__self__
 
 
-@pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.id)
-def test_the_figure_is_the_log_distance_to_the_law(claim: Claim, rows_of: Callable) -> None:
+@pytest.mark.parametrize("name", ["plain-dense", "plain-batch", "field-1d", "residual-m1"])
+def test_the_figure_is_the_log_distance_to_the_law(name: str, rows_of: Callable) -> None:
+    claim = claim_named(CLAIMS, f"law.{name}")
     law = _setting(claim).law()
     for distance in (0.0, 0.05, -0.2):
         assert claim.statistic(rows_of(*(law * np.exp(distance)))) == pytest.approx(distance, abs=1e-9)
-    assert claim.stated.centre == 0
 
 
 @pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.id)
 def test_the_regime_names_what_is_built(claim: Claim) -> None:
     setting, regime = _setting(claim), claim.regime
     arguments = dict(setting.arguments)
+    assert claim.stated.centre == 0
     assert regime.endswith("L = " + ", ".join(map(str, setting.depths)))
     (width,) = re.findall(r"[nC] = (\d+)", regime)
     assert int(width) == arguments["width"]

