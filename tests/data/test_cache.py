@@ -154,7 +154,7 @@ def test_a_damaged_cache_is_named(tmp_path: Path) -> None:
     (folder,) = (p for p in (cache.cache_folder() / "decoded").iterdir() if p.is_dir())
     images = folder / "train_images.npy"
     images.write_bytes(images.read_bytes()[:200])
-    with pytest.raises(InputError, match=r"is damaged.*delete that folder"):
+    with pytest.raises(InputError, match=rf"{folder}.*delete that folder"):
         ammup.load_data(tmp_path)
 
 
@@ -166,7 +166,7 @@ def test_a_bit_that_flipped_in_the_cache_is_noticed(tmp_path: Path) -> None:
         content = bytearray((folder / name).read_bytes())
         content[-1] ^= 1
         (folder / name).write_bytes(content)
-        with pytest.raises(InputError, match=rf"is damaged \({name} is not what was written\); delete that folder"):
+        with pytest.raises(InputError, match=rf"{folder}.*{name}.*delete that folder"):
             ammup.load_data(tmp_path)
         content[-1] ^= 1
         (folder / name).write_bytes(content)

@@ -40,14 +40,14 @@ def test_batch_is_standardized_and_seeded() -> None:
     again, labels = data.batch(64, seed=1), data.batch(64, seed=1)[1]
     assert torch.equal(again[1], labels)
     assert not torch.equal(data.batch(64, seed=2)[0], again[0])
-    with pytest.raises(InputError, match="a batch of 5000"):
+    with pytest.raises(InputError, match=r"5000.*4000"):
         data.batch(5000)
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"train": 10_000}, "train=10000 images were asked for; there are 9000"),
+        ({"train": 10_000}, "train=10000.*9000"),
         ({"train": 0}, "train=0"),
         ({"validation": 10_000}, "validation=10000"),
         ({"validation": -1}, "validation=-1"),

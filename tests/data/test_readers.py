@@ -91,7 +91,7 @@ def test_what_unpacks_to_more_than_the_memory_is_refused(tmp_path: Path, monkeyp
     np.savez_compressed(tmp_path / "bomb.npz", train_images=images, train_labels=np.zeros(1000, int))
     assert (tmp_path / "bomb.npz").stat().st_size < 20_000
     monkeypatch.setattr(readers, "physical_memory", lambda: 2.0e6)
-    with pytest.raises(InputError, match=r"bomb.npz unpacks to 0 GiB, more than this machine's memory"):
+    with pytest.raises(InputError, match=r"bomb\.npz.* 0 GiB"):
         ammup.load_data(tmp_path / "bomb.npz")
 
 
@@ -107,7 +107,7 @@ def test_a_shape_that_nothing_fills_is_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "hollow.npz", "w") as archive:
         for name, content in members.items():
             archive.writestr(name, content)
-    with pytest.raises(InputError, match=r"hollow.npz is not an .npz file with keys"):
+    with pytest.raises(InputError, match=r"hollow\.npz.*train_images"):
         ammup.load_data(tmp_path / "hollow.npz")
 
 
@@ -163,19 +163,19 @@ _IMAGES = np.zeros((3, 4, 4), np.uint8)
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda _: "cifar11", "neither a known name .synthetic, cifar10, cifar100. nor an existing"),
-        (lambda root: root / "missing", "missing' is neither a known name"),
-        (_empty, "holds no training images; expected"),
-        (_truncated, r"image .*dog/3.png cannot be read"),
-        (_bomb, r"image .*cat/0.png cannot be read.*400000000 pixels"),
-        (_two_sizes, r"3.png and the first image differ in size, 9×8 and 8×8"),
-        (_extra_class, r"classes \['emu'\] have no training images"),
-        (_text, "is not an .npz file"),
+        (lambda _: "cifar11", "'cifar11'.*synthetic, cifar10, cifar100"),
+        (lambda root: root / "missing", "/missing'"),
+        (_empty, "/train/<class>/"),
+        (_truncated, r"dog/3\.png"),
+        (_bomb, r"cat/0\.png.*400000000 pixels"),
+        (_two_sizes, r"3\.png.*9×8 and 8×8.*image_size="),
+        (_extra_class, r"\['emu'\]"),
+        (_text, r"a\.npz"),
         (_npz(images=_IMAGES), "keys train_images"),
-        (_npz(train_images=_IMAGES, train_labels=np.array([0, 1])), "one class index for each"),
-        (_npz(train_images=_IMAGES / np.nan, train_labels=np.array([0, 1, 0])), "allowed: uint8"),
-        (_npz(train_images=_IMAGES, train_labels=np.array([0, 1, -1])), "start at 0"),
-        (_npz(train_images=_IMAGES, train_labels=np.array([{}, {}, {}])), "is not an .npz file"),
+        (_npz(train_images=_IMAGES, train_labels=np.array([0, 1])), r"labels are int64 \(2,\)"),
+        (_npz(train_images=_IMAGES / np.nan, train_labels=np.array([0, 1, 0])), "float64.*uint8 N×H×W"),
+        (_npz(train_images=_IMAGES, train_labels=np.array([0, 1, -1])), "-1.* 0"),
+        (_npz(train_images=_IMAGES, train_labels=np.array([{}, {}, {}])), r"a\.npz"),
         (_npz(train_images=np.zeros((3, 4, 4, 4), np.uint8), train_labels=np.zeros(3, int)), "N×H×W×3"),
     ],
 )
@@ -191,11 +191,9 @@ def test_unusable_sources_are_refused(make, message: str, tmp_path: Path) -> Non
 def test_no_network_is_a_clear_message(monkeypatch) -> None:
     from urllib.error import URLError
 
-    from torchvision.datasets import utils
-
     def no_network(*_args: object, **_kwargs: object) -> None:
         raise URLError("Temporary failure in name resolution")
 
-    monkeypatch.setattr(utils, "_urlretrieve", no_network)
-    with pytest.raises(InputError, match=r"cifar100 could not be downloaded.*give the path of an image folder"):
+    monkeypatch.setattr("urllib.request.urlopen", no_network)  # torchvision first follows redirects, then downloads
+    with pytest.raises(InputError, match=r"cifar100.*Temporary failure in name resolution.*image folder"):
         ammup.load_data("cifar100")

@@ -131,14 +131,14 @@ def _bad(**changes):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (_bad(targets=torch.ones(3, 2)), r"targets have shape \(3, 2\), outputs \(2, 2\)"),
-        (_bad(targets=torch.full((2, 2), torch.inf)), "targets hold NaN"),
-        (_bad(targets=torch.tensor([0, 2])), "are 0 to 2; the model has outputs 0 to 1"),
-        (_bad(targets=torch.tensor([0, 1, 1])), r"class indices have shape \(3,\)"),
-        (_bad(loss="hinge"), "loss='hinge' is not known; allowed: mse, cross_entropy"),
-        (_bad(part="A"), "allowed: total, label, output"),
-        (_bad(loss=F.mse_loss, part="label"), "use part='total'"),
-        (_bad(loss=F.mse_loss), "needs targets="),
+        (_bad(targets=torch.ones(3, 2)), r"\(3, 2\).*\(2, 2\)"),
+        (_bad(targets=torch.full((2, 2), torch.inf)), "targets.*NaN"),
+        (_bad(targets=torch.tensor([0, 2])), "0 to 2.* 0 to 1"),
+        (_bad(targets=torch.tensor([0, 1, 1])), r"\(3,\).*\(2,\)"),
+        (_bad(loss="hinge"), "loss='hinge'.*mse, cross_entropy"),
+        (_bad(part="A"), "part='A'.*total, label, output"),
+        (_bad(loss=F.mse_loss, part="label"), "part='label'.*part='total'"),
+        (_bad(loss=F.mse_loss), "targets="),
         (_bad(label_draws=0), "label_draws=0"),
     ],
 )
