@@ -50,6 +50,13 @@ def test_a_minibatch_is_halved_until_its_largest_activation_is_within_the_limit(
     assert Plan.from_model(model, batch, Training()).micro_batch == expected
 
 
+def test_an_odd_batch_is_halved_upwards(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    """13, 7, 4: as few micro-batches as halving gives."""
+    monkeypatch.setattr(plan, "MICRO_BATCH_BYTES", {"cpu": 6 * 6 * 64 * 8, "cuda": 0})  # six images
+    images, labels = next(feed_of(data).training_batches(0, 1))
+    assert Plan.from_model(ammup.cnn(3, width=6).double(), (images[:13], labels[:13]), Training()).micro_batch == 4
+
+
 def test_micro_batches_are_consecutive_parts() -> None:
     images, labels = torch.arange(5.0), torch.arange(5)
     parts = list(micro_batches(images, labels, 2))

@@ -45,12 +45,15 @@ def test_weights_are_copies_and_a_selection_keeps_the_order(data: Data) -> None:
     model = build_model(NETS["frozen layer"], 3, 0).double()
     group = StackedReplicas(model, feed_of(data), training, LRS, 0)
     group.advance(2)
-    before = [group.weights(i) for i in range(3)]
+    complete = [group.weights(i) for i in range(3)]
     group.select(torch.tensor([True, False, True]))
     assert group.active.tolist() == [0, 2]
     assert group.lrs.tolist() == [0.01, 3.0]
+    selected = [group.weights(i) for i in range(2)]
+    for one, earlier in zip(selected, (complete[0], complete[2]), strict=True):
+        assert all(torch.equal(one[name], value) for name, value in earlier.items())
     group.advance(3)
-    for i, earlier in ((0, before[0]), (1, before[2])):
+    for i, earlier in enumerate(selected):
         changed = {name for name, value in group.weights(i).items() if not torch.equal(value, earlier[name])}
         assert changed == {name for name, p in model.named_parameters() if p.requires_grad}
 
