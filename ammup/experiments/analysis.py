@@ -1,4 +1,4 @@
-"""From a store or a record to one experiment, and to what each transfer rule says of its depths."""
+"""One experiment of a store or a record, and the prediction of each transfer rule for its depths."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -61,7 +61,7 @@ def read_sweeps(path: Path) -> tuple[SweepRecord, ...]:
 
 
 def traced_runs(path: Path, name: str) -> pd.DataFrame:
-    """The runs of an experiment's grid in a store, with all that they can be traced by.
+    """The runs of an experiment's grid in a store, with their provenance.
 
     Arguments and errors as of :func:`read_sweep`.
     """
@@ -72,7 +72,7 @@ def traced_runs(path: Path, name: str) -> pd.DataFrame:
 
 @np.errstate(over="ignore")  # the S̄ of a short run that is almost lost may be as large as any number
 def rule_curves(record: SweepRecord) -> Curves:
-    """η* by rule and depth, up to a factor, of every rule that the record knows at all of its swept depths.
+    """η* by rule and depth, up to a factor, of every rule that the record has at all swept depths.
 
     "measured" is (mean of S̄ over weight draws)^(-1/2) at initialization, "measured-late" the same of the geometric mean
     over the second half of the steps of the short runs.
@@ -99,7 +99,7 @@ def law_of(record: SweepRecord, *, kind: str = "smoothed", keep_flagged: bool = 
 
 
 def regret_of(record: SweepRecord, *, base: int | None = None, kind: str = "smoothed") -> Regret:
-    """What each rule that the record knows loses, see :func:`ammup.stats.regret.transfer_regret`.
+    """The regret of each rule of the record, see :func:`ammup.stats.regret.transfer_regret`.
 
     Args:
         record: of the sweep.
@@ -118,7 +118,7 @@ def regret_of(record: SweepRecord, *, base: int | None = None, kind: str = "smoo
 
 
 def _lr_stars(S_bar: Mapping[Any, float]) -> dict[int, float]:
-    """η* by depth, but where a run has diverged."""
+    """η* by depth, without depths at which a run has diverged."""
     return {int(depth): float(value) ** -0.5 for depth, value in S_bar.items() if np.isfinite(value)}
 
 
@@ -144,7 +144,7 @@ def _record(store: Store, stored: StoredExperiment) -> SweepRecord:
 
 
 def _provenance(origins: pd.DataFrame) -> Mapping[str, str]:
-    """Distinct values of what the stored runs can be traced by, each with the number of runs."""
+    """Distinct values of the provenance of the stored runs, each with the number of runs."""
     labels = {"ammup_commit": "commit of ammup", "device": "device", "threads": "threads", "dtype": "dtype",
               "strategy": "strategy", "command": "command", "versions": "versions"}  # fmt: skip
     made = {}
@@ -160,7 +160,7 @@ def _provenance(origins: pd.DataFrame) -> Mapping[str, str]:
 def _versions(text: str) -> str:
     try:
         return ", ".join(f"{name} {version}" for name, version in parse_json(text).items())
-    except (ValueError, AttributeError):  # it is shown, and nothing depends on it
+    except (ValueError, AttributeError):  # it is only shown
         return text
 
 

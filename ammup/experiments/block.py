@@ -1,4 +1,4 @@
-"""A block of cells, run in a worker: it depends on nothing but what is handed to it."""
+"""A block of cells, run in a worker from the specification of its experiment alone."""
 
 import platform
 from collections.abc import Iterator
@@ -30,10 +30,10 @@ class Block:
     Attributes:
         specification: the experiment as TOML.
         depth: L.
-        seed: of all of them.
-        lrs: their learning rates.
+        seed: of every replica.
+        lrs: learning rates of the replicas.
         strategy: "loop" or "stacked".
-        device: None takes a GPU if there is one.
+        device: None uses a GPU if there is one.
     """
 
     specification: str
@@ -46,7 +46,7 @@ class Block:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What a worker sends back: the block's runs and the cells that a search left out, where they ran, and on what."""
+    """Result of a block: its runs, the cells that a search left out, the worker, and the digest of the data."""
 
     runs: tuple[Run, ...]
     worker: Worker
@@ -56,14 +56,14 @@ class Outcome:
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """The strategy that a worker found to be faster, and the data it found."""
+    """Result of timing the strategies: the faster one, and the digest of the data."""
 
     choice: Choice
     data_digest: str
 
 
-class Bench:
-    """An experiment's data on one device, and what trains on them."""
+class WorkerContext:
+    """An experiment's data on one device, and the trainers that use them."""
 
     def __init__(self, experiment: Experiment, device: str | None) -> None:
         self.experiment, self.device = experiment, device or default_device()
@@ -76,7 +76,7 @@ class Bench:
             seed=source.seed,
         )
         self.feed = Feed(self.data, batch_size=training.batch_size, device=self.device, dtype=DTYPES[training.dtype])
-        self.trainer = lru_cache(maxsize=1)(self._trainer)  # it has looked at the model of its depth
+        self.trainer = lru_cache(maxsize=1)(self._trainer)  # a trainer is made for one depth
 
     def build(self, depth: int) -> Build:
         """Seed -> the model of this depth."""
@@ -114,9 +114,9 @@ class Bench:
 
 
 @lru_cache(maxsize=1)
-def bench_of(specification: str, device: str | None) -> Bench:
-    """A worker's bench: it gets jobs of one experiment, most of them of one depth."""
-    return Bench(Experiment.from_toml(specification), device)
+def worker_context(specification: str, device: str | None) -> WorkerContext:
+    """The context of this worker, which gets jobs of one experiment, most of them of one depth."""
+    return WorkerContext(Experiment.from_toml(specification), device)
 
 
 def run_block(block: Block) -> Outcome:
@@ -125,28 +125,28 @@ def run_block(block: Block) -> Outcome:
     Raises:
         InputError: data or a factory that cannot be used, or a training step that raises.
     """
-    bench = bench_of(block.specification, block.device)
-    with explained(block):
-        runs = bench.trainer(block.depth, block.strategy).runs(block.depth, block.lrs, block.seed)
-    return Outcome(runs=tuple(runs), worker=this_worker(bench.device), data_digest=bench.data.digest)
+    context = worker_context(block.specification, block.device)
+    with translate_errors(block):
+        runs = context.trainer(block.depth, block.strategy).runs(block.depth, block.lrs, block.seed)
+    return Outcome(runs=tuple(runs), worker=this_worker(context.device), data_digest=context.data.digest)
 
 
 @contextmanager
-def explained(block: Block) -> Iterator[None]:
-    """Say which cells were trained when the user's module raised."""
+def translate_errors(block: Block) -> Iterator[None]:
+    """Raise an error of the user's module as InputError that names the cells."""
     try:
         yield
     except InputError:
         raise
-    except Exception as error:  # whatever it raises
+    except Exception as error:  # a user's module raises anything
         cells = f"depth {block.depth}, seed {block.seed}, learning rates {', '.join(f'{lr:g}' for lr in block.lrs)}"
         raise InputError(f"training failed at {cells}: {type(error).__name__}: {error}") from error
 
 
 def try_strategies(specification: str, depth: int, device: str | None) -> Trial:
     """Time the strategies on the first steps of one depth."""
-    bench = bench_of(specification, device)
-    return Trial(choice=bench.choice(depth), data_digest=bench.data.digest)
+    context = worker_context(specification, device)
+    return Trial(choice=context.choice(depth), data_digest=context.data.digest)
 
 
 def this_worker(device: str) -> Worker:

@@ -19,19 +19,19 @@ def read_experiments(
 ) -> tuple[Experiment, ...]:
     """The experiments of a file, or of one that comes with ammup.
 
-    Beside the tables of an :class:`Experiment` a file may hold ``[variants.NAME]`` and ``[profiles.NAME]``. Each is
-    laid over the rest: a table into a table, anything else in place of what was there; first the variant, then the
-    profile, then the changes. The name of an experiment is that of the file, of the variant and of the profile with
-    hyphens between; a variant that gives a name itself is called that instead of the first two.
+    In addition to the tables of an :class:`Experiment` a file may have ``[variants.NAME]`` and ``[profiles.NAME]``.
+    Each overrides the base settings, tables recursively: first the variant, then the profile, then the changes. The
+    name of an experiment is that of the file, the variant and the profile with hyphens between; a name in the variant
+    replaces the first two.
 
     Args:
-        source: of the TOML file; or the name of a shipped one, see :func:`shipped`.
+        source: path of the TOML file, or the name of a shipped one, see :func:`shipped`.
         profile: such as "small"; None is full size.
         variant: one of the file's variants; None takes all of them.
-        changes: "TABLE.NAME=VALUE", put into every one.
+        changes: "TABLE.NAME=VALUE", applied to every experiment.
 
     Raises:
-        InputError: a file that cannot be read, a name that it does not hold, or content that is no experiment.
+        InputError: a file that cannot be read, an unknown name, or content that is not an experiment.
     """
     text = _text(source)
     try:
@@ -41,7 +41,8 @@ def read_experiments(
         _check("profile", profile, profiles)
         chosen: list[str | None] = [variant] if variant or not variants else list(variants)
         return tuple(
-            Experiment.from_dict(_laid(content, one, variants, profile, profiles), changes=changes) for one in chosen
+            Experiment.from_dict(_override(content, one, variants, profile, profiles), changes=changes)
+            for one in chosen
         )
     except InputError as error:
         raise InputError(f"{source}: {error}") from error
@@ -50,7 +51,7 @@ def read_experiments(
 def read_experiment(
     source: Path, *, profile: str | None = None, variant: str | None = None, changes: Sequence[str] = ()
 ) -> Experiment:
-    """The one experiment that this means, see :func:`read_experiments`.
+    """The only experiment of a file, see :func:`read_experiments`.
 
     Raises:
         InputError: as there, or a file with several variants and none chosen.
@@ -58,7 +59,7 @@ def read_experiment(
     found = read_experiments(source, profile=profile, variant=variant, changes=changes)
     if len(found) > 1:
         names = ", ".join(one.name for one in found)
-        raise InputError(f"{source} holds {len(found)} variants ({names}); choose one with variant=")
+        raise InputError(f"{source} has {len(found)} variants ({names}); choose one with variant=")
     return found[0]
 
 
@@ -70,12 +71,12 @@ def shipped() -> tuple[str, ...]:
 
 
 def described() -> dict[str, str]:
-    """What the first line of each shipped experiment says it is."""
+    """The first line of each shipped experiment, which describes it."""
     return {name: _text(Path(name)).splitlines()[0].removeprefix("# ") for name in shipped()}
 
 
 def _text(source: Path) -> str:
-    """Of the file, or of the shipped one of that name where there is no such file."""
+    """The text of the file, or of the shipped experiment of that name."""
     name = str(source)
     if name in shipped() and not source.exists():
         return (SHIPPED / f"{name}.toml").read_text(encoding="utf-8")
@@ -99,31 +100,31 @@ def _tables(content: Table, name: str) -> Mapping[str, Table]:
 
 def _check(kind: str, name: str | None, known: Mapping[str, Table]) -> None:
     if name is not None and name not in known:
-        there = f"it holds {', '.join(known)}" if known else "it holds none"
-        raise InputError(f"{kind} {name!r} is not known; {there}")
+        there = f"the file has {', '.join(known)}" if known else f"the file has no {kind}s"
+        raise InputError(f"unknown {kind} {name!r}; {there}")
 
 
-def _laid(
+def _override(
     content: Table,
     variant: str | None,
     variants: Mapping[str, Table],
     profile: str | None,
     profiles: Mapping[str, Table],
 ) -> Table:
-    whole, name = content, str(content.get("name", ""))
+    merged, name = content, str(content.get("name", ""))
     if variant is not None:
-        whole = _over(whole, variants[variant])
+        merged = _merged(merged, variants[variant])
         name = str(variants[variant].get("name", f"{name}-{variant}"))
     if profile is not None:
-        whole = _over(whole, profiles[profile])
+        merged = _merged(merged, profiles[profile])
         name = f"{name}-{profile}"
-    return {**whole, "name": name} if "name" in content else whole
+    return {**merged, "name": name} if "name" in content else merged
 
 
-def _over(below: Table, above: Table) -> Table:
-    """A new table: ``above`` laid over ``below``."""
-    laid = dict(below)
+def _merged(below: Table, above: Table) -> Table:
+    """A new table: the values of ``below``, overridden by those of ``above``."""
+    merged = dict(below)
     for name, value in above.items():
-        under = laid.get(name)
-        laid[name] = _over(under, value) if isinstance(under, dict) and isinstance(value, dict) else value
-    return laid
+        under = merged.get(name)
+        merged[name] = _merged(under, value) if isinstance(under, dict) and isinstance(value, dict) else value
+    return merged

@@ -1,9 +1,9 @@
-"""What is known of an experiment's η* without its grid: measured along short runs, or computed. Run in workers."""
+"""η* of an experiment without its grid, measured along short runs or computed by formula; runs in workers."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ammup.experiments.block import bench_of
+from ammup.experiments.block import worker_context
 from ammup.measurement.finite_depth import affordable_images, finite_depth_lrs
 from ammup.measurement.short_run import measure_short_run
 from ammup.measurement.specification import MeasurementSpec
@@ -19,7 +19,7 @@ LAW_IMAGES = 4
 
 @dataclass(frozen=True, kw_only=True)
 class ShortRunJob:
-    """The short run of one depth and seed, and the steps of it that are to be measured."""
+    """The short run of one depth and seed, and the steps to measure."""
 
     specification: str
     depth: int
@@ -31,7 +31,7 @@ class ShortRunJob:
 
 @dataclass(frozen=True, kw_only=True)
 class ShortRunOutcome:
-    """What a worker sends back, and the content of the data it found."""
+    """Result of a short run: its measurements, and the digest of the data."""
 
     measurements: tuple[Measurement, ...]
     data_digest: str
@@ -44,23 +44,23 @@ def run_short(job: ShortRunJob) -> ShortRunOutcome:
         InputError: data or a factory that cannot be used, a step past the end of training, or a model that cannot be
             measured.
     """
-    bench = bench_of(job.specification, job.device)
-    trainer = LoopTrainer(bench.build(job.depth), bench.feed, bench.experiment.training)
+    context = worker_context(job.specification, job.device)
+    trainer = LoopTrainer(context.build(job.depth), context.feed, context.experiment.training)
     found = measure_short_run(trainer, depth=job.depth, lr=job.lr, seed=job.seed, steps=job.steps)
-    return ShortRunOutcome(measurements=tuple(found), data_digest=bench.data.digest)
+    return ShortRunOutcome(measurements=tuple(found), data_digest=context.data.digest)
 
 
 def computed_laws(specification: str, device: str | None) -> Mapping[str, Mapping[int, float]]:
-    """η* by rule and depth, of the rules that are known for the experiment's nets; only its ratios mean anything.
+    """η* by rule and depth, of the rules that exist for the experiment's nets; only its ratios are meaningful.
 
     "finite-depth": the wide-limit law, its label part, on up to 4 images of the first minibatch, as many as are
     affordable at the deepest net, the same ones at every depth. "pathsum": (Σ_p L_p³)^(-1/2) over the paths p of each.
     """
-    bench = bench_of(specification, device)
-    seed, depths = bench.experiment.grid.seed_numbers[0], sorted(bench.experiment.grid.depths)
-    models = {depth: bench.build(depth)(seed) for depth in depths}
-    images, labels = next(bench.feed.training_batches(seed, 1))
-    nets = {depth: bench.architecture(depth) for depth in depths}
+    context = worker_context(specification, device)
+    seed, depths = context.experiment.grid.seed_numbers[0], sorted(context.experiment.grid.depths)
+    models = {depth: context.build(depth)(seed) for depth in depths}
+    images, labels = next(context.feed.training_batches(seed, 1))
+    nets = {depth: context.architecture(depth) for depth in depths}
     n = min(affordable_images(nets.values(), images), LAW_IMAGES)
     found = None
     if n:

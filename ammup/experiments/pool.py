@@ -1,10 +1,16 @@
-"""Where blocks are run by default: processes of one thread each on this machine, or this very process.
+"""Where blocks run by default: in processes of one thread each on this machine, or in this process.
 
-Nothing here imports torch at the top: what a worker sets for torch has to be set before.
+Torch is not imported at the top, because a worker has to set environment variables before.
+
+Dead workers are handled here and not by loky: its executor, too, fails every pending future when a worker is killed
+(`TerminatedWorkerError`) and runs no job again, so that resubmitting and the limit on repeated crashes would stay. It
+would save only `kill`, and it pickles with cloudpickle, which ammup does not load.
 """
 
 import multiprocessing
 import multiprocessing.connection
+import multiprocessing.context
+import multiprocessing.process
 import os
 import signal
 import threading
@@ -21,7 +27,7 @@ from concurrent.futures import (
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from ammup.errors import InputError
 
@@ -29,55 +35,76 @@ P = ParamSpec("P")
 T = TypeVar("T")
 J = TypeVar("J")
 
-# A worker that dies takes its job with it; so many deaths with no job done between them are no chance.
+# So many crashes without a finished job between them are reported; fewer are retried.
 DEATHS = 3
 
 
 class InProcess(Executor):
-    """Runs what is submitted at once, in the calling thread."""
+    """Runs each submitted call immediately, in the calling thread."""
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """The future of a call that is over."""
+        """The completed future of the call."""
         future: Future[T] = Future()
         try:
             future.set_result(fn(*args, **kwargs))
-        except Exception as error:  # it belongs to whoever asks for the result
+        except Exception as error:  # raised by the future's result()
             future.set_exception(error)
         return future
+
+
+class _RecordingContext(multiprocessing.context.SpawnContext):
+    """Spawned processes, recorded so that they can be killed: executors have no public list of them."""
+
+    def __init__(self) -> None:
+        self.processes: list[multiprocessing.process.BaseProcess] = []
+
+    def Process(  # type: ignore[override]  # noqa: N802  (the name that executors call)
+        self, *args: Any, **kwargs: Any
+    ) -> multiprocessing.process.BaseProcess:
+        process = multiprocessing.context.SpawnProcess(*args, **kwargs)
+        self.processes.append(process)
+        return process
 
 
 class LocalPool(ProcessPoolExecutor):
     """Spawned processes of one thread each.
 
-    Spawned and not forked: a fork of a process whose OpenMP threads have run can hang.
+    They are not forked: a fork of a process whose OpenMP threads have run can hang.
     """
 
     def __init__(self, workers: int) -> None:
-        self.workers = workers
-        super().__init__(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_begin)
+        self.context = _RecordingContext()
+        super().__init__(workers, mp_context=self.context, initializer=_begin)
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """As of every executor; it may start a worker, which fixes the start method of the process for good."""
+        """Submit a call; starting a worker sets the default start method of this process, which is reset."""
         chosen = multiprocessing.get_start_method(allow_none=True)
         try:
             return super().submit(fn, *args, **kwargs)
         finally:
-            if chosen is None:  # the caller may still choose one
+            if chosen is None:  # the caller can still set one
                 multiprocessing.set_start_method(None, force=True)
 
     def kill(self) -> None:
-        """End the workers in the middle of what they do."""
-        processes = list((self._processes or {}).values())
+        """End the workers immediately, also while they run a job."""
         self.shutdown(wait=False, cancel_futures=True)
-        for process in processes:
+        started = [process for process in self.context.processes if process.pid is not None]
+        for process in started:
             process.kill()
-        for process in processes:
+        for process in started:
             process.join()
 
 
 @dataclass(kw_only=True)
 class Workers:
-    """An executor, how many jobs to have in it at once (None: all), and its workers where it is ours to renew."""
+    """An executor that runs jobs again whose worker died.
+
+    Attributes:
+        executor: runs the jobs.
+        ahead: number of jobs submitted at the same time; None submits all.
+        workers: processes of our own executor; None where the caller gave one, which is not replaced.
+        deaths: crashes since the last finished job.
+    """
 
     executor: Executor
     ahead: int | None
@@ -85,7 +112,7 @@ class Workers:
     deaths: int = 0
 
     def call(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """What the function returns in a worker."""
+        """Call the function in a worker and return its result."""
         while True:
             try:
                 return self.executor.submit(function, *args, **kwargs).result()
@@ -93,10 +120,10 @@ class Workers:
                 self._renew(error)
 
     def outcomes(self, function: Callable[[J], T], jobs: Iterable[J]) -> Iterator[T]:
-        """What the function returns for each job, as they end. Jobs of a worker that died are run again.
+        """The results of the function for the jobs, in the order in which they finish.
 
         Raises:
-            InputError: the workers keep dying.
+            InputError: workers crashed repeatedly.
         """
         waiting, running = deque(jobs), dict[Future[T], J]()
         try:
@@ -116,19 +143,19 @@ class Workers:
                     running.clear()
                     self._renew(error)
         finally:
-            for future in running:  # somebody else's executor would go on with them
+            for future in running:  # the caller's executor would still run them
                 future.cancel()
 
     def _renew(self, error: Exception) -> None:
-        """New workers for those that died.
+        """Replace an executor whose worker died.
 
         Raises:
-            InputError: they are not ours, or they died too often since `deaths` was set to 0.
+            InputError: the executor is the caller's, or its workers crashed `DEATHS` times without a finished job.
         """
         self.deaths += 1
         if self.workers is None or self.deaths >= DEATHS:
             raise InputError(
-                "workers keep dying, most often for want of memory; what is done is stored: run the same command with "
+                "workers crashed repeatedly, often out of memory; finished cells are stored: run the same command with "
                 "fewer --workers"
             ) from error
         if isinstance(self.executor, LocalPool):
@@ -138,7 +165,7 @@ class Workers:
 
 @contextmanager
 def worker_pool(executor: Executor | None, workers: int) -> Iterator[Workers]:
-    """The given executor, or our own of so many workers, which is ended with whatever it still does."""
+    """The given executor, or our own with this number of workers, which is killed at the end."""
     if executor is not None:
         yield Workers(executor=executor, ahead=None, workers=None)
     elif workers == 1:
@@ -155,7 +182,7 @@ def worker_pool(executor: Executor | None, workers: int) -> Iterator[Workers]:
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """As in a worker: with another number of threads torch adds in another order, and rows would be others."""
+    """One thread as in a worker: with more, torch adds in another order and results differ by rounding."""
     import torch
 
     threads = torch.get_num_threads()
@@ -176,7 +203,7 @@ def usable_cores() -> int:
 
 
 def _begin() -> None:
-    """Set up a worker: one thread, large pages for tensors, freed memory kept, and an end when its parent has ended."""
+    """Set up a worker: one thread, large pages for tensors, freed memory is reused, and it ends with its parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all; the parent decides
     os.environ["THP_MEM_ALLOC_ENABLE"] = "1"  # torch reads it at its first allocation
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -192,4 +219,4 @@ def _end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         multiprocessing.connection.wait([parent.sentinel])
-        os._exit(1)  # whatever the main thread is doing: nobody is left to take its result
+        os._exit(1)  # also while the main thread works: its result has no reader

@@ -4,7 +4,7 @@ import numpy as np
 from torch import Tensor
 
 from ammup.errors import InputError
-from ammup.experiments.block import Bench, Block, Outcome, bench_of, explained, this_worker
+from ammup.experiments.block import Block, Outcome, WorkerContext, this_worker, translate_errors, worker_context
 from ammup.experiments.schema import LeftOut
 from ammup.measurement.updates import measure_updates
 from ammup.stats.search import RECENT, adaptive_search
@@ -22,10 +22,10 @@ def run_search(block: Block) -> Outcome:
     Raises:
         InputError: data or a factory that cannot be used, or a training step that raises.
     """
-    bench = bench_of(block.specification, block.device)
-    with explained(block):
-        trainer = bench.trainer(block.depth, block.strategy)
-        trained, steps = _search(trainer, block.lrs, block.seed, _start(bench, block))
+    context = worker_context(block.specification, block.device)
+    with translate_errors(block):
+        trainer = context.trainer(block.depth, block.strategy)
+        trained, steps = _search(trainer, block.lrs, block.seed, _start(context, block))
     return Outcome(
         runs=tuple(trainer.run(block.depth, lr, block.seed, one) for lr, one in sorted(trained.items())),
         left_out=tuple(
@@ -33,8 +33,8 @@ def run_search(block: Block) -> Outcome:
             for lr in block.lrs
             if lr not in trained
         ),
-        worker=this_worker(bench.device),
-        data_digest=bench.data.digest,
+        worker=this_worker(context.device),
+        data_digest=context.data.digest,
     )
 
 
@@ -68,12 +68,12 @@ def _recent(losses: Tensor, until: int, total: int) -> float:
     return float(losses[-max(1, round(RECENT * total)) :].mean()) if len(losses) == until else float("inf")
 
 
-def _start(bench: Bench, block: Block) -> int:
+def _start(context: WorkerContext, block: Block) -> int:
     """The place next to the η* that is measured on the first minibatch; the middle where it cannot be measured."""
-    model = bench.build(block.depth)(block.seed).to(DTYPES[bench.experiment.training.dtype]).train()
-    images, labels = next(bench.feed.training_batches(block.seed, 1))
+    model = context.build(block.depth)(block.seed).to(DTYPES[context.experiment.training.dtype]).train()
+    images, labels = next(context.feed.training_batches(block.seed, 1))
     try:
-        with precision(bench.feed.device, tf32=bench.experiment.training.tf32):
+        with precision(context.feed.device, tf32=context.experiment.training.tf32):
             lr_star = measure_updates(model, images, labels, loss="cross_entropy", seed=block.seed).lr_star
     except InputError:
         return len(block.lrs) // 2

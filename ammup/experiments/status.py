@@ -1,4 +1,4 @@
-"""Which stored cells belong to a grid, and how far its sweep has come."""
+"""Which stored cells belong to a grid, and the progress of its sweep."""
 
 import numpy as np
 import pandas as pd
@@ -7,7 +7,7 @@ from ammup.experiments.experiment import Experiment
 
 
 def of_grid(table: pd.DataFrame, experiment: Experiment) -> pd.DataFrame:
-    """The rows of a store's table that are cells of the experiment's grid as it is now; columns depth, lr, seed."""
+    """The rows of a table (columns depth, lr, seed) that are cells of the experiment's current grid."""
     grid = experiment.grid
     sides = {"depth": grid.depths, "lr": grid.learning_rates, "seed": grid.seed_numbers}
     inside = np.logical_and.reduce([table[name].isin(side).to_numpy() for name, side in sides.items()])
@@ -18,9 +18,9 @@ def status_of(experiment: Experiment, table: pd.DataFrame, left_out: pd.DataFram
     """One row for each depth of the grid.
 
     Args:
-        experiment: whose grid.
-        table: stored runs of it, as :meth:`ammup.experiments.store.Store.runs` gives them.
-        left_out: cells that adaptive searches are done with; they count where the experiment asks for such a search.
+        experiment: with the grid.
+        table: its stored runs, as :meth:`ammup.experiments.store.Store.runs` returns them.
+        left_out: cells that adaptive searches left out; they count if the experiment is such a search.
 
     Returns:
         Columns depth, total, done, left_out, diverged, best_lr and val_accuracy: that of the best learning rate so far,

@@ -1,4 +1,4 @@
-"""From a grid to stored runs: skip what is there, run the rest, keep every finished block."""
+"""Run the cells of a grid that are not stored yet, and store every finished block."""
 
 import sys
 from collections.abc import Iterator, Sequence
@@ -36,25 +36,25 @@ def run_sweep(
 ) -> pd.DataFrame:
     """Run the cells of an experiment that are not stored yet, and return the stored runs of its grid.
 
-    Every finished block is written at once: after a crash, a kill or Ctrl-C the same call goes on with what is missing.
-    Where the experiment has a short run, S̄ along it and η* by formula are stored as well, before the grid.
+    Every finished block is written immediately: after a crash, a kill or Ctrl-C the same call continues with the
+    missing cells. If the experiment has a short run, S̄ along it and η* by formula are stored first.
 
     Args:
         experiment: what to train.
-        store: the SQLite file; made where there is none.
-        executor: any `concurrent.futures.Executor` whose workers can import ammup, `distributed.Client.get_executor()`
-            for one. None: a pool of spawned processes with one thread each.
+        store: the SQLite file; it is created if it does not exist.
+        executor: any `concurrent.futures.Executor` whose workers can import ammup, such as
+            `distributed.Client.get_executor()`. None: a pool of spawned processes with one thread each.
         workers: processes of that pool; None takes every core (one process where there is a GPU). With 1 everything
-            runs in this process, with one thread: how many workers there are changes no bit of a result.
+            runs in this process, with one thread. The number of workers changes no bit of a result.
         device: where to train; None takes a GPU if there is one.
         progress: show a live table on standard error where that is a terminal.
 
     Returns:
-        One row for each cell of the grid, by depth, seed and learning rate: its values, and what it can be traced by.
+        One row for each cell of the grid, by depth, seed and learning rate: its values and provenance.
 
     Raises:
         InputError: a store that cannot be written or that another process writes to, data or a factory that cannot be
-            used, data of other content than those of the stored runs, or workers that keep dying.
+            used, data that do not match the digest of the stored runs, or workers that crash repeatedly.
 
     Example:
         >>> import ammup, tempfile
@@ -86,7 +86,7 @@ def run_sweep(
 
 
 def missing_cells(experiment: Experiment, store: Store) -> list[Cell]:
-    """Cells of the grid that are not stored, nor left out by an adaptive search where that is asked for."""
+    """Cells of the grid that are neither stored nor, if the experiment is an adaptive search, left out by one."""
     done = store.keys(experiment.key)
     if experiment.search == "adaptive":
         done |= frozenset(store.left_out(experiment.key)["key"])
@@ -94,12 +94,12 @@ def missing_cells(experiment: Experiment, store: Store) -> list[Cell]:
 
 
 class _Sweep:
-    """One experiment on its way into one store."""
+    """Runs one experiment into one store."""
 
     def __init__(self, experiment: Experiment, store: Store, *, device: str | None) -> None:
         self.experiment, self.store, self.device = experiment, store, device
         self.specification = experiment.to_toml()
-        self.invocation = 0  # what is stored refers to the command that stored it
+        self.invocation = 0  # rows refer to the command that stored them
         known = store.experiment(experiment.key)
         self.known = StoredExperiment(
             key=experiment.key,
@@ -136,7 +136,7 @@ class _Sweep:
         return self.experiment.cell_key(cell.depth, cell.lr, cell.seed)
 
     def short_runs(self) -> list[ShortRunJob]:
-        """The short runs that the experiment asks for and that are not stored, deeper nets first."""
+        """The short runs of the experiment that are not stored, deeper nets first."""
         short = self.experiment.short_run
         if short is None:
             return []
@@ -162,7 +162,7 @@ class _Sweep:
         if not jobs:
             return
         key = self.experiment.key
-        # First, so that a run that is killed here finds jobs to do, and comes back.
+        # First: after a kill here the jobs are still missing, so the laws are computed again.
         laws = pool.call(computed_laws, self.specification, self.device)
         self.store.put_laws(laws, experiment=key, invocation=self.invocation)
         outcomes = pool.outcomes(run_short, jobs)
@@ -171,7 +171,7 @@ class _Sweep:
             self.store.put_measurements(found.measurements, experiment=key, invocation=self.invocation)
 
     def _strategy(self, pool: Workers) -> str:
-        """The one asked for, the one these cells were trained with before, or the faster one."""
+        """The strategy of the experiment, that of the stored cells, or the faster one."""
         if self.experiment.strategy != "auto":
             return self.experiment.strategy
         if self.known.strategy is None:
@@ -183,7 +183,7 @@ class _Sweep:
         return self.known.strategy
 
     def _blocks(self, cells: Sequence[Cell], strategy: str) -> Iterator[Block]:
-        """A cell each for `loop`; what is missing of a depth and seed for `stacked`, and all of it for a search."""
+        """One cell for `loop`; the missing cells of a depth and seed for `stacked`; all of them for a search."""
         if strategy == "loop" and self.experiment.search == "full":
             groups = [[cell] for cell in cells]
         else:
@@ -214,12 +214,12 @@ class _Sweep:
 
 
 def default_workers(device: str | None) -> int:
-    """One for each core, or one where there is a GPU."""
+    """One for each core, or one if there is a GPU."""
     return usable_cores() if (device or default_device()) == "cpu" else 1
 
 
 def this_invocation() -> Invocation:
-    """The command that is running, and the commits of the folder it was given in and of ammup."""
+    """The running command, and the commits of its working directory and of ammup."""
     commit, dirty = commit_of(Path.cwd())
     ammup_commit, ammup_dirty = commit_of(Path(__file__).parents[1])
     return Invocation(

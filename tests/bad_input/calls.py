@@ -555,11 +555,11 @@ CASES: list[tuple[Callable[[], object], str]] = [
     ),
     (
         lambda: ammup.read_experiments(Path("cnn-relu-cifar10"), profile="tiny"),
-        "cnn-relu-cifar10: profile 'tiny' is not known; it holds small",
+        "cnn-relu-cifar10: unknown profile 'tiny'; the file has small",
     ),
     (
         lambda: ammup.read_experiments(Path("cnn-padding-cifar10"), variant="foo"),
-        "cnn-padding-cifar10: variant 'foo' is not known; it holds",
+        "cnn-padding-cifar10: unknown variant 'foo'; the file has",
     ),
     (
         lambda: ammup.read_experiments(Path("cnn-relu-cifar10"), changes=["grid"]),
@@ -567,7 +567,7 @@ CASES: list[tuple[Callable[[], object], str]] = [
     ),
     (
         lambda: ammup.read_experiments(Path("cnn-relu-cifar10"), changes=["grid.foo=3"]),
-        "cnn-relu-cifar10: grid.foo: there is no such setting",
+        "cnn-relu-cifar10: grid.foo: unknown setting",
     ),
     (
         lambda: ammup.read_experiments(Path("cnn-relu-cifar10"), changes=["grid.seeds=a"]),

@@ -129,9 +129,9 @@ COMMANDS = [
     ),
     (
         "sweep {w}/nomodel.toml --store {w}/new.db --workers 1",
-        "{w}/nomodel.toml: model: is missing; modell: there is no such setting",
+        "{w}/nomodel.toml: model: is missing; modell: unknown setting",
     ),
-    ("sweep {w}/extra.toml --store {w}/new.db --workers 1", "{w}/extra.toml: foo: there is no such setting"),
+    ("sweep {w}/extra.toml --store {w}/new.db --workers 1", "{w}/extra.toml: foo: unknown setting"),
     (
         "sweep {w}/depth0.toml --store {w}/new.db --workers 1",
         "{w}/depth0.toml: grid: depths=(0, 3) must be whole numbers of at least 1",
@@ -268,7 +268,7 @@ COMMANDS = [
     ),
     (
         "sweep {w}/variantempty.toml --store {w}/new.db --workers 1",
-        "{w}/variantempty.toml: foo: there is no such setting",
+        "{w}/variantempty.toml: foo: unknown setting",
     ),
     (
         "sweep {w}/profiles.toml --store {w}/new.db --workers 1",
@@ -314,11 +314,11 @@ COMMANDS = [
     ("sweep {w}/ok.toml --store {w}/ok.db --workers 0", "Invalid value for '--workers': 0 is not in the range x>=1."),
     (
         "sweep cnn-relu-cifar10 --store {w}/ok.db --profile x",
-        "cnn-relu-cifar10: profile 'x' is not known; it holds small",
+        "cnn-relu-cifar10: unknown profile 'x'; the file has small",
     ),
     (
         "sweep cnn-relu-cifar10 --store {w}/ok.db --variant x",
-        "cnn-relu-cifar10: variant 'x' is not known; it holds none",
+        "cnn-relu-cifar10: unknown variant 'x'; the file has no variants",
     ),
     (
         "sweep {w}/ok.toml --store {w}/ok.db --status --dry-run",

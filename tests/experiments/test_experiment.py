@@ -96,8 +96,8 @@ def test_keys_are_those_of_the_last_release() -> None:
     ("change", "message"),
     [
         ("grid.seeds=x", "grid.seeds: .*valid integer .*'x'"),
-        ("grid.seed=3", "grid.seed: there is no such setting"),
-        ("trainig.epochs=3", "trainig: there is no such setting"),
+        ("grid.seed=3", "grid.seed: unknown setting"),
+        ("trainig.epochs=3", "trainig: unknown setting"),
         ("training.epochs=0", "training: epochs=0 must be at least 1"),
         ('training.epochs="3"', "training.epochs: .*valid integer"),
         ("training.momentum=nan", "training: momentum=nan"),
@@ -113,7 +113,7 @@ def test_keys_are_those_of_the_last_release() -> None:
         ("segments=[{anchors=[3], predict=[4]}]", "give at least 2"),
         ("name=", "name"),
         ("grid", "not of the form TABLE.NAME=VALUE"),
-        ("name.x=3", "name is no table"),
+        ("name.x=3", "name is not a table"),
     ],
 )
 def test_every_wrong_setting_is_named_by_its_place(change: str, message: str) -> None:

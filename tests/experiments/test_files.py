@@ -58,17 +58,17 @@ def test_a_file_without_variants_is_one_experiment(tmp_path: Path) -> None:
     path = tmp_path / "plain.toml"
     path.write_text(TEXT[: TEXT.index("[variants")])
     assert read_experiment(path) == Experiment.from_toml(path.read_text())
-    with pytest.raises(InputError, match="profile 'small' is not known; it holds none"):
+    with pytest.raises(InputError, match="unknown profile 'small'; the file has no profiles"):
         read_experiment(path, profile="small")
 
 
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        ({"profile": "tiny"}, r"demo\.toml: profile 'tiny' is not known; it holds small"),
-        ({"variant": "tanh"}, r"variant 'tanh' is not known; it holds relu, gelu"),
-        ({}, r"holds 2 variants \(demo-relu, smooth\); choose one with variant="),
-        ({"variant": "relu", "changes": ["grid.seed=3"]}, r"demo\.toml: grid\.seed: there is no such setting"),
+        ({"profile": "tiny"}, r"demo\.toml: unknown profile 'tiny'; the file has small"),
+        ({"variant": "tanh"}, r"unknown variant 'tanh'; the file has relu, gelu"),
+        ({}, r"has 2 variants \(demo-relu, smooth\); choose one with variant="),
+        ({"variant": "relu", "changes": ["grid.seed=3"]}, r"demo\.toml: grid\.seed: unknown setting"),
     ],
 )
 def test_what_the_file_does_not_hold_is_told(path: Path, arguments: dict, told: str) -> None:

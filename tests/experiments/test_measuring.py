@@ -111,7 +111,7 @@ def test_a_step_past_the_end_is_told_before_anything_is_trained(tmp_path: Path) 
 
 def test_a_store_of_the_first_ammup_is_read_and_grows(store: Path, tmp_path: Path) -> None:
     with sqlite3.connect(store) as connection:
-        connection.executescript("DROP TABLE measurements; DROP TABLE laws;")
+        connection.executescript("DROP TABLE measurements; DROP TABLE laws; PRAGMA user_version = 1;")
     connection.close()
     record = read_sweep(store)
     assert record.measurements.empty
@@ -131,7 +131,7 @@ def test_measurements_are_merged(store: Path, tmp_path: Path) -> None:
     old = tmp_path / "old.db"
     run_sweep(Experiment.from_toml(SMALL, changes=["grid.lrs=[0.3]"]), store=old, workers=1, progress=False)
     with sqlite3.connect(old) as connection:
-        connection.executescript("DROP TABLE measurements; DROP TABLE laws;")
+        connection.executescript("DROP TABLE measurements; DROP TABLE laws; PRAGMA user_version = 1;")
     connection.close()
     with Store(old, mode="read") as theirs, Store(other, mode="write") as ours:
         assert merge(ours, theirs) == (4, 0)

@@ -1,0 +1,39 @@
+"""The progress of a sweep, from tables made by hand."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from ammup.experiments.experiment import Experiment
+from ammup.experiments.record import SweepRecord
+from ammup.experiments.status import of_grid, status_of
+
+LEFT_OUT = pd.DataFrame(
+    [(2, 0, 0.03, 4), (2, 1, 0.3, 4), (3, 0, 7.0, 4)], columns=["depth", "seed", "lr", "steps"]
+)  # fmt: skip
+
+
+def test_cells_outside_the_grid_do_not_count(small: Experiment, record: SweepRecord) -> None:
+    more = pd.concat([record.runs, record.runs.assign(depth=9), record.runs.assign(lr=0.5)])
+    pd.testing.assert_frame_equal(of_grid(more, small), record.runs)
+
+
+def test_progress_at_each_depth(small: Experiment, record: SweepRecord) -> None:
+    runs = record.runs[(record.runs["depth"] == 2) & ~((record.runs["seed"] == 1) & (record.runs["lr"] == 0.3))]
+    runs = runs.reset_index(drop=True)
+    first, second = status_of(small, runs, LEFT_OUT).to_dict("records")
+    best = runs[~runs["diverged"]].groupby("lr")["val_accuracy"].mean()
+    assert (first["total"], first["done"], first["left_out"], first["diverged"]) == (8, 7, 0, 2)
+    assert (first["best_lr"], first["val_accuracy"]) == (best.idxmax(), best.max())
+    assert (second["depth"], second["total"], second["done"]) == (3, 8, 0)
+    assert np.isnan(second["best_lr"])
+    assert np.isnan(second["val_accuracy"])
+
+
+def test_left_out_cells_count_in_an_adaptive_search_if_they_are_not_done(
+    small: Experiment, record: SweepRecord
+) -> None:
+    runs = record.runs[~((record.runs["seed"] == 1) & (record.runs["lr"] == 0.3))].reset_index(drop=True)
+    found = status_of(replace(small, search="adaptive"), runs, LEFT_OUT)
+    assert found["left_out"].tolist() == [1, 0]
