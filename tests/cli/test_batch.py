@@ -76,18 +76,18 @@ def test_synthetic_images_are_4_pixels_wide_for_our_families_and_8_for_others(
 ) -> None:
     batch = _parsed().load(family, progress=False)
     inputs, labels = ammup.load_data("synthetic", image_size=side).batch(32)
-    assert torch.equal(batch.inputs, inputs)
-    assert torch.equal(batch.targets, labels)
-    assert _parsed("--image-size", "5").load(family, progress=False).inputs.shape[2:] == (5, 5)
+    assert torch.equal(batch.spec.inputs, inputs)
+    assert torch.equal(batch.spec.targets, labels)
+    assert _parsed("--image-size", "5").load(family, progress=False).spec.inputs.shape[2:] == (5, 5)
 
 
 def test_a_folder_keeps_its_size_and_a_batch_takes_all_its_images(tmp_path: Path) -> None:
     write_images(tmp_path / "pets", size=(6, 6))
     batch = _parsed("--data", str(tmp_path / "pets"), "--width", "4").load("cnn", progress=False)
-    assert batch.inputs.shape == (11, 3, 6, 6)  # 12 images, of which one is for validation
+    assert batch.spec.inputs.shape == (11, 3, 6, 6)  # 12 images, of which one is for validation
     assert batch.heading(3) == "cnn on pets: 11 images of 3×6×6, cross_entropy, weight draws at each depth: 3"
     net = batch.factory(2, seed=0)
-    assert net(batch.inputs).shape == (11, 2)
+    assert net(batch.spec.inputs).shape == (11, 2)
     assert net.layers[0].weight.shape[:2] == (4, 3)
     one = _parsed("--data", str(tmp_path / "pets"), "--batch-size", "1").load("cnn", progress=False)
     assert ": 1 image of 3×6×6," in one.heading(3)

@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 from command_line import assert_refused, run
 
 from ammup.claims import baselines
-from ammup.claims.claim import claim_named
+from ammup.claims.claim import KEY_VERSION, claim_named
 from ammup.claims.ledger import measure
 from ammup.claims.record import ClaimRecord
 from ammup.claims.statements import CLAIMS
@@ -138,7 +138,7 @@ def test_measuring_again_ends_with_0_where_nothing_moved(as_json: bool, folder: 
 @pytest.mark.parametrize(
     ("changed", "problem"),
     [({"verdict": "does not hold"}, "verdict 'does not hold' became 'holds'"),
-     ({"key": "another"}, "the claim was defined differently")],
+     ({"key": f"{KEY_VERSION}-another"}, "the claim was defined differently")],
 )  # fmt: skip
 def test_measuring_again_ends_with_1_and_says_what_moved(
     as_json: bool, changed: dict, problem: str, folder: Path
@@ -210,7 +210,7 @@ def _update(*arguments: str) -> Result:
 
 
 def test_an_update_tells_old_and_new_and_writes_the_reason(checkout: Path) -> None:
-    _tamper(checkout, IDENTITY, estimate=0.5, key="another")
+    _tamper(checkout, IDENTITY, estimate=0.5, key=f"{KEY_VERSION}-another")
     _commit(checkout)
     result = _update("--id", CONSTANT)
     assert result.exit_code == 0, result.output

@@ -18,6 +18,7 @@ from ammup.measurement.param_groups import first_units, lr_factors
 from ammup.measurement.specification import MeasurementSpec
 from ammup.measurement.step import Step
 from ammup.models.depth import structure_of
+from ammup.models.reachability import Reachability
 
 X, Y = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64), torch.arange(4)
 
@@ -187,9 +188,10 @@ def test_layers_belong_to_the_first_unit_behind_them(name: str) -> None:
     structure = structure_of(model, x)
     units = structure.units("paper")
     places = sorted(i for i, operation in enumerate(structure.flow) if operation.name in units)
+    reach = Reachability(operation.sources for operation in structure.flow)
     expected = {}
     for i, operation in enumerate(structure.flow):
-        behind = [j for j in places if structure.before[j] >> i & 1]
+        behind = [j for j in places if reach.depends(j, i)]
         if operation.weight and behind:
             expected[operation.weight] = structure.flow[behind[0]].name
     step = Step.of(model, MeasurementSpec(inputs=x, label_draws=1))
