@@ -1,0 +1,16 @@
+"""Models that people build nets from, each a few layers large, in groups."""
+
+import importlib
+
+from zoo_parts.case import Group
+
+MODULES = ("state", "execution")
+
+
+def groups() -> list[Group]:
+    """Every group of constructs."""
+    found: list[Group] = []
+    for name in MODULES:
+        module = importlib.import_module(f"{__name__}.{name}")
+        found += [value for value in vars(module).values() if isinstance(value, Group)]
+    return found

@@ -1,0 +1,101 @@
+"""Cases in a persistent worker process, which is replaced when a case makes it hang or die."""
+
+import multiprocessing
+import time
+from collections.abc import Callable, Iterable, Iterator
+from multiprocessing.connection import Connection
+from typing import Any
+
+from zoo_parts.case import Case
+
+LIMITS = {"starting": 300.0, "training": 300.0, "measuring": 60.0, "comparing": 900.0}  # seconds
+
+
+class Worker:
+    """A process that judges the cases of one collection by name.
+
+    Args:
+        collection: name of the collection.
+    """
+
+    def __init__(self, collection: str) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.pipe, other = context.Pipe()
+        self.process = context.Process(target=_serve, args=(collection, other), daemon=False)
+        self.process.start()
+        other.close()
+
+    def judge(self, case: Case) -> dict[str, Any]:
+        """The record of one case; afterwards ``alive`` says whether the worker can take another one."""
+        self.pipe.send(case.name)
+        stage, deadline = "starting", time.monotonic() + LIMITS["starting"]
+        while True:
+            try:
+                if not self.pipe.poll(max(0.0, deadline - time.monotonic())):
+                    self.stop()
+                    return _lost(case, stage, "hang", f"no answer after {LIMITS[stage]:.0f} s of {stage}")
+                kind, value = self.pipe.recv()
+            except (EOFError, ConnectionError):
+                self.process.join(10)
+                code = self.process.exitcode
+                self.stop()
+                return _lost(case, stage, "crash", f"the process died while {stage} (exit code {code})")
+            if kind == "verdict":
+                return dict(value)
+            stage, deadline = value, time.monotonic() + LIMITS[value]
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process still runs."""
+        return self.process.is_alive()
+
+    def stop(self) -> None:
+        """End the process."""
+        self.pipe.close()
+        if self.process.is_alive():
+            self.process.kill()
+        self.process.join()
+
+
+def _lost(case: Case, stage: str, status: str, message: str) -> dict[str, Any]:
+    """The record of a case that gave no answer; only while measuring is that ammup's fault."""
+    from zoo_parts.judge import Verdict  # which imports ammup
+
+    status = {"measuring": status, "comparing": "unresolved"}.get(stage, "invalid")
+    return Verdict(name=case.name, group=case.group, status=status, message=message).as_record()
+
+
+def run_cases(
+    collection: str, cases: Iterable[Case], report: Callable[[dict[str, Any]], None]
+) -> Iterator[dict[str, Any]]:
+    """Judge every case, one after the other; ``report`` is given each record as it comes."""
+    worker: Worker | None = None
+    try:
+        for case in cases:
+            if worker is None or not worker.alive:
+                worker = Worker(collection)
+            record = worker.judge(case)
+            report(record)
+            yield record
+    finally:
+        if worker is not None and worker.alive:
+            worker.stop()
+
+
+def _serve(collection: str, pipe: Connection) -> None:
+    import torch
+
+    from zoo_parts.collection import cases_of
+    from zoo_parts.judge import judge, quiet, warm_up
+
+    torch.set_num_threads(1)
+    known = {case.name: case for case in cases_of(collection)}
+    with quiet():
+        warm_up()
+        while True:
+            try:
+                name = pipe.recv()
+            except EOFError:
+                return
+            verdict = judge(known[name], lambda stage: pipe.send(("stage", stage)))
+            pipe.send(("verdict", verdict.as_record()))
