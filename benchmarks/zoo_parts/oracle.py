@@ -18,7 +18,7 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_leaves, tree_map
 
 from zoo_parts.case import Case, Generators, Problem, default_dtype, generators_restored, set_generators
 from zoo_parts.observe import Watch, convert_model, to_double, unwrapped, without_prefix
@@ -114,6 +114,16 @@ def true_moments(case: Case, units: Sequence[str], states: Generators, *, single
     """
     with default_dtype(torch.float64), torch.compiler.set_stance("force_eager"):
         return _ladder(Evaluator(case, units, states, single_draws=single_draws))
+
+
+def outputs_at_rest(case: Case, states: Generators, *, single_draws: bool) -> Tensor:
+    """The first tensor that the model returns, in float64, before any step."""
+    with default_dtype(torch.float64), torch.compiler.set_stance("force_eager"):
+        problem, _ = Evaluator(case, (), states, single_draws=single_draws).problem()
+        with generators_restored():
+            set_generators(states)
+            with Watch(problem.model, (), single_draws=single_draws).watching():
+                return tree_leaves(problem.outputs())[0].detach()
 
 
 def _ladder(evaluator: Evaluator) -> OracleMoments:

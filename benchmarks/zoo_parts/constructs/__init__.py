@@ -4,7 +4,7 @@ import importlib
 
 from zoo_parts.case import Group
 
-MODULES = ("state", "execution")
+MODULES = ("normalization", "noise", "convolution")
 
 
 def groups() -> list[Group]:
