@@ -114,6 +114,9 @@ def convert_model(model: nn.Module) -> None:
         for name, value in list(vars(module).items()):
             if name.startswith("_") and not isinstance(value, Tensor | list):
                 continue  # the tables of nn.Module
+            for held in tree_leaves(value):
+                if isinstance(held, nn.Module):  # a layer that is not registered
+                    held._apply(to_double)
             if isinstance(value, Tensor | list | tuple | dict):
                 converted = tree_map(_plain_to_double, value)
                 changed = any(a is not b for a, b in zip(tree_leaves(converted), tree_leaves(value), strict=True))

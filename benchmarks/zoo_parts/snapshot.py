@@ -106,11 +106,14 @@ def _tensor(tensor: Tensor) -> object:
     if tensor.layout is not torch.strided or tensor.is_meta or tensor.is_nested:
         return flags
     gradient = tensor.grad if tensor.is_leaf else None
-    held = (id(gradient), None if gradient is None else _bits(gradient))
-    return (*flags, tensor.shape, tensor.stride(), _bits(tensor), held)
+    held = (id(gradient), None if gradient is None else bits(gradient))
+    return (*flags, tensor.shape, tensor.stride(), bits(tensor), held)
 
 
-def _bits(tensor: Tensor) -> object:
+def bits(tensor: Tensor) -> object:
+    """A checksum of the values; None where there are none."""
+    if isinstance(tensor, nn.parameter.UninitializedTensorMixin):
+        return None
     values = tensor.detach()
     values = values.to_dense() if values.layout is not torch.strided else values
     values = torch.view_as_real(values.resolve_conj()) if values.is_complex() else values

@@ -4,7 +4,10 @@ import importlib
 
 from zoo_parts.case import Group
 
-MODULES = ("normalization", "noise", "convolution")
+MODULES = (
+    *("outside_autograd", "gradients", "state", "execution", "wrappers", "reparametrized", "recurrent", "attention"),
+    *("normalization", "noise", "convolution", "operations", "topology", "loops", "modules", "batches", "precision"),
+)
 
 
 def groups() -> list[Group]:
