@@ -1,11 +1,11 @@
 """One case: measured, compared with the oracle, and checked for traces in the model."""
 
+import contextlib
 import math
 import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -122,11 +122,21 @@ def _measure(case: Case, verdict: Verdict, expected: list[object]) -> ammup.Upda
     verdict.seconds = time.perf_counter() - start
     verdict.warnings = [str(w.message)[:200] for w in caught if "ammup" in str(w.filename)]
     verdict.damage = differences(before, described(problem.model)) + _training_differences(case, problem, expected)
+    verdict.damage += _damage_of_depth_units(case)
     if moments is not None and verdict.seconds < PATIENT:
         start = time.perf_counter()
         call_ammup(case.built())
         verdict.seconds = min(verdict.seconds, time.perf_counter() - start)
     return moments
+
+
+def _damage_of_depth_units(case: Case) -> list[str]:
+    """What ``depth_units`` changes in the model, whether it succeeds or not."""
+    problem = case.built()
+    before = described(problem.model)
+    with contextlib.suppress(Exception):  # whether it succeeds is seen in measure_updates
+        ammup.depth_units(problem.model, problem.inputs, forward=problem.forward)
+    return [f"depth_units: {name}" for name in differences(before, described(problem.model))]
 
 
 def _trained(problem: Problem) -> list[object]:
@@ -260,7 +270,7 @@ def _without_transforms(tensor: Tensor) -> Tensor:
     return tensor.detach().clone()
 
 
-@contextmanager
+@contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Warnings of the models are not printed."""
     with warnings.catch_warnings():

@@ -1,0 +1,115 @@
+"""The parts of benchmarks/zoo.py against closed forms, and a few of its cases."""
+
+import random
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from zoo_parts.case import Case, Problem, generator_states
+from zoo_parts.collection import cases_of
+from zoo_parts.judge import judge
+from zoo_parts.oracle import true_moments
+from zoo_parts.snapshot import described, differences
+from zoo_parts.summary import summary
+from zoo_parts.worker import Worker
+
+
+def _linear() -> Problem:
+    model = nn.Sequential(nn.Linear(3, 4, bias=False), nn.Linear(4, 2, bias=False))
+    generator = torch.Generator().manual_seed(0)
+    return Problem(
+        model=model,
+        inputs=torch.randn(5, 3, generator=generator),
+        targets=torch.randn(5, 2, generator=generator),
+        loss="mse",
+    )
+
+
+def test_the_oracle_on_two_linear_layers() -> None:
+    problem = Case(name="linear", group="", build=_linear).built()
+    a, b = (p.detach().double() for p in problem.model.parameters())
+    x, y = problem.inputs.double(), problem.targets.double()
+    residual = (x @ a.T @ b.T - y) / y.numel()
+    slope_a, slope_b = (residual @ b).T @ x, residual.T @ (x @ a.T)
+    change = x @ slope_a.T
+    expected = [float(change.square().mean()), float((change @ b.T + x @ a.T @ slope_b.T).square().mean())]
+    found = true_moments(Case(name="linear", group="", build=_linear), ["0", "1"], generator_states())
+    np.testing.assert_allclose(found.S, expected, rtol=1e-6)
+    assert found.error < 1e-6
+
+
+def test_the_oracle_follows_autograd_for_the_step_and_the_forward_for_the_change() -> None:
+    def rounded() -> Problem:
+        problem = _linear()
+        layers = list(problem.model)
+
+        class StraightThrough(nn.Module):
+            def forward(self, x: Tensor) -> Tensor:
+                return x + (x.round() - x).detach()
+
+        model = nn.Sequential(layers[0], StraightThrough(), layers[1])
+        return Problem(model=model, inputs=problem.inputs, targets=problem.targets, loss="mse")
+
+    found = true_moments(Case(name="rounded", group="", build=rounded), ["0", "1"], generator_states())
+    assert found.S[0] > 0  # autograd passes the gradient on
+    assert found.S[1] == 0  # and rounded values do not move
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda m: m[0].weight.data.add_(1e-7),
+        lambda m: m[0].register_forward_hook(lambda *_: None),
+        lambda m: m[0].bias.register_hook(lambda g: g),
+        lambda m: setattr(m[0], "calls", 1),
+        lambda m: m[1].running_mean.add_(1e-3),
+        lambda m: m[0].weight.requires_grad_(False),
+        lambda m: setattr(m[0].weight, "grad", torch.zeros_like(m[0].weight)),
+        lambda m: setattr(m[0], "weight", nn.Parameter(m[0].weight.detach().clone())),
+        lambda m: m.eval(),
+        lambda m: m.double(),
+        lambda m: torch.rand(1),
+        lambda m: random.random(),
+        lambda m: np.random.rand(),  # noqa: NPY002
+        lambda m: m.kept["list"].append(1),
+    ],
+)
+def test_a_snapshot_shows_every_change(change: Callable[[nn.Module], object]) -> None:
+    model = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+    model.kept = {"list": []}
+    before = described(model)
+    assert differences(before, described(model)) == []
+    change(model)
+    assert differences(before, described(model))
+
+
+@pytest.mark.parametrize("name", ["dropout", "batch_norm", "siamese", "counter_in_buffer", "noise_from_numpy"])
+def test_constructs_that_are_measured_right(name: str) -> None:
+    (case,) = (case for case in cases_of("constructs") if case.name == name)
+    verdict = judge(case, lambda _stage: None)
+    # The type checks of the tests draw from Python's generator.
+    damage = [name for name in verdict.damage if "Python generator" not in name]
+    assert (verdict.status, damage) == ("right", []), verdict
+
+
+def test_there_are_enough_constructs() -> None:
+    assert len(cases_of("constructs")) >= 230
+
+
+@pytest.mark.slow
+def test_a_worker_that_hangs_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("zoo_parts.worker").worker.LIMITS, "starting", 0.0)
+    (case,) = (case for case in cases_of("constructs") if case.name == "dropout")
+    worker = Worker("constructs")
+    record = worker.judge(case)
+    assert (record["status"], worker.alive) == ("invalid", False)
+    assert "dropout" in summary([record])
+
+
+def test_losses_are_those_that_the_library_documents() -> None:
+    problem = _linear()
+    outputs = problem.outputs()
+    assert torch.isclose(problem.objective(outputs), F.mse_loss(outputs, problem.targets) / 2)
