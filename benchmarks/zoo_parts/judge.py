@@ -20,6 +20,7 @@ from zoo_parts.snapshot import bits, described, differences
 
 TOLERANCE = 0.01  # of S̄, from the issue that asks for this benchmark
 RESOLVED = 0.003  # an oracle with a larger error bar decides nothing
+SAME_NOISE = 0.01  # relative difference of outputs; rounding to float32 stays below it, another mask does not
 PATIENT = 1.5  # seconds: calls that take less are timed twice, and the faster one counts
 
 
@@ -242,7 +243,7 @@ class Realization:
         if self.outputs is None:
             return True
         expected = outputs_at_rest(case, self.states, single_draws=single_draws)
-        return torch.allclose(self.outputs.double(), expected.double(), rtol=1e-2, atol=1e-3 * float(expected.std()))
+        return bool((self.outputs.to(expected) - expected).norm() < SAME_NOISE * expected.norm())
 
 
 def _realization(case: Case) -> Realization:

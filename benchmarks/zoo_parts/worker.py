@@ -21,7 +21,7 @@ class Worker:
     def __init__(self, collection: str) -> None:
         context = multiprocessing.get_context("spawn")
         self.pipe, other = context.Pipe()
-        self.process = context.Process(target=_serve, args=(collection, other), daemon=False)
+        self.process = context.Process(target=_serve, args=(collection, other), daemon=True)
         self.process.start()
         other.close()
 
