@@ -37,7 +37,6 @@ class StoredModel(BaseModel):
     A value has exactly the stated type. Fields that this version does not know are kept and written again.
     """
 
-    # A number that JSON does not have is an error when a file is written, not a null in it.
     model_config = ConfigDict(frozen=True, strict=True, extra="allow", ser_json_inf_nan="constants")
 
     def to_dict(self) -> dict[str, Any]:
