@@ -5,6 +5,7 @@ Axes: R residual row, B batch, M output unit (class or channel), P position of a
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -79,6 +80,23 @@ class Objective:
             found = f"{int(targets.min())} to {int(targets.max())}"
             raise InputError(f"class indices are {found}; the model has outputs 0 to {outputs.shape[1] - 1}")
 
+    def scalar(self, outputs: Any, targets: Any) -> Tensor:
+        """The value of a user's loss.
+
+        Raises:
+            InputError: it raises, or returns something else than a scalar.
+        """
+        assert callable(self.loss)
+        try:
+            value = self.loss(outputs, targets)
+        except Exception as error:  # whatever the user's code raises
+            shape = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
+            raise InputError(f"the loss failed on outputs {shape}: {type(error).__name__}: {error}") from error
+        if not isinstance(value, Tensor) or value.ndim:
+            got = f"a tensor {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+            raise InputError(f"the loss returned {got}; it must return a scalar tensor")
+        return value
+
     def residuals(self, outputs: Tensor, targets: Tensor, *, drawn: bool, whole: bool = False) -> Residuals:
         """Residuals of given targets, or of drawn labels with the draw as leading axis.
 
@@ -90,7 +108,7 @@ class Objective:
         """
         none = outputs.new_zeros((0, *outputs.shape))
         if callable(self.loss):
-            gradient = _gradient(self.loss, outputs, targets)
+            gradient: Tensor = torch.func.grad(lambda z: self.scalar(z, targets))(outputs)
             return Residuals(fixed=gradient[None], drawn=none)
         y = self._as_outputs(outputs, targets, lead=1 if drawn else 0)
         per_loss_term = outputs.numel() if self.loss == "mse" else outputs.numel() // outputs.shape[1]
@@ -111,25 +129,3 @@ class Objective:
         if targets.is_floating_point():
             return targets.to(outputs)
         return F.one_hot(targets, outputs.shape[1]).movedim(-1, lead + 1).to(outputs)
-
-
-def _gradient(loss: Callable[[Tensor, Tensor], Tensor], outputs: Tensor, targets: Tensor) -> Tensor:
-    """Of a user's loss.
-
-    Raises:
-        InputError: it raises, or returns something else than a scalar.
-    """
-
-    def scalar(z: Tensor) -> Tensor:
-        try:
-            value = loss(z, targets)
-        except Exception as error:  # whatever the user's code raises
-            given = f"outputs {tuple(outputs.shape)}"
-            raise InputError(f"the loss failed on {given}: {type(error).__name__}: {error}") from error
-        if not isinstance(value, Tensor) or value.ndim:
-            got = f"a tensor {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
-            raise InputError(f"the loss returned {got}; it must return a scalar tensor")
-        return value
-
-    gradient: Tensor = torch.func.grad(scalar)(outputs)
-    return gradient

@@ -10,10 +10,12 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map
 
-from ammup.errors import InputError
+from ammup.errors import InputError, check_known
 from ammup.measurement.first_step import OptimizerLike
 from ammup.measurement.loss import Loss, Objective
 from ammup.models.depth import Forward
+
+METHODS = ("auto", "jvp", "difference")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +35,7 @@ class MeasurementSpec:
         forward: how the model is called; None calls it with the inputs.
         optimizer: whose step is measured; None for SGD.
         device: where models are measured that a factory builds; None leaves them where the factory put them.
+        method: "auto", "jvp" or "difference", see :mod:`ammup.measurement.method`.
 
     Raises:
         InputError: an unknown loss or part, or inputs that are empty, not floating point or not finite.
@@ -48,10 +51,12 @@ class MeasurementSpec:
     forward: Forward | None = None
     optimizer: OptimizerLike | None = None
     device: torch.device | str | None = None
+    method: str = "auto"
 
     def __post_init__(self) -> None:
         if self.optimizer is not None and self.objective.part != "total":
             raise InputError(f"part={self.part!r} of an optimizer's step is not defined; use part='total'")
+        check_known("method", self.method, METHODS)
         _check_inputs(self.inputs, any_kind=self.forward is not None)
         if not all(math.isfinite(factor) and factor >= 0 for factor in self.lr_factors.values()):
             raise InputError(f"lr_factors={dict(self.lr_factors)} must be finite and at least 0")

@@ -22,11 +22,14 @@ from torch.func import vmap
 
 from ammup.arrays import Array
 from ammup.errors import InputError
+from ammup.measurement.difference import Difference, trainable
 from ammup.measurement.first_step import OptimizerLike
 from ammup.measurement.loss import Loss
+from ammup.measurement.method import LARGEST_ERROR, doubt
 from ammup.measurement.specification import MeasurementSpec
 from ammup.measurement.step import OUTPUT, Step, Weights
-from ammup.models.depth import Forward
+from ammup.models.depth import Forward, structure_of, units_of
+from ammup.models.precision import double_precision
 from ammup.models.state import ModelState, check_initialized, preserved
 
 # Nets whose largest weight and largest unit (over the batch) have up to this many elements are measured many weight
@@ -52,12 +55,19 @@ class UpdateMoments:
         S: S_l, the mean over samples, channels and positions of (Δz)², averaged over label draws; one value a unit.
         S_bar_se: standard error of ``S_bar`` over label draws: 0 where targets were given, NaN with a single draw.
         gradient_squares: squared norm of the loss gradient of each weight, averaged over label draws like S.
+        method: "jvp" or "difference", the way that was taken, see :mod:`ammup.measurement.method`.
+        reason: why not jvp, where a difference was taken.
+        error: estimate of the relative numerical error of ``S_bar``: for "jvp" from the disagreement of its two passes
+            and from the amplification of rounding errors, for "difference" from its bend.
     """
 
     units: tuple[str, ...]
     S: Array
     S_bar_se: float
     gradient_squares: Mapping[str, float]
+    method: str = "jvp"
+    reason: str = ""
+    error: float = 0.0
 
     @property
     def S_bar(self) -> float:  # noqa: N802  (the paper's symbol)
@@ -106,6 +116,7 @@ def measure_updates(
     seed: int = 0,
     forward: Forward | None = None,
     optimizer: OptimizerLike | None = None,
+    method: str = "auto",
 ) -> UpdateMoments:
     """S_l of every depth unit for one gradient step on one batch, measured on that batch.
 
@@ -126,9 +137,11 @@ def measure_updates(
         optimizer: ``optimizer(params, lr)``, such as ``torch.optim.Adam``, whose first step is measured instead of
             SGD's, or an optimizer of this model in the middle of training; part "total" only. Its step must be
             proportional to its learning rate.
+        method: "jvp", "difference", or "auto", which takes jvp where it is known to be right; see
+            :mod:`ammup.measurement.method`.
 
     Returns:
-        The moments at learning rate 1.
+        The moments at learning rate 1; their ``method``, ``reason`` and ``error`` say how they were computed.
 
     Raises:
         InputError: inputs, targets, loss or units that do not fit, or moments that are zero or not finite.
@@ -150,6 +163,7 @@ def measure_updates(
         lr_factors=lr_factors or {},
         forward=forward,
         optimizer=optimizer,
+        method=method,
     )
     (moments,) = measure_draws([model], spec, streams=[seed])
     if moments.S_bar == 0:
@@ -172,6 +186,54 @@ def measure_draws(
         spec: what is measured of each.
         streams: for each model what its labels and dropout masks depend on.
     """
+    reason = {"auto": doubt(models[0], spec), "jvp": "", "difference": "it was asked for"}[spec.method]
+    if not reason:
+        try:
+            found = _measure_by_jvp(models, spec, streams)
+        except InputError as error:
+            if spec.method == "jvp":
+                raise
+            reason = f"jvp failed: {error}"
+        else:
+            largest = max(moments.error for moments in found)
+            if largest <= LARGEST_ERROR or spec.method == "jvp":
+                return found
+            reason = f"jvp in {next(models[0].parameters()).dtype} may be off by {largest:.1g} of S̄"
+    found = []
+    for model, stream in zip(models, streams, strict=True):
+        found.append(_measure_by_difference(model, spec, stream, reason))
+        spec = replace(spec, units=found[0].units) if spec.units is None else spec
+    return found
+
+
+def _measure_by_difference(model: nn.Module, spec: MeasurementSpec, stream: object, reason: str) -> UpdateMoments:
+    """By differences in float64; in the model's own precision where it does not run in float64."""
+    check_initialized(model)
+    with preserved(model) as state:
+        try:
+            with double_precision(model):
+                return _difference(model, spec, stream, reason)
+        except InputError as error:
+            state.restore()
+            narrow = f"{reason}; it does not run in float64 ({error})"
+            return _difference(model, spec, stream, narrow)
+
+
+def _difference(model: nn.Module, spec: MeasurementSpec, stream: object, reason: str) -> UpdateMoments:
+    if spec.units is None:
+        inputs = spec.inputs_on(next(iter(trainable(model).values())))
+        spec = replace(spec, units=units_of(model, structure_of(model, inputs, forward=spec.forward)))
+    measured = Difference(model, spec, tuple(spec.units or ()), stream)
+    fixed, drawn = measured.rows()
+    rows = [np.concatenate([row.S, [0.0], row.squares]) for row in (*fixed, *drawn)]
+    moments = _moments(measured.units, list(measured.weights), rows[: len(fixed)], rows[len(fixed) :])
+    wrong = max(float(row.S @ row.bend / row.S.sum()) if row.S.sum() > 0 else 0.0 for row in (*fixed, *drawn))
+    return replace(moments, method="difference", reason=reason, error=wrong)
+
+
+def _measure_by_jvp(
+    models: Sequence[nn.Module], spec: MeasurementSpec, streams: Sequence[object]
+) -> list[UpdateMoments]:
     with ExitStack() as stack:
         steps: list[Step] = []
         for model in models:
@@ -246,7 +308,7 @@ def check_finite_step(
     if labels is not None:
         step = replace(step, targets=labels[0])
     (gradient,) = pull_back(step.residuals(outputs, None).fixed[0])
-    first_order = step.tangent_moments(step.weights, gradient, seed)
+    first_order = step.tangent_moments(step.weights, gradient, seed)[:-1]
     with torch.no_grad():
         before = step.pre_activations(step.weights, seed)
         after = step.pre_activations({name: w - lr * gradient[name] for name, w in step.weights.items()}, seed)
@@ -269,14 +331,15 @@ def _measure_each(steps: Sequence[Step], streams: Sequence[object]) -> list[Upda
     """One weight draw and one residual row after the other."""
     results = []
     for step, stream in zip(steps, streams, strict=True):
+        nearby = None if step.state is None else step.nearby(stream)
         outputs, pull_back = step.backward(stream)
         residuals = step.residuals(outputs, step.labels(outputs, stream))
         fixed, drawn = (
-            [_numpy(_row_moments(step, step.weights, pull_back(row)[0], stream)) for row in rows]
+            [_numpy(_row_moments(step, step.weights, pull_back(row)[0], stream, row, nearby)) for row in rows]
             for rows in (residuals.fixed, residuals.drawn)
         )
         del pull_back  # frees the graph before the next draw builds its own
-        results.append(_moments(step, fixed, drawn))
+        results.append(_moments(step.units, list(step.weights), fixed, drawn))
     return results
 
 
@@ -295,26 +358,39 @@ def _measure_stacked(steps: Sequence[Step], streams: Sequence[object]) -> list[U
         residuals = step.residuals(outputs, drawn)
         n_fixed = len(residuals.fixed)
         rows = torch.cat([residuals.fixed, residuals.drawn])
-        return vmap(lambda row: _row_moments(step, weights, pull_back(row)[0], None))(rows)
+        return vmap(lambda row: _row_moments(step, weights, pull_back(row)[0], None, row))(rows)
 
     S = vmap(moments, in_dims=(0, 0, None if given else 0))(
         {name: torch.stack([s.weights[name] for s in steps]) for name in first.weights},
         {name: torch.stack([s.frozen[name] for s in steps]) for name in first.frozen},
         None if given else torch.stack([y for y in labels if y is not None]),
     )
-    return [_moments(first, list(rows[:n_fixed]), list(rows[n_fixed:])) for rows in _numpy(S)]
+    names = list(first.weights)
+    return [_moments(first.units, names, list(rows[:n_fixed]), list(rows[n_fixed:])) for rows in _numpy(S)]
 
 
-def _row_moments(step: Step, weights: Weights, gradient: Weights, stream: object) -> Float[Tensor, "U_and_weights"]:
-    """What one residual row contributes: the mean square of every unit's step, then every gradient's squared norm."""
+def _row_moments(
+    step: Step,
+    weights: Weights,
+    gradient: Weights,
+    stream: object,
+    row: Tensor,
+    nearby: Mapping[str, Tensor] | None = None,
+) -> Float[Tensor, "U_error_and_weights"]:
+    """What one residual row contributes.
+
+    The mean square of every unit's step; their relative error; every gradient's squared norm.
+    """
     squares = [torch.linalg.vector_norm(g).double().square() for g in gradient.values()]
-    return torch.cat([step.tangent_moments(weights, gradient, stream), torch.stack(squares)])
+    return torch.cat([step.tangent_moments(weights, gradient, stream, row, nearby), torch.stack(squares)])
 
 
-def _moments(step: Step, fixed: Sequence[Array], drawn: Sequence[Array]) -> UpdateMoments:
+def _moments(
+    units: tuple[str, ...], weights: Sequence[str], fixed: Sequence[Array], drawn: Sequence[Array]
+) -> UpdateMoments:
     """Sum of the fixed rows plus mean of the drawn ones."""
-    n_units = len(step.units)
-    sums = np.sum([*fixed, np.zeros(n_units + len(step.weights))], axis=0)
+    n_units = len(units)
+    sums = np.sum([*fixed, np.zeros(n_units + 1 + len(weights))], axis=0)
     se = 0.0
     if len(drawn):
         sums = sums + np.mean(drawn, axis=0)
@@ -322,10 +398,11 @@ def _moments(step: Step, fixed: Sequence[Array], drawn: Sequence[Array]) -> Upda
         se = float(np.std(means, ddof=1) / np.sqrt(len(means))) if len(means) > 1 else float("nan")
     S = sums[:n_units]
     if not np.isfinite(S).all():
-        unit = step.units[int(np.argmin(np.isfinite(S)))]
+        unit = units[int(np.argmin(np.isfinite(S)))]
         raise InputError(f"S_l of unit {unit!r} is not finite; check the weights and the inputs, or use float64")
-    squares = dict(zip(step.weights, sums[n_units:].tolist(), strict=True))
-    return UpdateMoments(units=step.units, S=S, S_bar_se=se, gradient_squares=squares)
+    squares = dict(zip(weights, sums[n_units + 1 :].tolist(), strict=True))
+    error = max(float(row[n_units]) for row in (*fixed, *drawn))
+    return UpdateMoments(units=units, S=S, S_bar_se=se, gradient_squares=squares, error=error)
 
 
 def _numpy(tensor: Tensor) -> Array:

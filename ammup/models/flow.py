@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
+from ammup.errors import InputError
 from ammup.models.operation import Names, Operation, function_name, function_operation, is_activation, weight_of_module
 
 
@@ -23,6 +24,10 @@ class _CallListener(TorchFunctionMode, ABC):
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model, self.names = model, Names()
+
+    def __deepcopy__(self, _memo: object) -> "_CallListener":
+        """Itself: a model that copies its modules in its forward copies their hooks, and this is in them."""
+        return self
 
     @abstractmethod
     def function(self, name: str, function: str, arguments: list[Tensor], output: Any) -> None:
@@ -44,6 +49,7 @@ class _CallListener(TorchFunctionMode, ABC):
     @contextmanager
     def listening(self) -> Iterator[None]:
         """Listen to the runs inside."""
+        check_observable(self.model)
         handles = []
         for path, module in self.model.named_modules():
             handles.append(module.register_forward_pre_hook(lambda m, a, path=path: self.names.enter(path)))
@@ -96,7 +102,7 @@ class _Recorder(_CallListener):
             return
         if id(output) not in self.places:  # computed where no function is seen, as in a torch.autograd.Function
             sources = tuple(dict.fromkeys(self.places[id(a)] for a in arguments if id(a) in self.places))
-            layer, weight = weight_of_module(self.paths[module], module)
+            layer, weight = weight_of_module(self.paths.get(module, ""), module)  # a copy has no path
             self._put(output, Operation(sources=sources, layer=layer, weight=weight))
         place = self.places[id(output)]
         activation = module if is_activation(module) else self.flow[place].activation
@@ -107,6 +113,25 @@ class _Recorder(_CallListener):
         self.places[id(tensor)] = len(self.flow)
         self.flow.append(operation)
         self.alive.append(tensor)
+
+
+def check_observable(model: nn.Module) -> None:
+    """Raise InputError for a model whose modules take no hooks."""
+    for path, module in model.named_modules():
+        if isinstance(module, torch.jit.ScriptModule):
+            name = f"module {path!r}" if path else "the model"
+            raise InputError(
+                f"{name} is a TorchScript module, whose values cannot be observed; measure the module it was made from"
+            )
+
+
+def check_outside_transforms(name: str, value: Tensor) -> None:
+    """Raise InputError for a value inside a torch.func transform, which nothing outside can read."""
+    if torch._C._functorch.is_functorch_wrapped_tensor(value):
+        raise InputError(
+            f"unit {name!r} is computed inside a torch.func transform (vmap, grad, jvp) and cannot be observed; pass "
+            "units= that are computed outside"
+        )
 
 
 def recorded(model: nn.Module, inputs: Iterable[Tensor], run: Callable[[], Any]) -> list[Operation]:
@@ -142,6 +167,7 @@ class _Observer(_CallListener):
 def observed(model: nn.Module, names: Iterable[str], record: Callable[[str, Any], None]) -> Iterator[None]:
     """Call ``record(name, value)`` for each value of these names during the run inside, as it is computed."""
     names = list(names)
+    check_observable(model)
     if any(":" in name or "@" in name for name in names):
         with _Observer(model, names, record).listening():
             yield

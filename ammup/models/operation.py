@@ -85,7 +85,7 @@ class Names:
 
 def function_name(target: object) -> str:
     """One name, "add", for `operator.add`, `torch.add`, `Tensor.add_` and `+`."""
-    name = getattr(target, "__name__", str(target)).strip("_")
+    name = getattr(target, "__name__", str(target)).strip("_").partition(".")[0]  # torch.export calls "add.Tensor"
     return SPELLINGS.get(name, name)
 
 

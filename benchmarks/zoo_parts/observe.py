@@ -40,10 +40,14 @@ class Watch(TorchFunctionMode):
         self._calls: Counter[str] = Counter()
         self._stack: list[tuple[str, Counter[str]]] = []
 
+    def __deepcopy__(self, _memo: object) -> "Watch":
+        """Itself: a model that copies its modules in its forward copies their hooks, and this is in them."""
+        return self
+
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         output = self._evaluate(func, args, kwargs or {})
         if self._stack:
-            name = str(getattr(func, "__name__", func)).strip("_")
+            name = str(getattr(func, "__name__", func)).strip("_").partition(".")[0]
             owner, functions = self._stack[-1]
             name = OPERATORS.get(name, name)
             functions[name] += 1

@@ -1,0 +1,51 @@
+"""A model computed in float64 for a while, its tensors exchanged in place."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from ammup.models.state import ModelState
+
+SINGLE = {torch.float32: torch.float64, torch.float16: torch.float64, torch.bfloat16: torch.float64,
+          torch.complex64: torch.complex128}  # fmt: skip
+
+
+@contextmanager
+def double_precision(model: nn.Module) -> Iterator[None]:
+    """The data of every parameter, buffer and other tensor that the model holds exchanged for float64 copies.
+
+    The tensors stay the same objects, so what else refers to them (tied weights, closures, hooks, lists of a recurrent
+    layer) sees the exchange; tensors that share memory still do. The original data are put back at the end.
+    """
+    copies: dict[tuple[int, torch.dtype], torch.UntypedStorage] = {}
+    exchanged: list[tuple[Tensor, Tensor, Tensor | None]] = []
+    try:
+        for tensor in ModelState(model, record=False).tensors:
+            if tensor.dtype in SINGLE and tensor.is_leaf and _is_plain(tensor):
+                original = tensor.detach()
+                exchanged.append((tensor, original, tensor.grad))
+                tensor.grad = None  # it has to be of the tensor's dtype
+                tensor.data = _double(original, copies)
+        yield
+    finally:
+        for tensor, original, gradient in exchanged:
+            tensor.grad = None
+            tensor.data = original
+            tensor.grad = gradient
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    return tensor.layout is torch.strided and not tensor.is_meta and not tensor.is_nested and not tensor.is_inference()
+
+
+def _double(tensor: Tensor, copies: dict[tuple[int, torch.dtype], torch.UntypedStorage]) -> Tensor:
+    """A float64 copy that shares memory with the copies of the tensors that ``tensor`` shares memory with."""
+    storage, dtype = tensor.untyped_storage(), SINGLE[tensor.dtype]
+    key = (storage.data_ptr(), tensor.dtype)
+    if key not in copies:
+        everything = torch.empty(0, dtype=tensor.dtype, device=tensor.device).set_(storage)
+        copies[key] = everything.to(dtype).untyped_storage()
+    double = torch.empty(0, dtype=dtype, device=tensor.device)
+    return double.set_(copies[key], tensor.storage_offset(), tensor.shape, tensor.stride())
