@@ -26,8 +26,9 @@ from ammup.arrays import Array
 from ammup.errors import InputError
 from ammup.measurement.first_step import FirstStep
 from ammup.measurement.specification import MeasurementSpec
-from ammup.measurement.step import checked_outputs, observed_units
+from ammup.measurement.step import checked_outputs, checked_units, observed_units
 from ammup.models.depth import cannot_be_run
+from ammup.models.flow import check_outside_transforms
 from ammup.models.state import ModelState
 from ammup.models.streams import random_stream, seeded
 
@@ -68,7 +69,8 @@ class Difference:
     """
 
     def __init__(self, model: nn.Module, spec: MeasurementSpec, units: Sequence[str], stream: object) -> None:
-        self.model, self.spec, self.units, self.stream = model, spec, tuple(units), stream
+        self.model, self.spec, self.stream = model, spec, stream
+        self.units = checked_units(model, units)
         self.weights = trainable(model)
         self.state = ModelState(model)
         like = next(iter(self.weights.values()))
@@ -155,7 +157,7 @@ class Difference:
             if number == 0 and moved and not 1 / WIDE < moved / tau < WIDE:
                 epsilon *= tau / moved
                 S, bend, moved = self._central(direction, epsilon, z0)
-            better = bend < best_bend
+            better = (bend < best_bend) | (number == 0)
             best_S, best_bend = np.where(better, S, best_S), np.where(better, bend, best_bend)
             if (best_bend <= SMALL_BEND).all():
                 break
@@ -240,6 +242,7 @@ def _has_checkpoints(outputs: Any) -> bool:
 
 
 def _keep(found: dict[str, Tensor], name: str, z: Tensor) -> None:
+    check_outside_transforms(name, z)
     found[name] = z.detach().clone()  # an activation may work in place
 
 

@@ -91,7 +91,8 @@ class Objective:
             value = self.loss(outputs, targets)
         except Exception as error:  # whatever the user's code raises
             shape = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
-            raise InputError(f"the loss failed on outputs {shape}: {type(error).__name__}: {error}") from error
+            missing = "; targets= were not given" if targets is None else ""
+            raise InputError(f"the loss failed on outputs {shape}: {type(error).__name__}: {error}{missing}") from error
         if not isinstance(value, Tensor) or value.ndim:
             got = f"a tensor {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
             raise InputError(f"the loss returned {got}; it must return a scalar tensor")

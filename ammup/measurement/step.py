@@ -25,7 +25,7 @@ from ammup.measurement.first_step import FirstStep
 from ammup.measurement.loss import Objective, Residuals
 from ammup.measurement.specification import MeasurementSpec
 from ammup.models.depth import OWN_NETS, Forward, cannot_be_run, structure_of, units_of
-from ammup.models.flow import check_outside_transforms, observed
+from ammup.models.flow import observed
 from ammup.models.state import ModelState, check_initialized
 from ammup.models.streams import random_stream, seeded
 from ammup.models.substitution import substituted
@@ -288,7 +288,6 @@ def observed_units(model: nn.Module, units: Sequence[str], record: Callable[[str
         tensor = output[0] if isinstance(output, tuple | list) and output else output
         if not isinstance(tensor, Tensor):
             raise InputError(f"unit {name!r} returned {type(output).__name__}; a unit's output is a tensor")
-        check_outside_transforms(name, tensor)
         runs[name] += 1
         record(name, tensor)
 
@@ -344,14 +343,14 @@ def _load_forward_rules() -> None:
 
 def _units(model: nn.Module, spec: MeasurementSpec, inputs: Any, state: ModelState | None) -> tuple[str, ...]:
     if spec.units is not None:
-        return _checked_units(model, spec.units)
+        return checked_units(model, spec.units)
     # The flow of other people's models is recorded from a run; that of our own nets can be traced.
     traceable = type(model).__module__ == OWN_NETS and spec.forward is None
     example = None if traceable else inputs
     return units_of(model, structure_of(model, example, forward=spec.forward, state=state))
 
 
-def _checked_units(model: nn.Module, units: Sequence[str]) -> tuple[str, ...]:
+def checked_units(model: nn.Module, units: Sequence[str]) -> tuple[str, ...]:
     """Names given by the user; those of functions and of second calls are known to a run alone."""
     modules = {name for name, _ in model.named_modules()}
     unknown = sorted({name for name in units if re.split("[:@]", name)[0] not in modules})

@@ -70,8 +70,8 @@ def test_tangents_are_limits_of_differences() -> None:
             ahead, behind = (_along(net, direction, unit, size) for size in (1e-5, -1e-5))
             torch.testing.assert_close(tangent, (ahead - behind) / 2e-5, rtol=1e-6, atol=1e-8)
         if direction is full:
-            moments = step.tangent_moments(step.weights, direction, 0)
-            torch.testing.assert_close(moments, torch.stack([t.square().mean() for t in tangents]))
+            *moments, _ = step.tangent_moments(step.weights, direction, 0)
+            torch.testing.assert_close(torch.stack(moments), torch.stack([t.square().mean() for t in tangents]))
     assert not step.unit_tangents(one)[0].any()  # the first unit does not depend on the second layer
 
 
