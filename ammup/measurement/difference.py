@@ -28,6 +28,7 @@ from ammup.measurement.first_step import FirstStep
 from ammup.measurement.specification import MeasurementSpec
 from ammup.measurement.step import checked_outputs, checked_units, observed_units
 from ammup.models.depth import cannot_be_run
+from ammup.models.eager import run_eagerly
 from ammup.models.flow import check_outside_transforms
 from ammup.models.state import ModelState
 from ammup.models.streams import random_stream, seeded
@@ -194,7 +195,8 @@ class Difference:
     def _call(self) -> Any:
         call = self.spec.forward
         try:
-            return self.model(self.inputs) if call is None else call(self.model, self.inputs)
+            with run_eagerly():
+                return self.model(self.inputs) if call is None else call(self.model, self.inputs)
         except InputError:
             raise
         except Exception as error:  # whatever the user's forward raises

@@ -54,7 +54,8 @@ class MeasurementSpec:
     method: str = "auto"
 
     def __post_init__(self) -> None:
-        if self.optimizer is not None and self.objective.part != "total":
+        objective = self.objective  # which checks loss and part
+        if self.optimizer is not None and objective.part != "total":
             raise InputError(f"part={self.part!r} of an optimizer's step is not defined; use part='total'")
         check_known("method", self.method, METHODS)
         _check_inputs(self.inputs, any_kind=self.forward is not None)

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from ammup.errors import InputError, check_known
+from ammup.models.eager import run_eagerly
 from ammup.models.flow import recorded
 from ammup.models.operation import Operation
 from ammup.models.state import ModelState, check_initialized, preserved
@@ -116,7 +117,7 @@ def structure_of(
 
 def _run(model: nn.Module, example_input: Any, forward: Forward | None) -> Any:
     """One forward that leaves the random state as it was."""
-    with seeded("structure"):
+    with seeded("structure"), run_eagerly():
         try:
             return model(example_input) if forward is None else forward(model, example_input)
         except Exception as error:  # whatever the user's forward raises

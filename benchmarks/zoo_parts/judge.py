@@ -29,8 +29,8 @@ class Verdict:
     """What came out for one case.
 
     Attributes:
-        status: "right", "wrong", "flagged" (wrong, and a warning said so), "refused", "crash", "hang", "unresolved"
-            (the oracle cannot decide) or "invalid" (the model does not train: a fault of the case).
+        status: "right", "wrong", "flagged" (wrong, and the result or a warning said so), "refused", "crash", "hang",
+            "unresolved" (the oracle cannot decide) or "invalid" (the model does not train: a fault of the case).
         message: of the exception, or what is wrong.
         deviation: S̄ over the oracle's, minus 1.
         damage: what differs in the model or in global state afterwards.
@@ -201,7 +201,7 @@ def _compare(case: Case, verdict: Verdict, moments: ammup.UpdateMoments) -> None
     elif not wrong:
         _with(verdict, "right")
     else:
-        status = "flagged" if verdict.warnings else "wrong"
+        status = "flagged" if verdict.warnings or moments.error > TOLERANCE else "wrong"
         _with(verdict, status, f"S̄ {verdict.S_bar:.4g} instead of {oracle.S_bar:.4g}: {verdict.deviation:+.1%}")
 
 

@@ -86,7 +86,22 @@ def test_a_snapshot_shows_every_change(change: Callable[[nn.Module], object]) ->
     assert differences(before, described(model))
 
 
-@pytest.mark.parametrize("name", ["dropout", "batch_norm", "siamese", "counter_in_buffer", "noise_from_numpy"])
+# One construct of each kind that jvp alone measures wrong, refuses, crashes or hangs on, and five plain ones.
+CONSTRUCTS = (
+    *("dropout", "batch_norm", "siamese", "counter_in_buffer", "noise_from_numpy"),
+    *("detached_norm", "memory_in_place", "no_grad_inside", "parameter_hooks_clip", "post_accumulate_hooks"),
+    *("straight_through_round", "embedding_max_norm", "layers_in_threads", "depends_on_gradient_mode"),
+    *("layers_in_a_plain_list", "deepcopy_of_a_layer_in_forward", "embedding_sparse", "model_that_returns_its_loss"),
+    *("old_style_function", "full_backward_hook_reads", "weight_norm_old", "lstm", "embedding_bag_sum"),
+    *("spectral_norm_parametrization", "checkpoint", "checkpoint_reentrant", "complex_weight"),
+    *("compiled_eager_backend", "distributed_data_parallel", "functional_call_in_forward"),
+    *("view_after_a_convolution", "cross_attention_with_latents", "outputs_without_a_class_axis_mse", "exported"),
+    *("scripted", "gradient_in_forward", "momentum_target", "masked_convolution", "batch_norm_over_two_values"),
+)
+
+
+@pytest.mark.filterwarnings("ignore")  # of torch, about old ways to build a model
+@pytest.mark.parametrize("name", CONSTRUCTS)
 def test_constructs_that_are_measured_right(name: str) -> None:
     (case,) = (case for case in cases_of("constructs") if case.name == name)
     verdict = judge(case, lambda _stage: None)

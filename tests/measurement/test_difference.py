@@ -1,0 +1,178 @@
+"""Central differences of plain forwards against closed forms and forward-mode differentiation."""
+
+import copy
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+import ammup
+from ammup import InputError
+from ammup.measurement.difference import LADDER, SMALL_BEND, Difference, trainable
+from ammup.measurement.specification import MeasurementSpec
+
+X = torch.randn((5, 3), generator=torch.Generator().manual_seed(0))
+Y = torch.randn((5, 2), generator=torch.Generator().manual_seed(1))
+CLASSES = torch.tensor([0, 1, 1, 0, 1])
+
+
+def _linear() -> nn.Sequential:
+    torch.manual_seed(2)
+    return nn.Sequential(nn.Linear(3, 4, bias=False), nn.Linear(4, 2, bias=False))
+
+
+def test_two_linear_layers_have_the_closed_form() -> None:
+    net = _linear()
+    a, b = (p.detach().double() for p in net.parameters())
+    residual = (X.double() @ a.T @ b.T - Y) / Y.numel()
+    slope_a, slope_b = (residual @ b).T @ X.double(), residual.T @ (X.double() @ a.T)
+    change = X.double() @ slope_a.T
+    expected = [change.square().mean(), (change @ b.T + X.double() @ a.T @ slope_b.T).square().mean()]
+    found = ammup.measure_updates(net, X, Y, loss="mse", units=["0", "1"], method="difference")
+    np.testing.assert_allclose(found.S, [float(s) for s in expected], rtol=1e-8)
+    assert found.method == "difference"
+    assert found.error < SMALL_BEND
+    squares = [float(slope_a.square().sum()), float(slope_b.square().sum())]
+    np.testing.assert_allclose(list(found.gradient_squares.values()), squares, rtol=1e-9)
+
+
+NETS = {
+    "mlp": lambda: ammup.mlp(3, width=8, in_features=12),
+    "cnn": lambda: ammup.cnn(3, width=8),
+    "resnet": lambda: ammup.resnet(2, width=8, batchnorm=True),
+}
+
+
+@pytest.mark.parametrize("loss", ["mse", "cross_entropy"])
+@pytest.mark.parametrize("part", ["total", "label", "output"])
+@pytest.mark.parametrize("name", NETS)
+def test_it_equals_jvp_in_float64(name: str, part: str, loss: str) -> None:
+    net = NETS[name]().double()
+    inputs = torch.randn((3, 3, 2, 2), generator=torch.Generator().manual_seed(0))
+    for targets in (None, torch.tensor([3, 0, 9])):
+        options = {"loss": loss, "part": part, "seed": 4}
+        exact = ammup.measure_updates(net, inputs, targets, method="jvp", **options)
+        found = ammup.measure_updates(net, inputs, targets, method="difference", **options)
+        np.testing.assert_allclose(found.S, exact.S, rtol=1e-5)
+        np.testing.assert_allclose(found.S_bar_se, exact.S_bar_se, rtol=1e-4, atol=1e-12)
+        np.testing.assert_allclose(
+            list(found.gradient_squares.values()), list(exact.gradient_squares.values()), rtol=1e-9
+        )
+
+
+def test_learning_rate_factors_and_optimizers_change_the_direction() -> None:
+    net = ammup.mlp(2, width=8, in_features=12).double()
+    inputs, classes = torch.ones(2, 12), torch.tensor([0, 1])
+    for options in (
+        {"lr_factors": {"layers.0.weight": 3.0, "readout.weight": 0.0}},
+        {"optimizer": lambda params, lr: torch.optim.SGD(params, lr, weight_decay=0.5)},
+        {"optimizer": lambda params, lr: torch.optim.Adam(params, lr)},
+    ):
+        exact = ammup.measure_updates(net, inputs, classes, loss="cross_entropy", method="jvp", **options)
+        found = ammup.measure_updates(net, inputs, classes, loss="cross_entropy", method="difference", **options)
+        np.testing.assert_allclose(found.S, exact.S, rtol=1e-5)
+
+
+class Detached(nn.Module):
+    """z / max |z|, with the maximum detached: no gradient flows through it, and it moves with the weights."""
+
+    def forward(self, z: torch.Tensor) -> torch.Tensor:
+        return z / z.abs().max().detach()
+
+
+def test_a_detached_statistic_moves() -> None:
+    net = nn.Sequential(nn.Linear(3, 1, bias=False), Detached(), nn.Linear(1, 1, bias=False))
+    with torch.no_grad():
+        net[0].weight.copy_(torch.tensor([[2.0, 0.0, 0.0]]))
+        net[2].weight.fill_(1.0)
+    x, y = torch.tensor([[1.0, 0.0, 0.0]]), torch.tensor([[0.0]])
+    found = ammup.measure_updates(net, x, y, loss="mse", units=["0", "1"])
+    # The output is always w_2; autograd sees w_2 w/2 with 2 fixed, so that dw = 1/2.
+    np.testing.assert_allclose(found.S, [0.25, 0.0], atol=1e-12)
+    wrong = ammup.measure_updates(net, x, y, loss="mse", units=["0", "1"], method="jvp")
+    assert wrong.S[1] == pytest.approx(0.0625)
+
+
+def test_a_model_that_computes_in_float32_gets_larger_steps() -> None:
+    class Single(nn.Module):
+        def forward(self, z: torch.Tensor) -> torch.Tensor:
+            return torch.tanh(z.float()).to(z.dtype)
+
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(3, 16), Single(), nn.Linear(16, 16), Single(), nn.Linear(16, 2))
+    twin = nn.Sequential(net[0], nn.Tanh(), net[2], nn.Tanh(), net[4]).double()
+    expected = ammup.measure_updates(copy.deepcopy(twin), X, CLASSES, loss="cross_entropy", units=["0", "2"])
+    found = ammup.measure_updates(net.float(), X, CLASSES, loss="cross_entropy", units=["0", "2"])
+    np.testing.assert_allclose(found.S, expected.S, rtol=1e-2)
+    assert 1e-7 < found.error < 0.1  # the error bar knows of the rounding
+
+
+def test_curvature_is_the_error_bar() -> None:
+    """Of z = w², the bend at a relative step τ is τ/2."""
+
+    class Square(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.w = nn.Parameter(torch.ones((), dtype=torch.float64))
+            self.unit = nn.Identity()
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.unit(self.w**2 * x)
+
+    x = torch.ones(1, 1, dtype=torch.float64)
+    spec = MeasurementSpec(inputs=x, targets=x * 0, loss="mse", units=("unit",))
+    measured = Difference(Square(), spec, ("unit",), 0)
+    for epsilon in (1e-3, 1e-2):
+        _, bend, moved = measured._central({"w": torch.ones((), dtype=torch.float64)}, epsilon, [x])
+        assert bend[0] == pytest.approx(epsilon / 2, rel=1e-6)
+        assert moved == pytest.approx(2 * epsilon)
+
+
+def test_units_that_do_not_move_have_no_error() -> None:
+    net = _linear()
+    net[0].weight.requires_grad_(False)
+    found = ammup.measure_updates(net, X, Y, loss="mse", units=["0", "1"], method="difference")
+    assert found.S[0] == 0
+    assert found.S[1] > 0
+    assert math.isfinite(found.error)
+
+
+def test_a_unit_that_starts_at_zero_is_measured() -> None:
+    net = nn.Sequential(nn.Linear(3, 2, bias=False))
+    nn.init.zeros_(net[0].weight)
+    found = ammup.measure_updates(net, X, Y, loss="mse", units=["0"], method="difference")
+    slope = -(Y.double() / Y.numel()).T @ X.double()
+    np.testing.assert_allclose(found.S, [float((X.double() @ slope.T).square().mean())], rtol=1e-6)
+
+
+@pytest.mark.parametrize("fails_at", range(1, 5))  # the flow, the gradient and two differences
+def test_the_model_is_restored_where_any_pass_fails(fails_at: int) -> None:
+    class Fails(nn.Module):
+        runs = 0
+
+        def forward(self, z: torch.Tensor) -> torch.Tensor:
+            Fails.runs += 1
+            if Fails.runs >= fails_at:
+                raise RuntimeError("out of luck")
+            return z
+
+    net = nn.Sequential(nn.Linear(3, 4), Fails(), nn.BatchNorm1d(4), nn.Linear(4, 2))
+    F.cross_entropy(nn.Sequential(net[0], net[2], net[3])(X), CLASSES).backward()
+    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    slopes = [p.grad.clone() for p in net.parameters()]
+    with pytest.raises(InputError, match="out of luck"):
+        ammup.measure_updates(net, X, CLASSES, loss="cross_entropy", method="difference")
+    assert all(torch.equal(net.state_dict()[name], tensor) for name, tensor in before.items())
+    assert all(torch.equal(p.grad, slope) for p, slope in zip(net.parameters(), slopes, strict=True))
+
+
+def test_a_model_without_trainable_weights_is_refused() -> None:
+    with pytest.raises(InputError, match="Linear has no trainable weights"):
+        trainable(nn.Linear(2, 2).requires_grad_(False))
+
+
+def test_the_ladder_rises() -> None:
+    assert list(LADDER) == sorted(LADDER)
