@@ -31,6 +31,7 @@ from ammup.measurement.step import OUTPUT, Step, Weights
 from ammup.models.depth import Forward, structure_of, units_of
 from ammup.models.precision import double_precision
 from ammup.models.state import ModelState, check_initialized, preserved
+from ammup.models.streams import random_stream
 
 # Nets whose largest weight and largest unit (over the batch) have up to this many elements are measured many weight
 # draws and label rows at a time: there the cost of a pass is that of launching its operations, beyond it that of
@@ -117,6 +118,7 @@ def measure_updates(
     forward: Forward | None = None,
     optimizer: OptimizerLike | None = None,
     method: str = "auto",
+    perturb_head: float | None = None,
 ) -> UpdateMoments:
     """S_l of every depth unit for one gradient step on one batch, measured on that batch.
 
@@ -139,6 +141,9 @@ def measure_updates(
             proportional to its learning rate.
         method: "jvp", "difference", or "auto", which takes jvp where it is known to be right; see
             :mod:`ammup.measurement.method`.
+        perturb_head: draw the readout's weights from N(0, perturb_head² / fan_in) for this measurement. A readout of
+            zeros, as torchvision's vision transformers have it, passes no gradient on: the first step moves it alone,
+            and the depth units only from the second step on.
 
     Returns:
         The moments at learning rate 1; their ``method``, ``reason`` and ``error`` say how they were computed.
@@ -165,10 +170,32 @@ def measure_updates(
         optimizer=optimizer,
         method=method,
     )
-    (moments,) = measure_draws([model], spec, streams=[seed])
+    if perturb_head is None:
+        (moments,) = measure_draws([model], spec, streams=[seed])
+    else:
+        with preserved(model):
+            _draw_head(model, spec, perturb_head, seed)
+            (moments,) = measure_draws([model], spec, streams=[seed])
     if moments.S_bar == 0:
-        raise InputError("one step moves no depth unit: every gradient before or in them is zero")
+        raise InputError(
+            "one step moves no depth unit: every gradient before or in them is zero; where the readout starts at zero, "
+            "pass perturb_head=1.0, or measure after a few steps of training"
+        )
     return moments
+
+
+def _draw_head(model: nn.Module, spec: MeasurementSpec, scale: float, seed: int) -> None:
+    """Draw the weights of the readout layers in place."""
+    if not (np.isfinite(scale) and scale > 0):
+        raise InputError(f"perturb_head={scale} must be positive and finite")
+    inputs = spec.inputs_on(next(iter(trainable(model).values())))
+    layers = structure_of(model, inputs, forward=spec.forward).layers
+    weights = [model.get_parameter(layer.weight) for layer in layers if layer.role == "readout" and layer.weight]
+    if not weights:
+        raise InputError("perturb_head= was given, and the model has no readout layer")
+    for number, weight in enumerate(weights):
+        noise = torch.randn(weight.shape, generator=random_stream("head", seed, number))
+        weight.data.copy_(noise * scale / weight[0].numel() ** 0.5)
 
 
 def maximal_lr(model: nn.Module, inputs: Tensor, targets: Tensor, *, loss: Loss = "cross_entropy") -> float:

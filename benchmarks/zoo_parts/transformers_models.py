@@ -54,9 +54,10 @@ DECODERS: dict[str, dict[str, Any]] = {
     "Qwen3": GROUPED,
     "Phi": TEXT,
     "Falcon": {"vocab_size": VOCABULARY, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2},
-    "Mixtral": {**GROUPED, "num_local_experts": 3},
+    # The default product of all experts does not exist in float64, in which the oracle computes.
+    "Mixtral": {**GROUPED, "num_local_experts": 3, "experts_implementation": "eager"},
     "Qwen2Moe": {**GROUPED, "moe_intermediate_size": 16, "num_experts": 3,
-                 "num_experts_per_tok": 2, "shared_expert_intermediate_size": 16},
+                 "num_experts_per_tok": 2, "shared_expert_intermediate_size": 16, "experts_implementation": "eager"},
     "Mamba": {"vocab_size": VOCABULARY, "hidden_size": 16, "num_hidden_layers": 2, "state_size": 4},
     "Mamba2": {"vocab_size": VOCABULARY, "hidden_size": 16, "num_hidden_layers": 2, "state_size": 4, "num_heads": 4,
                "head_dim": 8, "n_groups": 1, "chunk_size": 4},
@@ -64,7 +65,14 @@ DECODERS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 ENCODER_DECODERS: dict[str, dict[str, Any]] = {
     "T5": T5,
-    "SwitchTransformers": {**T5, "num_experts": 2, "num_sparse_encoder_layers": 1, "num_sparse_decoder_layers": 1},
+    # Its router draws noise in float32 whatever the model computes in, so the oracle would draw another one.
+    "SwitchTransformers": {
+        **T5,
+        "router_jitter_noise": 0.0,
+        "num_experts": 2,
+        "num_sparse_encoder_layers": 1,
+        "num_sparse_decoder_layers": 1,
+    },
     "Bart": SEQUENCES,
     "Pegasus": SEQUENCES,
     "Marian": SEQUENCES,

@@ -118,3 +118,17 @@ def test_jvp_is_taken_where_it_is_asked_for() -> None:
         nn.Sequential(nn.Linear(2, 3), Own(), nn.Linear(3, 2)), torch.ones(2, 2), method="jvp"
     )
     assert (found.method, found.reason) == ("jvp", "")
+
+
+def test_a_readout_of_zeros_is_drawn_where_that_is_asked_for() -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 2))
+    nn.init.zeros_(net[4].weight)
+    x, y = torch.randn(4, 3), torch.tensor([0, 1, 1, 0])
+    with pytest.raises(InputError, match="readout starts at zero, pass perturb_head"):
+        ammup.measure_updates(net, x, y, loss="cross_entropy")
+    one, two = (ammup.measure_updates(net, x, y, loss="cross_entropy", perturb_head=size).S for size in (1e-3, 2e-3))
+    assert two / one == pytest.approx(4, rel=0.02)  # the gradient behind a small readout is proportional to it
+    assert not net[4].weight.any()
+    with pytest.raises(InputError, match="perturb_head=0"):
+        ammup.measure_updates(net, x, y, loss="cross_entropy", perturb_head=0.0)
