@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from ammup.gate.depth_check import check_depth_exponent as check_depth_exponent
     from ammup.measurement.depth_law import DepthLaw as DepthLaw
     from ammup.measurement.depth_law import depth_exponent as depth_exponent
+    from ammup.measurement.finite_step import check_finite_step as check_finite_step
     from ammup.measurement.logger import UpdateLogger as UpdateLogger
+    from ammup.measurement.moments import UpdateMoments as UpdateMoments
     from ammup.measurement.param_groups import param_groups as param_groups
     from ammup.measurement.param_groups import param_table as param_table
-    from ammup.measurement.updates import UpdateMoments as UpdateMoments
-    from ammup.measurement.updates import check_finite_step as check_finite_step
     from ammup.measurement.updates import maximal_lr as maximal_lr
     from ammup.measurement.updates import measure_updates as measure_updates
     from ammup.models.depth import depth_units as depth_units
@@ -65,8 +65,8 @@ _HOME = {
     "param_table": "ammup.measurement.param_groups",
     "Run": "ammup.training.runs",
     "train_replicas": "ammup.training.replicas",
-    "UpdateMoments": "ammup.measurement.updates",
-    "check_finite_step": "ammup.measurement.updates",
+    "UpdateMoments": "ammup.measurement.moments",
+    "check_finite_step": "ammup.measurement.finite_step",
     "maximal_lr": "ammup.measurement.updates",
     "measure_updates": "ammup.measurement.updates",
     "depth_units": "ammup.models.depth",

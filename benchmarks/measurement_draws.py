@@ -1,7 +1,7 @@
 """Several weight draws at once (vmap) against one after the other, in one process, interleaved.
 
 Prints for each net the median seconds of each way, their ratio, and which one the library takes. The rule it follows
-(`STACKED_WEIGHT` and `STACKED_UNIT` in ammup/measurement/updates.py) rests on this table.
+(`STACKED_WEIGHT` and `STACKED_UNIT` in ammup/measurement/jvp.py) rests on this table.
 
     python benchmarks/measurement_draws.py --rounds 5
 """
@@ -14,7 +14,7 @@ from functools import partial
 import torch
 
 import ammup
-from ammup.measurement import updates
+from ammup.measurement import jvp
 from ammup.measurement.specification import MeasurementSpec
 from ammup.measurement.step import Step
 
@@ -44,13 +44,13 @@ def main() -> None:
         steps = [Step.of(model, spec) for model in models]
         seconds: dict[str, list[float]] = {"each": [], "stacked": []}
         for _ in range(args.rounds + 1):  # the first round warms up
-            for way, measure in (("each", updates._measure_each), ("stacked", updates._measure_stacked)):
+            for way, measure in (("each", jvp.measure_each), ("stacked", jvp.measure_stacked)):
                 start = time.perf_counter()
                 measure(steps, range(args.draws))
                 seconds[way].append(time.perf_counter() - start)
         each, stacked = (statistics.median(s[1:]) for s in seconds.values())
         weights = sum(p.numel() for p in models[0].parameters())
-        taken = "stacked" if updates.stack_size(steps[0]) > 1 else "each"
+        taken = "stacked" if jvp.stack_size(steps[0]) > 1 else "each"
         print(f"{name:<28} {weights:9d} {each:8.3f} {stacked:10.3f} {each / stacked:13.2f}  {taken}")
 
 

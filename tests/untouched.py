@@ -23,7 +23,7 @@ from torch import Tensor, nn
 # (module, function, how to find the models among its arguments)
 CHECKED: tuple[tuple[str, str, Callable[..., Sequence[nn.Module]]], ...] = (
     ("ammup.measurement.updates", "measure_draws", lambda models, *_, **__: models),
-    ("ammup.measurement.updates", "check_finite_step", lambda model, *_, **__: [model]),
+    ("ammup.measurement.finite_step", "check_finite_step", lambda model, *_, **__: [model]),
     ("ammup.measurement.param_groups", "param_groups", lambda model, *_, **__: [model]),
     ("ammup.models.depth", "structure_of", lambda model, *_, **__: [model]),
 )

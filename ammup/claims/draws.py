@@ -18,9 +18,11 @@ import ammup
 from ammup.architecture.architecture import Architecture
 from ammup.arrays import Array
 from ammup.errors import InputError
+from ammup.measurement.jvp import stack_size
+from ammup.measurement.moments import UpdateMoments
 from ammup.measurement.specification import MeasurementSpec
 from ammup.measurement.step import Step
-from ammup.measurement.updates import UpdateMoments, measure_draws, stack_size
+from ammup.measurement.updates import measure_draws
 from ammup.models.device import default_device as device
 from ammup.models.factory import FAMILIES, architecture_of, build_model
 from ammup.models.streams import random_stream

@@ -16,10 +16,12 @@ from ammup.errors import InputError
 from ammup.format import json_rows
 from ammup.measurement.finite_depth import finite_depth_lrs
 from ammup.measurement.first_step import OptimizerFactory
+from ammup.measurement.jvp import stack_size
 from ammup.measurement.loss import Loss
+from ammup.measurement.moments import UpdateMoments
 from ammup.measurement.specification import MeasurementSpec
 from ammup.measurement.step import Step
-from ammup.measurement.updates import UpdateMoments, measure_draws, stack_size
+from ammup.measurement.updates import measure_draws
 from ammup.models.depth import Forward
 from ammup.models.factory import Factory, architecture_of, build_model, takes_seed
 from ammup.progress import tracked

@@ -25,8 +25,8 @@ from torch.utils._pytree import tree_leaves
 from ammup.arrays import Array
 from ammup.errors import InputError
 from ammup.measurement.first_step import FirstStep
+from ammup.measurement.observation import checked_outputs, checked_units, observed_units
 from ammup.measurement.specification import MeasurementSpec
-from ammup.measurement.step import checked_outputs, checked_units, observed_units
 from ammup.models.depth import cannot_be_run
 from ammup.models.eager import run_eagerly
 from ammup.models.flow import check_outside_transforms

@@ -15,9 +15,10 @@ from torch import Tensor, nn
 
 from ammup.errors import InputError, check_known
 from ammup.measurement.loss import Loss
+from ammup.measurement.moments import UpdateMoments
 from ammup.measurement.specification import MeasurementSpec
 from ammup.measurement.step import Step
-from ammup.measurement.updates import UpdateMoments, measure_updates
+from ammup.measurement.updates import measure_updates
 from ammup.models.depth import Forward, structure_of
 from ammup.models.flow import observed
 from ammup.models.layers import SupportConv

@@ -3,12 +3,8 @@
 Axes: B batch, U depth unit.
 """
 
-import re
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cache, partial
 from typing import Any, cast
 
 import torch
@@ -16,16 +12,20 @@ import torch.autograd.forward_ad as fwad
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import jvp, vjp
-from torch.nn import functional as F
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._pytree import tree_map
 
 from ammup.errors import InputError
 from ammup.measurement.first_step import FirstStep
+from ammup.measurement.forward_mode import (
+    channels_last,
+    forward_rules_for_all,
+    load_forward_rules,
+    supports_channels_last,
+)
 from ammup.measurement.loss import Objective, Residuals
+from ammup.measurement.observation import check_runs, checked_outputs, observed_units, resolved_units
 from ammup.measurement.specification import MeasurementSpec
-from ammup.models.depth import OWN_NETS, Forward, cannot_be_run, structure_of, units_of
-from ammup.models.flow import observed
+from ammup.models.depth import Forward, cannot_be_run
 from ammup.models.state import ModelState, check_initialized
 from ammup.models.streams import random_stream, seeded
 from ammup.models.substitution import substituted
@@ -88,7 +88,7 @@ class Step:
         Raises:
             InputError: no trainable weight, an unknown unit, a learning-rate factor of no trainable weight.
         """
-        _load_forward_rules()
+        load_forward_rules()
         check_initialized(model)
         parameters = dict(model.named_parameters())
         weights = {name: p.detach() for name, p in parameters.items() if p.requires_grad and p.is_floating_point()}
@@ -98,8 +98,8 @@ class Step:
             raise InputError(f"lr_factors={dict(spec.lr_factors)} must be of trainable weights by name")
         like = next(iter(weights.values()))
         inputs = spec.inputs_on(like)
-        units = _units(model, spec, inputs, state)
-        layout = _fast_layout if _bears_fast_layout(model) else _as_it_is
+        units = resolved_units(model, spec, inputs, state)
+        layout = channels_last if supports_channels_last(model) else _identity
         return cls(
             model=model,
             units=units,
@@ -125,7 +125,7 @@ class Step:
 
     def _call(self, tensors: Weights, inputs: Any) -> Tensor:
         try:
-            with _forward_rules_for_all(), substituted(self.model, tensors):
+            with forward_rules_for_all(), substituted(self.model, tensors):
                 outputs = self.forward(self.model, inputs)
         except InputError:
             raise
@@ -267,120 +267,11 @@ class Step:
             self.state.restore()
 
 
+def _identity(tensor: Tensor) -> Tensor:
+    return tensor
+
+
 def _relative(a: Tensor, b: Tensor) -> Tensor:
     """‖a - b‖ / ‖b‖, 0 where b is."""
     size: Tensor = torch.linalg.vector_norm(b)
     return torch.where(size > 0, torch.linalg.vector_norm(a - b) / size, torch.zeros_like(size))
-
-
-@contextmanager
-def observed_units(model: nn.Module, units: Sequence[str], record: Callable[[str, Tensor], None]) -> Iterator[None]:
-    """Hand the output of each unit to ``record`` during the one forward inside.
-
-    Of a module that returns a tuple (attention, a recurrent layer) that is its first tensor.
-
-    Raises:
-        InputError: a unit that returns no tensor, or that did not run exactly once.
-    """
-    runs = dict.fromkeys(units, 0)
-
-    def observe(name: str, output: Any) -> None:
-        tensor = output[0] if isinstance(output, tuple | list) and output else output
-        if not isinstance(tensor, Tensor):
-            raise InputError(f"unit {name!r} returned {type(output).__name__}; a unit's output is a tensor")
-        runs[name] += 1
-        record(name, tensor)
-
-    with observed(model, units, observe):
-        yield
-    check_runs(runs)
-
-
-def check_runs(runs: Mapping[str, int]) -> None:
-    """Raise InputError for units that did not run exactly once."""
-    wrong = [name for name, n in runs.items() if n != 1]
-    if wrong:
-        raise InputError(f"units {wrong} did not run exactly once in a forward; pass units= that do")
-
-
-def checked_outputs(outputs: Any, inputs: Any, objective: Objective) -> Tensor:
-    """The outputs of a model where they are a tensor (batch, outputs, …), or (batch,) with mse.
-
-    Raises:
-        InputError: they are anything else.
-    """
-    axes = 1 if objective.loss == "mse" else 2
-    fits = isinstance(outputs, Tensor) and outputs.ndim >= axes
-    if not fits or (isinstance(inputs, Tensor) and len(outputs) != len(inputs)):
-        got = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
-        raise InputError(
-            f"the model returned {got}; loss={objective.loss!r} takes a tensor (batch, outputs, …), which "
-            "forward=lambda model, inputs: … can take from what it returns; a callable loss takes anything"
-        )
-    tensor: Tensor = outputs
-    return tensor
-
-
-@contextmanager
-def _forward_rules_for_all() -> Iterator[None]:
-    """Attention by kernels that have a forward-mode rule: the fused ones have none."""
-    before = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        with sdpa_kernel(SDPBackend.MATH):
-            yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(before)
-
-
-@cache
-def _load_forward_rules() -> None:
-    """Have torch load its forward-mode rules, and keep to ourselves that torch 2.14 deprecates how it does so."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated")
-        jvp(torch.sin, (torch.ones(1),), (torch.ones(1),))
-
-
-def _units(model: nn.Module, spec: MeasurementSpec, inputs: Any, state: ModelState | None) -> tuple[str, ...]:
-    if spec.units is not None:
-        return checked_units(model, spec.units)
-    # The flow of other people's models is recorded from a run; that of our own nets can be traced.
-    traceable = type(model).__module__ == OWN_NETS and spec.forward is None
-    example = None if traceable else inputs
-    return units_of(model, structure_of(model, example, forward=spec.forward, state=state))
-
-
-def checked_units(model: nn.Module, units: Sequence[str]) -> tuple[str, ...]:
-    """Names given by the user; those of functions and of second calls are known to a run alone."""
-    modules = {name for name, _ in model.named_modules()}
-    unknown = sorted({name for name in units if re.split("[:@]", name)[0] not in modules})
-    if unknown or not units or len(set(units)) < len(units):
-        raise InputError(f"units={list(units)} must be distinct module names; not in the model: {unknown}")
-    return tuple(units)
-
-
-def _bears_fast_layout(model: nn.Module) -> bool:
-    return _group_norm_takes_channels_last() or not any(isinstance(module, nn.GroupNorm) for module in model.modules())
-
-
-@cache
-def _group_norm_takes_channels_last() -> bool:
-    """Whether its forward-mode rule does, which that of torch 2.6 to 2.9 does not."""
-    x = torch.ones(1, 2, 2, 2).contiguous(memory_format=torch.channels_last)
-    _load_forward_rules()
-    try:
-        jvp(partial(F.group_norm, num_groups=1), (x,), (x,))
-    except RuntimeError:
-        return False
-    return True
-
-
-def _as_it_is(tensor: Tensor) -> Tensor:
-    return tensor
-
-
-def _fast_layout(tensor: Tensor) -> Tensor:
-    """channels_last for images and 2D kernels on the CPU, where convolutions otherwise reorder at every call."""
-    if tensor.ndim == 4 and tensor.device.type == "cpu":
-        return tensor.contiguous(memory_format=torch.channels_last)
-    return tensor

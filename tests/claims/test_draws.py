@@ -11,8 +11,9 @@ import ammup
 from ammup import InputError
 from ammup.claims import draws
 from ammup.claims.draws import Setting, moments, pulled_back, random_direction, step_of
+from ammup.measurement.moments import UpdateMoments
 from ammup.measurement.specification import MeasurementSpec
-from ammup.measurement.updates import UpdateMoments, measure_draws
+from ammup.measurement.updates import measure_draws
 from ammup.theory.wide_limit import gradient_squares
 
 DENSE = Setting(
@@ -309,7 +310,7 @@ def test_a_factor_of_zero_removes_a_layer_s_contribution_as_freezing_it_does(
     layer: int, stacked: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not stacked:
-        monkeypatch.setattr("ammup.measurement.updates.stack_size", lambda step: 1)
+        monkeypatch.setattr("ammup.measurement.jvp.stack_size", lambda step: 1)
     name = f"layers.{layer}.weight"
     frozen = _mlp()
     frozen.get_parameter(name).requires_grad_(False)

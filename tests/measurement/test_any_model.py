@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 import ammup
 from ammup import InputError
-from ammup.measurement import step
+from ammup.measurement import forward_mode
 from ammup.models.flow import observed
 from ammup.models.streams import seeded
 
@@ -185,7 +185,9 @@ def test_models_in_half_precision(dtype: torch.dtype) -> None:
     np.testing.assert_allclose(half.S, full.S, rtol=0.1)
 
 
-@pytest.mark.skipif(not step._group_norm_takes_channels_last(), reason="GroupNorm of this torch has no rule for it")
+@pytest.mark.skipif(
+    not forward_mode._group_norm_takes_channels_last(), reason="GroupNorm of this torch has no rule for it"
+)
 def test_channels_last_is_the_same() -> None:
     images, labels = _images()
     model = _norms().eval()

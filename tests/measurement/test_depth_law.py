@@ -67,10 +67,10 @@ def test_factories_without_seed_are_seeded_and_leave_no_trace() -> None:
 
 
 def test_seeds_in_blocks_equal_seeds_at_once(monkeypatch) -> None:
-    from ammup.measurement import updates
+    from ammup.measurement import jvp
 
     whole = ammup.depth_exponent(SMALL, [2, 4], inputs=ONES, seeds=5).table
-    monkeypatch.setattr(updates, "STACKED_BYTES", 2 * 5 * (4 * 16 * 16 + 16 * 16) * 4)
+    monkeypatch.setattr(jvp, "STACKED_BYTES", 2 * 5 * (4 * 16 * 16 + 16 * 16) * 4)
     parts = ammup.depth_exponent(SMALL, [2, 4], inputs=ONES, seeds=5).table
     np.testing.assert_allclose(whole["S_bar"], parts["S_bar"], rtol=1e-5)
 

@@ -18,7 +18,8 @@ from ammup.claims import draws
 from ammup.claims.claim import claim_named
 from ammup.claims.ledger import measure
 from ammup.claims.statements import CLAIMS
-from ammup.measurement import loss, step, updates
+from ammup.measurement import jvp, loss, step
+from ammup.measurement.moments import UpdateMoments
 from ammup.models import depth, families, initialization, nets
 from ammup.theory import activations
 
@@ -186,13 +187,13 @@ def forgotten_step(patch: pytest.MonkeyPatch) -> None:
 
 def squared_mean(patch: pytest.MonkeyPatch) -> None:
     """S_l as the square of the mean step instead of the mean of its square: the norm is not squared."""
-    moments = updates._moments
+    moments = jvp.combined_moments
 
-    def changed(*arguments: Any) -> updates.UpdateMoments:
+    def changed(*arguments: Any) -> UpdateMoments:
         found = moments(*arguments)
         return dataclasses.replace(found, S=found.S**0.5)
 
-    patch.setattr(updates, "_moments", changed)
+    patch.setattr(jvp, "combined_moments", changed)
 
 
 def wrong_gate_law(patch: pytest.MonkeyPatch) -> None:
