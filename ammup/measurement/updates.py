@@ -28,6 +28,7 @@ from ammup.models.depth import Forward, structure_of, units_of
 from ammup.models.precision import double_precision
 from ammup.models.state import check_initialized, preserved
 from ammup.models.streams import random_stream
+from ammup.models.wrappers import inner_name, unwrapped
 
 
 def measure_updates(
@@ -49,7 +50,8 @@ def measure_updates(
     """S_l of every depth unit for one gradient step on one batch, measured on that batch.
 
     Args:
-        model: any module; it is left as it was (see :mod:`ammup.models.state`), and so are the random generators of
+        model: any module; of DataParallel and DistributedDataParallel the one inside, by whose names units and weights
+            are called then. It is left as it was (see :mod:`ammup.models.state`), and so are the random generators of
             torch, NumPy and Python. Training flags are respected: in training mode batch norm uses batch statistics,
             and dropout has one mask for the gradient and the step.
         inputs: (B, …), moved to the device and dtype of the model's weights; with ``forward`` any structure of tensors.
@@ -84,14 +86,16 @@ def measure_updates(
         >>> 0.1 < moments.lr_star < 0.25  # theory: 0.154
         True
     """
+    wrapper, model = model, unwrapped(model)
+    inner = inner_name if model is not wrapper else str
     spec = MeasurementSpec(
         inputs=inputs,
         targets=targets,
         loss=loss,
         part=part,
         label_draws=label_draws,
-        units=units,
-        lr_factors=lr_factors or {},
+        units=None if units is None else [inner(unit) for unit in units],
+        lr_factors={inner(name): factor for name, factor in (lr_factors or {}).items()},
         forward=forward,
         optimizer=optimizer,
         method=method,

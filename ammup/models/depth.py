@@ -15,6 +15,7 @@ from ammup.models.streams import seeded
 from ammup.models.structure import Structure
 from ammup.models.structure import WeightLayer as WeightLayer
 from ammup.models.tracing import traced
+from ammup.models.wrappers import unwrapped
 
 Forward = Callable[[nn.Module, Any], Tensor]
 
@@ -56,6 +57,7 @@ def depth_units(
         ('layer1.0:add', 'layer1.1:add')
     """
     check_known("convention", convention, CONVENTIONS)
+    model = unwrapped(model) if isinstance(model, nn.Module) else model
     return units_of(model, structure_of(model, example_input, forward=forward), convention)
 
 
