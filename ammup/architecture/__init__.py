@@ -1,1 +1,1 @@
-"""A net described once, as data: what `ammup.models` builds and `ammup.theory` computes from. NumPy only."""
+"""Descriptions of nets as data: `ammup.models` builds them, `ammup.theory` computes their laws. NumPy only."""

@@ -1,4 +1,4 @@
-"""`Architecture`: the paper's families and the rules of their initialization, as one frozen description."""
+"""`Architecture`: a frozen description of a net of one of the paper's families and of its initialization."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from ammup.arrays import Array
 from ammup.errors import InputError, check_known
 
 Function = Callable[[Array], Array]
-Activation = str | tuple[Function, Function]  # a known name, or φ and φ' on arrays
+Activation = str | tuple[Function, Function]  # a name from ACTIVATIONS, or the functions φ and φ'
 Widths = int | Sequence[int]
 
 FAMILIES = ("mlp", "cnn", "resnet")
@@ -31,7 +31,7 @@ class Architecture:
     Attributes:
         family: "mlp", "cnn" (stride 1) or "resnet" (a stem, then pre-activation blocks).
         depth: L, the number of layers before the readout, or of residual blocks.
-        width: n or C; for plain nets also one width for each layer.
+        width: n or C; a plain net also takes a sequence, one width for each layer.
         in_features: features of a flattened sample, or channels at each position.
         out_features: M, the number of outputs, or of outputs at each position (head "field").
         dims: number of position axes: 0 (dense), 1 or 2.
@@ -39,13 +39,13 @@ class Architecture:
         padding: "circular" or "zero".
         dilation: spacing of the kernel's taps.
         groups: channel groups of every convolution except the first.
-        head: "pool" or "field".
-        activation: "relu", "gelu", "linear"; for the law alone also a pair of functions φ and φ'.
-        gain: the variance rule behind an activation: "forward", "derivative" or "paper".
+        head: "pool" (mean over the positions) or "field" (outputs at each position).
+        activation: "relu", "gelu", "linear"; for the finite-depth law also a pair of functions φ and φ'.
+        gain: the variance rule of a weight layer after an activation: "forward", "derivative" or "paper".
         readout: variance of the readout: "mean-field" (1/width²) or "he".
-        branch: number of weight layers in a residual branch, or their kinds such as ("conv", "dense").
+        branch: number of weight layers in a residual branch, or a sequence of their kinds such as ("conv", "dense").
         c: residual variance constant, Var[W] = c/(K fan_in).
-        scaled: "all" branch layers have that variance, or the "last" of each branch.
+        scaled: "all" if every branch layer has that variance, "last" if only the last layer of each branch has it.
         projections: numbers (from 1) of the blocks that double the width and halve every position axis.
         batchnorm: batch norm before each activation of a branch.
         dropout: rate of the dropout before the last branch layer.
@@ -82,29 +82,30 @@ class Architecture:
             self._check_blocks()
         if self.dims and not isinstance(self.kernel, int | tuple):
             object.__setattr__(self, "kernel", self.offsets)
-        # Tuples whatever was given, so that a description can be compared and hashed.
+        # Sequences become tuples, so that descriptions can be compared and hashed.
         for name in ("width", "branch", "projections"):
             value = getattr(self, name)
             object.__setattr__(self, name, value if isinstance(value, int) else tuple(value))
 
     @property
     def residual(self) -> bool:
-        """Whether each unit is added to its input."""
+        """Whether the net consists of residual blocks, whose output is added to their input."""
         return self.family == "resnet"
 
     @property
     def widths(self) -> tuple[int, ...]:
-        """Width of each layer of a plain net, or of each residual block's input and of the last block's output."""
+        """Width of each layer of a plain net; for a residual net, of each block's input and of the last output."""
         if isinstance(self.width, int):
             if not self.residual:
                 return (self.width,) * self.depth
-            doubled = [sum(p < number for p in self.projections) for number in range(1, self.depth + 2)]
-            return tuple(self.width * 2**times for times in doubled)
+            blocks = range(1, self.depth + 2)
+            doublings = [sum(projection < block for projection in self.projections) for block in blocks]
+            return tuple(self.width * 2**times for times in doublings)
         return tuple(self.width)
 
     @property
     def offsets(self) -> Offsets:
-        """The support of the kernel; that of a dense layer is one empty offset."""
+        """The offsets in the kernel's support; a dense layer has a single, empty offset."""
         return kernel_offsets(self.kernel, self.dims, dilation=self.dilation) if self.dims else DENSE
 
     @property
@@ -116,7 +117,7 @@ class Architecture:
 
     @property
     def has_law(self) -> bool:
-        """Whether the finite-depth law is derived for it: without batch norm, dropout and projections."""
+        """Whether a finite-depth law is derived for this net: only without batch norm, dropout and projections."""
         return not (self.batchnorm or self.dropout or self.projections)
 
     def _check_names(self) -> None:
@@ -136,13 +137,13 @@ class Architecture:
     def _check_sizes(self) -> None:
         kind = "features" if self.family == "mlp" else "channels"
         sizes = {f"in_{kind}": self.in_features, f"out_{kind}": self.out_features}
-        _at_least_one(depth=self.depth, **sizes, groups=self.groups, dilation=self.dilation)
+        _check_positive(depth=self.depth, **sizes, groups=self.groups, dilation=self.dilation)
         if self.family == "cnn" and self.dims not in (1, 2):
             raise InputError(f"dims={self.dims} is not a convolution; allowed: 1, 2 (use mlp for dense nets)")
         if self.dims not in (0, 1, 2):
             raise InputError(f"dims={self.dims} is unknown; expected 0 (dense), 1 or 2")
         if self.residual or isinstance(self.width, int):
-            _at_least_one(width=self.width)
+            _check_positive(width=self.width)
             return
         if isinstance(self.width, float | str):
             raise InputError(f"width={self.width!r} must be a whole number, or one for each layer")
@@ -150,7 +151,7 @@ class Architecture:
             given = f"width={self.width!r} gives {len(self.width)} widths for depth={self.depth}"
             raise InputError(f"{given}; give one for each layer")
         for size in self.width:
-            _at_least_one(width=size)
+            _check_positive(width=size)
 
     def _check_blocks(self) -> None:
         if not (np.isfinite(self.c) and self.c > 0):
@@ -166,7 +167,7 @@ class Architecture:
             raise InputError(f"{given} must be a count of at least 1 or names from {allowed}")
 
 
-def _at_least_one(**sizes: object) -> None:
+def _check_positive(**sizes: object) -> None:
     for name, size in sizes.items():
         if not isinstance(size, int) or isinstance(size, bool) or size < 1:
             raise InputError(f"{name}={size!r} must be a whole number of at least 1")

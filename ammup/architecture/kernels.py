@@ -13,36 +13,42 @@ DENSE: Offsets = ((),)
 
 
 def kernel_offsets(kernel: Kernel, dims: int, *, dilation: int = 1) -> Offsets:
-    """The support of a kernel: an int (equal sides), a tuple of ``dims`` ints (a rectangle), or a list of offsets.
+    """The offsets in a kernel's support.
 
-    A side of s taps reaches from -⌊(s - 1)/2⌋ to ⌈(s - 1)/2⌉, times the dilation, as torch's "same" padding has it.
+    A side of s taps spans r = dilation · (s - 1) positions, from -⌊r/2⌋ to ⌈r/2⌉, as with PyTorch's padding="same".
+
+    Args:
+        kernel: an int (equal sides), a tuple of ``dims`` ints (a rectangle), or a list of offsets.
+        dims: number of position axes.
+        dilation: spacing of the taps; ignored for a list of offsets.
 
     Raises:
-        InputError: a kernel of another form.
+        InputError: ``kernel`` has another form.
     """
     if lists_offsets(kernel):
-        return _listed_offsets(kernel, dims)
-    reach = [dilation * (side - 1) for side in kernel_sides(kernel, dims)]
-    return tuple(product(*(range(-(r // 2), r - r // 2 + 1, dilation) for r in reach)))
+        return _checked_offsets(kernel, dims)
+    spans = [dilation * (side - 1) for side in kernel_sides(kernel, dims)]
+    taps = [range(-(span // 2), span - span // 2 + 1, dilation) for span in spans]
+    return tuple(product(*taps))
 
 
 def lists_offsets(kernel: object) -> TypeGuard[Sequence[int | tuple[int, ...]]]:
-    """Whether a kernel is given by its offsets: as a list, or as a tuple of tuples."""
+    """Whether a kernel is given as offsets: a list, or a tuple of tuples."""
     return isinstance(kernel, list) or (isinstance(kernel, tuple) and bool(kernel) and isinstance(kernel[0], tuple))
 
 
 def kernel_sides(kernel: object, dims: int) -> tuple[int, ...]:
-    """Sides of a kernel given as an int or a tuple."""
+    """Number of taps along each axis, for a kernel given as an int or a tuple."""
     sides = (kernel,) * dims if isinstance(kernel, int) else kernel
     if not isinstance(sides, tuple) or len(sides) != dims or not all(isinstance(s, int) and s > 0 for s in sides):
         raise InputError(f"kernel={kernel!r} must be a positive int, a tuple of {dims} of them, or a list of offsets")
     return sides
 
 
-def _listed_offsets(kernel: Sequence[object], dims: int) -> Offsets:
+def _checked_offsets(kernel: Sequence[object], dims: int) -> Offsets:
     offsets = [(o,) if isinstance(o, int) else o for o in kernel]
     checked = [tuple(o) for o in offsets if isinstance(o, tuple | list) and len(o) == dims]
-    whole = all(isinstance(i, int) for o in checked for i in o)
-    if not offsets or len(checked) < len(offsets) or not whole or len(set(checked)) < len(checked):
+    integers = all(isinstance(i, int) for o in checked for i in o)
+    if not offsets or len(checked) < len(offsets) or not integers or len(set(checked)) < len(checked):
         raise InputError(f"kernel={kernel!r} must list distinct offsets of {dims} whole numbers each")
     return tuple(checked)
