@@ -1,1 +1,1 @@
-"""Fits and intervals: power laws, equivalence tests, the optimum of a sweep, regret, search. NumPy only."""
+"""Statistics without torch: power laws, equivalence tests, the optimum of a sweep, regret, adaptive search."""

@@ -1,7 +1,8 @@
-"""Equivalence tests: whether an estimate with its uncertainty lies inside a region, outside, or neither is shown.
+"""Equivalence tests: whether the confidence interval of an estimate lies inside a region, outside, or across its edge.
 
-A test for *no significant difference* passes more easily the noisier the estimate is. Here the interval of the estimate
-must lie inside the region (two one-sided tests, TOST), so that noise makes a claim undecided, never true.
+A test for *no significant difference* passes more easily when the estimate is noisier. Here the entire confidence
+interval must lie inside the region (two one-sided tests, TOST), so noise can make the result undecided but never a
+pass.
 """
 
 from collections.abc import Callable
@@ -42,12 +43,12 @@ class Region:
 
     @property
     def centre(self) -> float:
-        """The reference; the finite end of a one-sided region."""
+        """The midpoint; the finite end of a one-sided region; 0 if both ends are infinite."""
         ends = [end for end in (self.low, self.high) if np.isfinite(end)]
         return float(np.mean(ends)) if ends else 0.0
 
     def place(self, interval: tuple[float, float]) -> str:
-        """Where an interval lies: "inside", "outside" or "undecided", as one with a NaN end is."""
+        """Where an interval lies: "inside", "outside" or "undecided". An interval of two NaNs is undecided."""
         low, high = interval
         if self.low <= low and high <= self.high:
             return INSIDE
@@ -56,7 +57,14 @@ class Region:
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """An estimate with its standard error, both in the estimate's units; ``df`` degrees of freedom, ``n`` draws."""
+    """An estimate with its standard error.
+
+    Attributes:
+        value: the estimate.
+        se: its standard error, in the same units.
+        df: degrees of freedom of the standard error.
+        n: number of draws.
+    """
 
     value: float
     se: float
@@ -64,19 +72,20 @@ class Estimate:
     n: int
 
     def interval(self, alpha: float) -> tuple[float, float]:
-        """From one one-sided bound to the other, each of error rate ``alpha``: a (1 - 2 alpha) confidence interval."""
+        """The (1 - 2 alpha) confidence interval: between two one-sided bounds, each of error rate ``alpha``."""
         if not self.se > 0:
             return self.value, self.value
         return t_interval(self.value, self.se, df=self.df, probability=1 - alpha)
 
     def against(self, region: Region, alpha: float) -> str:
-        """Where the interval lies: "inside", "outside" or "undecided"."""
+        """Where the confidence interval lies: "inside", "outside" or "undecided"."""
         return region.place(self.interval(alpha))
 
     def power(self, region: Region, alpha: float, truth: float | None = None) -> float:
-        """Probability that another estimate of this precision lies inside the region, were ``truth`` the true value.
+        """Probability that the interval of a new estimate with this standard error lies inside the region.
 
-        ``truth`` is the region's centre unless given. Normal approximation of the estimate, Student's t for the bounds.
+        ``truth`` is the true value, by default the region's centre. The new estimate is taken as normal; the bounds of
+        its interval use Student's t.
         """
         centre = region.centre if truth is None else truth
         if self.se == 0:
@@ -88,7 +97,7 @@ class Estimate:
 
 
 def jackknife(rows: Array, statistic: Callable[[Array], float]) -> Estimate:
-    """A statistic of independent rows, with the standard error of its delete-one jackknife.
+    """A statistic of independent rows, with its delete-one jackknife standard error.
 
     Args:
         rows: one row for each weight draw, shape (n, ...), n at least 2.
@@ -114,10 +123,10 @@ def jackknife(rows: Array, statistic: Callable[[Array], float]) -> Estimate:
 
 
 def controlled(values: Array, control: Array, expected: float) -> Array:
-    """Values with the same mean and less scatter, by a control variate whose expectation is known exactly.
+    """Reduce the variance of values with a control variate whose expectation is known exactly.
 
-    Each value loses β (control - expected), where β is the least-squares slope of the *other* draws, so that nothing is
-    added to the expectation.
+    From each value, β (control - expected) is subtracted. β is the least-squares slope over the *other* draws, so that
+    the expectation does not change.
 
     Args:
         values: one value a draw, shape (n,), n at least 4.
@@ -128,9 +137,9 @@ def controlled(values: Array, control: Array, expected: float) -> Array:
     if n < 4 or control.shape != values.shape:
         raise InputError(f"{n} values and controls of shape {control.shape}: give at least 4 draws with one each")
     x, y = control - control.mean(), values - values.mean()
-    # Sums without draw i, about the means without it: rank-one downdates.
+    # Leave-one-out sums about the leave-one-out means, by rank-one downdates.
     scale = n / (n - 1)
     xy, xx = (x @ y) - scale * x * y, (x @ x) - scale * x * x
-    rounding = max(1e-12 * (x @ x), 1e-24 * (control @ control))
-    slope = np.divide(xy, xx, out=np.zeros_like(xy), where=xx > rounding)
+    rounding_error = max(1e-12 * (x @ x), 1e-24 * (control @ control))
+    slope = np.divide(xy, xx, out=np.zeros_like(xy), where=xx > rounding_error)
     return np.asarray(values - slope * (control - expected))

@@ -11,12 +11,12 @@ Centre = TypeVar("Centre", float, Array)
 
 
 def upper_probability(level: float) -> float:
-    """The probability below the upper end of a two-sided interval of this confidence level: 0.975 of 0.95."""
+    """The probability below the upper end of a two-sided interval of this confidence level: 0.975 for 0.95."""
     return (1 + level) / 2
 
 
 def t_quantile(probability: float, df: float) -> float:
-    """The quantile of Student's t, that of the normal distribution at df = ∞, NaN without degrees of freedom."""
+    """Quantile of Student's t distribution: the normal quantile at df = ∞, NaN at df = 0."""
     return float(stats.t.ppf(probability, df)) if df > 0 else float("nan")
 
 
@@ -47,20 +47,21 @@ def welch_df(variances: Array, df: Array, *, total: float) -> float:
         total: their sum, as the interval uses it.
 
     Returns:
-        total² / Σ variance² / df; ∞ where no estimate with finitely many degrees of freedom contributes.
+        total² / Σ (variance² / df); ∞ if no estimate with finite ``df`` contributes.
     """
-    spread = float(np.sum(variances**2 / df))
-    return float(total**2 / spread) if spread > 0 else float("inf")
+    denominator = float(np.sum(variances**2 / df))
+    return float(total**2 / denominator) if denominator > 0 else float("inf")
 
 
 def jackknife_error(parts: Array) -> Array:
-    """The standard error of a statistic, from its values with one of n groups left out after the other.
+    """Jackknife standard error of a statistic, from its n leave-one-group-out values.
 
     Args:
-        parts: shape (n, …), n at least 2.
+        parts: these values, shape (n, …), n at least 2.
 
     Returns:
         Shape (…), with n - 1 degrees of freedom.
     """
     n = len(parts)
-    return np.asarray(np.sqrt((n - 1) / n * np.sum((parts - parts.mean(axis=0)) ** 2, axis=0)))
+    sum_of_squares = np.sum((parts - parts.mean(axis=0)) ** 2, axis=0)
+    return np.asarray(np.sqrt((n - 1) / n * sum_of_squares))

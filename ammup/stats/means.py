@@ -1,4 +1,4 @@
-"""Means over layers, and a lower bound that the paper states for the arithmetic mean (appendix A)."""
+"""Means over layers, and the lower bound that the paper states for the arithmetic mean (appendix A)."""
 
 import numpy as np
 
@@ -26,5 +26,5 @@ def power_mean(S: Array, order: float) -> float:
 
 
 def weighted_harmonic_bound(S: Array, weights: Array) -> float:
-    """L²/Σ(w_l/S_l) for weights of sum L, which (A3) states to be at most S̄; it is not."""
+    """L²/Σ(w_l/S_l) for weights that sum to L. The paper's (A3) states that it is at most S̄, which is false."""
     return float(len(S) ** 2 / np.sum(weights / S))

@@ -14,7 +14,7 @@ from ammup.stats.power_law import PowerLaw, fit_power_law
 from ammup.stats.runs import RUN_COLUMNS, checked_runs
 from ammup.stats.segment import Segment
 
-# The fields of the fitted line in JSON, each None without a line.
+# JSON fields of the fitted line; all None if there is no line.
 _LINE = ("slope", "slope_se", "slope_ci", "level", "prefactor", "r2")
 
 
@@ -24,11 +24,11 @@ class SweepLaw:
 
     Attributes:
         optima: by depth.
-        kind: "smoothed" or "argmax", what the line was fitted to.
-        used: depths that the line was fitted to; the others are flagged.
+        kind: "smoothed" or "argmax", the optimum that the line is fitted to.
+        used: depths that the line is fitted to; the optima of the others are flagged.
         power_law: weighted least squares (section 4.1), or None with fewer than two usable depths.
-        predictions: for each segment the prediction of its anchors' line at the other depths, or None where an anchor
-            is flagged or missing.
+        predictions: for each segment, the predictions of the line through its anchors; None if an anchor is flagged or
+            missing.
     """
 
     optima: Mapping[int, Optimum]
@@ -43,7 +43,7 @@ class SweepLaw:
 
     @property
     def line(self) -> pd.DataFrame:
-        """The fitted line and its band at every depth: depth, fitted, low, high; NaN where there is no line."""
+        """The fitted line and its confidence band: columns depth, fitted, low, high; NaN if there is no line."""
         depth = list(self.optima)
         if self.power_law is None:
             return pd.DataFrame({"depth": depth, "fitted": np.nan, "low": np.nan, "high": np.nan})
@@ -51,7 +51,7 @@ class SweepLaw:
         return pd.DataFrame({"depth": depth, "fitted": self.power_law.predict(depth), "low": low, "high": high})
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain numbers, lists and None for JSON; a number that does not exist is None."""
+        """A dict for JSON; NaN and infinite numbers become None."""
         return {
             "optimum": self.kind,
             **(dict.fromkeys(_LINE) if self.power_law is None else self.power_law.to_dict()),
@@ -74,20 +74,20 @@ def fit_sweep(
     left_out: pd.DataFrame | None = None,
     level: float = 0.95,
 ) -> SweepLaw:
-    """The optimum of every depth, and the power law through those that can be trusted.
+    """Find the optimum of every depth, and fit a power law to the optima without flags.
 
     Args:
         runs: columns depth, lr, seed, val_accuracy, diverged: one row for each replica.
         kind: "smoothed" or "argmax".
-        keep_flagged: use flagged optima as well.
-        segments: for zero-shot transfer (section 4.2).
-        left_out: columns depth, lr, seed: cells that a search left out (:func:`ammup.stats.search.adaptive_search`)
-            and that are not missing. None: all were to be trained.
+        keep_flagged: fit flagged optima as well.
+        segments: ranges of depths for zero-shot transfer (section 4.2).
+        left_out: columns depth, lr, seed: cells that an adaptive search skipped
+            (:func:`ammup.stats.search.adaptive_search`), which do not count as missing. None if no cell was skipped.
         level: confidence level of the line's intervals.
 
     Raises:
-        InputError: no runs, runs that lack a column or hold something that cannot be, or a depth all of whose runs
-            diverged.
+        InputError: there are no runs, a column is missing, a value is invalid, or every learning rate of a depth has a
+            diverged run.
     """
     check_known("optimum", kind, OPTIMA)
     runs = checked_runs(runs, RUN_COLUMNS)

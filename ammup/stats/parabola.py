@@ -1,18 +1,26 @@
-"""The top of a parabola through noisy curves, with its standard error.
+"""The maximum of a parabola fitted to noisy curves, with its standard error.
 
-Axes: S seed, P place (learning rate).
+Axes: S seed, P learning rate.
 """
 
 import numpy as np
 
 from ammup.arrays import Array
 
-# A parabola that bends by less accuracy than this is flat but for rounding.
+# If curvature changes the accuracy by less than this over the fitted range, it is rounding error: no maximum.
 FLAT = 1e-12
 
 
 def parabola_top(u: Array, accuracy: Array) -> tuple[float, float]:
-    """(place of the parabola's maximum, its standard error), NaN where it has none."""
+    """(position of the parabola's maximum, its standard error), both NaN if the parabola has no maximum.
+
+    Slope and curvature are shared between seeds, and each seed has its own intercept. The standard error is 0 if there
+    are as many points as coefficients.
+
+    Args:
+        u: log10 of the learning rates, [P].
+        accuracy: NaN where there is none, [S, P].
+    """
     known = np.isfinite(accuracy)
     counts = known.sum(axis=1, keepdims=True)
     x = np.broadcast_to(u - u.mean(), accuracy.shape)
@@ -21,12 +29,12 @@ def parabola_top(u: Array, accuracy: Array) -> tuple[float, float]:
     if points < parameters or known.any(axis=0).sum() < 3:
         return np.nan, np.nan
 
-    def within(values: Array) -> Array:
-        """Less their mean over each seed's points: what is left of a fit with an intercept for each seed."""
+    def centred(values: Array) -> Array:
+        """Values minus their mean over the seed's points, which eliminates the seeds' intercepts from the fit."""
         means = np.where(known, values, 0.0).sum(axis=1, keepdims=True) / np.maximum(counts, 1)
         return np.asarray((values - means)[known])
 
-    design, y = np.column_stack([within(x), within(x**2)]), within(accuracy)
+    design, y = np.column_stack([centred(x), centred(x**2)]), centred(accuracy)
     b, c = coefficients = np.linalg.lstsq(design, y, rcond=None)[0]
     if c * np.ptp(u) ** 2 > -FLAT:
         return np.nan, np.nan
@@ -40,13 +48,14 @@ def parabola_top(u: Array, accuracy: Array) -> tuple[float, float]:
 
 
 def seed_scatter(u: Array, accuracy: Array) -> float:
-    """Standard error of the mean of the seeds' own tops; 0 where fewer than two seeds have one."""
-    whole = np.isfinite(accuracy).all(axis=1) & (u.size > 2)
-    tops = np.array([parabola_top(u, row[None])[0] for row in accuracy[~whole]])
-    if whole.any():  # parabolas of the same design, all at once
+    """Standard error of the mean of the maxima of each seed's own parabola; 0 if fewer than two seeds have one."""
+    complete = np.isfinite(accuracy).all(axis=1) & (u.size > 2)
+    tops = np.array([parabola_top(u, row[None])[0] for row in accuracy[~complete]])
+    if complete.any():  # these parabolas have one design matrix, so one call fits them all
         x = u - u.mean()
-        _, b, c = np.linalg.lstsq(np.column_stack([np.ones_like(x), x, x**2]), accuracy[whole].T, rcond=None)[0]
-        bent = c * np.ptp(u) ** 2 <= -FLAT
-        tops = np.concatenate([tops, u.mean() - b[bent] / (2 * c[bent])])
-    known = tops[np.isfinite(tops)]
-    return float(known.std(ddof=1) / np.sqrt(known.size)) if known.size > 1 else 0.0
+        design = np.column_stack([np.ones_like(x), x, x**2])
+        _, b, c = np.linalg.lstsq(design, accuracy[complete].T, rcond=None)[0]
+        concave = c * np.ptp(u) ** 2 <= -FLAT
+        tops = np.concatenate([tops, u.mean() - b[concave] / (2 * c[concave])])
+    finite = tops[np.isfinite(tops)]
+    return float(finite.std(ddof=1) / np.sqrt(finite.size)) if finite.size > 1 else 0.0

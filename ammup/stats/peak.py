@@ -1,4 +1,4 @@
-"""The best learning rate at one depth of a sweep, with its uncertainty and what speaks against it.
+"""The best learning rate at one depth of a sweep, with its uncertainty and flags for reasons to distrust it.
 
 Axes: S seed, P learning rate (ascending).
 """
@@ -15,9 +15,10 @@ from ammup.errors import InputError
 from ammup.stats.parabola import parabola_top, seed_scatter
 
 OPTIMA = ("smoothed", "argmax")
-# The neighbourhood of a maximum: next to one another, and less than this share of the whole rise below it.
+# The neighbourhood of a maximum: adjacent learning rates whose mean accuracy lies at most this share of the curve's
+# range below it.
 NEAR = 0.25
-# Two more than a parabola has coefficients, so that residuals are left to estimate its error from.
+# The neighbourhood has at least two more points than a parabola has coefficients, to estimate its error from residuals.
 FEWEST = 5
 
 EDGE, DIVERGENCE, NO_MAXIMUM, INCOMPLETE = "edge of the grid", "beside divergence", "no maximum", "cells are missing"
@@ -30,12 +31,12 @@ class Optimum:
     Attributes:
         argmax: the paper's (section 4.1): each seed's best grid point, averaged over seeds in log η.
         argmax_se: standard error of log10 argmax.
-        smoothed: top of the parabola through the neighbourhood of the maximum, seeds pooled; the argmax of the mean
-            over seeds where there is no such top.
+        smoothed: maximum of a parabola fitted to all seeds in the neighbourhood of the best grid point; the best grid
+            point of the mean over seeds if the parabola has no maximum in that neighbourhood.
         smoothed_se: standard error of log10 smoothed.
         accuracy: mean validation accuracy over seeds at the best grid point.
         near: (lowest, highest) learning rate that the parabola was fitted to.
-        flags: reasons not to trust the optimum; empty where there are none.
+        flags: reasons not to trust the optimum; empty if there are none.
     """
 
     argmax: float
@@ -54,20 +55,22 @@ class Optimum:
 def optimum_of(runs: pd.DataFrame, *, left_out: pd.DataFrame | None = None) -> Optimum:
     """The best learning rate of one depth.
 
-    The smoothed optimum is the top of y = a_s + b u + c u², u = log10 η, fitted to all seeds at the learning rates next
-    to the maximum of their mean, with an a_s for each seed s. Its standard error is that of -b/2c (delta method, errors
-    from the residuals), or that of the mean of the tops of each seed's own parabola where that is larger: seeds differ
-    by more than noise from one learning rate to the next. It is at most the width of the neighbourhood, inside which
-    the top is. Both optima's errors include d²/12 for the grid spacing d.
-    A diverged replica has no accuracy, and a learning rate at which one seed diverged no mean. Nor has one that a
-    search left out for some seeds: the best of means over fewer seeds is biased upwards.
+    The smoothed optimum is the maximum of y = a_s + b u + c u², u = log10 η, with an intercept a_s for each seed s,
+    fitted to all seeds at the learning rates in the neighbourhood of the maximum of their mean. Its standard error is
+    the larger of two: that of -b/2c (delta method on the residuals), and that of the mean over seeds of the maxima of
+    each seed's own parabola, because seeds differ by more than the noise between learning rates. It is capped at the
+    width of the neighbourhood, because the maximum lies inside. The variances of both optima include d²/12 for the grid
+    spacing d.
+
+    A diverged replica has no accuracy. A learning rate has no mean if one of its seeds diverged, or if a search skipped
+    some of its seeds: the best of means over fewer seeds would be biased upwards.
 
     Args:
         runs: columns lr, seed, val_accuracy, diverged.
-        left_out: columns lr, seed: cells that a search left out.
+        left_out: columns lr, seed: cells that an adaptive search skipped.
 
     Raises:
-        InputError: no learning rate without a diverged replica.
+        InputError: every learning rate has a diverged replica.
     """
     return SeedCurves.of(runs, left_out=left_out).optimum()
 
@@ -81,8 +84,8 @@ class SeedCurves:
         lrs: ascending, [P].
         accuracy: NaN where there is none, [S, P].
         diverged: [S, P].
-        complete: whether nothing is missing.
-        searched: whether something was left out.
+        complete: whether every cell was either trained or skipped by a search.
+        searched: whether a search skipped cells.
     """
 
     seeds: NDArray[np.int64]
@@ -94,7 +97,7 @@ class SeedCurves:
 
     @classmethod
     def of(cls, runs: pd.DataFrame, *, left_out: pd.DataFrame | None = None) -> "SeedCurves":
-        """Arguments as of :func:`optimum_of`."""
+        """The curves of a table of runs; arguments as in :func:`optimum_of`."""
         others = pd.DataFrame(columns=["lr", "seed"]) if left_out is None else left_out
         lrs, place = np.unique(np.concatenate([runs["lr"], others["lr"]]).astype(np.float64), return_inverse=True)
         seeds, row = np.unique(np.concatenate([runs["seed"], others["seed"]]), return_inverse=True)
@@ -112,14 +115,14 @@ class SeedCurves:
         )
 
     def without(self, seeds: NDArray[np.int64]) -> "SeedCurves":
-        """All but these seeds."""
+        """The curves of all seeds except these."""
         kept = ~np.isin(self.seeds, seeds)
         return replace(self, seeds=self.seeds[kept], accuracy=self.accuracy[kept], diverged=self.diverged[kept])
 
     def optimum(self) -> Optimum:
         """See :func:`optimum_of`."""
-        u, lost = np.log10(self.lrs), np.asarray(self.diverged.any(axis=0))
-        accuracy = np.where(lost, np.nan, self.accuracy)
+        u, diverged = np.log10(self.lrs), np.asarray(self.diverged.any(axis=0))
+        accuracy = np.where(diverged, np.nan, self.accuracy)
         mean = self._mean(accuracy)
         best = int(np.argmax(mean))
         spacing = float(np.median(np.diff(u))) if u.size > 1 else 0.0
@@ -127,10 +130,11 @@ class SeedCurves:
         best_of_seeds = u[np.nanargmax(accuracy[known], axis=1)]
         near = _neighbourhood(mean, best)
         top, error = parabola_top(u[near], accuracy[:, near])
-        error = min(max(error, seed_scatter(u[near], accuracy[:, near])), float(np.ptp(u[near])))
+        error = max(error, seed_scatter(u[near], accuracy[:, near]))
+        error = min(error, float(np.ptp(u[near])))
         inside = bool(u[near][0] <= top <= u[near][-1])
         smoothed = top if inside else u[best]
-        flags = [*_flags(best, self.lrs, lost, smoothed)]
+        flags = [*_flags(best, self.lrs, diverged, smoothed)]
         flags += [NO_MAXIMUM] * (not inside) + [INCOMPLETE] * (not self.complete)
         n = best_of_seeds.size
         argmax_variance = best_of_seeds.var(ddof=1) / n if n > 1 else 0.0
@@ -146,7 +150,7 @@ class SeedCurves:
         )
 
     def _mean(self, accuracy: Array) -> Array:
-        """Over the seeds with an accuracy, -∞ where there are none, or fewer than elsewhere after a search."""
+        """Mean over the seeds; -∞ where no seed has an accuracy or, after a search, fewer than elsewhere."""
         counted = np.isfinite(accuracy).sum(axis=0)
         if not counted.any():
             raise InputError("every learning rate of a depth diverged; extend the grid to smaller ones")
@@ -155,7 +159,7 @@ class SeedCurves:
 
 
 def _neighbourhood(mean: Array, best: int) -> NDArray[np.intp]:
-    """Places next to one another around the best, above the threshold; at least FEWEST where the grid has them."""
+    """Adjacent indices around the best one, above the threshold; at least FEWEST if the grid has them."""
     finite = np.isfinite(mean)
     threshold = mean[best] - NEAR * (mean[best] - mean[finite].min())
     low = high = best
@@ -163,19 +167,23 @@ def _neighbourhood(mean: Array, best: int) -> NDArray[np.intp]:
         low -= 1
     while high < mean.size - 1 and mean[high + 1] >= threshold:
         high += 1
-    while high - low + 1 < FEWEST and (_reachable(finite, low - 1) or _reachable(finite, high + 1)):
-        take_low = _reachable(finite, low - 1) and (best - low <= high - best or not _reachable(finite, high + 1))
-        low, high = (low - 1, high) if take_low else (low, high + 1)
+    while high - low + 1 < FEWEST:
+        can_lower, can_raise = _is_true_at(finite, low - 1), _is_true_at(finite, high + 1)
+        if not (can_lower or can_raise):
+            break
+        lower = can_lower and (best - low <= high - best or not can_raise)
+        low, high = (low - 1, high) if lower else (low, high + 1)
     return np.arange(low, high + 1)
 
 
-def _reachable(finite: NDArray[np.bool_], place: int) -> bool:
-    return 0 <= place < finite.size and bool(finite[place])
+def _is_true_at(mask: NDArray[np.bool_], index: int) -> bool:
+    """Whether the index lies within the mask and the mask is true there."""
+    return 0 <= index < mask.size and bool(mask[index])
 
 
-def _flags(best: int, lrs: Array, lost: NDArray[np.bool_], top: float) -> Iterator[str]:
+def _flags(best: int, lrs: Array, diverged: NDArray[np.bool_], top: float) -> Iterator[str]:
     if best in (0, lrs.size - 1):
         yield EDGE
     above = int(np.searchsorted(np.log10(lrs), top, side="right"))  # the next learning rate above the optimum
-    if lost[best + 1 : best + 2].any() or lost[above : above + 1].any():
+    if diverged[best + 1 : best + 2].any() or diverged[above : above + 1].any():
         yield DIVERGENCE

@@ -14,7 +14,11 @@ from ammup.stats.intervals import t_interval, upper_probability, welch_df
 
 
 def checked_depths(depths: Sequence[int] | ArrayLike, *, at_least: int = 1) -> tuple[int, ...]:
-    """The depths as a tuple of distinct positive integers."""
+    """The depths as a tuple of distinct positive integers.
+
+    Raises:
+        InputError: other values, a repeated depth, or fewer than ``at_least`` depths.
+    """
     try:
         values = np.atleast_1d(np.asarray(depths))
     except ValueError as error:  # lists of several lengths
@@ -24,10 +28,10 @@ def checked_depths(depths: Sequence[int] | ArrayLike, *, at_least: int = 1) -> t
     real = np.issubdtype(values.dtype, np.integer) or np.issubdtype(values.dtype, np.floating)
     if not real or not np.all(np.isfinite(values) & (values == np.floor(values)) & (values >= 1)):
         raise InputError(f"depths={depths!r} must be whole numbers of at least 1")
-    whole = tuple(int(v) for v in values)
-    if len(set(whole)) < len(whole):
-        raise InputError(f"depths={list(whole)} holds a depth twice; give each once")
-    return whole
+    integers = tuple(int(v) for v in values)
+    if len(set(integers)) < len(integers):
+        raise InputError(f"depths={list(integers)} contains a repeated depth; give each once")
+    return integers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +71,8 @@ class PowerLaw:
 
     def predict(self, depth: ArrayLike) -> Array:
         """The line at each depth, in the units of the fitted values."""
-        return np.asarray(10 ** (self.intercept + self.slope * np.log10(np.asarray(depth, dtype=np.float64))))
+        x = np.log10(np.asarray(depth, dtype=np.float64))
+        return np.asarray(10 ** (self.intercept + self.slope * x))
 
     def band(self, depth: ArrayLike) -> tuple[Array, Array]:
         """Pointwise confidence band of the line at each depth: (lower, upper), in the units of the fitted values."""
@@ -79,7 +84,7 @@ class PowerLaw:
         return np.asarray(10**low), np.asarray(10**high)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain numbers, lists and None for JSON; a number that does not exist is None."""
+        """A dict for JSON; NaN and infinite numbers become None."""
         return {
             "slope": json_number(self.slope),
             "slope_se": json_number(self.slope_se),
@@ -93,20 +98,20 @@ class PowerLaw:
 def fit_power_law(
     depths: Sequence[int] | ArrayLike, values: ArrayLike, *, se: ArrayLike | None = None, level: float = 0.95
 ) -> PowerLaw:
-    """Least squares of log10 values on log10 depth (paper, section 4.1).
+    """Fit a line to log10 values against log10 depth by least squares (paper, section 4.1).
 
     Args:
         depths: distinct depths, two at least.
         values: one positive value a depth.
-        se: standard errors of log10(values); with them, weights are 1/se². As in the usual weighted regression they
-            are used up to a common factor, which the scatter about the line sets.
+        se: standard errors of log10(values); if given, the weights are 1/se². As usual in weighted regression, only
+            their ratios matter: their common scale is estimated from the scatter about the line.
         level: confidence level of the intervals.
 
     Returns:
-        The line. With two depths there is no scatter to judge by: ``slope_se`` and the intervals are NaN.
+        The line. With two depths there is no scatter about the line, so ``slope_se`` and the intervals are NaN.
 
     Raises:
-        InputError: lengths that differ, a value or standard error that is not positive and finite, a repeated depth.
+        InputError: the lengths differ, a value or standard error is not positive and finite, or a depth is repeated.
 
     Example:
         >>> from ammup import fit_power_law
@@ -124,22 +129,24 @@ def fit_power_law(
 
 
 def fit_maximal_lr(S_bar: Mapping[int, ArrayLike], *, level: float = 0.95) -> PowerLaw:
-    """The power law of η*(L) = (mean of S̄ over weight draws)^(-1/2), its uncertainty carried from the draws.
+    """Fit a power law to η*(L) = (mean of S̄ over weight draws)^(-1/2), with the uncertainty of the draws.
 
-    Ordinary least squares on the depths, so that the slope is a fixed functional of the curve η*(L), equal to what the
-    same fit gives on a law at the same depths: the curvature of the finite-depth law is not noise and does not widen
-    the interval, nor does chance move the weights. Draws at different depths are independent; the variance of each
-    log10 η* is that of a log mean (delta method), its degrees of freedom are pooled by Welch-Satterthwaite.
+    The fit is ordinary least squares, so the slope is a fixed functional of the curve η*(L) and can be compared with
+    the slope of the same fit to a law at the same depths. The curvature of the finite-depth law is not noise: it does
+    not widen the interval, and the weights do not depend on the draws. Draws at different depths are taken as
+    independent. The variance of each log10 η* follows from the scatter of S̄ (delta method for the logarithm of a
+    mean), and the degrees of freedom are pooled by Welch-Satterthwaite.
 
     Args:
-        S_bar: for each depth the S̄ (at learning rate 1) of at least one weight draw; 0 for a net that died.
+        S_bar: for each depth the S̄ (at learning rate 1) of at least one weight draw. It is 0 for a dead net, whose
+            units do not move.
         level: confidence level of the intervals.
 
     Returns:
-        The line; with a single draw at some depth ``slope_se`` and the intervals are NaN.
+        The line. If a depth has a single draw, ``slope_se`` and the intervals are NaN.
 
     Raises:
-        InputError: fewer than two depths, or an S̄ that is negative, not finite, or 0 in every draw.
+        InputError: there are fewer than two depths, or S̄ is negative, not finite, or 0 in every draw of a depth.
     """
     depths = checked_depths(list(S_bar), at_least=2)
     samples = [_draws(depth, S_bar[depth]) for depth in depths]
@@ -157,7 +164,7 @@ def fit_maximal_lr(S_bar: Mapping[int, ArrayLike], *, level: float = 0.95) -> Po
 
 
 def maximal_lr_of(S_bar: ArrayLike) -> tuple[float, float]:
-    """(η*, standard error of log10 η*) from the S̄ of independent weight draws; the error of one draw is NaN."""
+    """(η*, standard error of log10 η*) from S̄ of independent weight draws; with one draw the error is NaN."""
     s = np.atleast_1d(np.asarray(S_bar, dtype=np.float64))
     mean = float(s.mean())
     se_mean = float(s.std(ddof=1) / np.sqrt(s.size)) if s.size > 1 else float("nan")
@@ -165,12 +172,13 @@ def maximal_lr_of(S_bar: ArrayLike) -> tuple[float, float]:
 
 
 def _log_points(depths: Sequence[int] | ArrayLike, values: ArrayLike) -> tuple[Array, Array]:
-    whole = checked_depths(depths, at_least=2)
-    return np.log10(np.asarray(whole, dtype=np.float64)), np.log10(_positive("values", values, len(whole)))
+    checked = checked_depths(depths, at_least=2)
+    x = np.log10(np.asarray(checked, dtype=np.float64))
+    return x, np.log10(_positive("values", values, len(checked)))
 
 
 def _draws(depth: int, S_bar: ArrayLike) -> Array:
-    """S̄ of single draws: a dead net has 0, but not all of them may."""
+    """S̄ of the weight draws at one depth, checked: it may be 0 in some of them, but not in all."""
     s = _numbers(S_bar, f"S_bar={S_bar!r} at depth {depth}")
     if s.ndim != 1 or not np.all(np.isfinite(s) & (s >= 0)) or not s.any():
         raise InputError(f"S_bar={s.tolist()} at depth {depth} must be finite and at least 0, and not all 0")
@@ -197,9 +205,10 @@ def _line(x: Array, y: Array, weights: Array) -> tuple[Array, Array]:
     """Weighted least squares: coefficients (intercept, slope) and (XᵀWX)⁻¹."""
     design = np.stack([np.ones_like(x), x], axis=1)
     root = np.sqrt(weights)[:, None]
-    q, r = np.linalg.qr(design * root)  # no squared condition number
+    q, r = np.linalg.qr(design * root)  # the normal equations would square the condition number
     r_inverse = np.linalg.inv(r)
-    return r_inverse @ (q.T @ (y * root[:, 0])), r_inverse @ r_inverse.T
+    coefficients = r_inverse @ (q.T @ (y * root[:, 0]))
+    return coefficients, r_inverse @ r_inverse.T
 
 
 def _r2(y: Array, residual: Array, weights: Array) -> float:

@@ -1,4 +1,4 @@
-"""What a transfer rule loses at depths where a sweep measured the best learning rate.
+"""Regret of transfer rules: what a predicted learning rate loses against the best one that a sweep found.
 
 Axes: S seed, P learning rate (ascending).
 """
@@ -20,38 +20,38 @@ from ammup.stats.runs import RUN_COLUMNS, checked_runs
 
 Rules = Mapping[str, Mapping[int, float]]
 
-# The row of the swept optimum of the depth itself: what it "loses" is selection noise of the best of many points.
+# The extra rule that predicts each depth's own swept optimum. Its regret is selection noise: the best of many points.
 SWEPT = "swept"
 COLUMNS = (
     *("rule", "depth", "predicted", "swept", "log10_error"),
     *("accuracy_lost", "accuracy_low", "accuracy_high", "loss_added", "loss_low", "loss_high"),
 )
 MEAN_COLUMNS = ("rule", "depths", *("abs_log10_error", *COLUMNS[5:]), "worst")
-# The jackknife leaves out one seed after the other, or, where there are more than so many, groups of them.
+# The jackknife leaves out one seed at a time or, with more seeds than this, one of this many groups of seeds.
 GROUPS = 20
 _LOST = ("log10_error", "accuracy_lost", "loss_added")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Regret:
-    """What transfer rules lose.
+    """Regret of transfer rules.
 
-    Every interval is Student's t on the jackknife over seeds, in which the optima and the curves of all depths are
-    computed anew; NaN with one seed.
+    Every interval is a Student's t interval with a jackknife standard error over seeds. Each jackknife replicate
+    recomputes the optima and the curves of all depths. With one seed the intervals are NaN.
 
     Attributes:
-        by_depth: one row for each rule and depth but the base: rule, depth, predicted, swept, log10_error (of predicted
-            over swept), accuracy_lost (share of the best accuracy) with accuracy_low and accuracy_high, loss_added
-            (nats) with loss_low and loss_high.
-        mean: one row a rule, means over its depths: rule; depths, their number; abs_log10_error; accuracy_lost and
-            loss_added with their intervals; worst, the largest accuracy_lost.
+        by_depth: one row for each rule and each depth except the base: rule, depth, predicted, swept, log10_error (of
+            predicted over swept), accuracy_lost (share of the best accuracy) with accuracy_low and accuracy_high,
+            loss_added (nats) with loss_low and loss_high.
+        mean: one row for each rule, with means over its depths: rule; depths, their number; abs_log10_error;
+            accuracy_lost and loss_added with their intervals; worst, the largest accuracy_lost.
     """
 
     by_depth: pd.DataFrame
     mean: pd.DataFrame
 
     def to_rows(self) -> list[dict[str, str | float | int | None]]:
-        """``by_depth`` row by row for JSON; a number that does not exist is None."""
+        """The rows of ``by_depth`` for JSON; NaN and infinite numbers become None."""
         rows = self.by_depth.drop(columns="rule")
         return [{"rule": rule, **row} for rule, row in zip(self.by_depth["rule"], json_rows(rows), strict=True)]
 
@@ -60,50 +60,50 @@ class Regret:
 def transfer_regret(
     runs: pd.DataFrame, rules: Rules, *, base: int, kind: str = "smoothed", level: float = 0.95
 ) -> Regret:
-    """What is lost at every other depth when the optimum swept at ``base`` is carried there by a rule.
+    """Regret of each rule that carries the optimum swept at ``base`` to the other depths.
 
-    A rule predicts lr*(base) · rule(depth)/rule(base), with lr* the swept optimum. Validation accuracy and loss, their
-    means over seeds, are interpolated linearly in log η, and what a rule loses is the best of the grid minus the value
-    at the predicted learning rate: relative for accuracy, in nats for the loss. A learning rate at which a replica
-    diverged counts as the worst of its depth, and a prediction outside of the grid as the grid's end.
+    A rule predicts lr*(base) · rule(depth)/rule(base), with lr* the swept optimum. The means over seeds of validation
+    accuracy and loss are interpolated linearly in log η. The regret is the difference between the best of the grid and
+    the value at the predicted learning rate: relative for accuracy, in nats for the loss. A learning rate at which a
+    replica diverged counts as the worst of its depth, and a prediction outside the grid as the nearest end of the grid.
 
-    The best of many noisy points is better than the curve they scatter about, so that no prediction loses nothing: the
-    rule "swept", which is added, takes each depth's own swept optimum and shows how much of the loss is that.
+    The best of many noisy points is better than the true curve, so even a perfect prediction has some regret. To
+    show how much, a rule "swept" is added, which predicts each depth's own swept optimum.
 
     Args:
         runs: columns depth, lr, seed, val_accuracy, val_loss, diverged: one row for each replica.
-        rules: for each rule η* by depth, up to a factor; depths that a rule does not know are left out.
+        rules: for each rule η* by depth, up to a constant factor; a depth without a value is skipped for that rule.
         base: the depth where the learning rate was tuned.
-        kind: "smoothed" or "argmax", the swept optimum that is carried and that errors of log10 are taken from.
+        kind: "smoothed" or "argmax": the swept optimum that is carried and that ``log10_error`` refers to.
         level: confidence level of the intervals.
 
     Raises:
-        InputError: no runs at the base depth, a depth all of whose runs diverged, or a rule without a positive η* at
-            the base depth.
+        InputError: there are no runs at the base depth, every learning rate of a depth has a diverged run, or a rule
+            has no positive η* at the base depth.
     """
     check_known("optimum", kind, OPTIMA)
     check_level(level)
     runs = checked_runs(runs, (*RUN_COLUMNS, "val_loss"))
     if base not in set(runs["depth"]):
-        raise InputError(f"base={base} is no depth of the runs; choose one of {sorted(set(runs['depth']))}")
+        raise InputError(f"base={base} is not a depth of the runs; choose one of {sorted(set(runs['depth']))}")
     for rule, law in rules.items():
         if not law.get(base, 0.0) > 0:
-            raise InputError(f"rule {rule!r} has no η* at the base depth {base}; it knows {dict(law)}")
+            raise InputError(f"rule {rule!r} has no η* at the base depth {base}; it has {dict(law)}")
         if not all(0 < lr < np.inf for lr in law.values()):
             raise InputError(f"rule {rule!r} has an η* that is not positive and finite: {dict(law)}")
-    tables = {int(str(depth)): _Table.of(group) for depth, group in runs.groupby("depth")}
-    sweep = _Sweep(rules=rules, base=base, kind=kind)
+    curves = {int(str(depth)): _DepthCurves.from_runs(group) for depth, group in runs.groupby("depth")}
+    comparison = _Comparison(rules=rules, base=base, kind=kind)
     seeds = np.unique(runs["seed"])
     groups = np.array_split(seeds, min(len(seeds), GROUPS)) if len(seeds) > 1 else []
-    whole = sweep.lost(tables)
-    parts = [sweep.lost({depth: table.without(group) for depth, table in tables.items()}) for group in groups]
-    by_depth = _with_intervals(whole, parts, level)
-    mean = _with_intervals(_mean(whole), [_mean(part) for part in parts], level)
+    by_depth = comparison.regret(curves)
+    replicates = [comparison.regret({depth: one.without(group) for depth, one in curves.items()}) for group in groups]
+    mean = _with_intervals(_mean(by_depth), [_mean(replicate) for replicate in replicates], level)
+    by_depth = _with_intervals(by_depth, replicates, level)
     return Regret(by_depth=by_depth[list(COLUMNS)], mean=mean[list(MEAN_COLUMNS)])
 
 
 def _mean(table: pd.DataFrame) -> pd.DataFrame:
-    """Over the depths of each rule."""
+    """Means over the depths of each rule."""
     groups = table.assign(abs_log10_error=table["log10_error"].abs()).groupby("rule", sort=False)
     return groups.agg(
         depths=("depth", "size"),
@@ -114,40 +114,41 @@ def _mean(table: pd.DataFrame) -> pd.DataFrame:
     ).reset_index()
 
 
-def _with_intervals(whole: pd.DataFrame, parts: Sequence[pd.DataFrame], level: float) -> pd.DataFrame:
-    """The table of all seeds with intervals from those with some seeds left out."""
-    found = whole.copy()
-    for name, ends in (("accuracy_lost", "accuracy"), ("loss_added", "loss")):
-        low, high = _jackknife_interval(whole[name].to_numpy(), [part[name].to_numpy() for part in parts], level)
-        found[f"{ends}_low"], found[f"{ends}_high"] = low, high
-    return found
+def _with_intervals(table: pd.DataFrame, replicates: Sequence[pd.DataFrame], level: float) -> pd.DataFrame:
+    """The table of all seeds, with intervals from the jackknife replicates of that table."""
+    result = table.copy()
+    for name, prefix in (("accuracy_lost", "accuracy"), ("loss_added", "loss")):
+        values = [replicate[name].to_numpy() for replicate in replicates]
+        low, high = _jackknife_interval(table[name].to_numpy(), values, level)
+        result[f"{prefix}_low"], result[f"{prefix}_high"] = low, high
+    return result
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Sweep:
-    """The rules and the base depth, which do not change when a seed is left out."""
+class _Comparison:
+    """The settings of a comparison, which are the same for every jackknife replicate."""
 
     rules: Rules
     base: int
     kind: str
 
-    def lost(self, tables: "Mapping[int, _Table]") -> pd.DataFrame:
-        """The figures without their intervals."""
-        swept = {depth: table.accuracy.optimum().lr_star(self.kind)[0] for depth, table in tables.items()}
+    def regret(self, curves: "Mapping[int, _DepthCurves]") -> pd.DataFrame:
+        """``Regret.by_depth`` without its intervals."""
+        swept = {depth: one.accuracy.optimum().lr_star(self.kind)[0] for depth, one in curves.items()}
         tuned = swept[self.base]
         predicted = {
             (rule, depth): tuned * law[depth] / law[self.base]
             for rule, law in self.rules.items()
-            for depth in tables
+            for depth in curves
             if depth in law
-        } | {(SWEPT, depth): swept[depth] for depth in tables}
-        means = {depth: table.means() for depth, table in tables.items()}
+        } | {(SWEPT, depth): swept[depth] for depth in curves}
+        means = {depth: one.means() for depth, one in curves.items()}
         rows = []
         for (rule, depth), lr in predicted.items():
             if depth == self.base:
                 continue
             accuracy, loss = means[depth]
-            at = partial(np.interp, np.log(lr), np.log(tables[depth].accuracy.lrs))
+            at = partial(np.interp, np.log(lr), np.log(curves[depth].accuracy.lrs))
             best = accuracy.max()
             rows.append(
                 {
@@ -164,26 +165,27 @@ class _Sweep:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Table:
-    """The runs of one depth."""
+class _DepthCurves:
+    """Validation accuracy and loss of the runs of one depth."""
 
     accuracy: SeedCurves
     loss: SeedCurves
 
     @classmethod
-    def of(cls, runs: pd.DataFrame) -> "_Table":
+    def from_runs(cls, runs: pd.DataFrame) -> "_DepthCurves":
         loss = runs.assign(val_accuracy=runs["val_loss"])
         return cls(accuracy=SeedCurves.of(runs), loss=SeedCurves.of(loss))
 
-    def without(self, seeds: NDArray[np.int64]) -> "_Table":
-        return _Table(accuracy=self.accuracy.without(seeds), loss=self.loss.without(seeds))
+    def without(self, seeds: NDArray[np.int64]) -> "_DepthCurves":
+        return _DepthCurves(accuracy=self.accuracy.without(seeds), loss=self.loss.without(seeds))
 
     def means(self) -> tuple[Array, Array]:
-        """Accuracy and loss over learning rates, the worst of each where a replica diverged."""
+        """Mean accuracy and loss at each learning rate; the worst one of the depth where a replica diverged."""
         return _mean_curve(self.accuracy, np.nanmin), _mean_curve(self.loss, np.nanmax)
 
 
 def _mean_curve(curves: SeedCurves, worst: Callable[[Array], float]) -> Array:
+    """Mean over seeds at each learning rate; the worst of these means where a replica diverged."""
     known = np.isfinite(curves.accuracy)
     usable = known.any(axis=0) & ~curves.diverged.any(axis=0)
     sums = np.where(known, curves.accuracy, 0.0).sum(axis=0)
@@ -191,10 +193,10 @@ def _mean_curve(curves: SeedCurves, worst: Callable[[Array], float]) -> Array:
     return np.where(usable, mean, worst(mean))
 
 
-def _jackknife_interval(whole: Array, parts: Sequence[Array], level: float) -> tuple[Array, Array]:
-    """The interval around each figure of the whole, from the same figures with some seeds left out."""
-    n = len(parts)
+def _jackknife_interval(values: Array, replicates: Sequence[Array], level: float) -> tuple[Array, Array]:
+    """Ends of the interval around each value, from its jackknife replicates; NaN with fewer than two."""
+    n = len(replicates)
     if n < 2:
-        return np.full_like(whole, np.nan), np.full_like(whole, np.nan)
-    error = jackknife_error(np.asarray(parts))
-    return t_interval(whole, error, df=n - 1, probability=upper_probability(level))
+        return np.full_like(values, np.nan), np.full_like(values, np.nan)
+    error = jackknife_error(np.asarray(replicates))
+    return t_interval(values, error, df=n - 1, probability=upper_probability(level))

@@ -1,51 +1,51 @@
-"""Which learning rates of a grid to train, how far, and which to drop: fewer steps for nearly the same best one.
+"""Adaptive search over a grid of learning rates: fewer training steps for nearly the same best learning rate.
 
-Places are those of the learning rates in their ascending grid.
+A place is the index of a learning rate in the ascending grid.
 """
 
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 
-# Shares of training at which learning rates are compared.
+# Learning rates are compared after these shares of the training steps.
 SHARES = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 3 / 4)
-# A learning rate is dropped where its training loss is more than this above the lowest one, in nats, or where so many
-# others have a lower one; but so many are kept, for a parabola through the best (stats/peak.py).
+# A learning rate is dropped if its training loss exceeds the lowest by more than MARGIN (nats), or if MOST others have
+# a lower loss. The FEWEST best are never dropped: a parabola is fitted to them (stats/peak.py).
 MARGIN, MOST, FEWEST = 0.15, 11, 5
 # The loss that is compared is the mean over this share of the steps.
 RECENT = 1 / 16
-# The bracket that is tried first, around the start: every second place, from so many below to so many above. It grows
-# until the best is so far from both of its ends.
+# The first bracket around the start: every STRIDE-th place, from BELOW places below it to ABOVE places above it. It
+# grows until the best place is at least CLEARANCE places from both ends.
 BELOW, ABOVE, STRIDE, CLEARANCE = 4, 6, 2, 4
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rung:
-    """What is to be trained next: all these places up to that share of their steps. Others are not asked for again."""
+    """A request to train these places up to this share of their steps."""
 
     places: tuple[int, ...]
     share: float
 
 
 def adaptive_search(points: int, start: int) -> Generator[Rung, Mapping[int, float], tuple[int, ...]]:
-    """Ask for parts of training runs, be sent their losses, and return the places that are to be trained to the end.
+    """Select the places to train to the end, from training losses after growing shares of the steps (a generator).
 
-    The bracket around the start grows at the first share of the steps until the lowest training loss is well inside;
-    then come the places between. At each further share those are dropped whose loss is above the lowest by more than
-    MARGIN, or that are not among the MOST lowest, but the FEWEST lowest are kept. The losses are of one seed and on the
-    same minibatches: they differ by their learning rate alone.
+    At the first share, the bracket around the start grows until the lowest training loss is well inside; then the
+    places next to the best ones are added. At each later share, places are dropped whose loss exceeds the lowest by
+    more than MARGIN or that are not among the MOST best; the FEWEST best always stay. All losses must be of one seed
+    and of the same minibatches, so that they differ by the learning rate only.
 
-    How often that drops the best one, and what it saves: ``python benchmarks/adaptive_search.py RUNS.db``.
+    ``python benchmarks/adaptive_search.py RUNS.db`` measures how many steps this saves and how often it drops the best
+    learning rate.
 
     Args:
-        points: of the grid.
+        points: number of learning rates in the grid.
         start: the place to begin around, that of the measured η*.
 
     Yields:
-        A rung; it is to be answered by ``send`` with the recent training loss of each of its places, infinite where a
-        replica diverged.
+        A rung. The caller sends back the recent training loss of each of its places, infinite if the replica diverged.
 
     Returns:
-        The places that are left, ascending; none where all diverge.
+        The remaining places, ascending; none if all diverge.
 
     Example:
         >>> from ammup.stats.search import adaptive_search
@@ -59,29 +59,33 @@ def adaptive_search(points: int, start: int) -> Generator[Rung, Mapping[int, flo
         (25, 26, 27, 28, 29, 30, 31)
     """
     first = SHARES[0]
-    wanted = {*range(start, max(-1, start - BELOW - 1), -STRIDE), *range(start, min(points, start + ABOVE + 1), STRIDE)}
+    below = range(start, max(-1, start - BELOW - 1), -STRIDE)
+    above = range(start, min(points, start + ABOVE + 1), STRIDE)
+    wanted = {*below, *above}
     losses: dict[int, float] = {}
     while new := wanted - losses.keys():
         sent = yield Rung(places=tuple(sorted(new | losses.keys())), share=first)
         losses |= sent
         best = min(losses, key=lambda place: (losses[place], place))
         low, high = min(losses), max(losses)
-        wanted |= {max(low - STRIDE, 0)} if best - low < CLEARANCE else set()
-        wanted |= {min(high + STRIDE, points - 1)} if high - best < CLEARANCE and losses[high] < float("inf") else set()
-    between = {place + side for place in _kept(losses) for side in (-1, 1) if 0 <= place + side < points}
-    if between - losses.keys():
-        losses |= yield Rung(places=tuple(sorted(between | losses.keys())), share=first)
-    kept = _kept(losses)
+        if best - low < CLEARANCE:
+            wanted.add(max(low - STRIDE, 0))
+        if high - best < CLEARANCE and losses[high] < float("inf"):
+            wanted.add(min(high + STRIDE, points - 1))
+    neighbours = {place + side for place in _survivors(losses) for side in (-1, 1) if 0 <= place + side < points}
+    if neighbours - losses.keys():
+        losses |= yield Rung(places=tuple(sorted(neighbours | losses.keys())), share=first)
+    survivors = _survivors(losses)
     for share in SHARES[1:]:
-        if not kept:
+        if not survivors:
             break
-        losses = dict((yield Rung(places=kept, share=share)))
-        kept = _kept(losses)
-    return kept
+        losses = dict((yield Rung(places=survivors, share=share)))
+        survivors = _survivors(losses)
+    return survivors
 
 
-def _kept(losses: Mapping[int, float]) -> tuple[int, ...]:
-    """Places that are near enough to the best."""
+def _survivors(losses: Mapping[int, float]) -> tuple[int, ...]:
+    """The places that are not dropped, ascending."""
     ranked = sorted((loss, place) for place, loss in losses.items() if loss < float("inf"))
-    near = [place for rank, (loss, place) in enumerate(ranked) if rank < FEWEST or loss <= ranked[0][0] + MARGIN]
-    return tuple(sorted(near[:MOST]))
+    good = [place for rank, (loss, place) in enumerate(ranked) if rank < FEWEST or loss <= ranked[0][0] + MARGIN]
+    return tuple(sorted(good[:MOST]))

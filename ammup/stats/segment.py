@@ -16,7 +16,7 @@ class Segment:
 
     Attributes:
         anchors: depths whose optimum is known; a line through log η* on log L is fitted to them.
-        predict: depths at which the line is evaluated.
+        predict: other depths, at which the line is evaluated.
     """
 
     anchors: tuple[int, ...]
@@ -27,19 +27,20 @@ class Segment:
         checked_depths(self.predict)
         both = sorted(set(self.anchors) & set(self.predict))
         if both:
-            raise InputError(f"depths {both} are anchors and to be predicted; a prediction must not know its answer")
+            raise InputError(f"depths {both} are both anchors and predicted; a predicted depth must not be an anchor")
 
     def predictions(self, lr_star: Mapping[int, float]) -> pd.DataFrame:
-        """The anchors' line at the other depths.
+        """Predictions of the line through the anchors, with log10 errors.
 
         Args:
-            lr_star: η* by depth, with all anchors; a depth that is not in it is predicted without a comparison.
+            lr_star: η* by depth, for every anchor. A predicted depth that is not in it has no error.
 
         Returns:
-            One row for each predicted depth: depth, predicted, measured (NaN where unknown), log10_error.
+            One row for each predicted depth: depth, predicted; measured and log10_error, NaN where ``lr_star`` has no
+            value.
 
         Raises:
-            InputError: an anchor without an η*.
+            InputError: an anchor has no η*.
         """
         missing = [depth for depth in self.anchors if depth not in lr_star]
         if missing:

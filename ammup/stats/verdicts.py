@@ -1,4 +1,4 @@
-"""The verdicts on a claim."""
+"""The possible verdicts on a claim."""
 
 HOLDS = "holds"
 HOLDS_WITH_CHANGE = "holds with change"

@@ -255,7 +255,7 @@ CASES: list[tuple[Callable[[], object], str]] = [
     (lambda: ammup.check_finite_step(_net(), IMAGES, LABELS, lr=inf), "lr=inf must be positive and finite"),
     # The depth exponent.
     (lambda: ammup.depth_exponent(_factory, [4], **BATCH), "depths=[4] has 1 entries; give at least 2"),
-    (lambda: ammup.depth_exponent(_factory, [2, 2], **BATCH), "depths=[2, 2] holds a depth twice; give each once"),
+    (lambda: ammup.depth_exponent(_factory, [2, 2], **BATCH), "depths=[2, 2] contains a repeated depth; give each once"),
     (lambda: ammup.depth_exponent(_factory, [0, 2], **BATCH), "depths=[0, 2] must be whole numbers of at least 1"),
     (lambda: ammup.depth_exponent(_factory, [2.5, 4], **BATCH), "depths=[2.5, 4] must be whole numbers of at least 1"),
     (lambda: ammup.depth_exponent(_factory, [], **BATCH), "depths=[] has 0 entries; give at least 2"),
@@ -365,11 +365,11 @@ CASES: list[tuple[Callable[[], object], str]] = [
     ),
     (
         lambda: ammup.transfer_regret(RUNS, {"a": {2: 1.0, 4: 0.5}}, base=3),
-        "base=3 is no depth of the runs; choose one of [2, 4]",
+        "base=3 is not a depth of the runs; choose one of [2, 4]",
     ),
     (
         lambda: ammup.transfer_regret(RUNS, {"a": {4: 0.5}}, base=2),
-        "rule 'a' has no η* at the base depth 2; it knows {4: 0.5}",
+        "rule 'a' has no η* at the base depth 2; it has {4: 0.5}",
     ),
     (
         lambda: ammup.transfer_regret(RUNS, {"a": {2: 1.0, 4: nan}}, base=2),
@@ -414,7 +414,7 @@ CASES: list[tuple[Callable[[], object], str]] = [
         lambda: ammup.fit_power_law([2, 4, 8], [0.1, 0.2, 0.3], level=2),
         "level=2 is not a confidence level; give a number between 0",
     ),
-    (lambda: ammup.fit_power_law([2, 2], [0.1, 0.2]), "depths=[2, 2] holds a depth twice; give each once"),
+    (lambda: ammup.fit_power_law([2, 2], [0.1, 0.2]), "depths=[2, 2] contains a repeated depth; give each once"),
     (lambda: ammup.fit_power_law([2, 4], [inf, 0.1]), "values=[inf, 0.1] must be positive and finite"),
     (lambda: ammup.fit_power_law(["a", "b"], [1, 2]), "depths=['a', 'b'] must be whole numbers of at least 1"),
     # Sweeps' fits.
@@ -426,19 +426,19 @@ CASES: list[tuple[Callable[[], object], str]] = [
         "every learning rate of a depth diverged; extend the grid to",
     ),
     (lambda: ammup.fit_sweep(RUNS, level=0), "level=0 is not a confidence level; give a number between 0"),
-    (lambda: ammup.fit_sweep(pd.concat([RUNS, RUNS])), "18 runs are of a depth, learning rate and seed that another"),
+    (lambda: ammup.fit_sweep(pd.concat([RUNS, RUNS])), "18 runs repeat the depth, learning rate and seed of another"),
     (
         lambda: ammup.fit_sweep(RUNS.assign(val_accuracy=nan)),
         "18 runs have no val_accuracy and are not marked as diverged",
     ),
     (
         lambda: ammup.fit_sweep(RUNS.assign(lr=-RUNS.lr)),
-        "the runs hold learning rates that are not positive and finite",
+        "the runs contain learning rates that are not positive and finite",
     ),
     (lambda: ammup.fit_sweep([1, 2]), "runs are a list; give a pandas.DataFrame"),
     (
         lambda: ammup.fit_sweep(RUNS.assign(val_accuracy="x")),
-        "the runs hold something else than numbers: could not convert",
+        "the runs contain a value that is not a number: could not convert",
     ),
     # Data.
     (lambda: ammup.load_data("cifar11"), "data 'cifar11' is neither a known name (synthetic, cifar10,"),
@@ -574,7 +574,7 @@ CASES: list[tuple[Callable[[], object], str]] = [
         "cnn-relu-cifar10: grid.seeds: Input should be a valid integer",
     ),
     (lambda: Segment(anchors=(2,), predict=(4,)), "depths=(2,) has 1 entries; give at least 2"),
-    (lambda: Segment(anchors=(2, 2), predict=(4,)), "depths=[2, 2] holds a depth twice; give each once"),
+    (lambda: Segment(anchors=(2, 2), predict=(4,)), "depths=[2, 2] contains a repeated depth; give each once"),
 ]
 
 

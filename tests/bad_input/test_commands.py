@@ -15,7 +15,7 @@ COMMANDS = [
     ("exponent --depths a", "Invalid value for '--depths': 'a' is not a list of whole numbers such as"),
     ("exponent --depths 0,2", "depths=(0, 2) must be whole numbers of at least 1"),
     ("exponent --depths 4", "depths=(4,) has 1 entries; give at least 2"),
-    ("exponent --depths 4,4", "depths=[4, 4] holds a depth twice; give each once"),
+    ("exponent --depths 4,4", "depths=[4, 4] contains a repeated depth; give each once"),
     ("exponent --depths ''", "Invalid value for '--depths': '' is not a list of whole numbers such as"),
     ("exponent --seeds 0", "Invalid value for '--seeds': 0 is not in the range x>=1."),
     ("exponent --width 0", "Invalid value for '--width': 0 is not in the range x>=1."),
@@ -138,7 +138,7 @@ COMMANDS = [
     ),
     (
         "sweep {w}/depthdup.toml --store {w}/new.db --workers 1",
-        "{w}/depthdup.toml: grid: depths=[2, 2] holds a depth twice; give each once",
+        "{w}/depthdup.toml: grid: depths=[2, 2] contains a repeated depth; give each once",
     ),
     (
         "sweep {w}/depthempty.toml --store {w}/new.db --workers 1",
@@ -248,7 +248,7 @@ COMMANDS = [
     ),
     (
         "sweep {w}/segdup.toml --store {w}/new.db --workers 1",
-        "{w}/segdup.toml: segments.0: depths=[2, 2] holds a depth twice; give each",
+        "{w}/segdup.toml: segments.0: depths=[2, 2] contains a repeated depth; give each",
     ),
     (
         "sweep {w}/short.toml --store {w}/new.db --workers 1",
@@ -364,7 +364,7 @@ COMMANDS = [
     ("fit {w}/short.json", "{w}/short.json is a damaged record of a sweep: runs: columns must have the same length"),
     ("fit {w}/strlr.json", "{w}/strlr.json is a damaged record of a sweep: runs.lr.0: "),
     ("fit {w}/badexp.json", "{w}/badexp.json is a damaged record of a sweep: experiment: grid.depths: is"),
-    ("fit {w}/neg.json", "the runs hold learning rates that are not positive and finite"),
+    ("fit {w}/neg.json", "the runs contain learning rates that are not positive and finite"),
     ("fit {w}/laws.json", "{w}/laws.json is a damaged record of a sweep: laws: "),
     ("fit {w}/emptyruns.json", "there are no runs to fit"),
     ("fit {w}/divstr.json", "{w}/divstr.json is a damaged record of a sweep: runs.diverged.0: "),
@@ -386,14 +386,14 @@ COMMANDS = [
         "report {w}/list.json -o {w}/r-list.json.html",
         "{w}/list.json is not a record of a sweep (format 'ammup sweep 1'); `ammup fit",
     ),
-    ("report {w}/neg.json -o {w}/r-neg.json.html", "the runs hold learning rates that are not positive and finite"),
+    ("report {w}/neg.json -o {w}/r-neg.json.html", "the runs contain learning rates that are not positive and finite"),
     (
         "report {w}/lawneg.json -o {w}/r-lawneg.json.html",
         "{w}/lawneg.json is a damaged record of a sweep: laws.",
     ),
     # fit
     ("fit {w}/ok.db --experiment x", "experiment 'x' is not known; nearest of 1: none; {w}/ok.db holds t"),
-    ("fit {w}/ok.db --transfer --base 99", "base=99 is no depth of the runs; choose one of [2, 3]"),
+    ("fit {w}/ok.db --transfer --base 99", "base=99 is not a depth of the runs; choose one of [2, 3]"),
     ("fit {w}/ok.db --optimum x", "Invalid value for '--optimum': 'x' is not one of 'smoothed', 'argmax'."),
     ("fit {w}/ok.db --plot {w}/ok.json", "'ok.json' cannot be written; allowed suffixes: ."),
     ("fit {w}/ok.db --export a.xls", "'a.xls' cannot be written; allowed suffixes: .csv, .parquet, .json"),

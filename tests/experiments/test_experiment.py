@@ -103,7 +103,7 @@ def test_keys_are_those_of_the_last_release() -> None:
         ("training.momentum=nan", "training: momentum=nan"),
         ('training.dtype="half"', "dtype='half' is not known; allowed: float32"),
         ("grid.depths=[]", "grid: depths"),
-        ("grid.depths=[3, 3]", "holds a depth twice"),
+        ("grid.depths=[3, 3]", "contains a repeated depth"),
         ("grid.depths=[1.5]", "grid.depths.0: .*valid integer"),
         ("grid.lrs=[]", "one or more distinct learning rates"),
         ("grid.lrs=[0.1, -1]", "positive and finite"),

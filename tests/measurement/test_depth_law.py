@@ -172,7 +172,7 @@ def _fails(depth: int, seed: int) -> nn.Module:
     ("factory", "depths", "arguments", "message"),
     [
         (SMALL, [4], {}, "at least 2"),
-        (SMALL, [4, 4], {}, "holds a depth twice"),
+        (SMALL, [4, 4], {}, "contains a repeated depth"),
         (SMALL, [0, 4], {}, "at least 1"),
         (SMALL, [2, 4], {"seeds": 0}, "seeds=0"),
         (SMALL, [2, 4], {"seeds": [1, 1]}, "distinct seeds"),

@@ -54,7 +54,7 @@ def test_two_depths_give_a_line_without_interval() -> None:
 @pytest.mark.parametrize(
     ("depths", "values", "se", "level", "message"),
     [
-        ([3, 3], [1, 2], None, 0.95, "holds a depth twice"),
+        ([3, 3], [1, 2], None, 0.95, "contains a repeated depth"),
         ([3], [1], None, 0.95, "at least 2"),
         ([0, 1], [1, 2], None, 0.95, "at least 1"),
         ([2.5, 3], [1, 2], None, 0.95, "whole numbers"),

@@ -29,14 +29,14 @@ def test_a_run_that_diverged_needs_no_accuracy() -> None:
 @pytest.mark.parametrize(
     ("column", "value", "message"),
     [
-        ("depth", 2.5, "hold a depth that is no whole number"),
-        ("seed", math.inf, "hold a seed that is no whole number"),
-        ("lr", 0.0, "hold learning rates that are not positive and finite"),
-        ("lr", math.inf, "hold learning rates that are not positive and finite"),
-        ("lr", "fast", "hold something else than numbers"),
-        ("val_accuracy", -2 * LARGEST, r"hold a val_accuracy beyond ±1e\+100"),
+        ("depth", 2.5, "contain a depth that is not a whole number"),
+        ("seed", math.inf, "contain a seed that is not a whole number"),
+        ("lr", 0.0, "contain learning rates that are not positive and finite"),
+        ("lr", math.inf, "contain learning rates that are not positive and finite"),
+        ("lr", "fast", "contain a value that is not a number"),
+        ("val_accuracy", -2 * LARGEST, r"contain a val_accuracy beyond ±1e\+100"),
         ("val_accuracy", math.nan, "1 runs have no val_accuracy and are not marked as diverged"),
-        ("lr", 10.0, "1 runs are of a depth, learning rate and seed that another run has already"),
+        ("lr", 10.0, "1 runs repeat the depth, learning rate and seed of another run"),
     ],
 )
 def test_one_unusable_value_is_refused(column: str, value: object, message: str) -> None:

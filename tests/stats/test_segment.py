@@ -32,7 +32,7 @@ def test_an_anchor_without_an_optimum_is_refused() -> None:
 
 
 def test_segments_that_know_their_answer_are_refused() -> None:
-    with pytest.raises(InputError, match=r"depths \[4\] are anchors and to be predicted"):
+    with pytest.raises(InputError, match=r"depths \[4\] are both anchors and predicted"):
         Segment(anchors=(3, 4), predict=(4, 6))
 
 

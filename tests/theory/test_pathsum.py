@@ -146,7 +146,7 @@ def test_lr_goes_with_one_over_the_side_of_the_kernel(family: str) -> None:
     ("arguments", "message"),
     [
         ({"family": "vgg"}, "family='vgg' is not known; allowed: mlp, cnn, resnet"),
-        ({"depths": [3, 3]}, "holds a depth twice"),
+        ({"depths": [3, 3]}, "contains a repeated depth"),
         ({"depths": []}, "at least 1"),
         ({"depths": [0, 2]}, "at least 1"),
         ({"base_depth": 0}, "at least 1"),

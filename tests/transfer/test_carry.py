@@ -234,7 +234,7 @@ def test_depths_outside_the_measured_ones_are_refused(before: int, after: int, o
         ({4: 0.1, 8: math.nan}, "every one must be positive and finite"),
         ([0.1, 0.2], "measured is a list; give a DepthLaw, or what has .* depth, lr_star, se_log10, or a mapping"),
         (_Measured(depth=[4, 8], lr_star=[0.1, 0.2]), "measured is a _Measured; give a DepthLaw"),
-        (_Measured(depth=[4, 4], lr_star=[1.0, 1.0], se_log10=[0.1, 0.1]), "holds a depth twice"),
+        (_Measured(depth=[4, 4], lr_star=[1.0, 1.0], se_log10=[0.1, 0.1]), "contains a repeated depth"),
     ],
 )
 def test_unusable_measurements_are_refused(measured, message: str) -> None:
