@@ -1,1 +1,1 @@
-"""What the wide limit predicts: activations, positions, the finite-depth law, PathSum. NumPy only."""
+"""Predictions of the wide limit and of PathSum: activations, positions, the finite-depth law. No torch."""

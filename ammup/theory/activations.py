@@ -1,4 +1,4 @@
-"""Gaussian expectations of activations, by quadrature, and the variance rules made from them."""
+"""Gaussian expectations of activations, by quadrature, and the variance rules that follow from them."""
 
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -31,19 +31,21 @@ class ActivationMoments:
 def gaussian_quadrature() -> tuple[Array, Array]:
     """Nodes u and weights w with Σ w f(u) = E f(u), u ~ N(0, 1).
 
-    Composite Gauss-Legendre on [-12, 12] with panel edges at every multiple of 0.02: exact to rounding for functions
-    that are smooth but for kinks and jumps at such multiples (ReLU, hard-swish, ReLU6), as no global rule is.
+    Composite Gauss-Legendre quadrature on [-12, 12] with panel edges at every multiple of 0.02. It is exact up to
+    rounding for functions that are smooth except for kinks and jumps at these edges (ReLU, hard-swish, ReLU6). A global
+    rule such as Gauss-Hermite is not.
     """
     nodes, weights = np.polynomial.legendre.leggauss(8)
     edges = np.arange(-600, 601) / 50.0
     half = np.diff(edges)[:, None] / 2
-    u = ((edges[:-1] + edges[1:]) / 2)[:, None] + half * nodes
+    middle = ((edges[:-1] + edges[1:]) / 2)[:, None]
+    u = middle + half * nodes
     w = half * weights * np.exp(-(u**2) / 2) / np.sqrt(2 * np.pi)
     return u.ravel(), w.ravel()
 
 
 def moments_of(phi: Function, derivative: Function, variance: float = 1.0) -> ActivationMoments:
-    """Gaussian moments of any activation from its values and its derivative's on an array."""
+    """Gaussian moments of an activation, given as functions φ and φ' on arrays."""
     u, w = gaussian_quadrature()
     z = np.sqrt(variance) * u
     slope = derivative(z)
@@ -67,10 +69,10 @@ ACTIVATIONS: dict[str, tuple[Function, Function]] = {
 
 
 def activation_functions(activation: Activation) -> tuple[Function, Function]:
-    """φ and φ' of a known name, or as they are given.
+    """φ and φ' of a named activation; a pair of functions is returned unchanged.
 
     Raises:
-        InputError: an unknown name.
+        InputError: the name is unknown.
     """
     if isinstance(activation, tuple):
         return activation
@@ -85,11 +87,11 @@ def activation_moments(activation: Activation, variance: float = 1.0) -> Activat
 
 
 def variance_gain(moments: ActivationMoments, gain: str) -> float:
-    """The factor of Var[W] = factor / fan_in behind an activation, by the named rule.
+    """The factor in Var[W] = factor / fan_in of a weight layer after an activation, by the named rule.
 
-    "forward" 1/E φ² keeps the second moment of the pre-activations; "derivative" 1/E φ'² is the paper's gating factor
-    1/q (section 2.3); "paper" is its appendix D.1, the He variance 2 times √2, meant for GELU. For ReLU and linear
-    units the first two are the same, and "paper" is the same as them.
+    "forward", 1/E φ², preserves the second moment of the pre-activations. "derivative", 1/E φ'², is the paper's gating
+    factor 1/q (section 2.3). "paper" is appendix D.1: √2 times the He variance 2, intended for GELU. For ReLU and
+    linear units all three rules agree.
     """
     check_known("gain", gain, GAINS)
     forward, derivative = 1 / moments.second, 1 / moments.derivative_second
@@ -101,7 +103,12 @@ def variance_gain(moments: ActivationMoments, gain: str) -> float:
 
 @dataclass(frozen=True, eq=False)
 class Gaussians:
-    """Centred Gaussians z_p with standard deviations ``scale`` (N,), as an activation φ meets them."""
+    """Expectations of an activation φ and of φ' at centred Gaussians z_p.
+
+    Attributes:
+        activation: φ.
+        scale: the standard deviations of the z_p, shape (N,).
+    """
 
     activation: Activation
     scale: Array
@@ -117,29 +124,31 @@ class Gaussians:
         return np.asarray(self._expand("square")[0])
 
     def value_pairs(self, covariance: Array) -> Array:
-        """E φ(z_p) φ(z_q) at the covariance (N, N) of the z."""
+        """E φ(z_p) φ(z_q), shape (N, N), where ``covariance`` (N, N) is E z_p z_q."""
         return self._pairs("value", self, "value", covariance)
 
     def slope_pairs(self, covariance: Array) -> Array:
-        """E φ'(z_p) φ'(z_q)."""
+        """E φ'(z_p) φ'(z_q), shape (N, N), where ``covariance`` is E z_p z_q."""
         return self._pairs("slope", self, "slope", covariance)
 
     def square_pairs(self, other: "Gaussians", covariance: Array) -> Array:
-        """E φ'(z_p)² φ'(y_q)², where ``other`` holds the y and ``covariance`` is E z_p y_q."""
+        """E φ'(z_p)² φ'(y_q)², where ``other`` are the y and ``covariance`` is E z_p y_q."""
         return self._pairs("square", other, "square", covariance)
 
     def square_slope_covariance(self, other: "Gaussians", covariance: Array) -> Array:
-        """Cov(φ'(z_p)², φ'(y_q))."""
+        """Cov(φ'(z_p)², φ'(y_q)), where ``other`` are the y and ``covariance`` is E z_p y_q."""
         return self._pairs("square", other, "slope", covariance) - np.outer(self.square, other.slope)
 
     def _pairs(self, f: str, other: "Gaussians", g: str, covariance: Array) -> Array:
+        """E f(z_p) g(y_q) of the functions "value", "slope" or "square"; in closed form for ReLU and linear units."""
         size = np.outer(self.scale, other.scale)
-        correlation = np.clip(np.divide(covariance, size, out=np.zeros_like(size), where=size > 0), -1, 1)
+        ratio = np.divide(covariance, size, out=np.zeros_like(size), where=size > 0)
+        correlation = np.clip(ratio, -1, 1)
         if self.activation == "relu":
             angle = np.arccos(correlation)
-            open_both = (np.pi - angle) / (2 * np.pi)
-            value = size * (np.sin(angle) / (2 * np.pi) + open_both * correlation)
-            return np.asarray(value if f == "value" else open_both)
+            both_positive = (np.pi - angle) / (2 * np.pi)
+            value = size * (np.sin(angle) / (2 * np.pi) + both_positive * correlation)
+            return np.asarray(value if f == "value" else both_positive)
         if self.activation == "linear":
             return covariance if f == "value" else np.ones_like(size)
         return self._smooth_pairs(f, other, g, correlation)
@@ -147,8 +156,8 @@ class Gaussians:
     def _smooth_pairs(self, f: str, other: "Gaussians", g: str, correlation: Array) -> Array:
         """E f(z_p) g(y_q) = Σ_k ρ_pq^k a_k(p) b_k(q), with a_k(p) = E h_k(u) f(σ_p u) (Mehler's formula).
 
-        Meant for smooth f and g, whose coefficients fall geometrically; where z_p and y_q are one and the same Gaussian
-        it is a moment of that one, without them.
+        For smooth f and g, whose coefficients decrease geometrically. Where z_p and y_q are the same Gaussian, the
+        product f g is integrated directly.
         """
         total, power = np.zeros_like(correlation), np.ones_like(correlation)
         for a, b in zip(self._expand(f), other._expand(g), strict=True):
@@ -156,7 +165,8 @@ class Gaussians:
             power *= correlation
         _, w = gaussian_quadrature()
         same = (correlation > 1 - 1e-12) & np.isclose(self.scale[:, None], other.scale, rtol=1e-9, atol=0)
-        return np.where(same, ((self._values(f) * self._values(g)) @ w)[:, None], total)
+        moment = (self._values(f) * self._values(g)) @ w
+        return np.where(same, moment[:, None], total)
 
     def _expand(self, f: str) -> Array:
         """Hermite coefficients of f at every Gaussian, shape (terms, N)."""
@@ -165,11 +175,13 @@ class Gaussians:
         return self._expansions[f]
 
     def _values(self, f: str) -> Array:
-        """The function at the nodes of the quadrature, shape (N, nodes)."""
+        """The function "value" (φ), "slope" (φ') or "square" (φ'²) at the quadrature nodes, shape (N, nodes)."""
         phi, derivative = activation_functions(self.activation)
         scale, inverse = np.unique(self.scale, return_inverse=True)
         z = scale[inverse][:, None] * gaussian_quadrature()[0]
-        return phi(z) if f == "value" else derivative(z) if f == "slope" else derivative(z) ** 2
+        if f == "value":
+            return phi(z)
+        return derivative(z) if f == "slope" else derivative(z) ** 2
 
     @cached_property
     def _expansions(self) -> dict[str, Array]:

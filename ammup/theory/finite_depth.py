@@ -1,6 +1,8 @@
-"""The finite-depth law: what η*(L) is at the depths that are measured, before its limit is reached."""
+"""The finite-depth law: η*(L) in the wide limit at any depth, also where L is too small for the power law."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -12,7 +14,7 @@ from ammup.errors import InputError, check_known
 from ammup.stats.power_law import checked_depths
 from ammup.theory.loss_gradient import LossGradient
 from ammup.theory.wide_limit import unit_moments, unit_moments_of_noise
-from ammup.theory.wide_net import WideNet, wide_net
+from ammup.theory.wide_net import wide_net
 
 Widths = int | Callable[[int], Sequence[int]]
 
@@ -41,39 +43,40 @@ def finite_depth_law(
     part: str = "label",
     label_variance: float = 1.0,
 ) -> Array:
-    """η* at each depth in the limit of wide layers, with its constants; `ammup/theory/wide_limit.md` derives it.
+    """η* at each depth in the limit of wide layers, constants included; derived in `ammup/theory/wide_limit.md`.
 
     Args:
         depths: depths L, whole numbers of at least 1.
-        family: "mlp", "cnn" (stride 1) or "resnet" (K = L blocks behind a trained stem; convolutional where there are
-            positions, dense where there are none).
+        family: "mlp", "cnn" (stride 1) or "resnet" (K = L blocks after a trained stem; convolutional if there are
+            positions, otherwise dense).
         activation: "relu", "gelu", "linear", or a pair of functions φ and φ'.
-        gain: the variance rule behind an activation, see :func:`ammup.theory.activations.variance_gain`.
+        gain: the variance rule of layers after an activation, see :func:`ammup.theory.activations.variance_gain`.
         c: the residual variance constant of the paper's section 3.2.
-        branch: number of layers in a residual branch, or their kinds such as ("conv", "dense").
-        scaled: "all" branch layers have variance c/(K fan_in), or the "last" of each branch.
-        readout: "he" (variance like a plain layer) or "mean-field" (1/width²; needs ``width``).
-        width: n or C, or for plain nets a function from depth to the widths of its layers. Where it and
-            ``in_features`` or ``out_features`` are not given, their ratio is 1.
+        branch: number of layers in a residual branch, or a sequence of their kinds such as ("conv", "dense").
+        scaled: "all" if every branch layer has variance c/(K fan_in), "last" if only the last layer of each branch has.
+        readout: "he" (the variance of a plain layer) or "mean-field" (1/width²; needs ``width``).
+        width: n or C; for plain nets also a function from depth to the widths of the layers. If it is not given, the
+            input, the layers and the output have equal widths.
         in_features: features of a sample, or channels at each position.
         out_features: M, the number of outputs, or of outputs at each position.
-        input_power: mean square of the one sample that is taken where no ``inputs`` are given: of its features, or at
-            ``positions`` of its white noise.
+        input_power: used without ``inputs``, for a single sample: the mean square of its features or, with
+            ``positions``, the variance of its white noise.
         kernel: of convolutions: an int, a tuple of ints, or a list of offsets.
         padding: of convolutions: "circular" or "zero".
         head: of convolutions: "field" or "pool".
-        positions: the size of each position axis where no ``inputs`` are given; by default (8,) for a "cnn".
+        positions: used without ``inputs``: the size of each position axis; by default (8,) for a "cnn".
         inputs: a batch (B, d), or (B, channels, *positions).
-        targets: class indices, see :class:`ammup.theory.loss_gradient.LossGradient`; None draws labels.
+        targets: class indices, see :class:`ammup.theory.loss_gradient.LossGradient`; None for random labels.
         loss: "mse" or "cross_entropy".
-        part: "label", "output" or "total"; the last two assume M ≪ width.
-        label_variance: σ_y² of the labels drawn for mse.
+        part: the part of the loss gradient: "label", "output" or "total"; the last two assume M ≪ width.
+        label_variance: σ_y² of random labels under mse.
 
     Returns:
         η*(L) = S̄(η=1)^(-1/2), one value per depth.
 
     Raises:
-        InputError: an unknown name, an unusable depth, or sizes of which only some are given.
+        InputError: a name is unknown, a depth is invalid, or ``width`` is missing although another size, the readout,
+            the loss or the part depends on it.
 
     Example:
         >>> from ammup import finite_depth_law
@@ -86,11 +89,12 @@ def finite_depth_law(
     """
     check_known("family", family, FAMILIES)
     batch = _batch(inputs, flat=family == "mlp")
-    shape = positions or ((8,) if family == "cnn" else ()) if batch is None else batch.shape[2:]
     if width is None and (readout == "mean-field" or (out_features, in_features) != (None, None)):
         raise InputError("readout='mean-field', in_features= and out_features= need width= as well: give it")
     if (loss, part) != ("mse", "label") and None in (width, out_features):
         raise InputError(f"loss={loss!r}, part={part!r} depend on the sizes: give width= and out_features=")
+    default_positions = (8,) if family == "cnn" else ()
+    shape = (positions or default_positions) if batch is None else batch.shape[2:]
     gradient = LossGradient(
         loss=loss,
         part=part,
@@ -98,53 +102,63 @@ def finite_depth_law(
         classes=None if targets is None else np.asarray(targets, dtype=np.int64),
     )
 
-    def net(depth: int) -> WideNet:
-        widths = _widths_at(depth, width)
-        fan_in = in_features or (batch.shape[1] if batch is not None else widths[0])
-        if width is None:
-            widths = [fan_in] * depth
-        if family == "resnet" and len(set(widths)) > 1:
-            raise InputError(f"width gives {widths} at depth {depth}; a residual net has one width")
-        return wide_net(
-            Architecture(
-                family=family,
-                depth=depth,
-                width=widths[0] if family == "resnet" else widths,
-                in_features=fan_in,
-                out_features=out_features or widths[-1],
-                dims=0 if family == "mlp" else len(shape),
-                kernel=kernel,
-                padding=padding,
-                head=head,
-                activation=activation,
-                gain=gain,
-                readout=readout,
-                branch=branch,
-                c=c,
-                scaled=scaled,
-            )
-        )
+    settings = partial(
+        Architecture,
+        family=family,
+        dims=0 if family == "mlp" else len(shape),
+        kernel=kernel,
+        padding=padding,
+        head=head,
+        activation=activation,
+        gain=gain,
+        readout=readout,
+        branch=branch,
+        c=c,
+        scaled=scaled,
+    )
+    given_fan_in = in_features if in_features or batch is None else batch.shape[1]
 
     def moments(depth: int) -> Array:
+        sizes = _sizes_at(depth, width, fan_in=given_fan_in, fan_out=out_features, residual=family == "resnet")
+        net = wide_net(settings(depth=depth, **sizes))
         if batch is None:
-            return unit_moments_of_noise(net(depth), shape, gradient, power=input_power)
-        return unit_moments(net(depth), batch, gradient)
+            return unit_moments_of_noise(net, shape, gradient, power=input_power)
+        return unit_moments(net, batch, gradient)
 
     return np.array([moments(depth).mean() ** -0.5 for depth in checked_depths(depths)])
 
 
 def finite_depth_lr(architecture: Architecture, inputs: ArrayLike, gradient: LossGradient) -> float:
-    """η* of the law of one net on a batch (B, d) or (B, channels, *positions)."""
+    """η* of the finite-depth law for one net on a batch (B, d) or (B, channels, *positions)."""
     S_bar = float(unit_moments(wide_net(architecture), inputs, gradient).mean())
     return float(S_bar**-0.5)
 
 
 def _batch(inputs: ArrayLike | None, *, flat: bool) -> Array | None:
+    """The inputs as an array, each sample flattened if ``flat``."""
     batch = None if inputs is None else np.asarray(inputs, dtype=np.float64)
     return batch.reshape(len(batch), -1) if batch is not None and flat else batch
 
 
+def _sizes_at(
+    depth: int, width: Widths | None, *, fan_in: int | None, fan_out: int | None, residual: bool
+) -> dict[str, Any]:
+    """The width, in_features and out_features of an Architecture of this depth."""
+    widths = _widths_at(depth, width)
+    in_features = fan_in or widths[0]
+    if width is None:
+        widths = [in_features] * depth
+    if residual and len(set(widths)) > 1:
+        raise InputError(f"width gives {widths} at depth {depth}; a residual net has one width")
+    return {
+        "width": widths[0] if residual else widths,
+        "in_features": in_features,
+        "out_features": fan_out or widths[-1],
+    }
+
+
 def _widths_at(depth: int, width: Widths | None) -> list[int]:
+    """The width of every layer of a net of this depth."""
     if width is None or isinstance(width, int):
         return [width or 1] * depth
     widths = list(width(depth))
@@ -154,16 +168,16 @@ def _widths_at(depth: int, width: Widths | None) -> list[int]:
 
 
 def effective_depth(lr_star: ArrayLike) -> Array:
-    """L_eff = S̄_law^(1/3) = η*_law^(-2/3) of the law at each depth, in units in which the law is η* = L_eff^(-3/2).
+    """The effective depth L_eff = S̄_law^(1/3) = η*_law^(-2/3) at each depth, so that the law is η* = L_eff^(-3/2).
 
-    Against it an exact law has a slope of exactly -3/2 at any depths, and a measured curve has that slope where it
-    follows the law: a fit against L_eff tests the paper's exponent at depths where the limit is far away.
+    Against L_eff, the law has a slope of exactly -3/2 at all depths, and so has a measured curve that follows the law.
+    A fit against L_eff therefore tests the paper's exponent at depths far from the deep limit.
 
     Args:
-        lr_star: η* of the law, as :func:`finite_depth_law` gives it.
+        lr_star: η* of the law, as :func:`finite_depth_law` returns it.
 
     Raises:
-        InputError: a value that is not positive and finite.
+        InputError: a value is not positive and finite.
 
     Example:
         >>> import numpy as np

@@ -1,10 +1,12 @@
 """Second moments of the loss gradient at the outputs, at initialization.
 
-The readout's weights are Gaussian and independent of everything before it, so all that the backward pass needs of the
-loss is R[s, t] = Σ_o E r_o(s) r_o(t), with r the derivative of the loss with respect to output o at readout position s
-(a sample with head "pool", a position with head "field"), and the outputs are Gaussian with covariance K_out[s, t],
-independent for different o. The outputs are taken for independent of the direction in which the gradient travels back:
-right for M ≪ width outputs, and not for the output part of as many outputs as there are channels.
+The readout's weights are Gaussian and independent of everything before it. So the backward pass depends on the loss
+only through R[s, t] = Σ_o E r_o(s) r_o(t). Here r_o(s) is the derivative of the loss with respect to output o at
+readout position s, which is a sample with head "pool" and a position with head "field". The outputs are Gaussian with
+covariance K_out[s, t] and independent for different o.
+
+Approximation: the outputs are treated as independent of the direction of the back-propagated gradient. This is accurate
+for M ≪ width outputs, but not for the output part with as many outputs as channels.
 """
 
 from dataclasses import dataclass
@@ -22,17 +24,17 @@ _LOGIT_DRAWS = 4096
 
 @dataclass(frozen=True, kw_only=True)
 class LossGradient:
-    """A loss, the part of its gradient that is kept, and the labels.
+    """A loss, the part of its gradient that is used, and the labels.
 
     Attributes:
         loss: "mse" (1/(2 M n) Σ (z - y)² over M outputs at n readout positions) or "cross_entropy" (mean).
-        part: "label", "output" or "total".
-        label_variance: σ_y² of the labels drawn for mse.
-        classes: class indices in the order of the readout positions, or None where labels are drawn: N(0, σ_y²) for
-            mse, uniform classes for cross-entropy. Class indices under mse are one-hot targets.
+        part: "label" (the labels' share of the gradient), "output" (the model outputs' share) or "total".
+        label_variance: σ_y² of random labels under mse.
+        classes: class indices in the order of the readout positions, which mse reads as one-hot targets. None for
+            random labels: N(0, σ_y²) for mse, uniform classes for cross-entropy.
 
     Raises:
-        InputError: an unknown name.
+        InputError: a name is unknown.
     """
 
     loss: str = "mse"
@@ -45,7 +47,7 @@ class LossGradient:
         check_known("part", self.part, PARTS)
 
     def second_moments(self, output_covariance: Array, n_outputs: int) -> Array:
-        """R, shape (n, n), for outputs of this covariance (n, n); n readout positions, ``n_outputs`` each."""
+        """R, shape (n, n), for ``n_outputs`` outputs at each of n readout positions, with this covariance (n, n)."""
         n = len(output_covariance)
         if self.classes is not None and self.classes.size != n:
             raise InputError(f"{self.classes.size} class indices for {n} outputs; give one for each")
@@ -56,19 +58,20 @@ class LossGradient:
         return np.asarray(self._cross_entropy(output_covariance, n_outputs) / n**2)
 
     def _mse_labels(self, n: int, n_outputs: int) -> Array:
+        """E Σ_o y_o(s) y_o(t) of random or one-hot labels."""
         if self.classes is None:
             return np.asarray(self.label_variance * n_outputs * np.eye(n))
         return self._same_class(n, n_outputs)
 
     def _same_class(self, n: int, n_outputs: int) -> Array:
-        """E Σ_o y_o(s) y_o(t) of one-hot labels."""
+        """E Σ_o y_o(s) y_o(t) of one-hot labels, given or uniform."""
         if self.classes is None:
             return np.asarray(np.eye(n) + (1 - np.eye(n)) / n_outputs)
         classes = self.classes.ravel()
         return np.asarray(classes[:, None] == classes, dtype=np.float64)
 
     def _cross_entropy(self, output_covariance: Array, n_outputs: int) -> Array:
-        """Of softmax(z) - y: the labels do not depend on z, and E softmax(z)_o = 1/M for every o."""
+        """E Σ_o r_o(s) r_o(t) of r = softmax(z) - y; y does not depend on z, and E softmax(z)_o = 1/M for every o."""
         labels = self._same_class(len(output_covariance), n_outputs)
         if self.part == "label":
             return labels
@@ -77,7 +80,7 @@ class LossGradient:
 
 
 def _mean_overlap_of_softmax(covariance: Array, n_outputs: int) -> Array:
-    """E Σ_o p_o(s) p_o(t) for logits z_o ~ N(0, covariance), by Monte Carlo with a fixed seed; 1/M where z = 0."""
+    """E Σ_o p_o(s) p_o(t) of p = softmax(z), z_o ~ N(0, covariance), by Monte Carlo with a fixed seed."""
     values, vectors = np.linalg.eigh(covariance)
     root = vectors * np.sqrt(np.clip(values, 0, None))
     draws = max(16, _LOGIT_DRAWS // max(1, len(covariance) // 64))

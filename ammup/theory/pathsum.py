@@ -1,15 +1,15 @@
-"""PathSum, the rule that ours is compared with (Chen et al., arXiv 2402.17440; theory, section 7).
+"""PathSum, the transfer rule of Chen et al. (arXiv 2402.17440; theory, section 7), for comparison with AM-µP.
 
-    η* = c (Σ_p L_p³)^(-1/2) / q
+    η* = const (Σ_p L_p³)^(-1/2) / q
 
-over all paths p from input to output, L_p the number of ReLUs on p, q the side of a convolution's kernel. A plain net
-has one path. In a ResNet of K blocks with m layers each and c layers outside of them, C(K, j) paths pass j branches
-and c + m j ReLUs; with μ = c + m K/2 and s = m² K/4, mean and variance of L_p over these paths, whose third central
-moment is 0,
+The sum is over all paths p from input to output, L_p is the number of ReLUs on p, and q is the side of a convolution's
+kernel. A plain net has one path. In a ResNet of K blocks with m layers each and c layers outside the blocks, C(K, j)
+paths pass through j branches and therefore c + m j ReLUs. Over these paths L_p has mean μ = c + m K/2, variance
+s = m² K/4 and third central moment 0, so
 
     Σ_p L_p³ = 2^K (μ³ + 3 μ s).
 
-It is exponential in K, so that the rule is no power law of a ResNet's depth.
+The sum is exponential in K, so for a ResNet the rule is not a power law in depth.
 """
 
 import math
@@ -36,11 +36,11 @@ def path_sum(depth: int, *, family: str = "resnet", branch: int = 2, outside: in
     Args:
         depth: layers of an "mlp" or "cnn", each with a ReLU; blocks K of a "resnet".
         family: "mlp", "cnn" or "resnet".
-        branch: m, layers in the branch of each block; of a "resnet" only.
-        outside: c, ReLUs outside the blocks, such as those of the stem and before the readout; of a "resnet" only.
+        branch: m, layers in the branch of each block; used by "resnet" only.
+        outside: c, ReLUs outside the blocks, such as those after the stem and before the readout; "resnet" only.
 
     Raises:
-        InputError: an unknown family, or an unusable depth, branch or outside.
+        InputError: the family is unknown, or depth, branch or outside is invalid.
 
     Example:
         >>> from ammup.theory.pathsum import path_sum
@@ -52,7 +52,7 @@ def path_sum(depth: int, *, family: str = "resnet", branch: int = 2, outside: in
 
 
 def log_path_sum(depth: int, *, family: str = "resnet", branch: int = 2, outside: int = 1) -> float:
-    """Natural logarithm of :func:`path_sum`, with its arguments and errors; within the range of floats at any depth.
+    """Natural logarithm of :func:`path_sum`, which does not overflow at any depth; same arguments and errors.
 
     Example:
         >>> from ammup.theory.pathsum import log_path_sum
@@ -76,26 +76,27 @@ def pathsum_lr(
 ) -> Array:
     """η* at each depth by PathSum: η_base (Σ L_p³ / Σ_base L_p³)^(-1/2) q_base/q.
 
-    The rule gives no constant, so the curve is anchored: compare curves that are anchored at the same depth. It assumes
-    the rule's own initialization, Var[W] = 2/(n d_in) with d_in the number of edges into the source of W, an output
-    layer of variance ∝ 1/n² and zero biases. Its authors claim nothing for Var[W] = c/(K n): say which one was trained.
+    The rule determines η* up to a constant, so the curve is anchored at ``base_depth``; compare only curves with the
+    same anchor. The rule assumes its own initialization: Var[W] = 2/(n d_in), with d_in the number of edges into the
+    source of W, an output layer of variance ∝ 1/n², and zero biases. Its authors do not claim that it applies to
+    Var[W] = c/(K n), so state the initialization of the nets that it is compared with.
 
     Args:
-        depths: distinct depths; what is counted is said in :func:`path_sum`.
+        depths: distinct depths, counted as in :func:`path_sum`.
         family: "mlp", "cnn" or "resnet".
-        branch: m, layers in the branch of each block; of a "resnet" only.
-        outside: c, ReLUs outside the blocks; of a "resnet" only.
+        branch: m, layers in the branch of each block; used by "resnet" only.
+        outside: c, ReLUs outside the blocks; used by "resnet" only.
         kernel: q, the kernel's side (not its cardinality) at ``depths``; 1 for dense layers.
         base_depth: the depth of the anchor, by default the first of ``depths``.
-        base_lr: η* at the anchor, in whatever units the result shall have.
+        base_lr: η* at the anchor; the result has the same units.
         base_kernel: the kernel's side at the anchor, by default ``kernel``.
 
     Returns:
         η*, shape (len(depths),).
 
     Raises:
-        InputError: an unknown family, an unusable depth, size or learning rate, a kernel of an "mlp", or depths so far
-            from the anchor that η* leaves the range of floats.
+        InputError: the family is unknown, a depth, size or learning rate is invalid, an "mlp" has a kernel, or a depth
+            is so far from the anchor that η* overflows or underflows.
 
     Example:
         >>> from ammup.theory.pathsum import pathsum_lr
@@ -113,7 +114,7 @@ def pathsum_lr(
     limits = np.finfo(np.float64)
     if np.any((exponents < math.log(limits.tiny)) | (exponents > math.log(limits.max))):
         raise InputError(
-            f"depths={list(wanted)} are too far from base_depth={base}: η* leaves the range of floats; "
+            f"depths={list(wanted)} are too far from base_depth={base}: η* is outside the range of floats; "
             "choose a nearer base_depth, or use log_path_sum"
         )
     return np.asarray(np.exp(exponents))
@@ -125,13 +126,13 @@ def enumerate_path_sum(
     """Σ_p L_p³ over the paths of any small directed acyclic graph, by enumerating them.
 
     Args:
-        edges: the successors of each node, () where there are none; a successor named twice stands for two edges.
-        relu_nodes: the nodes that carry a ReLU; the source and the sink count as well.
-        source: where every path begins.
-        sink: where every path ends.
+        edges: the successors of each node, () for none; a successor that is listed twice stands for two edges.
+        relu_nodes: the nodes with a ReLU, which may include the source and the sink.
+        source: the first node of every path.
+        sink: the last node of every path.
 
     Raises:
-        InputError: a node that is no key of ``edges``, a cycle, no path at all, or more than ``MAX_PATHS`` of them.
+        InputError: a node is not a key of ``edges``, the graph has a cycle or no path, or more than ``MAX_PATHS``.
 
     Example:
         >>> from ammup.theory.pathsum import enumerate_path_sum
@@ -145,8 +146,8 @@ def enumerate_path_sum(
             f"{counts[source]} paths lead from {source!r} to {sink!r}; 1 to {MAX_PATHS} can be enumerated: "
             "check the edges, or use path_sum for a ResNet"
         )
-    onward = {node: [s for s in successors if counts[s]] for node, successors in edges.items()}  # no dead ends
-    return sum(relus**3 for relus in _relus_of_paths(onward, frozenset(relu_nodes), source, sink))
+    without_dead_ends = {node: [s for s in successors if counts[s]] for node, successors in edges.items()}
+    return sum(relus**3 for relus in _relus_of_paths(without_dead_ends, frozenset(relu_nodes), source, sink))
 
 
 def residual_graph(
@@ -154,7 +155,7 @@ def residual_graph(
 ) -> tuple[dict[int, list[int]], frozenset[int], int, int]:
     """The graph of a ResNet as arguments of :func:`enumerate_path_sum`: (edges, relu_nodes, source, sink).
 
-    Layers outside come first, though where they stand does not matter. Without blocks it is a plain net.
+    The layers outside the blocks come first; their place does not change the sum. With 0 blocks it is a plain net.
 
     Args:
         n_blocks: K, at least 0.
@@ -162,7 +163,7 @@ def residual_graph(
         outside: c, layers outside the blocks.
 
     Raises:
-        InputError: a number that is not whole or too small.
+        InputError: an argument is not a whole number or is too small.
 
     Example:
         >>> from ammup.theory.pathsum import enumerate_path_sum, path_sum, residual_graph
@@ -178,14 +179,14 @@ def residual_graph(
     tip = _append_chain(edges, 0, c)
     for _ in range(blocks):
         relus.update(range(tip + 1, tip + m + 1))
-        total = _append_chain(edges, tip, m + 1)  # the branch's layers, then the node where the skip is added
+        total = _append_chain(edges, tip, m + 1)  # the branch's layers, then the addition of the skip
         edges[tip].append(total)
         tip = total
     return edges, frozenset(relus), 0, tip
 
 
 def _path_moments(depth: int, family: str, branch: int, outside: int) -> tuple[int, int]:
-    """Log2 of the number of paths, and 8 times the mean of L_p³ (whole, as 2μ and 4s are)."""
+    """(log2 of the number of paths, 8 times the mean of L_p³), both integers because 2μ and 4s are."""
     check_known("family", family, FAMILIES)
     (units,) = checked_depths([depth])
     m, c = _layer_counts(branch, outside)
@@ -196,6 +197,7 @@ def _path_moments(depth: int, family: str, branch: int, outside: int) -> tuple[i
 
 
 def _layer_counts(branch: int, outside: int) -> tuple[int, int]:
+    """(m, c), checked."""
     return checked_whole("branch", branch, at_least=1), checked_whole("outside", outside, at_least=0)
 
 
@@ -212,24 +214,24 @@ def _check_nodes(edges: Mapping[Node, Sequence[Node]], relu_nodes: Collection[No
     named = [source, sink, *relu_nodes, *(s for successors in edges.values() for s in successors)]
     unknown = [node for node in dict.fromkeys(named) if node not in edges]
     if unknown:
-        raise InputError(f"nodes {unknown[:8]} are no keys of edges; give every node, with () if nothing follows it")
+        raise InputError(f"nodes {unknown[:8]} are not keys of edges; give every node, with () if it has no successor")
 
 
 def _paths_to(edges: Mapping[Node, Sequence[Node]], sink: Node) -> dict[Node, int]:
-    """Number of paths from each node to the sink, counted without walking them."""
+    """Number of paths from each node to the sink, without enumerating them."""
     counts: dict[Node, int] = {}
     try:
-        for node in TopologicalSorter(edges).static_order():  # successors first: it takes them for what a node needs
+        for node in TopologicalSorter(edges).static_order():  # successors come first: they are passed as dependencies
             counts[node] = 1 if node == sink else sum(counts[s] for s in edges[node])
     except CycleError as error:
-        raise InputError(f"edges hold the cycle {error.args[1][::-1]}; paths need an acyclic graph") from error
+        raise InputError(f"edges contain the cycle {error.args[1][::-1]}; the graph must be acyclic") from error
     return counts
 
 
 def _relus_of_paths(
     edges: Mapping[Node, Sequence[Node]], relu_nodes: Collection[Node], source: Node, sink: Node
 ) -> Iterator[int]:
-    """Number of ReLUs on each path, by depth first search with a stack of its own: paths may be long."""
+    """Number of ReLUs on each path, by depth-first search without recursion: paths may be long."""
     stack = [(source, 0)]
     while stack:
         node, before = stack.pop()
@@ -241,7 +243,7 @@ def _relus_of_paths(
 
 
 def _append_chain(edges: dict[int, list[int]], start: int, length: int) -> int:
-    """Hang ``length`` new nodes behind ``start``; nodes are numbered as they come. The last of them."""
+    """Append a chain of ``length`` new nodes after ``start``, with consecutive numbers; return the last node."""
     tip = start
     for node in range(len(edges), len(edges) + length):
         edges[tip].append(node)

@@ -1,4 +1,4 @@
-"""S_l of plain and residual nets in the wide limit, at initialization; derived in wide_limit.md beside this file.
+"""S_l of plain and residual nets in the wide limit, at initialization; wide_limit.md in this folder derives it.
 
 Axes: N positions (of all samples), L depth units.
 """
@@ -27,8 +27,8 @@ class Node:
     Attributes:
         activation: φ.
         covariance: K[p, q] = E z_p z_q of one channel, shape (N, N).
-        tangent: α[p, q] = E A_(ip, iq), the diagonal of the tangent kernel A = J Jᵀ of all weights before.
-        own: G[p, q], the share of the last layer's own weights in α.
+        tangent: α[p, q] = E A_(ip, iq), the channel diagonal of the tangent kernel A = J Jᵀ of all earlier weights.
+        own: G[p, q], the part of α that is due to the weights of the layer that computes the node.
     """
 
     activation: Activation
@@ -42,7 +42,7 @@ class Node:
 
     @cached_property
     def gaussians(self) -> Gaussians:
-        """The pre-activations as the activation meets them."""
+        """The expectations of the activation at these pre-activations."""
         return Gaussians(self.activation, np.sqrt(np.clip(np.diag(self.covariance), 0, None)))
 
     @cached_property
@@ -58,12 +58,12 @@ class Node:
 
 @dataclass(frozen=True, eq=False)
 class Visit:
-    """One passage of the signals through the gates of a node.
+    """One passage of the backward signals through the gates φ' of a node.
 
     Attributes:
-        node: where.
-        left: ω_l[p], the weight with which unit l's mean square sees the node's channels behind their gates, (L, N).
-        right: U[p, q], the covariance of the gradient that arrives at φ(z), (N, N).
+        node: the node.
+        left: ω_l[p], the weight of the node's squared channels at φ(z) in the mean square of unit l, (L, N).
+        right: U[p, q], the covariance of the gradient with respect to φ(z), (N, N).
     """
 
     node: Node
@@ -74,10 +74,10 @@ class Visit:
 def unit_moments(net: WideNet, inputs: ArrayLike, gradient: LossGradient) -> Array:
     """S_l at learning rate 1 for every depth unit, on a batch of inputs (B, channels, *positions).
 
-    What a dense net or a 1D one flattens is flattened here too: a sample, or its positions in raster order.
+    A dense net flattens each sample, and a 1D net its positions in raster order; the same is done here.
 
     Raises:
-        InputError: inputs of another shape.
+        InputError: the inputs have another shape.
     """
     passes, gram = _on_batch(net, inputs)
     return passes.unit_moments(gram, gradient)
@@ -86,8 +86,11 @@ def unit_moments(net: WideNet, inputs: ArrayLike, gradient: LossGradient) -> Arr
 def gradient_squares(net: WideNet, inputs: ArrayLike, gradient: LossGradient) -> Array:
     """E ‖∂loss/∂W_l‖² of every layer of a plain net without groups; arguments as in :func:`unit_moments`.
 
-    For dense ReLU and linear nets on one sample it holds at any width, not only in the limit: their gates are fair
-    coins that are independent of everything else.
+    For dense ReLU and linear nets on one sample it is exact at any width, not only in the limit, because a ReLU's gate
+    is 0 or 1 with probability 1/2, independently of everything else.
+
+    Raises:
+        InputError: the net is residual, or the inputs have another shape.
     """
     if net.residual:
         raise InputError("squared gradients are derived for plain nets only; give a net without residual blocks")
@@ -96,18 +99,19 @@ def gradient_squares(net: WideNet, inputs: ArrayLike, gradient: LossGradient) ->
 
 
 def _on_batch(net: WideNet, inputs: ArrayLike) -> tuple["_Passes", Array]:
+    """The passes over the positions of a batch, and the Gram matrix of its inputs (N, N)."""
     batch = np.asarray(inputs, dtype=np.float64)
     if batch.size and net.axes < 2 and batch.ndim >= net.axes + 2:
         batch = batch.reshape(*batch.shape[: net.axes + 1], -1)
     if batch.ndim != net.axes + 2 or batch.shape[1] != net.stem.fan_in or not batch.size:
-        wanted = f"(batch, {net.stem.fan_in}) and {net.axes} position axes"
-        raise InputError(f"inputs have shape {np.shape(inputs)}; the law asks for {wanted}")
+        expected = f"(batch, {net.stem.fan_in}) and {net.axes} position axes"
+        raise InputError(f"inputs have shape {np.shape(inputs)}; expected {expected}")
     columns = np.moveaxis(batch, 1, 0).reshape(net.stem.fan_in, -1)
     return _Passes(net, len(batch), batch.shape[2:]), columns.T @ columns
 
 
 def unit_moments_of_noise(net: WideNet, shape: tuple[int, ...], gradient: LossGradient, *, power: float = 1.0) -> Array:
-    """The same on one sample of white noise of variance ``power`` at the positions ``shape``, () in a dense net."""
+    """S_l on one sample of white noise of variance ``power``, with positions ``shape`` (() in a dense net)."""
     if len(shape) != net.axes:
         raise InputError(f"positions={shape} do not fit a net with {net.axes} position axes")
     gram = power * net.stem.fan_in * np.eye(math.prod(shape))
@@ -115,7 +119,7 @@ def unit_moments_of_noise(net: WideNet, shape: tuple[int, ...], gradient: LossGr
 
 
 class _Passes:
-    """The forward pass over nodes, the backward pass over visits, and their sum."""
+    """The forward pass over nodes, the backward pass over visits, and the sum of both that gives S_l."""
 
     def __init__(self, net: WideNet, n_samples: int, shape: tuple[int, ...]) -> None:
         self.net = net
@@ -134,8 +138,8 @@ class _Passes:
         trunk, inner = self._forward(gram)
         visits, _ = self._backward(trunk, inner, gradient)
         layers = [self.net.stem, *(block[0] for block in self.net.blocks)]
-        signals = [visit.node.own * visit.node.slope_pairs * visit.right for visit in visits]
-        return np.array([layer.fan_out * signal.sum() for layer, signal in zip(layers, signals, strict=True)])
+        sums = [(visit.node.own * visit.node.slope_pairs * visit.right).sum() for visit in visits]
+        return np.array([layer.fan_out * total for layer, total in zip(layers, sums, strict=True)])
 
     def _support(self, layer: WideLayer) -> Support:
         if layer.offsets not in self._supports:
@@ -144,14 +148,14 @@ class _Passes:
         return self._supports[layer.offsets]
 
     def _after(self, layer: WideLayer, node: Node) -> Node:
-        """The node behind a layer that reads φ of this one."""
+        """The node that a layer computes from φ of this node."""
         support = self._support(layer)
         own = layer.fan_in * support.gather_pairs(node.value_pairs)
         carried = layer.fan_in * layer.variance * support.gather_pairs(node.slope_pairs * node.tangent)
         return Node(self.net.activation, layer.variance * own, carried + own, own)
 
     def _forward(self, gram: Array) -> tuple[list[Node], list[list[Node]]]:
-        """The nodes z_0 … z_K, and those inside each block."""
+        """The nodes z_0 … z_K, and the nodes inside each block."""
         own = self._support(self.net.stem).gather_pairs(gram)
         trunk, inner = [Node(self.net.activation, self.net.stem.variance * own, own, own)], []
         for block in self.net.blocks:
@@ -165,7 +169,7 @@ class _Passes:
     def _backward(
         self, trunk: list[Node], inner: list[list[Node]], gradient: LossGradient
     ) -> tuple[list[Visit], list[Visit]]:
-        """Visits of z_0 … z_K and of the nodes inside the blocks."""
+        """The visits of z_0 … z_K, and of the nodes inside the blocks."""
         n_units = len(trunk) - self.net.residual
         left = np.zeros((n_units, self.size))
         own = np.full(self.size, 1 / self.size)
@@ -192,7 +196,7 @@ class _Passes:
         return visits[::-1], within
 
     def _from_readout(self, last: Node, gradient: LossGradient) -> Array:
-        """U of the last node: the covariance of what the readout sends back to one channel."""
+        """U of the last node: the covariance of the gradient that one channel receives from the readout."""
         readout, values = self.net.readout, last.value_pairs
         if self.net.head == "field" or not self.shape:
             R = gradient.second_moments(readout.variance * readout.fan_in * values, readout.fan_out)
@@ -210,7 +214,7 @@ class _Passes:
 
 
 def _plain_sum(visits: Sequence[Visit]) -> Array:
-    """Both signals pass every gate together."""
+    """S_l of a plain net, where both signals pass through the same gates."""
     meetings = [_Meeting(visit, visit.node) for visit in visits]
     S = np.array([float(meeting.ungated.mean()) for meeting in meetings])
     for visit, meeting in zip(visits[:-1], meetings, strict=False):
@@ -219,10 +223,10 @@ def _plain_sum(visits: Sequence[Visit]) -> Array:
 
 
 def _residual_sum(visits: Sequence[Visit]) -> Array:
-    """Each signal leaves the trunk at a node of its own; they meet in the tangent kernel of the earlier one."""
+    """S_l of the trunk: the signals leave it at two nodes, and the tangent kernel is that of the earlier node."""
     S = np.zeros(len(visits) - 1)
     for m, right in enumerate(visits):
-        # Whatever the left gate, the two meet at a node up to this one.
+        # The signals meet at the earlier of the left node and node m, so nodes up to m are enough.
         meetings = [_Meeting(right, visit.node) for visit in visits[: m + 1]]
         for unit in range(1, len(visits)):
             S[unit - 1] += meetings[min(unit, m)].ungated.mean()
@@ -233,9 +237,9 @@ def _residual_sum(visits: Sequence[Visit]) -> Array:
 
 @dataclass(frozen=True, eq=False)
 class _Meeting:
-    """The sums over pairs q, q' where the right signal of ``right`` meets the tangent kernel of ``node``.
+    """The sums over pairs q, q' of the tangent kernel of ``node`` with the right signal of ``right``.
 
-    y and U are those of ``right``, α and the covariance of x and y those of ``node``.
+    y and U belong to ``right``; α and the covariance of x and y belong to ``node``.
     """
 
     right: Visit
@@ -251,19 +255,23 @@ class _Meeting:
     def _through(self) -> Array:
         """α[p, q] Σ_q' α[p, q'] E φ'(y_q') U[q', q], shape (N, N)."""
         alpha = self.node.tangent
-        return np.asarray(alpha * ((alpha * self.right.node.gaussians.slope) @ self.right.right))
+        slopes = self.right.node.gaussians.slope
+        return np.asarray(alpha * ((alpha * slopes) @ self.right.right))
 
     def gated(self, left: Node) -> Array:
         """Σ_qq' α[p, q] α[p, q'] U[q, q'] E φ'(x_p)² φ'(y_q) φ'(y_q'), x the pre-activations of ``left``, shape (N,).
 
-        The three-point expectation is taken as E φ'(x_p)² E φ'(y_q) φ'(y_q') plus the two covariances of φ'(x_p)² with
-        one φ'(y) at the mean of the other: exact for ReLU and linear units (the gate minus 1/2 is odd), and set right
-        where q = q', which is all there is where the gradient is white over positions.
+        The three-point expectation is approximated by E φ'(x_p)² E φ'(y_q) φ'(y_q') plus two terms, each the covariance
+        of φ'(x_p)² with one of the two φ'(y) times the mean of the other. This is exact for ReLU (φ' - 1/2 is odd) and
+        linear units. For other activations the terms with q = q' are corrected to their exact value; if the gradient is
+        white over positions, there are no other terms.
         """
         x, y = left.gaussians, self.right.node.gaussians
-        link = x.square_slope_covariance(y, self.node.covariance)
-        total = x.square * self.ungated + 2 * (link * self._through).sum(axis=1)
+        correlated = x.square_slope_covariance(y, self.node.covariance)
+        total = x.square * self.ungated + 2 * (correlated * self._through).sum(axis=1)
         if left.activation in ("relu", "linear"):
             return np.asarray(total)
-        exact = x.square_pairs(y, self.node.covariance) - np.outer(x.square, y.square) - 2 * link * y.slope
-        return np.asarray(total + (self.node.tangent**2 * np.diag(self.right.right) * exact).sum(axis=1))
+        approximated = np.outer(x.square, y.square)
+        missing = x.square_pairs(y, self.node.covariance) - approximated - 2 * correlated * y.slope
+        correction = self.node.tangent**2 * np.diag(self.right.right) * missing
+        return np.asarray(total + correction.sum(axis=1))

@@ -1,4 +1,4 @@
-"""Nets as their wide limit sees them: layers by what they connect and by the variance of their weights."""
+"""Nets as the wide limit describes them: layers with their fan-in, fan-out, kernel support and weight variance."""
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -14,9 +14,9 @@ class WideLayer:
     """A weight layer.
 
     Attributes:
-        fan_in: channels that one output channel reads.
-        fan_out: output channels that read one channel.
-        variance: of a weight.
+        fan_in: number of input channels of one output channel.
+        fan_out: number of output channels that read one input channel.
+        variance: the variance of a weight.
         offsets: the support of its kernel.
     """
 
@@ -31,9 +31,10 @@ class WideNet:
     """A net z_0 = W x, then blocks z ← W_m φ(… W_1 φ(z)), added to z where it is residual, and a readout.
 
     Attributes:
-        stem: the first layer, fed by the raw inputs.
-        blocks: the layers of every block; a plain net has one layer in each.
-        residual: whether a block adds to z. Then blocks are the depth units; otherwise the stem is one too.
+        stem: the first layer, which reads the raw inputs.
+        blocks: the layers of every block; in a plain net each block is one layer.
+        residual: whether a block's output is added to z. Then the blocks are the depth units; in a plain net the stem
+            is also a depth unit.
         readout: the last layer; its ``fan_out`` is the number M of outputs (at each position, with head "field").
         head: "pool" (mean over the positions) or "field".
         padding: "circular" or "zero".
@@ -55,10 +56,10 @@ class WideNet:
 
 
 def wide_net(architecture: Architecture) -> WideNet:
-    """The layers of a net of one of the families, initialized as `ammup.initialize_` does it.
+    """The layers of a net of one of the families, with the weight variances of `ammup.initialize_`.
 
     Raises:
-        InputError: a net with batch norm, dropout or projections, of which no law is derived.
+        InputError: the net has batch norm, dropout or projections, for which no law is derived.
     """
     if not architecture.has_law:
         raise InputError("no finite-depth law is derived for nets with batch norm, dropout or projections")

@@ -227,7 +227,7 @@ def test_what_is_no_learning_rate_has_no_effective_depth(values: list[float]) ->
         ({"family": "cnn", "head": "max"}, "head='max'"),
         ({"family": "cnn", "kernel": 0}, "must be a positive int"),
         ({"family": "cnn", "kernel": (3, 3)}, "a tuple of 1 of them"),
-        ({"family": "cnn", "inputs": [[[1.0]]], "in_features": 3, "width": 3}, "the law asks for"),
+        ({"family": "cnn", "inputs": [[[1.0]]], "in_features": 3, "width": 3}, "expected"),
         ({"family": "mlp", "inputs": [[1.0], [2.0]], "targets": [1]}, "1 class indices for 2 outputs"),
         ({"family": "resnet", "scaled": "first"}, "scaled='first'"),
         ({"family": "resnet", "branch": 0}, "branch=0.*a count of at least 1"),

@@ -233,10 +233,10 @@ def test_a_blind_alley_with_many_branches_is_not_walked() -> None:
 @pytest.mark.parametrize(
     ("edges", "relus", "source", "sink", "message"),
     [
-        ({"in": ["a"], "out": ()}, set(), "in", "out", r"\['a'\] are no keys"),
-        (DIAMOND, {"c"}, "in", "out", r"\['c'\] are no keys"),
-        (DIAMOND, {"a"}, "start", "out", r"\['start'\] are no keys"),
-        (DIAMOND, {"a"}, "in", "end", r"\['end'\] are no keys"),
+        ({"in": ["a"], "out": ()}, set(), "in", "out", r"\['a'\] are not keys"),
+        (DIAMOND, {"c"}, "in", "out", r"\['c'\] are not keys"),
+        (DIAMOND, {"a"}, "start", "out", r"\['start'\] are not keys"),
+        (DIAMOND, {"a"}, "in", "end", r"\['end'\] are not keys"),
         ({"in": ["a"], "a": ["in", "out"], "out": ()}, {"a"}, "in", "out", "cycle"),
         ({"in": ["in", "out"], "out": ()}, {"in"}, "in", "out", "cycle"),
         ({"in": ["out"], "out": (), "far": ["away"], "away": ["far"]}, set(), "in", "out", "cycle"),

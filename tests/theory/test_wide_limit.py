@@ -730,8 +730,8 @@ GRID = residual_net(2, width=4, in_features=3, out_features=2, branch=["dense"],
 @pytest.mark.parametrize(
     ("net", "shape", "message"),
     [
-        (LINE, (2, 3), r"inputs have shape \(2, 3\); the law asks for \(batch, 3\) and 1 position axes"),
-        (LINE, (2, 4, 5), r"inputs have shape \(2, 4, 5\); the law asks for \(batch, 3\)"),
+        (LINE, (2, 3), r"inputs have shape \(2, 3\); expected \(batch, 3\) and 1 position axes"),
+        (LINE, (2, 4, 5), r"inputs have shape \(2, 4, 5\); expected \(batch, 3\)"),
         (GRID, (2, 3, 5), "and 2 position axes"),
         (GRID, (2, 3, 5, 5, 5), "and 2 position axes"),
         (GRID, (2, 3, 0, 5), "and 2 position axes"),
