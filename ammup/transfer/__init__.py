@@ -1,1 +1,1 @@
-"""Rules that carry a learning rate to another depth, and what each assumes."""
+"""Rules that carry a learning rate to another depth, with the assumption of each."""

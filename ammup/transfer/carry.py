@@ -20,32 +20,32 @@ def transfer_lr(
     law: Law | None = None,
     path_sums: Mapping[int, float] | None = None,
 ) -> float:
-    """A learning rate that was tuned at one depth, carried to another: lr · η*(to)/η*(from) (paper, section 5).
+    """Carry a learning rate that was tuned at one depth to another: lr · η*(to)/η*(from) (paper, section 5).
 
     Args:
         lr: the learning rate tuned at ``from_depth``.
-        from_depth: L there; every rule but "measured" counts it by the paper's convention, see
+        from_depth: L where ``lr`` was tuned. Every rule except "measured" counts L by the paper's convention, see
             :func:`ammup.minimal_depth`.
-        to_depth: L where a learning rate is wanted.
+        to_depth: L of the returned learning rate.
         rule: "constant", "L^-1/2", "L^-1"; "am-mup", the paper's L^(-3/2); "finite-depth", the law of
             :func:`ammup.finite_depth_law`; "pathsum", the law of :func:`ammup.pathsum_lr` at equal kernels; or
-            "measured", the measured curve, interpolated on a straight line of log η* against log L.
-        measured: a DepthLaw, as :func:`ammup.depth_exponent` measures it on your own net, or a mapping from depth to
-            η*. It must span both depths.
-        family: "mlp", "cnn" or "resnet", for "finite-depth" and "pathsum" with what those two take by default: He
-            variances, ReLU, c = 2 on every branch layer, the label part of mse; a cnn in one dimension of 8 positions
-            and kernel 3; a dense resnet, with one ReLU outside of its blocks.
-        branch: of a "resnet" only, and needed there: m, the number of layers in each branch, or their kinds.
-        law: η* at given depths, for "finite-depth" of another net: such as
+            "measured", the measured curve, with log η* interpolated linearly in log L.
+        measured: a DepthLaw, as :func:`ammup.depth_exponent` returns it for your own net, or a mapping from depth to
+            η*. Both depths must lie within its range.
+        family: "mlp", "cnn" or "resnet", for "finite-depth" and "pathsum" with the defaults of these two rules: He
+            variances, ReLU, c = 2 on every branch layer, the label part of mse; a cnn with one position axis of size 8
+            and kernel 3; a dense resnet with one ReLU outside its blocks.
+        branch: required for "resnet", not allowed otherwise: m, the number of layers in each branch, or their kinds.
+        law: a function from depths to η*, for "finite-depth" of another net, such as
             ``functools.partial(ammup.finite_depth_law, family="resnet", branch=2, scaled="last")``.
-        path_sums: Σ_p L_p³ by depth, for "pathsum" of any net. It must hold both depths.
+        path_sums: Σ_p L_p³ by depth, for "pathsum" of any net. It must contain both depths.
 
     Returns:
-        The learning rate at ``to_depth``; ``lr`` itself where the depths are equal.
+        The learning rate at ``to_depth``; ``lr`` if the depths are equal.
 
     Raises:
-        InputError: a learning rate that is not positive and finite, a depth that is not whole and positive, an unknown
-            rule, one that misses what it needs, or a depth at which nothing was measured.
+        InputError: the learning rate is not positive and finite, a depth is not a positive whole number, the rule is
+            unknown or lacks an argument that it needs, or a depth lies outside the measured ones.
 
     Example:
         >>> from ammup import transfer_lr
@@ -80,27 +80,27 @@ def transfer_table(
     path_sums: Mapping[int, float] | None = None,
     level: float = 0.95,
 ) -> pd.DataFrame:
-    """:func:`transfer_lr` by every rule that what is given allows, to choose from.
+    """A table of :func:`transfer_lr` by every rule that the given arguments allow.
 
     Args:
-        lr: as in :func:`transfer_lr`, like all that follow but the last.
-        from_depth: where ``lr`` was tuned.
-        to_depth: where a learning rate is wanted.
-        measured: allows "measured".
-        family: allows "finite-depth" and "pathsum".
-        branch: of a "resnet" only.
-        law: allows "finite-depth", in place of ``family``.
-        path_sums: allows "pathsum", in place of ``family``.
+        lr: as in :func:`transfer_lr`, like all other arguments except ``level``.
+        from_depth: L where ``lr`` was tuned.
+        to_depth: L of the returned learning rates.
+        measured: adds the rule "measured".
+        family: adds the rules "finite-depth" and "pathsum".
+        branch: required for "resnet", not allowed otherwise.
+        law: adds the rule "finite-depth", instead of ``family``.
+        path_sums: adds the rule "pathsum", instead of ``family``.
         level: confidence level of the intervals.
 
     Returns:
-        One row a rule: rule; lr; low, high, its confidence interval; assumption, a sentence. Only "measured" has an
-        interval, from the standard errors of log10 η* (Student's t where the number of draws is known, otherwise
-        normal); low and high are NaN for the other rules, and where a standard error is not known. It is about the
-        measurement: that the tuned learning rate goes like η* is the assumption, and ``lr`` is taken as exact.
+        One row for each rule: rule; lr; low and high, its confidence interval; assumption, a sentence. Only "measured"
+        has an interval, from the standard errors of log10 η* (Student's t if the number of draws is known, otherwise
+        normal). low and high are NaN for the other rules, and if a standard error is unknown. The interval covers the
+        measurement error of η* only: ``lr`` is taken as exact, and proportional to η*.
 
     Raises:
-        InputError: as :func:`transfer_lr`, or a level outside (0, 1).
+        InputError: as for :func:`transfer_lr`, or the level lies outside (0, 1).
 
     Example:
         >>> from ammup import transfer_table
@@ -116,6 +116,6 @@ def transfer_table(
         law=law,
         path_sums=path_sums,
     )
-    found = [change.carry(lr, rule, level=level) for rule in change.rules]
-    rows = [(t.rule, t.lr, *t.interval, t.assumption) for t in found]
+    transferred = [change.carry(lr, rule, level=level) for rule in change.rules]
+    rows = [(t.rule, t.lr, *t.interval, t.assumption) for t in transferred]
     return pd.DataFrame(rows, columns=["rule", "lr", "low", "high", "assumption"])

@@ -1,4 +1,4 @@
-"""Small closed forms of the paper: overlap counts, boundary fractions and the residual comparison factor."""
+"""Closed forms from the paper: overlap counts, boundary fractions and the residual comparison factor."""
 
 import math
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ def overlap_sum(depth: int) -> int:
         depth: l, a whole number of at least 1.
 
     Raises:
-        InputError: an unusable depth.
+        InputError: the depth is invalid.
 
     Example:
         >>> from ammup.transfer.depth_factors import overlap_sum
@@ -28,17 +28,17 @@ def overlap_sum(depth: int) -> int:
 
 
 def overlap_sum_of_law(depth: int, growth: float = 2.0) -> float:
-    """Σ_{h1,h2≤l} [1 + r (l - max(h1, h2))] = l² + r l(l-1)(2l-1)/6, which the law has for :func:`overlap_sum`.
+    """Σ_{h1,h2≤l} [1 + r (l - max(h1, h2))] = l² + r l(l-1)(2l-1)/6: the law's version of :func:`overlap_sum`.
 
-    S_l of a plain net of gain 1 in the wide limit, at η = σ_y = a_h = 1 (theory, section 2). Both sums
-    grow like l³, with factors r/3 and 1/3; at r = 1 they are equal.
+    It is S_l of a plain net of gain 1 in the wide limit, at η = σ_y = a_h = 1 (theory, section 2). Both sums grow like
+    l³: this one with factor r/3, :func:`overlap_sum` with 1/3. At r = 1 they are equal.
 
     Args:
         depth: l, a whole number of at least 1.
-        growth: r, the growth a layer of the normalised second spectral moment: 2 for ReLU, 1 for a linear net.
+        growth: r, the growth per layer of the normalised second spectral moment: 2 for ReLU, 1 for a linear net.
 
     Raises:
-        InputError: an unusable depth, or a growth that is negative or not finite.
+        InputError: the depth is invalid, or the growth is negative or not finite.
 
     Example:
         >>> from ammup.transfer.depth_factors import overlap_sum_of_law
@@ -54,17 +54,19 @@ def overlap_sum_of_law(depth: int, growth: float = 2.0) -> float:
 def boundary_fraction(offsets: Sequence[tuple[int, ...]], sizes: Sequence[int]) -> float:
     """Σ over axes of max_Δ |Δ_axis| / size_axis: s/N in 1D, s_h/H + s_w/W in 2D (Theorem 2).
 
-    The order of the correction that zero padding makes to η*, for one layer; over layers the paper takes the maximum.
+    This is the order of the correction to η* by the zero padding of one layer; the paper takes the maximum over layers.
 
     Args:
-        offsets: the kernel's support, one whole number an axis, as `ammup.architecture.kernels.kernel_offsets` has it.
+        offsets: the kernel's support, one whole number for each axis, as from
+            :func:`ammup.architecture.kernels.kernel_offsets`.
         sizes: positions along each axis.
 
     Returns:
-        A number of at least 0; above 1 where the kernel reaches beyond the whole map.
+        A number of at least 0, which can exceed 1 if the kernel is as large as the map.
 
     Raises:
-        InputError: no offsets or axes, an offset of another number of axes than ``sizes``, or a size below 1.
+        InputError: there are no offsets or axes, an offset has another number of axes than ``sizes``, or a size is
+            below 1.
 
     Example:
         >>> from ammup.transfer.depth_factors import boundary_fraction
@@ -72,7 +74,7 @@ def boundary_fraction(offsets: Sequence[tuple[int, ...]], sizes: Sequence[int]) 
         0.125
     """
     shape = [checked_whole("sizes", size, at_least=1) for size in sizes]
-    rows = [_offset(offset, len(shape)) for offset in offsets]
+    rows = [_checked_offset(offset, len(shape)) for offset in offsets]
     if not shape or not rows:
         raise InputError(f"offsets={offsets!r} and sizes={sizes!r}: give at least one offset and one axis")
     reach = np.abs(rows).max(axis=0)
@@ -80,10 +82,10 @@ def boundary_fraction(offsets: Sequence[tuple[int, ...]], sizes: Sequence[int]) 
 
 
 def residual_factor(block: int, *, n_blocks: int, c: float = 2.0) -> float:
-    """r_l = (1 + c/(2K))^l, how much E T_l has grown after l of K blocks (Lemma 3 and its comparison factor).
+    """r_l = (1 + c/(2K))^l, the growth of E T_l after l of K blocks (Lemma 3 and its comparison factor).
 
-    For one-layer branches z ← z + W relu(z) with Var[W] = c/(K n). It is the growth of a mean (E T_l); the mean square
-    that makes S_l needs `ammup.theory.wide_limit`.
+    It applies to one-layer branches z ← z + W relu(z) with Var[W] = c/(K n). It is the growth of a mean (E T_l); S_l
+    is a mean square, which `ammup.theory.wide_limit` computes.
 
     Args:
         block: l, from 0 to ``n_blocks``.
@@ -91,7 +93,7 @@ def residual_factor(block: int, *, n_blocks: int, c: float = 2.0) -> float:
         c: the residual variance constant of the paper's section 3.2, above 0.
 
     Raises:
-        InputError: a block outside 0..K, or a c that is not positive and finite.
+        InputError: the block lies outside 0..K, or c is not positive and finite.
 
     Example:
         >>> from ammup.transfer.depth_factors import residual_factor
@@ -101,16 +103,16 @@ def residual_factor(block: int, *, n_blocks: int, c: float = 2.0) -> float:
     blocks = checked_whole("n_blocks", n_blocks, at_least=1)
     unit = checked_whole("block", block, at_least=0)
     if unit > blocks:
-        raise InputError(f"block={unit} lies behind the last of n_blocks={blocks}; give 0 to {blocks}")
-    # (1 + x)^l by way of log1p, as 1 + c/(2K) loses the digits of a small c/(2K).
+        raise InputError(f"block={unit} exceeds n_blocks={blocks}; give 0 to {blocks}")
+    # (1 + x)^l through log1p: the sum 1 + c/(2K) loses the digits of a small c/(2K).
     return math.exp(unit * math.log1p(_variance_constant(c) / (2 * blocks)))
 
 
 def residual_factor_bounds(c: float = 2.0) -> tuple[float, float]:
-    """(1, e^(c/2)), between which :func:`residual_factor` lies at every block and number of blocks (appendix C).
+    """(1, e^(c/2)), the bounds of :func:`residual_factor` for every block and number of blocks (appendix C).
 
     Raises:
-        InputError: a c that is not positive and finite.
+        InputError: c is not positive and finite.
     """
     return 1.0, math.exp(_variance_constant(c) / 2)
 
@@ -121,9 +123,9 @@ def _variance_constant(c: float) -> float:
     return float(c)
 
 
-def _offset(offset: object, axes: int) -> tuple[int, ...]:
+def _checked_offset(offset: object, axes: int) -> tuple[int, ...]:
     if not isinstance(offset, tuple | list) or len(offset) != axes:
-        raise InputError(f"offsets hold {offset!r}, sizes have {axes} axes; give a tuple of {axes} whole numbers each")
+        raise InputError(f"offsets contain {offset!r}, sizes have {axes} axes; give tuples of {axes} whole numbers")
     if not all(isinstance(step, int | np.integer) for step in offset):
-        raise InputError(f"offsets hold {offset!r}; a step must be a whole number of positions")
+        raise InputError(f"offsets contain {offset!r}; a step must be a whole number of positions")
     return tuple(int(step) for step in offset)

@@ -18,15 +18,15 @@ NEEDED = ("depth", "lr_star", "se_log10")
 
 @runtime_checkable
 class HasCurve(Protocol):
-    """The part of `ammup.DepthLaw` that is needed here, without torch: ``curve`` has one row a depth.
-
-    Its columns: depth; lr_star; se_log10, the standard error of log10 lr_star, NaN where it is not known; and
-    optionally seeds, the number of weight draws.
-    """
+    """The part of `ammup.DepthLaw` that is used here, which does not need torch."""
 
     @property
     def curve(self) -> pd.DataFrame:
-        """One row a depth."""
+        """One row for each depth.
+
+        Columns: depth; lr_star; se_log10, the standard error of log10 lr_star, NaN if it is unknown; and optionally
+        seeds, the number of weight draws.
+        """
 
 
 Measured = HasCurve | Mapping[int, float]
@@ -34,13 +34,13 @@ Measured = HasCurve | Mapping[int, float]
 
 @dataclass(frozen=True, kw_only=True)
 class MeasuredCurve:
-    """η* at some depths, between which log η* is a straight line of log L.
+    """η* at some depths, with log η* interpolated linearly in log L between them.
 
     Attributes:
         depths: ascending.
         log_lr: log10 η*.
-        se: standard errors of log10 η*, independent of one another; NaN where not known.
-        df: degrees of freedom of each standard error, infinite where not known.
+        se: standard errors of log10 η*, independent of one another; NaN if unknown.
+        df: degrees of freedom of each standard error; infinite if unknown.
     """
 
     depths: tuple[int, ...]
@@ -50,17 +50,18 @@ class MeasuredCurve:
 
     @classmethod
     def of(cls, measured: Measured) -> "MeasuredCurve":
-        """The curve of a DepthLaw, or of a mapping from depth to η*, which has no standard errors.
+        """The curve of a DepthLaw, or of a mapping from depth to η* (without standard errors).
 
         Raises:
-            InputError: neither of the two, no or unusable depths, an η* that is not positive and finite.
+            InputError: ``measured`` is neither of the two, a depth is invalid or missing, or an η* is not positive and
+                finite.
         """
         rows = _rows(measured)
         depths = checked_depths(rows["depth"].tolist())
         rows = rows.assign(depth=depths).sort_values("depth")
         lr_star = rows["lr_star"].to_numpy(dtype=np.float64)
         if not np.all(np.isfinite(lr_star) & (lr_star > 0)):
-            raise InputError(f"measured holds η*={lr_star.tolist()}; every one must be positive and finite")
+            raise InputError(f"measured contains η*={lr_star.tolist()}; every value must be positive and finite")
         draws = rows["seeds"].to_numpy(dtype=np.float64) if "seeds" in rows else np.full(len(rows), np.inf)
         return cls(
             depths=tuple(sorted(depths)),
@@ -73,22 +74,22 @@ class MeasuredCurve:
     def ratio(self, from_depth: int, to_depth: int, *, level: float) -> tuple[float, tuple[float, float]]:
         """η*(to)/η*(from), and its confidence interval at ``level``.
 
-        The logarithm of the ratio is linear in the measured log η*, with a weight for each measured depth, so that a
-        depth that both ends are interpolated from counts once; at two measured depths its standard error is the hypot
-        of theirs. The quantile is Student's, degrees of freedom pooled by Welch-Satterthwaite, or normal where the
-        number of draws is not known. How far a straight line is from the curve between two depths is not in the
-        interval.
+        The logarithm of the ratio is a weighted sum of the measured log η*. If both ends are interpolated from the same
+        measured depth, its weights are added before they are squared. Between two measured depths, the standard error
+        is the root of the sum of their squared standard errors. The quantile is Student's t, with degrees of freedom
+        pooled by Welch-Satterthwaite, or normal if the number of draws is unknown. The interval does not include the
+        error of the interpolation.
 
         Returns:
-            The ratio, and its interval: NaN where a standard error is not known.
+            The ratio, and its interval, which is NaN if a standard error is unknown.
 
         Raises:
-            InputError: a depth outside the range of the measured ones.
+            InputError: a depth lies outside the measured ones.
         """
         if from_depth == to_depth:
             return 1.0, (1.0, 1.0)
         weights = self._weights(to_depth) - self._weights(from_depth)
-        used = weights != 0  # elsewhere a standard error need not be known
+        used = weights != 0  # the standard errors of other depths may be unknown
         parts = (weights[used] * self.se[used]) ** 2
         variance = float(parts.sum())
         df = welch_df(parts, self.df[used], total=variance)
@@ -98,24 +99,26 @@ class MeasuredCurve:
         return float(ratio), (float(low), float(high))
 
     def _weights(self, depth: int) -> Array:
-        """The weight of each measured log η* in the interpolated one."""
+        """The weight of each measured log η* in the log η* interpolated at ``depth``."""
         if not self.depths[0] <= depth <= self.depths[-1]:
             raise InputError(
-                f"depth {depth} lies outside the measured depths {list(self.depths)}, where nothing is known: "
-                f"measure it too, or take depths from {self.depths[0]} to {self.depths[-1]}"
+                f"depth {depth} lies outside the measured depths {list(self.depths)}; "
+                f"measure it too, or give depths from {self.depths[0]} to {self.depths[-1]}"
             )
         knots = [math.log(d) for d in self.depths]
-        return np.array([np.interp(math.log(depth), knots, hat) for hat in np.eye(len(knots))])
+        unit_vectors = np.eye(len(knots))
+        return np.array([np.interp(math.log(depth), knots, unit) for unit in unit_vectors])
 
 
 def _rows(measured: object) -> pd.DataFrame:
+    """The measured points as a table with the columns of NEEDED."""
     if isinstance(measured, Mapping):
         points = {"depth": list(measured), "lr_star": list(measured.values())}
         return pd.DataFrame(points).assign(se_log10=np.nan)
     curve = getattr(measured, "curve", None)
     if not isinstance(curve, pd.DataFrame) or not set(NEEDED) <= set(curve.columns):
         raise InputError(
-            f"measured is a {type(measured).__name__}; give a DepthLaw, or what has a DataFrame curve with columns "
-            f"{', '.join(NEEDED)}, or a mapping from depth to η*"
+            f"measured is a {type(measured).__name__}; give a DepthLaw, an object whose curve is a DataFrame with "
+            f"columns {', '.join(NEEDED)}, or a mapping from depth to η*"
         )
     return curve

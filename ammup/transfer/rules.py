@@ -1,4 +1,4 @@
-"""Seven rules that carry a learning rate from one depth to another, and the assumption of each."""
+"""Seven rules that carry a learning rate from one depth to another, with the assumption of each."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -15,25 +15,25 @@ from ammup.transfer.measured_curve import Measured, MeasuredCurve
 
 Law = Callable[[Sequence[int]], ArrayLike]
 
-# Rules η* ∝ L^exponent, which need the depths only.
+# The rules η* ∝ L^exponent, which need only the depths.
 EXPONENTS = {"constant": 0.0, "L^-1/2": -0.5, "L^-1": -1.0, "am-mup": -1.5}
-# What the other rules need.
+# The arguments that the other rules need.
 NEEDS = {
     "finite-depth": "family= (with branch= for a 'resnet'), or law=, a function from depths to η*",
     "pathsum": "family= (with branch= for a 'resnet'), or path_sums=, a mapping from depth to Σ_p L_p³",
-    "measured": "measured=, a DepthLaw such as ammup.depth_exponent gives, or a mapping from depth to η*",
+    "measured": "measured=, a DepthLaw such as ammup.depth_exponent returns, or a mapping from depth to η*",
 }
 RULES = (*EXPONENTS, *NEEDS)
 
 ASSUMPTIONS = {
     "constant": "η* does not depend on L",
-    "L^-1/2": "η* ∝ L^(-1/2), a rule of thumb that nothing here derives",
+    "L^-1/2": "η* ∝ L^(-1/2), a rule of thumb without a derivation here",
     "L^-1": "η* ∝ L^(-1), the limit of residual nets with one layer in each branch at initialization (theory, "
     "section 2)",
     "am-mup": "η* ∝ L^(-3/2) (theorems 1 and 3), in the limit of large L; L counted by the paper's convention",
     "finite-depth": "η* ∝ the wide-limit law at these depths, at initialization (theory, sections 2 and 6)",
     "pathsum": "η* ∝ (Σ_p L_p³)^(-1/2) over the paths p (Chen et al., arXiv 2402.17440), under its own initialization",
-    "measured": "η* ∝ the measured η*; between measured depths log η* is a straight line of log L",
+    "measured": "η* ∝ the measured η*; between measured depths log η* is linear in log L",
 }
 
 
@@ -44,8 +44,8 @@ class Transferred:
     Attributes:
         rule: one of ``RULES``.
         lr: the learning rate there.
-        interval: its confidence interval; NaN where the rule knows none.
-        assumption: what is taken to hold, in one sentence.
+        interval: its confidence interval; NaN for rules without one.
+        assumption: the assumption of the rule, in one sentence.
     """
 
     rule: str
@@ -56,10 +56,11 @@ class Transferred:
 
 @dataclass(frozen=True, kw_only=True)
 class DepthChange:
-    """Two depths, and what is known of a net's η*; :func:`transfer_lr` says what each part is.
+    """Two depths, and the data for the rules; the fields are arguments of :func:`ammup.transfer_lr`.
 
     Raises:
-        InputError: a depth that is not whole and positive, an unknown family, or a branch missing or out of place.
+        InputError: a depth is not a positive whole number, the family is unknown, or ``branch`` is missing or not
+            allowed.
     """
 
     from_depth: int
@@ -97,36 +98,38 @@ class DepthChange:
 
     @property
     def rules(self) -> tuple[str, ...]:
-        """The rules that can be applied, in the order of ``RULES``."""
-        given = {
+        """The rules whose arguments are given, in the order of ``RULES``."""
+        alternatives = {
             "finite-depth": (self.law, self.family),
             "pathsum": (self.path_sums, self.family),
             "measured": (self.measured,),
         }
-        return tuple(rule for rule in RULES if any(g is not None for g in given.get(rule, (rule,))))
+        missing = {rule for rule, values in alternatives.items() if all(value is None for value in values)}
+        return tuple(rule for rule in RULES if rule not in missing)
 
     def carry(self, lr: float, rule: str, *, level: float = 0.95) -> Transferred:
         """The learning rate at ``to_depth`` by one of the rules.
 
         Raises:
-            InputError: an unusable learning rate or level, an unknown rule, one that misses what it needs, or a result
-                beyond the range of floats.
+            InputError: the learning rate or level is invalid, the rule is unknown or lacks an argument, or the result
+                overflows or underflows.
         """
-        _check_number(lr, level)
+        _check_lr(lr)
+        check_level(level)
         check_known("rule", rule, RULES)
         if rule not in self.rules:
-            raise InputError(f"rule={rule!r} needs {NEEDS[rule]}; without, the rules are {', '.join(self.rules)}")
+            raise InputError(f"rule={rule!r} needs {NEEDS[rule]}; without it, the rules are {', '.join(self.rules)}")
         ratio, (low, high) = self._ratio(rule, level)
         carried = float(lr * ratio)
         if not 0 < carried < math.inf:
             raise InputError(
                 f"rule={rule!r} carries lr={lr} from depth {self.from_depth} to {self.to_depth} out of the range of "
-                "floats; choose depths nearer to each other"
+                "floats; choose depths that are closer"
             )
         return Transferred(rule=rule, lr=carried, interval=(lr * low, lr * high), assumption=ASSUMPTIONS[rule])
 
     def _ratio(self, rule: str, level: float) -> tuple[float, tuple[float, float]]:
-        """η*(to)/η*(from) and its interval."""
+        """η*(to)/η*(from) and its confidence interval."""
         if rule == "measured" and self.measured is not None:
             return MeasuredCurve.of(self.measured).ratio(self.from_depth, self.to_depth, level=level)
         if self.from_depth == self.to_depth:
@@ -150,23 +153,22 @@ class DepthChange:
             return self.law(depths)
         return finite_depth_law(depths, family=str(self.family), branch=1 if self.branch is None else self.branch)
 
-    @np.errstate(over="ignore")  # what is beyond the range of floats is refused with the learning rate
+    @np.errstate(over="ignore")  # carry() rejects a ratio that is not finite
     def _path_ratio(self) -> float:
         return float(np.exp((self._log_paths(self.from_depth) - self._log_paths(self.to_depth)) / 2))
 
     def _log_paths(self, depth: int) -> float:
-        """Log Σ_p L_p³; in residual nets the sums themselves exceed the range of floats."""
+        """Log Σ_p L_p³ at this depth; in deep residual nets the sum itself overflows."""
         if self.path_sums is None:
             return log_path_sum(depth, family=str(self.family), branch=self._branch_layers)
         if not 0 < self.path_sums.get(depth, math.nan) < math.inf:
             raise InputError(
-                f"path_sums={dict(self.path_sums)} must hold a positive Σ_p L_p³ at depth {depth}; "
-                "ammup.theory.pathsum.enumerate_path_sum counts it for any small graph"
+                f"path_sums={dict(self.path_sums)} must contain a positive Σ_p L_p³ at depth {depth}; "
+                "ammup.theory.pathsum.enumerate_path_sum computes it for any small graph"
             )
         return math.log(self.path_sums[depth])
 
 
-def _check_number(lr: float, level: float) -> None:
+def _check_lr(lr: float) -> None:
     if not 0 < lr < math.inf:
         raise InputError(f"lr={lr!r} must be positive and finite; give the learning rate tuned at from_depth")
-    check_level(level)

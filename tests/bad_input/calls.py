@@ -255,7 +255,10 @@ CASES: list[tuple[Callable[[], object], str]] = [
     (lambda: ammup.check_finite_step(_net(), IMAGES, LABELS, lr=inf), "lr=inf must be positive and finite"),
     # The depth exponent.
     (lambda: ammup.depth_exponent(_factory, [4], **BATCH), "depths=[4] has 1 entries; give at least 2"),
-    (lambda: ammup.depth_exponent(_factory, [2, 2], **BATCH), "depths=[2, 2] contains a repeated depth; give each once"),
+    (
+        lambda: ammup.depth_exponent(_factory, [2, 2], **BATCH),
+        "depths=[2, 2] contains a repeated depth; give each once",
+    ),
     (lambda: ammup.depth_exponent(_factory, [0, 2], **BATCH), "depths=[0, 2] must be whole numbers of at least 1"),
     (lambda: ammup.depth_exponent(_factory, [2.5, 4], **BATCH), "depths=[2.5, 4] must be whole numbers of at least 1"),
     (lambda: ammup.depth_exponent(_factory, [], **BATCH), "depths=[] has 0 entries; give at least 2"),
@@ -338,15 +341,15 @@ CASES: list[tuple[Callable[[], object], str]] = [
     (lambda: ammup.transfer_lr(0.1, 2, 4, measured={}), "depths=[] has 0 entries; give at least 1"),
     (
         lambda: ammup.transfer_lr(0.1, 2, 4, measured={2: 0.1}),
-        "depth 4 lies outside the measured depths [2], where nothing",
+        "depth 4 lies outside the measured depths [2]; measure it too, or",
     ),
     (
         lambda: ammup.transfer_lr(0.1, 2, 4, measured={2: nan, 4: 0.1}),
-        "measured holds η*=[nan, 0.1]; every one must be positive and",
+        "measured contains η*=[nan, 0.1]; every value must be positive",
     ),
     (
         lambda: ammup.transfer_lr(0.1, 2, 4, measured={2: -1, 4: 0.1}),
-        "measured holds η*=[-1.0, 0.1]; every one must be positive and",
+        "measured contains η*=[-1.0, 0.1]; every value must be positive",
     ),
     (
         lambda: ammup.transfer_lr(0.1, 2, 4, rule="pathsum"),
@@ -361,7 +364,7 @@ CASES: list[tuple[Callable[[], object], str]] = [
     (lambda: ammup.transfer_table(-1, 2, 4), "lr=-1 must be positive and finite; give the learning rate"),
     (
         lambda: ammup.transfer_table(0.1, 2, 4, measured="x"),
-        "measured is a str; give a DepthLaw, or what has a DataFrame",
+        "measured is a str; give a DepthLaw, an object whose curve is",
     ),
     (
         lambda: ammup.transfer_regret(RUNS, {"a": {2: 1.0, 4: 0.5}}, base=3),

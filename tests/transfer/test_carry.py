@@ -151,7 +151,7 @@ def test_rules_that_miss_something_are_left_out(known: dict, more: list[str]) ->
     assert list(transfer_table(0.1, 4, 8, **known)["rule"]) == [*EXPONENTS, *more]
     for rule in RULES:
         if rule not in EXPONENTS and rule not in more:
-            with pytest.raises(InputError, match=f"rule='{rule}' needs .*; without, the rules are constant, "):
+            with pytest.raises(InputError, match=f"rule='{rule}' needs .*; without it, the rules are constant, "):
                 transfer_lr(0.1, 4, 8, rule=rule, **known)
 
 
@@ -217,7 +217,7 @@ def test_without_a_measurement_the_default_rule_says_what_it_needs() -> None:
 
 @pytest.mark.parametrize(("before", "after", "outside"), [(4, 31, 31), (3, 8, 3), (100, 8, 100), (9, 1, 1)])
 def test_depths_outside_the_measured_ones_are_refused(before: int, after: int, outside: int) -> None:
-    message = rf"depth {outside} lies outside the measured depths \[4, 8, 30\], .* measure it too, or take .* 4 to 30"
+    message = rf"depth {outside} lies outside the measured depths \[4, 8, 30\]; measure it too, or give .* 4 to 30"
     with pytest.raises(InputError, match=message):
         transfer_lr(0.1, before, after, measured=CURVE)
     with pytest.raises(InputError, match=message):
@@ -230,9 +230,9 @@ def test_depths_outside_the_measured_ones_are_refused(before: int, after: int, o
     [
         ({}, "give at least 1"),
         ({"4": 0.1, "8": 0.1}, "must be whole numbers"),
-        ({4: 0.1, 8: 0.0}, r"measured holds η\*=\[0.1, 0.0\]; every one must be positive and finite"),
-        ({4: 0.1, 8: math.nan}, "every one must be positive and finite"),
-        ([0.1, 0.2], "measured is a list; give a DepthLaw, or what has .* depth, lr_star, se_log10, or a mapping"),
+        ({4: 0.1, 8: 0.0}, r"measured contains η\*=\[0.1, 0.0\]; every value must be positive and finite"),
+        ({4: 0.1, 8: math.nan}, "every value must be positive and finite"),
+        ([0.1, 0.2], "measured is a list; give a DepthLaw, an object .* depth, lr_star, se_log10, or a mapping"),
         (_Measured(depth=[4, 8], lr_star=[0.1, 0.2]), "measured is a _Measured; give a DepthLaw"),
         (_Measured(depth=[4, 4], lr_star=[1.0, 1.0], se_log10=[0.1, 0.1]), "contains a repeated depth"),
     ],
@@ -251,7 +251,7 @@ def test_a_law_without_a_value_for_each_depth_is_refused(values: list) -> None:
 @pytest.mark.parametrize("value", [None, 0.0, -1.0, math.inf, math.nan])
 def test_path_sums_without_a_depth_are_refused(value: float | None) -> None:
     sums = {4: 64.0} if value is None else {4: 64.0, 8: value}
-    with pytest.raises(InputError, match=r"must hold a positive Σ_p L_p³ at depth 8; .*enumerate_path_sum counts it"):
+    with pytest.raises(InputError, match=r"must contain a positive Σ_p L_p³ at depth 8; .*enumerate_path_sum"):
         transfer_lr(0.1, 4, 8, rule="pathsum", path_sums=sums)
 
 
@@ -266,6 +266,6 @@ def test_path_sums_without_a_depth_are_refused(value: float | None) -> None:
     ],
 )
 def test_a_learning_rate_beyond_the_range_of_floats_is_refused(depths: tuple[int, int], known: dict) -> None:
-    message = f"carries lr=0.1 from depth {depths[0]} to {depths[1]} out of the range of floats; choose depths nearer"
+    message = f"carries lr=0.1 from depth {depths[0]} to {depths[1]} out of the range of floats; choose depths"
     with pytest.raises(InputError, match=message):
         transfer_lr(0.1, *depths, **known)

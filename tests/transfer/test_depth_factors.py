@@ -170,7 +170,7 @@ def test_residual_factor_keeps_its_digits_with_very_many_blocks() -> None:
 @pytest.mark.parametrize(
     ("block", "n_blocks", "c", "message"),
     [
-        (5, 4, 2.0, "block=5 lies behind"),
+        (5, 4, 2.0, "block=5 exceeds n_blocks=4"),
         (-1, 4, 2.0, "block=-1 must"),
         (1.5, 4, 2.0, "block=1.5 must"),
         (0, 0, 2.0, "n_blocks=0 must"),
