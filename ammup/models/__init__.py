@@ -1,1 +1,1 @@
-"""What is measured: families, initialization and depth units."""
+"""Models: the families of the paper, initialization, depth units, and observation of any module."""

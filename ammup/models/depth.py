@@ -1,4 +1,4 @@
-"""Depth units of a module: their names and their number."""
+"""The depth units of a module: their names and their number L."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -13,7 +13,6 @@ from ammup.models.operation import Operation
 from ammup.models.state import ModelState, check_initialized, preserved
 from ammup.models.streams import seeded
 from ammup.models.structure import Structure
-from ammup.models.structure import WeightLayer as WeightLayer
 from ammup.models.tracing import traced
 from ammup.models.wrappers import unwrapped
 
@@ -22,9 +21,9 @@ Forward = Callable[[nn.Module, Any], Tensor]
 CONVENTIONS: Mapping[str, str] = {
     "paper": "each residual addition, and each weight layer outside a residual branch (section 3.2)",
     "blocks": "each residual addition",
-    "layers": "each weight layer but projections beside a branch",
+    "layers": "each weight layer, except projections on a skip connection",
     "relu": "each input of an activation (PathSum, arXiv 2402.17440, section 3.3)",
-    "shortest": "weight layers and residual additions on the path that has fewest of them (arXiv 2602.07494)",
+    "shortest": "weight layers and residual additions on the path with the fewest of them (arXiv 2602.07494)",
 }
 
 
@@ -33,22 +32,22 @@ def depth_units(
 ) -> tuple[str, ...]:
     """The names of the model's depth units, in the order of computation.
 
-    The readout is not counted, nor is a stem: a weight layer that raw inputs pass before the first residual block. The
-    named conventions are in `ammup.models.depth.CONVENTIONS`.
+    Neither the readout nor the stem is counted. A stem is a weight layer that reads raw inputs before the first
+    residual block. `ammup.models.depth.CONVENTIONS` describes the conventions.
 
     Args:
-        model: any module that torch.fx can trace; with ``example_input`` any module at all.
-        example_input: (B, …), or what ``forward`` takes: the flow is then recorded from one run, which leaves the model
-            and the global random generators as they were.
+        model: any module that torch.fx can trace; with ``example_input``, any module.
+        example_input: (B, …), or whatever ``forward`` takes. The operations are then recorded from one run, after which
+            the model and the global random generators are restored.
         convention: "paper", "blocks", "layers", "relu" or "shortest".
         forward: ``forward(model, example_input)``; None calls the model with the input.
 
     Returns:
-        A module's name as in ``model.named_modules()``, or a function in a module, such as "layer1.0:add"; a second
-        call of either is "shared@2" or "layer1.0:add_2".
+        Names of modules as in ``model.named_modules()``, or of functions called in a module, such as "layer1.0:add".
+        The second call of either is "shared@2" or "layer1.0:add_2".
 
     Raises:
-        InputError: an unknown convention, a model that cannot be traced, or one without such units.
+        InputError: the convention is unknown, or the model cannot be traced or has no such units.
 
     Example:
         >>> import ammup
@@ -62,7 +61,7 @@ def depth_units(
 
 
 def units_of(model: nn.Module, structure: Structure, convention: str = "paper") -> tuple[str, ...]:
-    """The units of a model's structure; errors as in :func:`depth_units`."""
+    """The names of the depth units in a model's structure; errors as in :func:`depth_units`."""
     units = structure.units(convention)
     if not units:
         raise InputError(f"{type(model).__name__} has no depth units in the convention {convention!r}: choose another")
@@ -89,13 +88,13 @@ _TRACED: dict[tuple[type, str], Structure] = {}
 def structure_of(
     model: nn.Module, example_input: Any = None, *, forward: Forward | None = None, state: ModelState | None = None
 ) -> Structure:
-    """The structure of a module, traced, or recorded where there is an input.
+    """The structure of a module: recorded from a run on an example input, or traced without one.
 
     Args:
-        model: the module; it is left as it was.
+        model: the module, which is restored afterwards.
         example_input: as in :func:`depth_units`.
-        forward: as there.
-        state: of the model, where that is recorded already.
+        forward: as in :func:`depth_units`.
+        state: the recorded state of the model, if there is one already.
 
     Raises:
         InputError: the module cannot be traced or run, or has no weight layer.
@@ -108,9 +107,9 @@ def structure_of(
         with preserved(model, state):
             return _checked(model, recorded(model, inputs, lambda: _run(model, example_input, forward)))
     if type(model).__module__ != OWN_NETS:
-        with preserved(model, state), seeded("structure"):  # its forward runs on proxies, which it may keep
+        with preserved(model, state), seeded("structure"):  # tracing runs its forward on proxies, which it may store
             return _checked(model, traced(model))
-    # The repr of these nets determines their forward, and a trace takes as long as a small measurement.
+    # Cached, because a trace takes as long as a small measurement. The repr of these nets determines their forward.
     key = (type(model), repr(model))
     if key not in _TRACED:
         _TRACED[key] = _checked(model, traced(model))
@@ -118,11 +117,11 @@ def structure_of(
 
 
 def _run(model: nn.Module, example_input: Any, forward: Forward | None) -> Any:
-    """One forward that leaves the random state as it was."""
+    """Run one forward and restore the global random generators."""
     with seeded("structure"), run_eagerly():
         try:
             return model(example_input) if forward is None else forward(model, example_input)
-        except Exception as error:  # whatever the user's forward raises
+        except Exception as error:  # the user's forward can raise anything
             raise cannot_be_run(model, example_input, error) from error
 
 
@@ -137,6 +136,7 @@ def cannot_be_run(model: nn.Module, inputs: Any, error: Exception) -> InputError
 
 
 def _checked(model: nn.Module, flow: list[Operation]) -> Structure:
+    """The structure of a flow that has at least one weight layer."""
     structure = Structure(flow)
     if not structure.layers:
         raise InputError(f"{type(model).__name__} has no linear or convolutional layer, so it has no depth")

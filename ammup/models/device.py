@@ -6,7 +6,7 @@ from ammup.errors import InputError
 
 
 def default_device() -> str:
-    """CUDA where there is a device, the CPU otherwise."""
+    """Name of the default device: "cuda" if it is available, otherwise "cpu"."""
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
@@ -14,7 +14,7 @@ def usable_device(name: torch.device | str) -> torch.device:
     """The device of this name.
 
     Raises:
-        InputError: there is none, or none that works.
+        InputError: there is no such device, or it does not work.
     """
     try:
         return torch.empty(1, device=name).device

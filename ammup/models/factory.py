@@ -1,4 +1,4 @@
-"""Factories by name, and the models they build: the families fitted to the data, or a user's own factory."""
+"""Model factories by name: the families, with sizes that fit the data, or a user's own factory."""
 
 import importlib
 import inspect
@@ -20,42 +20,39 @@ Factory = Callable[..., nn.Module]
 
 FAMILIES: Mapping[str, Factory] = {"mlp": mlp, "cnn": cnn, "resnet": resnet}
 FAMILY_WIDTH = 128
-_FIELDS = {"in_channels": "in_features", "out_channels": "out_features"}  # other names of an Architecture's fields
+_FIELDS = {"in_channels": "in_features", "out_channels": "out_features"}  # arguments with another name in Architecture
 
 
 def named_factory(
     name: str, arguments: Mapping[str, Any], *, image_shape: tuple[int, int, int], classes: int
 ) -> Factory:
-    """The named family fitted to images (height, width, channels) and their classes, or the user's own factory.
+    """The named family with input and output sizes that fit the data, or the user's own factory.
 
     Args:
-        name: of a family, or PACKAGE.MODULE:FACTORY, which is imported.
-        arguments: of the factory.
+        name: the name of a family, or PACKAGE.MODULE:FACTORY, which is imported.
+        arguments: arguments of the factory.
         image_shape: height, width, channels.
-        classes: their number.
+        classes: number of classes.
 
     Raises:
-        InputError: an unknown family, or a factory that cannot be imported.
+        InputError: the family is unknown, or the factory cannot be imported.
     """
     family = family_factory(name)
     if ":" in name:
         return partial(family, **arguments)
     height, width, channels = image_shape
     flat = name == "mlp" or (name == "resnet" and arguments.get("dims") == 0)
-    size, outputs = (height * width * channels if flat else channels), classes
-    shape = (
-        {"in_features": size, "out_features": outputs}
-        if name == "mlp"
-        else {"in_channels": size, "out_channels": outputs}
-    )
-    return partial(family, **{"width": FAMILY_WIDTH, **shape, **arguments})
+    inputs = height * width * channels if flat else channels
+    kind = "features" if name == "mlp" else "channels"
+    sizes = {f"in_{kind}": inputs, f"out_{kind}": classes}
+    return partial(family, **{"width": FAMILY_WIDTH, **sizes, **arguments})
 
 
 def family_factory(name: str) -> Factory:
-    """The named family without fitted arguments, or the user's own PACKAGE.MODULE:FACTORY, imported.
+    """The named family with its default arguments, or the user's own PACKAGE.MODULE:FACTORY, imported.
 
     Raises:
-        InputError: an unknown family, or a factory that cannot be imported.
+        InputError: the family is unknown, or the factory cannot be imported.
     """
     if ":" in name:
         return _imported(name)
@@ -67,12 +64,12 @@ def family_factory(name: str) -> Factory:
 
 
 def architecture_of(factory: Factory, depth: int) -> Architecture | None:
-    """What a factory builds at this depth, where it is one of the families, with or without fixed arguments.
+    """The architecture that a factory builds at this depth, if it is a family or a `functools.partial` of one.
 
-    None for any other callable, even one that calls a family: it may change the weights afterwards.
+    None for any other callable. Even if it calls a family, it may change the weights afterwards.
 
     Raises:
-        InputError: arguments that the family rejects.
+        InputError: the family rejects the arguments.
     """
     function, given = factory, dict[str, Any]()
     while isinstance(function, partial):
@@ -99,7 +96,7 @@ def _imported(name: str) -> Factory:
     module, _, attribute = name.partition(":")
     try:
         factory = getattr(importlib.import_module(module), attribute)
-    except Exception as error:  # importing runs the user's code: anything can be raised there
+    except Exception as error:  # importing runs the user's code, which can raise anything
         raise InputError(f"factory {name!r} cannot be imported: {type(error).__name__}: {error}") from error
     if not callable(factory):
         raise InputError(f"factory {name!r} is a {type(factory).__name__}; it must be callable")
@@ -107,17 +104,17 @@ def _imported(name: str) -> Factory:
 
 
 def build_model(factory: Factory, depth: int, seed: int, device: torch.device | str | None = None) -> nn.Module:
-    """The factory's module for one depth and seed; the global random generators are left as they were.
+    """Build the factory's model for one depth and seed; the global random generators are restored.
 
     Raises:
-        InputError: the factory raised, or returned something else than a module.
+        InputError: the factory raised an exception, or did not return a module.
     """
     try:
         with seeded("factory", depth, seed):
             model = factory(depth, seed=seed) if takes_seed(factory) else factory(depth)
     except InputError:
         raise
-    except (Exception, SystemExit) as error:  # whatever the user's code raises
+    except (Exception, SystemExit) as error:  # the user's code can raise anything
         raise InputError(f"the factory failed at depth {depth}: {type(error).__name__}: {error}") from error
     if not isinstance(model, nn.Module):
         raise InputError(f"the factory returned {type(model).__name__} at depth {depth}; it must return an nn.Module")
@@ -125,7 +122,7 @@ def build_model(factory: Factory, depth: int, seed: int, device: torch.device | 
 
 
 def takes_seed(factory: Factory) -> bool:
-    """Whether the factory draws from a seed that it is given; the others draw from torch's global generator."""
+    """Whether the factory has a ``seed`` argument; other factories draw from torch's global generator."""
     try:
         return "seed" in inspect.signature(factory).parameters
     except (TypeError, ValueError):  # a builtin without a signature

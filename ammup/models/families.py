@@ -1,4 +1,4 @@
-"""The families of the paper: `mlp`, `cnn` and `resnet`, built, checked and initialized."""
+"""The families of the paper as functions that build and initialize a net: `mlp`, `cnn` and `resnet`."""
 
 from collections.abc import Sequence
 from typing import TypeVar
@@ -33,12 +33,13 @@ def mlp(
         in_features: size of a flattened sample.
         out_features: number of outputs.
         activation: "relu", "gelu" or "linear".
-        gain: the variance rule behind an activation: "forward", "derivative" or "paper", see :func:`ammup.initialize_`.
+        gain: the variance rule of layers after an activation: "forward", "derivative" or "paper", see
+            :func:`ammup.initialize_`.
         readout: "mean-field" (variance 1/n²) or "he".
-        seed: stream of the weights, see :func:`ammup.initialize_`.
+        seed: seed of the weights, see :func:`ammup.initialize_`.
 
     Raises:
-        InputError: a depth or a size below 1, or an unknown name.
+        InputError: a depth or size is below 1, or a name is unknown.
 
     Example:
         >>> import ammup
@@ -89,14 +90,15 @@ def cnn(
         out_channels: outputs (head "pool"), or outputs at each position (head "field").
         head: "pool" (global average, then linear) or "field" (a 1×1 readout that keeps every position).
         activation: "relu", "gelu" or "linear".
-        gain: the variance rule behind an activation: "forward", "derivative" or "paper", see :func:`ammup.initialize_`.
+        gain: the variance rule of layers after an activation: "forward", "derivative" or "paper", see
+            :func:`ammup.initialize_`.
         readout: "mean-field" (variance 1/C²) or "he".
-        groups: channel groups of every layer but the first.
+        groups: channel groups of every layer except the first.
         dilation: spacing of the kernel's taps.
-        seed: stream of the weights, see :func:`ammup.initialize_`.
+        seed: seed of the weights, see :func:`ammup.initialize_`.
 
     Raises:
-        InputError: a depth or a size below 1, an even kernel with zero padding, or an unknown name.
+        InputError: a depth or size is below 1, a kernel with zero padding is even, or a name is unknown.
     """
     architecture = Architecture(
         family="cnn",
@@ -152,28 +154,29 @@ def resnet(
         depth: L = K, the number of blocks.
         width: n or C before the first projection.
         dims: 0 (dense: ``in_channels`` is the size of a flattened sample), 1 or 2 position axes.
-        kernel: as in :func:`cnn`; of the stem and of every "conv" layer.
-        branch: m, the number of weight layers in a block, or their kinds such as ("conv", "conv", "dense"), where
-            "dense" acts on the channels of each position.
+        kernel: as in :func:`cnn`, for the stem and every "conv" layer.
+        branch: m, the number of weight layers in a block, or a sequence of their kinds such as ("conv", "conv",
+            "dense"); "dense" acts on the channels of each position.
         c: residual variance constant, Var[W] = c/(K fan_in).
-        scaled: "all" divides the variance of every branch layer by K, "last" only the last one's.
+        scaled: "all" divides the variance of every branch layer by K, "last" only that of the last layer.
         padding: "circular" or "zero".
         in_channels: channels of a sample.
         out_channels: outputs, or outputs at each position (head "field").
-        head: "pool" or "field"; a dense net has neither.
+        head: "pool" or "field", as in :func:`cnn`; ignored in a dense net.
         batchnorm: batch norm before each activation of a branch.
         dropout: rate of the dropout before the last branch layer.
         activation: "relu", "gelu" or "linear".
-        gain: the variance rule behind an activation: "forward", "derivative" or "paper", see :func:`ammup.initialize_`.
+        gain: the variance rule of layers after an activation: "forward", "derivative" or "paper", see
+            :func:`ammup.initialize_`.
         readout: "mean-field" or "he".
         projections: numbers (from 1) of the blocks that double the width and, with positions, halve every axis; their
             skip is a 1×1 projection.
         groups: channel groups of the branch's "conv" layers.
         dilation: spacing of the kernel's taps.
-        seed: stream of the weights, see :func:`ammup.initialize_`.
+        seed: seed of the weights, see :func:`ammup.initialize_`.
 
     Raises:
-        InputError: a depth or a size below 1, an even kernel with zero padding, or an unknown name.
+        InputError: a depth or size is below 1, a kernel with zero padding is even, or a name is unknown.
     """
     architecture = Architecture(
         family="resnet",
@@ -247,7 +250,7 @@ def _branch_layer(architecture: Architecture, kind: str, a: int, b: int, *, grou
 
 
 def _block(architecture: Architecture, number: int, activation: str) -> ResidualBlock:
-    """Block ``number`` (from 1) of a residual net."""
+    """Residual block with this number, counted from 1."""
     before, after = architecture.widths[number - 1 : number + 1]
     projected = number in architecture.projections
     stride = 2 if projected else 1

@@ -1,6 +1,6 @@
-"""The flow of a forward as one run of any module records it, and its named values as they are computed.
+"""Recording the operations of one run of any module (its flow), and observing named values during a run.
 
-Names are those of `ammup.models.operation`.
+`ammup.models.operation` defines the names.
 """
 
 from abc import ABC, abstractmethod
@@ -19,14 +19,14 @@ from ammup.models.operation import Names, Operation, function_name, function_ope
 
 
 class _CallListener(TorchFunctionMode, ABC):
-    """Called for every function that the model calls and for every module that returns, with their names."""
+    """Receives every function call of the model and every return of a module, with the names of their outputs."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model, self.names = model, Names()
 
     def __deepcopy__(self, _memo: object) -> "_CallListener":
-        """Itself: a model that copies its modules in its forward copies their hooks, and this is in them."""
+        """Return the same object: a model that copies its modules during its forward also copies their hooks."""
         return self
 
     @abstractmethod
@@ -48,7 +48,7 @@ class _CallListener(TorchFunctionMode, ABC):
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Listen to the runs inside."""
+        """Observe the runs of the model inside the context."""
         check_observable(self.model)
         handles = []
         for path, module in self.model.named_modules():
@@ -75,11 +75,11 @@ class _Recorder(_CallListener):
         self.flow: list[Operation] = []
         self.places: dict[int, int] = {}
         self.weights = {id(p): name for name, p in model.named_parameters()}
-        self.alive: list[Tensor] = []  # so that no other tensor gets the id of one that was freed
+        self.alive: list[Tensor] = []  # keeps the tensors, so that no id is reused
         self.paths = {module: path for path, module in model.named_modules()}
 
     def begin(self, inputs: Iterable[Tensor]) -> None:
-        """The inputs of the forward."""
+        """Record the inputs of the forward."""
         for tensor in inputs:
             self._put(tensor, Operation(sources=(), is_input=True))
 
@@ -88,7 +88,7 @@ class _Recorder(_CallListener):
         weight = next((self.weights[id(a)] for a in arguments if id(a) in self.weights), "")
         outputs = [leaf for leaf in tree_leaves(output) if isinstance(leaf, Tensor)]
         if not sources:
-            if weight:  # what is made from weights alone is a weight
+            if weight:  # a tensor computed from weights only counts as a weight
                 self.weights |= {id(tensor): weight for tensor in outputs}
                 self.alive += outputs
             return
@@ -100,13 +100,13 @@ class _Recorder(_CallListener):
     def module(self, name: str, module: nn.Module, arguments: list[Tensor], output: Any) -> None:
         if not isinstance(output, Tensor):
             return
-        if id(output) not in self.places:  # computed where no function is seen, as in a torch.autograd.Function
+        if id(output) not in self.places:  # computed without a visible function call, as in a torch.autograd.Function
             sources = tuple(dict.fromkeys(self.places[id(a)] for a in arguments if id(a) in self.places))
-            layer, weight = weight_of_module(self.paths.get(module, ""), module)  # a copy has no path
+            layer, weight = weight_of_module(self.paths.get(module, ""), module)  # a copied module has no path
             self._put(output, Operation(sources=sources, layer=layer, weight=weight))
         place = self.places[id(output)]
         activation = module if is_activation(module) else self.flow[place].activation
-        named = name or self.flow[place].name  # the root's output keeps the name that it has inside
+        named = name or self.flow[place].name  # the root module has an empty name
         self.flow[place] = replace(self.flow[place], name=named, activation=activation)
 
     def _put(self, tensor: Tensor, operation: Operation) -> None:
@@ -116,7 +116,7 @@ class _Recorder(_CallListener):
 
 
 def check_observable(model: nn.Module) -> None:
-    """Raise InputError for a model whose modules take no hooks."""
+    """Raise InputError if a module of the model does not support hooks."""
     for path, module in model.named_modules():
         if isinstance(module, torch.jit.ScriptModule):
             name = f"module {path!r}" if path else "the model"
@@ -126,7 +126,7 @@ def check_observable(model: nn.Module) -> None:
 
 
 def check_outside_transforms(name: str, value: Tensor) -> None:
-    """Raise InputError for a value inside a torch.func transform, which nothing outside can read."""
+    """Raise InputError if the value belongs to a torch.func transform and cannot be read outside of it."""
     if torch._C._functorch.is_functorch_wrapped_tensor(value):
         raise InputError(
             f"unit {name!r} is computed inside a torch.func transform (vmap, grad, jvp) and cannot be observed; pass "
@@ -135,12 +135,12 @@ def check_outside_transforms(name: str, value: Tensor) -> None:
 
 
 def recorded(model: nn.Module, inputs: Iterable[Tensor], run: Callable[[], Any]) -> list[Operation]:
-    """The flow of one run of any module, which must not change the model.
+    """The operations of one run of any module. The caller restores the model afterwards.
 
     Args:
         model: the module.
-        inputs: the tensors that its forward is given.
-        run: calls it.
+        inputs: the input tensors of its forward.
+        run: a function that runs the forward.
     """
     recorder = _Recorder(model)
     with torch.no_grad(), recorder.listening():
@@ -150,6 +150,8 @@ def recorded(model: nn.Module, inputs: Iterable[Tensor], run: Callable[[], Any])
 
 
 class _Observer(_CallListener):
+    """Passes the values of the given names to a function."""
+
     def __init__(self, model: nn.Module, names: Iterable[str], record: Callable[[str, Any], None]) -> None:
         super().__init__(model)
         self.wanted, self.record = set(names), record
@@ -165,19 +167,19 @@ class _Observer(_CallListener):
 
 @contextmanager
 def observed(model: nn.Module, names: Iterable[str], record: Callable[[str, Any], None]) -> Iterator[None]:
-    """Call ``record(name, value)`` for each value of these names during the run inside, as it is computed."""
+    """Call ``record(name, value)`` for each value with one of these names, as soon as it is computed in the context."""
     names = list(names)
     check_observable(model)
     if any(":" in name or "@" in name for name in names):
         with _Observer(model, names, record).listening():
             yield
         return
-    # Modules alone are hooked one by one: listening to every function costs time.
+    # If all names are modules, hooks on these modules are faster than observing every function call.
     modules = dict(model.named_modules())
 
     def hook(name: str) -> Callable[[nn.Module, Any, Any], None]:
         def report(_module: nn.Module, _arguments: Any, output: Any) -> None:
-            record(name, output)  # and return nothing: torch replaces the output by what a hook returns
+            record(name, output)  # returns None: any other value would replace the module's output
 
         return report
 

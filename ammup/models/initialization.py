@@ -1,4 +1,4 @@
-"""Fan-in variance rules of the paper (sections 2.3 and 3.2) for any module."""
+"""Initialization of any module by the paper's fan-in variance rules (sections 2.3 and 3.2)."""
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from ammup.architecture.architecture import GAINS, READOUTS, SCALED
 from ammup.arrays import Array
 from ammup.errors import InputError, check_known
-from ammup.models.depth import WeightLayer, structure_of
+from ammup.models.depth import structure_of
 from ammup.models.layers import WEIGHT_LAYERS
 from ammup.models.streams import random_stream
+from ammup.models.structure import WeightLayer
 from ammup.theory.activations import ActivationMoments, moments_of, variance_gain
 
 
@@ -24,7 +25,7 @@ def activation_moments(activation: Callable[[Tensor], Tensor]) -> ActivationMome
     """E φ², E φ'² and E φ'⁴ of any elementwise torch activation under a standard normal, by quadrature.
 
     Raises:
-        InputError: the activation is not elementwise on a vector, or its moments are not finite.
+        InputError: the moments of the activation are not finite, or E φ² is 0.
     """
 
     def phi(z: Array) -> Array:
@@ -56,28 +57,30 @@ def initialize_(
 ) -> pd.DataFrame:
     """Draw every weight of ``model`` in place from N(0, variance) and set every bias of a weight layer to zero.
 
-    A weight layer behind an activation φ has variance gain(φ)/fan_in, one whose input has passed none 1/fan_in; in a
-    residual branch c/(K fan_in) with K the number of residual blocks (section 3.2); the readout 1/fan_in² or like a
-    plain layer. The fan-in of a convolution is its kernel cardinality times its input channels per group.
+    The variance of a weight layer is gain(φ)/fan_in after an activation φ, and 1/fan_in if its input has passed no
+    activation. In a residual branch it is c/(K fan_in), with K the number of residual blocks (section 3.2). For the
+    readout it is 1/fan_in², or that of a plain layer. The fan-in of a convolution is its kernel cardinality times its
+    input channels per group.
 
     Args:
-        model: any module; other parameters than those of linear and convolutional layers are left alone.
-        gain: "forward" (1/E φ²), "derivative" (1/E φ'²) or "paper" (its √2 for GELU).
+        model: any module; only the weights and biases of linear and convolutional layers are changed.
+        gain: "forward" (1/E φ²), "derivative" (1/E φ'²) or "paper" (2√2 for GELU, see
+            :func:`ammup.theory.activations.variance_gain`).
         c: residual variance constant.
-        scaled: "all" divides the variance of every branch layer by K, "last" only that of the last one in a branch.
+        scaled: "all" divides the variance of every branch layer by K, "last" only that of the last layer in a branch.
         readout: "mean-field" (variance 1/fan_in²) or "he".
-        blocks: names of the residual blocks of a model that cannot be traced; its weight layers are then taken in
-            the order of ``named_modules``, the first as fed by raw inputs, the last as the readout, all others behind
-            ``activation``.
-        activation: used together with ``blocks``.
-        seed: stream of the weights; the same seed gives the same weights, and models of other parameter shapes (other
-            depths) get independent ones. None draws from torch's global generator.
+        blocks: names of the residual blocks, for a model that cannot be traced. The weight layers are then taken in the
+            order of ``named_modules``: the first reads raw inputs, the last is the readout, and all except the first
+            follow ``activation``.
+        activation: required with ``blocks``.
+        seed: seed of the weights. The same seed gives the same weights; models with other parameter shapes (other
+            depths) get independent weights. None draws from torch's global generator.
 
     Returns:
-        A table with one row a weight: parameter, rule, fan_in, variance.
+        A table with one row for each weight: parameter, rule, fan_in, variance.
 
     Raises:
-        InputError: an unknown name, or a structure that cannot be found.
+        InputError: a name is unknown, or the structure of the model cannot be determined.
 
     Example:
         >>> import ammup
@@ -101,7 +104,7 @@ def initialize_(
         fan_in = parameters[layer.weight][0].numel()
         rule, variance = _rule(layer, fan_in, n_blocks, gain=gain, c=c, scaled=scaled, readout=readout)
         rows.append({"parameter": layer.weight, "rule": rule, "fan_in": fan_in, "variance": variance})
-    # The shapes are part of the stream: nets of different depth never share weights.
+    # The shapes are part of the key, so nets of different depth get independent weights.
     shapes = [(name, tuple(p.shape)) for name, p in model.named_parameters()]
     _draw_(model, rows, None if seed is None else random_stream("weights", index(seed), shapes))
     return pd.DataFrame(rows)
@@ -110,11 +113,12 @@ def initialize_(
 def _layers(
     model: nn.Module, blocks: Sequence[str] | None, activation: Callable[[Tensor], Tensor] | None
 ) -> tuple[tuple[WeightLayer, ...], int]:
+    """(weight layers, number of residual blocks), from a trace of the model or from the names of its blocks."""
     if (blocks is None) != (activation is None):
         raise InputError("blocks= and activation= describe a model that cannot be traced: give both or neither")
     if blocks is None:
         structure = structure_of(model)
-        # Attention has several weights and no rule here.
+        # Attention has several weights and no variance rule.
         return tuple(layer for layer in structure.layers if layer.weight), structure.n_blocks
     modules = dict(model.named_modules())
     unknown = sorted(set(blocks) - set(modules))
@@ -122,12 +126,12 @@ def _layers(
     if unknown or not names:
         raise InputError(f"blocks={unknown} are not modules of {type(model).__name__}, or it has no weight layers")
     owner = {name: next((b for b in blocks if name.startswith(f"{b}.")), None) for name in names}
-    ends = {block: name for name, block in owner.items()}  # the last one of each block stays
+    last_layers = {block: name for name, block in owner.items()}  # later layers overwrite earlier ones
 
     def role(name: str) -> str:
         block = owner[name]
         if block is not None:
-            return "last" if ends[block] == name else "branch"
+            return "last" if last_layers[block] == name else "branch"
         return "readout" if name == names[-1] else "plain"
 
     return tuple(
@@ -152,11 +156,12 @@ def _rule(
 
 @torch.no_grad()
 def _draw_(model: nn.Module, rows: list[dict[str, object]], generator: torch.Generator | None) -> None:
+    """Draw the weights of the table's rows in place, and set their biases to zero."""
     parameters = dict(model.named_parameters())
     variances = {str(row["parameter"]): float(str(row["variance"])) for row in rows}
     for name, variance in variances.items():
         weight = parameters[name]
-        # Drawn on the CPU in float32 whatever the model's device and dtype, so that they do not change the draw.
+        # Always drawn on the CPU in float32, so that the draw does not depend on the model's device and dtype.
         noise = torch.empty(weight.shape, dtype=torch.float32).normal_(0.0, 1.0, generator=generator)
         weight.copy_(noise.mul_(variance**0.5))
         bias = parameters.get(f"{name.removesuffix('weight')}bias")

@@ -1,4 +1,4 @@
-"""Weight layers with any finite kernel support, plus the activations by name.
+"""Weight layers, with convolutions of any finite kernel support, and the activations by name.
 
 Axes: B batch, C channel, P position (one or two axes), K offset of the kernel's support.
 """
@@ -20,8 +20,8 @@ from ammup.errors import InputError, check_known
 class SupportConv(nn.Module):
     """Convolution over an arbitrary finite set of offsets (paper, section 3.2: 𝒦 ⊂ ℤ^d of any shape), stride 1.
 
-    z[p] = Σ_Δ W[:, :, Δ] x[p + Δ]. The weight holds one matrix for each offset and nothing else, so its fan-in is the
-    support's cardinality times the input channels.
+    z[p] = Σ_Δ W[:, :, Δ] x[p + Δ]. The weight consists of one matrix for each offset, so its fan-in is the
+    cardinality of the support times the input channels.
 
     Args:
         in_channels: C of the input (B, C, *P).
@@ -52,17 +52,18 @@ class SupportConv(nn.Module):
         self.pads = [n for lo, h in zip(reversed(low), reversed(high), strict=True) for n in (-lo, h)]
         place = torch.zeros(len(self.offsets), *self.box)
         for k, offset in enumerate(self.offsets):
-            place[(k, *(o - lo for o, lo in zip(offset, low, strict=True)))] = 1
+            index = (o - lo for o, lo in zip(offset, low, strict=True))
+            place[(k, *index)] = 1
         self.register_buffer("place", place.flatten(1), persistent=False)
 
     def forward(self, x: Float[Tensor, "B C *P"]) -> Float[Tensor, "B D *P"]:
-        """Pad, and convolve with the taps laid out in their bounding box."""
+        """Pad the input, and convolve it with the taps in their bounding box."""
         padded = F.pad(x, self.pads, mode="circular" if self.padding == "circular" else "constant")
         convolve = F.conv1d if len(self.box) == 1 else F.conv2d
         return convolve(padded, self.dense_kernel(), groups=self.groups)
 
     def dense_kernel(self) -> Float[Tensor, "D C *box"]:
-        """The taps laid out in their bounding box."""
+        """The taps in their bounding box, with zeros elsewhere."""
         return (self.weight @ self.place).reshape(*self.weight.shape[:2], *self.box)
 
     def extra_repr(self) -> str:
@@ -71,7 +72,7 @@ class SupportConv(nn.Module):
 
 
 def linear(in_features: int, out_features: int) -> nn.Linear:
-    """A dense layer without bias, its weight not yet drawn."""
+    """A dense layer without bias, with an uninitialized weight."""
     return cast(nn.Linear, skip_init(nn.Linear, in_features, out_features, bias=False))  # type: ignore[no-untyped-call]
 
 
@@ -89,7 +90,7 @@ def conv(
     groups: int = 1,
     dilation: int = 1,
 ) -> nn.Module:
-    """A convolution without bias, its weight not yet drawn, that keeps the positions (divided by ``stride``).
+    """A convolution without bias, with an uninitialized weight, whose output has the input's positions (or 1/stride).
 
     Args:
         in_channels: input channels, a multiple of ``groups``.
@@ -102,7 +103,7 @@ def conv(
         dilation: spacing of the taps.
 
     Raises:
-        InputError: a combination that has no such convolution.
+        InputError: no such convolution exists.
     """
     check_known("padding", padding, PADDINGS)
     if in_channels % groups or out_channels % groups:
@@ -119,7 +120,7 @@ def conv(
     even = any(dilation * (side - 1) % 2 for side in sides)
     if even and stride != 1:
         raise InputError(f"kernel={kernel} with stride={stride} has no symmetric padding; use odd sides")
-    made = skip_init(  # type: ignore[no-untyped-call]
+    convolution = skip_init(  # type: ignore[no-untyped-call]
         layer,
         in_channels,
         out_channels,
@@ -131,13 +132,13 @@ def conv(
         dilation=dilation,
         bias=False,
     )
-    return cast(nn.Module, made)
+    return cast(nn.Module, convolution)
 
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "linear": nn.Identity}
 
 
 def activation_module(name: str) -> nn.Module:
-    """A fresh module of the named activation."""
+    """A new module of the named activation."""
     check_known("activation", name, ACTIVATIONS)
     return ACTIVATIONS[name]()

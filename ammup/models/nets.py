@@ -1,7 +1,7 @@
-"""The modules of the paper's families, made of depth units.
+"""The modules of the paper's families.
 
 Axes: B batch, C channel, P position (none in dense nets, one or two axes in convolutional ones). No weight layer has a
-bias: the paper's biases are zero and its laws are about weights.
+bias, because the paper's biases are zero.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ class MLP(nn.Module):
         self.readout = linear(sizes[-1], out_features)
 
     def forward(self, x: Float[Tensor, "B *shape"]) -> Float[Tensor, "B out"]:
-        """Logits; whatever follows the batch axis is flattened."""
+        """Logits; all axes after the batch axis are flattened."""
         z = x.flatten(1)
         for i, layer in enumerate(self.layers):
             z = layer(self.activation(z) if i else z)
@@ -42,7 +42,7 @@ class CNN(nn.Module):
         self.readout = head
 
     def forward(self, x: Float[Tensor, "B C *P"]) -> Float[Tensor, "B out *Q"]:
-        """Logits (head "pool") or one output field (head "field"); a 1D net reads images as raster sequences."""
+        """Logits (head "pool") or one output field (head "field"); a 1D net flattens images in raster order."""
         z = x.flatten(2) if self.dims == 1 else x
         for i, layer in enumerate(self.layers):
             z = layer(self.activation(z) if i else z)
@@ -70,13 +70,13 @@ class ResidualBlock(nn.Module):
         self.skip = nn.Identity() if skip is None else skip
 
     def forward(self, z: Float[Tensor, "B C *P"]) -> Float[Tensor, "B D *Q"]:
-        """One residual addition."""
-        h = self.branch_of(z)  # before the skip: weights are drawn in the order of the forward
+        """The residual addition of skip and branch."""
+        h = self.branch_of(z)  # before the skip, because initialize_ draws weights in the order of the forward
         merged: Tensor = self.skip(z) + h
         return merged
 
     def branch_of(self, z: Float[Tensor, "B C *P"]) -> Float[Tensor, "B D *Q"]:
-        """What the branch adds; dropout acts on the vector that its last layer multiplies."""
+        """The output of the branch; dropout acts on the input of its last layer."""
         h = z
         last = len(self.branch) - 1
         for i, (norm, layer) in enumerate(zip(self.norms, self.branch, strict=True)):
@@ -106,7 +106,7 @@ class ResNet(nn.Module):
 
     def forward(self, x: Float[Tensor, "B C *P"]) -> Float[Tensor, "B out *Q"]:
         """Logits (dense, or head "pool") or one output field; see :class:`CNN`."""
-        z = self.stem(x.flatten(self.dims + 1) if self.dims == 1 else x.flatten(1) if self.dims == 0 else x)
+        z = self.stem(x if self.dims == 2 else x.flatten(self.dims + 1))
         for block in self.blocks:
             z = block(z)
         out: Tensor = self.readout(self.activation(z))

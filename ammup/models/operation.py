@@ -1,7 +1,8 @@
-"""One operation of a forward: what it computes from what, and the name of its output.
+"""One operation of a forward: its inputs, its function and the name of its output.
 
-Each operation's output has a name under which it can be observed again: that of the module that returned it, ``path``,
-or the function in the module that called it, ``path:add``; the second call of either is ``path@2`` or ``path:add_2``.
+A later run can be observed at the named outputs. The name is the path of the module that returned the output, ``path``,
+or that of the calling module with the function, ``path:add``. The second call of either is ``path@2`` or
+``path:add_2``.
 """
 
 from collections import Counter
@@ -15,7 +16,7 @@ from torch.nn import functional as F
 from ammup.models.layers import WEIGHT_LAYERS
 
 ATTENTION = "multi_head_attention_forward"
-# How Python and torch spell one function.
+# Other names of the same function in Python and torch.
 SPELLINGS = {"iadd": "add", "radd": "add", "imatmul": "matmul", "rmatmul": "matmul"}
 PRODUCTS = (
     *(f"conv{n}d" for n in (1, 2, 3)),
@@ -34,13 +35,13 @@ class Operation:
     """One operation of a forward.
 
     Attributes:
-        sources: places of the operations whose outputs it takes.
-        function: "add", "relu", "conv2d", …; empty for inputs and for modules that are not looked into.
-        name: what its output is observed under.
-        layer: the module that holds the weight, where it multiplies by one.
-        weight: name of that parameter.
-        activation: what it applies, where that is an activation.
-        is_input: whether it is one of the forward's inputs.
+        sources: indices of the operations whose outputs it reads.
+        function: "add", "relu", "conv2d", …; empty for inputs and for modules whose inside is not recorded.
+        name: name of its output.
+        layer: name of the module that owns the weight, if the operation multiplies by a weight.
+        weight: name of that weight in ``named_parameters``; empty for attention, which has several.
+        activation: the activation, if the operation applies one.
+        is_input: whether it is an input of the forward.
     """
 
     sources: tuple[int, ...]
@@ -65,17 +66,17 @@ class Names:
         self._stack: list[tuple[str, Counter[str]]] = []
 
     def enter(self, path: str) -> None:
-        """A module is called."""
+        """Record that a module is called."""
         self._calls[path] += 1
         calls = self._calls[path]
         self._stack.append((path if calls == 1 else f"{path}@{calls}", Counter()))
 
     def leave(self) -> str:
-        """The module returns; the name of its output."""
+        """Record that the module returns; the name of its output."""
         return self._stack.pop()[0]
 
     def function(self, name: str) -> str:
-        """A function is called in the current module; the name of its output, empty outside of the model."""
+        """Record a function call in the current module; the name of its output, empty outside the model."""
         if not self._stack:
             return ""
         owner, functions = self._stack[-1]
@@ -84,13 +85,13 @@ class Names:
 
 
 def function_name(target: object) -> str:
-    """One name, "add", for `operator.add`, `torch.add`, `Tensor.add_` and `+`."""
+    """The common name of a function: "add" for `operator.add`, `torch.add`, `Tensor.add_` and `+`."""
     name = getattr(target, "__name__", str(target)).strip("_").partition(".")[0]  # torch.export calls "add.Tensor"
     return SPELLINGS.get(name, name)
 
 
 def function_operation(sources: tuple[int, ...], function: str, name: str, weight: str) -> Operation:
-    """A function of computed tensors and, where it is given one, of a weight."""
+    """The operation of a function that is applied to computed tensors and possibly to a weight."""
     multiplies = function in PRODUCTS and bool(weight)
     return Operation(
         sources=sources,
@@ -103,18 +104,18 @@ def function_operation(sources: tuple[int, ...], function: str, name: str, weigh
 
 
 def weight_of_module(path: str, module: nn.Module) -> tuple[str | None, str]:
-    """(layer, weight) of a module that multiplies by weights; attention has several, and names none."""
+    """(layer, weight) of a module that multiplies by a weight; attention has several, so its weight is empty."""
     if isinstance(module, nn.MultiheadAttention):
         return path, ""
     return (path, f"{path}.weight") if isinstance(module, WEIGHT_LAYERS) else (None, "")
 
 
 def _owner(parameter: str) -> str:
-    """The module that holds a parameter; a root's parameter goes under its own name."""
+    """Name of the module that owns a parameter; for a parameter of the root module, its own name."""
     return parameter.rpartition(".")[0] or parameter
 
 
 def is_activation(module: nn.Module) -> bool:
     """Whether a module is one of torch's activations."""
-    known = type(module).__module__ == "torch.nn.modules.activation"
-    return known and not isinstance(module, nn.MultiheadAttention)
+    in_torch = type(module).__module__ == "torch.nn.modules.activation"
+    return in_torch and not isinstance(module, nn.MultiheadAttention)

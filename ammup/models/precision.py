@@ -1,4 +1,4 @@
-"""A model computed in float64 for a while, its tensors exchanged in place."""
+"""Temporary float64 precision for a model, by exchanging the data of its tensors in place."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,10 +14,10 @@ SINGLE = {torch.float32: torch.float64, torch.float16: torch.float64, torch.bflo
 
 @contextmanager
 def double_precision(model: nn.Module) -> Iterator[None]:
-    """The data of every parameter, buffer and other tensor that the model holds exchanged for float64 copies.
+    """Replace the data of every parameter, buffer and other tensor of the model by float64 copies inside the context.
 
-    The tensors stay the same objects, so what else refers to them (tied weights, closures, hooks, lists of a recurrent
-    layer) sees the exchange; tensors that share memory still do. The original data are put back at the end.
+    The tensors stay the same objects, so other references to them (tied weights, closures, hooks, lists of a recurrent
+    layer) see the copies. Tensors that share memory still share it. The original data are restored at the end.
     """
     copies: dict[tuple[int, torch.dtype], torch.UntypedStorage] = {}
     exchanged: list[tuple[Tensor, Tensor, Tensor | None]] = []
@@ -26,7 +26,7 @@ def double_precision(model: nn.Module) -> Iterator[None]:
             if tensor.dtype in SINGLE and tensor.is_leaf and _is_plain(tensor):
                 original = tensor.detach()
                 exchanged.append((tensor, original, tensor.grad))
-                tensor.grad = None  # it has to be of the tensor's dtype
+                tensor.grad = None  # a gradient must have the dtype of its tensor
                 tensor.data = _double(original, copies)
         yield
     finally:
@@ -45,7 +45,7 @@ def _double(tensor: Tensor, copies: dict[tuple[int, torch.dtype], torch.UntypedS
     storage, dtype = tensor.untyped_storage(), SINGLE[tensor.dtype]
     key = (storage.data_ptr(), tensor.dtype)
     if key not in copies:
-        everything = torch.empty(0, dtype=tensor.dtype, device=tensor.device).set_(storage)
-        copies[key] = everything.to(dtype).untyped_storage()
+        elements = torch.empty(0, dtype=tensor.dtype, device=tensor.device).set_(storage)
+        copies[key] = elements.to(dtype).untyped_storage()
     double = torch.empty(0, dtype=dtype, device=tensor.device)
     return double.set_(copies[key], tensor.storage_offset(), tensor.shape, tensor.stride())

@@ -1,6 +1,6 @@
-"""Other readings of the paper's residual scaling (section 4.3), as factories for an experiment file.
+"""Other interpretations of the paper's residual scaling (section 4.3), as factories for an experiment file.
 
-Each takes the arguments of :func:`ammup.resnet` but ``c`` and ``scaled``.
+Each takes the arguments of :func:`ammup.resnet` except ``c`` and ``scaled``.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ammup.models.families import resnet
 from ammup.models.nets import ResidualBlock, ResNet
 
-# K of the deepest net of the experiment, where K is read as one constant for all depths.
+# If K is interpreted as one constant for all depths, it is that of the deepest net of the experiment.
 FIXED_BLOCKS = 8
 
 
@@ -27,7 +27,7 @@ def unscaled(depth: int, *, seed: int | None = 0, **arguments: Any) -> ResNet:
     return resnet(depth, c=CONSTANTS[unscaled](depth), seed=seed, **arguments)
 
 
-# The residual variance constant c of each reading at K blocks: these nets are `resnet` with another c.
+# These nets are `resnet` with another residual variance constant c, a function of the number of blocks.
 CONSTANTS: Mapping[Callable[..., ResNet], Callable[[int], float]] = {
     fixed_scale: lambda depth: 2 * depth / FIXED_BLOCKS,
     unscaled: lambda depth: 2.0 * depth,
@@ -35,7 +35,7 @@ CONSTANTS: Mapping[Callable[..., ResNet], Callable[[int], float]] = {
 
 
 def learnable_scale(depth: int, *, seed: int | None = 0, **arguments: Any) -> ResNet:
-    """He initialization inside of the branches, each times a learnable number that starts at 1/√K."""
+    """He initialization in the branches, whose outputs are multiplied by learnable scalars that start at 1/√K."""
     net = unscaled(depth, seed=seed, **arguments)
     net.blocks = nn.ModuleList(
         ScaledBranch(block, depth**-0.5) for block in net.blocks if isinstance(block, ResidualBlock)
@@ -44,7 +44,7 @@ def learnable_scale(depth: int, *, seed: int | None = 0, **arguments: Any) -> Re
 
 
 class ScaledBranch(nn.Module):
-    """z ← z + s · branch(z), s a parameter; one depth unit."""
+    """z ← z + s · branch(z) with a learnable scalar s; one depth unit."""
 
     def __init__(self, block: ResidualBlock, start: float) -> None:
         super().__init__()
@@ -52,6 +52,6 @@ class ScaledBranch(nn.Module):
         self.scale = nn.Parameter(torch.tensor(start))
 
     def forward(self, z: Float[Tensor, "B C *P"]) -> Float[Tensor, "B C *P"]:
-        """The block's residual addition, its branch scaled."""
+        """The residual addition with the scaled branch."""
         merged: Tensor = z + self.scale * self.block.branch_of(z)
         return merged

@@ -1,17 +1,17 @@
-"""Everything that running a model may change in it, recorded so that it can be restored.
+"""Recording and restoring everything in a model that running it may change.
 
-A forward can do more than compute: batch norm moves its statistics, ``Embedding(max_norm=…)`` rescales its weight, user
-code counts its calls or keeps an activation. Around whatever runs a user's model, :func:`preserved` restores
+A forward can have side effects: batch norm updates its statistics, ``Embedding(max_norm=…)`` rescales its weight, user
+code counts its calls or stores an activation. :func:`preserved` is used around every run of a user's model. It restores
 
-* every parameter and buffer under every name it is registered by: the same objects with the same bits, storage, hooks,
-  ``requires_grad`` and ``.grad``, the bits of the gradient included;
-* every value in the ``__dict__`` of every submodule, with the contents of lists, dicts, sets, arrays and tensors found
-  there, and the attributes of plain objects (one level deep);
-* the state of random generators that the model owns.
+* every parameter and buffer, under every name by which it is registered: the same objects with the same bits, storage,
+  hooks, ``requires_grad`` and ``.grad``, including the bits of the gradient;
+* every value in the ``__dict__`` of every submodule, with the contents of lists, dicts, sets, arrays and tensors there,
+  and the attributes of plain objects (one level deep);
+* the state of random generators that belong to the model.
 
-Torch's, NumPy's and Python's global generators are restored by :func:`ammup.models.streams.seeded`. What a forward
-writes elsewhere (class attributes, global variables, files) is not seen. The record holds a copy of every tensor, so it
-takes as much memory as the weights, their gradients and the buffers.
+Torch's, NumPy's and Python's global generators are restored by :func:`ammup.models.streams.seeded`. Changes
+elsewhere (class attributes, global variables, files) are not restored. The record contains a copy of every tensor, so
+it needs as much memory as the weights, their gradients and the buffers.
 """
 
 import random
@@ -35,29 +35,29 @@ from ammup.models.tensor_state import LAZY, StorageState, TensorState, restore_d
 Restore = Callable[[], Any]
 ATOMS = (bool, int, float, complex, str, bytes, type(None))
 CONTAINERS = (dict, list, set, deque, tuple)
-BARE = (*CONTAINERS, OrderedDict)  # without attributes
-# Objects of these types hold no state of a model, or none that an assignment to attributes could restore.
+BARE = (*CONTAINERS, OrderedDict)  # types without attributes
+# Objects of these types have no state of a model, or none that assigning attributes could restore.
 OPAQUE = (type, FunctionType, BuiltinFunctionType, MethodType, ModuleType)
 
 
 class ModelState:
-    """The state of a model when this was made.
+    """The state of a model at the time of construction.
 
     Args:
         model: the module.
-        record: False only finds the tensors, without copying them; there is nothing to restore then.
+        record: False only collects the tensors, without copies; nothing can be restored then.
 
     Attributes:
-        tensors: every tensor found, in the order in which it was found.
+        tensors: every tensor of the model, in the order of the search.
     """
 
     def __init__(self, model: nn.Module, *, record: bool = True) -> None:
         self.tensors: list[Tensor] = []
         self._record_tensors = record
         self._restores: list[Restore] = []
-        self._empty: list[dict[Any, Any] | set[Any]] = []  # a module has a dozen tables, most of them empty
+        self._empty: list[dict[Any, Any] | set[Any]] = []  # a module has a dozen dicts, most of them empty
         self._storages: set[int] = set()
-        seen: dict[tuple[int, bool], object] = {}  # with the object, so that its id is not given to another one
+        seen: dict[tuple[int, bool], object] = {}  # stores the objects, so that no id is reused
         pending: deque[tuple[object, bool]] = deque([(model, False)])
         while pending:
             value, inside_object = pending.popleft()
@@ -67,17 +67,17 @@ class ModelState:
                 pending.extend(self._record(value, inside_object))
 
     def restore(self) -> None:
-        """Restore everything. What has not changed is not written to.
+        """Restore everything, writing only to what has changed.
 
         Raises:
-            Exception: the first one of a part that could not be restored, after all others have been.
+            Exception: the first error, raised after every other part has been restored.
         """
         failed: list[Exception] = []
         with torch.no_grad():
             for restore in self._restores:
                 try:
                     restore()
-                except Exception as error:  # every other part has to be restored all the same
+                except Exception as error:  # the other parts must still be restored
                     failed.append(error)
         for container in self._empty:
             if container:
@@ -86,7 +86,7 @@ class ModelState:
             raise failed[0]
 
     def _record(self, value: Any, inside_object: bool) -> list[tuple[object, bool]]:
-        """Record how to restore one value; return what it holds, and whether that is inside a plain object."""
+        """Record how to restore one value; return its contents as pairs (value, whether inside a plain object)."""
         if isinstance(value, Tensor):
             return self._tensor(value, inside_object)
         if isinstance(value, np.ndarray):
@@ -96,24 +96,25 @@ class ModelState:
         if (generator := _generator(value)) is not None:
             self._restores.append(generator)
             return []
-        held: list[tuple[object, bool]] = []
+        contained: list[tuple[object, bool]] = []
         if isinstance(value, CONTAINERS):
             if (contents := _contents(value)) is not None:
                 self._restores.append(contents)
-            held = self._held(value.values() if isinstance(value, dict) else value, inside_object)
+            contained = self._to_record(value.values() if isinstance(value, dict) else value, inside_object)
         elif inside_object:
-            return []  # a trainer or a data set that the model refers to: no further
+            return []  # an object inside a plain object, such as a trainer's data set: not followed
         inside_object |= not isinstance(value, nn.Module)
         for attributes, restore in _attributes(value):
             self._restores.append(restore)
-            held += self._held(attributes, inside_object)
-        return held
+            contained += self._to_record(attributes, inside_object)
+        return contained
 
     def _tensor(self, tensor: Tensor, inside_object: bool) -> list[tuple[object, bool]]:
+        """Record how to restore a tensor; return its gradient, or the tensors inside a wrapper."""
         self.tensors.append(tensor)
         if not self._record_tensors:
             return []
-        if is_traceable_wrapper_subclass(tensor):  # it has no storage, only tensors inside
+        if is_traceable_wrapper_subclass(tensor):  # a wrapper has no storage of its own
             return [(getattr(tensor, name), inside_object) for name in tensor.__tensor_flatten__()[0]]
         state = TensorState(tensor)
         self._restores.append(state.restore)
@@ -123,26 +124,28 @@ class ModelState:
             self._restores.append(StorageState(storage).restore)
         return [] if state.gradient is None else [(state.gradient, inside_object)]
 
-    def _held(self, items: Iterable[Any], inside_object: bool) -> list[tuple[object, bool]]:
-        """Those of the items that have to be recorded."""
-        found = []
+    def _to_record(self, items: Iterable[Any], inside_object: bool) -> list[tuple[object, bool]]:
+        """The items that must be recorded; empty dicts and sets are recorded here."""
+        pending = []
         for item in items:
             if type(item) in weakref.ProxyTypes:
-                continue  # any other question is answered by what it refers to, which may be gone
+                continue  # any other operation is forwarded to its referent, which may no longer exist
             if isinstance(item, dict | set) and not item:
                 self._empty.append(item)
             elif type(item) not in ATOMS:
-                found.append((item, inside_object))
-        return found
+                pending.append((item, inside_object))
+        return pending
 
 
 @contextmanager
 def preserved(model: nn.Module, state: ModelState | None = None) -> Iterator[ModelState]:
-    """Restore the model at the end, also after an exception; the state that is yielded restores it in between.
+    """Restore the model at the end of the context, also after an exception.
+
+    The state that is yielded can restore it earlier.
 
     Args:
         model: the module.
-        state: its state where that is recorded already, which saves the copies of a second record.
+        state: its recorded state, if there is one already; this saves the copies of a second record.
     """
     state = state or ModelState(model)
     try:
@@ -152,7 +155,7 @@ def preserved(model: nn.Module, state: ModelState | None = None) -> Iterator[Mod
 
 
 def check_initialized(model: nn.Module) -> None:
-    """Raise InputError for a model with lazy parameters: running it once makes other parameters of them for good."""
+    """Raise InputError for a model with lazy parameters, which its first run would replace permanently."""
     lazy = [name for name, p in (*model.named_parameters(), *model.named_buffers()) if isinstance(p, LAZY)]
     if lazy:
         raise InputError(
@@ -162,7 +165,7 @@ def check_initialized(model: nn.Module) -> None:
 
 
 def _contents(container: object) -> Restore | None:
-    """How to restore what a container holds; None for a tuple, which cannot change."""
+    """A function that restores the contents of a container; None for a tuple, which cannot change."""
     if isinstance(container, dict):
         return partial(restore_dict, container, list(container.items()))
     if isinstance(container, list | deque):
@@ -173,7 +176,7 @@ def _contents(container: object) -> Restore | None:
 
 
 def _attributes(value: Any) -> Iterator[tuple[Iterable[Any], Restore]]:
-    """(values, how to restore them) of the attributes of an object, in its ``__dict__`` and in its slots."""
+    """Pairs (values, a function that restores them) of an object's attributes: its ``__dict__`` and its slots."""
     if isinstance(value, OPAQUE) or type(value) in BARE:
         return
     table = getattr(value, "__dict__", None)
@@ -181,24 +184,24 @@ def _attributes(value: Any) -> Iterator[tuple[Iterable[Any], Restore]]:
         yield table.values(), partial(restore_dict, table, list(table.items()))
     slots = [name for name in _slots(cast(Hashable, type(value))) if hasattr(value, name)]
     if slots:
-        held = [(name, getattr(value, name)) for name in slots]
-        yield [item for _, item in held], partial(_restore_slots, value, held)
+        saved = [(name, getattr(value, name)) for name in slots]
+        yield [item for _, item in saved], partial(_restore_slots, value, saved)
 
 
 @cache
 def _slots(kind: Any) -> tuple[str, ...]:
     """The slots of a class and of its bases."""
-    found: list[str] = []
+    names: list[str] = []
     for base in kind.__mro__:
         slots = vars(base).get("__slots__", ())
-        found += [slots] if isinstance(slots, str) else list(slots)
-    return tuple(name for name in found if not name.startswith("__"))
+        names += [slots] if isinstance(slots, str) else list(slots)
+    return tuple(name for name in names if not name.startswith("__"))
 
 
 def _restore_slots(value: object, saved: list[tuple[str, Any]]) -> None:
     for name, item in saved:
         if getattr(value, name, None) is not item:
-            object.__setattr__(value, name, item)  # a frozen dataclass refuses its own
+            object.__setattr__(value, name, item)  # a frozen dataclass rejects setattr
 
 
 def _restore_sequence(sequence: list[Any] | deque[Any], saved: list[Any]) -> None:
@@ -219,7 +222,7 @@ def _restore_array(array: NDArray[Any], saved: NDArray[Any]) -> None:
 
 
 def _generator(value: object) -> Restore | None:
-    """How to restore a random generator; None where the value is none, or has no state."""
+    """A function that restores a random generator; None if the value is not a generator or has no state."""
     if isinstance(value, torch.Generator):
         return partial(value.set_state, value.get_state())
     if isinstance(value, random.Random) and not isinstance(value, random.SystemRandom):

@@ -1,5 +1,5 @@
 # ruff: noqa: NPY002  (users' models draw from the global generator of NumPy)
-"""Random streams that depend on a key and on nothing else: no global state, no order of calls."""
+"""Random streams that depend only on a key, not on global state or the order of calls."""
 
 import hashlib
 import random
@@ -13,47 +13,48 @@ from torch import Tensor
 
 
 def random_stream(*key: object) -> torch.Generator:
-    """A CPU generator that depends on ``key`` and on nothing else."""
+    """A CPU generator that is seeded from ``key``."""
     digest = hashlib.blake2b(repr(key).encode(), digest_size=8).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest, "big"))
 
 
 @contextmanager
 def seeded(*key: object) -> Iterator[None]:
-    """The global generators of torch, NumPy and Python seeded from ``key`` inside, and restored afterwards."""
+    """Seed the global generators of torch, NumPy and Python from ``key`` in the context; restore them afterwards."""
     with RandomState(*key).restored():
         yield
 
 
 class RandomState:
-    """A state of the global generators of torch, NumPy and Python, first seeded from ``key``, that can be resumed."""
+    """A resumable state of the global generators of torch, NumPy and Python, first seeded from ``key``."""
 
     def __init__(self, *key: object) -> None:
         self.seed = random_stream(*key).initial_seed()
-        self.left: tuple[Tensor, list[Tensor], Any, Any] | None = None
+        self.saved: tuple[Tensor, list[Tensor], Any, Any] | None = None
 
     @contextmanager
     def restored(self) -> Iterator[None]:
-        """Continue inside from where it was left; afterwards the generators are restored."""
-        devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()  # type: ignore[no-untyped-call]
+        """Continue the stream in the context where the last one ended; restore the global generators afterwards."""
+        initialized = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+        devices = range(torch.cuda.device_count()) if initialized else ()
         outside = random.getstate(), np.random.get_state()
         with torch.random.fork_rng(devices=devices):
             try:
                 self._resume()
                 yield
                 cuda = [torch.cuda.get_rng_state(device) for device in devices]
-                self.left = torch.get_rng_state(), cuda, random.getstate(), np.random.get_state()
+                self.saved = torch.get_rng_state(), cuda, random.getstate(), np.random.get_state()
             finally:
                 random.setstate(outside[0])
                 np.random.set_state(outside[1])
 
     def _resume(self) -> None:
-        if self.left is None:
+        if self.saved is None:
             torch.manual_seed(self.seed)
             random.seed(self.seed)
             np.random.seed(self.seed % 2**32)
             return
-        cpu, cuda, python, numpy = self.left
+        cpu, cuda, python, numpy = self.saved
         torch.set_rng_state(cpu)
         torch.cuda.set_rng_state_all(cuda)
         random.setstate(python)

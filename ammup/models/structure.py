@@ -1,4 +1,4 @@
-"""The structure of a forward: its depth units, the role of each weight layer, and sums over its paths."""
+"""The structure of a forward: its depth units, the role of each weight layer, and a sum over its paths."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,20 +9,21 @@ from torch import Tensor
 from ammup.models.operation import Operation
 from ammup.models.reachability import Reachability
 
-# Σ 1, Σ L, Σ L², Σ L³ over paths, with L activations on each.
+# (Σ 1, Σ L, Σ L², Σ L³) over paths, where L is the number of activations on a path.
 Moments = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True, kw_only=True)
 class WeightLayer:
-    """Where a weight layer stands.
+    """A weight layer and its role in the net.
 
     Attributes:
         name: its name in ``named_modules``.
         weight: name of its weight in ``named_parameters``; empty for attention, which has several.
-        role: "plain", "branch" (inside a residual branch), "last" (a branch layer that ends its branch), "skip" (a
-            projection beside a branch) or "readout".
-        activation: what its input has passed since the last weight layer or addition; None for raw inputs.
+        role: "plain", "branch" (inside a residual branch), "last" (the last layer of a branch), "skip" (a projection on
+            a skip connection) or "readout".
+        activation: the activation between the previous weight layer, addition or input and this layer; None if there is
+            none.
     """
 
     name: str
@@ -32,7 +33,7 @@ class WeightLayer:
 
 
 class Structure:
-    """Units, roles and paths in a flow. Operations are known by their places in it."""
+    """Units, roles and paths in a flow, whose operations are identified by their index."""
 
     def __init__(self, flow: Sequence[Operation]) -> None:
         self.flow = flow
@@ -88,7 +89,7 @@ class Structure:
         return moments[output][3]
 
     def _shortest(self, counted: set[int]) -> list[int]:
-        """The counted operations on a path from an input to the readout that has fewest of them."""
+        """The counted operations on a path from an input to the readout with the fewest of them."""
         shortest: list[list[int] | None] = []
         for i, operation in enumerate(self.flow):
             paths = [path for source in operation.sources if (path := shortest[source]) is not None]
@@ -109,24 +110,24 @@ class Structure:
 
     @cached_property
     def _last(self) -> frozenset[int]:
-        """Weight layers with no other weight layer of their branch behind them."""
+        """Weight layers that no other weight layer of their branch depends on."""
         branches = [branch for _, branch in self._blocks.values()]
         return frozenset(i for branch in branches for i in branch if not self._reach.reaches_any(i, branch))
 
     @cached_property
     def _readout(self) -> frozenset[int]:
-        """Weight layers with no weight layer and no residual addition behind them."""
+        """Weight layers that no other weight layer and no residual addition depends on."""
         later = [*self._layers, *self._blocks]
         return frozenset(i for i in self._layers if not self._reach.reaches_any(i, later))
 
     @cached_property
     def _stem(self) -> frozenset[int]:
-        """Weight layers that raw inputs pass before a residual block."""
+        """Weight layers that read raw inputs before a residual block."""
         first = [i for i in self._layers if not self._reach.depends_on_any(i, self._layers)]
         return frozenset(i for i in first if self._reach.reaches_any(i, self._blocks))
 
     def _residual_sides(self, i: int) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
-        """(skip, branch) weight layers of a residual addition; None where the operation is anything else."""
+        """(weight layers on the skip, in the branch) of a residual addition; None for any other operation."""
         if not self.flow[i].is_sum:
             return None
         one, other = self.flow[i].sources
@@ -152,12 +153,12 @@ class Structure:
 
 
 def _sum_of(moments: Sequence[Moments]) -> Moments:
-    """Of all paths of several operations."""
+    """The moments over the union of several operations' paths."""
     n, a, b, c = (sum(column) for column in zip(*moments, strict=True))
     return n, a, b, c
 
 
 def _with_one_more(moments: Moments) -> Moments:
-    """Of L + 1, from those of L."""
+    """The moments after one more activation on every path: those of L + 1."""
     n, a, b, c = moments
     return n, a + n, b + 2 * a + n, c + 3 * b + 3 * a + n

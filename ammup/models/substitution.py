@@ -1,4 +1,4 @@
-"""A forward with other parameters and buffers than the model's own."""
+"""Temporary replacement of a model's parameters and buffers."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -9,9 +9,10 @@ from torch import Tensor, nn
 
 @contextmanager
 def substituted(model: nn.Module, tensors: Mapping[str, Tensor]) -> Iterator[None]:
-    """Parameters and buffers replaced by name inside, under every name that they are registered by.
+    """Replace parameters and buffers by name in the context, under every name by which they are registered.
 
-    ``torch.func.functional_call`` puts the replacement back in place of a tensor that has two names.
+    ``torch.func.functional_call`` is not used, because it leaves the replacement in a tensor's place if the tensor has
+    two names.
 
     Args:
         model: the module.

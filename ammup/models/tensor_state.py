@@ -1,4 +1,4 @@
-"""One tensor and the memory behind it, recorded so that both can be restored."""
+"""Recording and restoring a tensor and its memory."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ HOOKS = ("_backward_hooks", "_post_accumulate_grad_hooks")
 
 
 class TensorState:
-    """What a tensor is a view of, its gradient, flags and hooks, and its version counter."""
+    """The recorded state of a tensor: its view of memory, gradient, flags, hooks and version counter."""
 
     def __init__(self, tensor: Tensor) -> None:
         self.tensor = tensor
@@ -22,16 +22,16 @@ class TensorState:
         self.hooks = [(name, hooks, list((hooks or {}).items())) for name, hooks in tables]
         plain = tensor.layout is torch.strided and not (tensor.is_meta or tensor.is_nested or isinstance(tensor, LAZY))
         self.original = tensor.detach() if plain else None
-        # A graph that the user recorded before would otherwise report a change that is undone.
+        # Restored, because an autograd graph that the user built before would report the undone change as an error.
         countable = not (isinstance(tensor, LAZY) or tensor.is_inference())
         self.version = _unsafe_preserve_version_counter(tensor) if countable else None
 
     def storage(self) -> torch.UntypedStorage | None:
-        """The memory that holds its elements; None where there is none to read."""
+        """The memory of its elements; None if it cannot be read."""
         return None if self.original is None else self.original.untyped_storage()
 
     def restore(self) -> None:
-        """Restore it, writing to what has changed only."""
+        """Restore the tensor, writing only to what has changed."""
         tensor = self.tensor
         if self.is_leaf and not tensor.is_leaf:
             tensor.detach_()
@@ -59,13 +59,13 @@ class StorageState:
         self.saved = self.bytes.clone()
 
     def restore(self) -> None:
-        """Write the bytes where they have changed; this moves no version counter."""
+        """Restore the bytes if they have changed, without a change of version counters."""
         if not torch.equal(_words(self.bytes), _words(self.saved)):
             self.bytes.copy_(self.saved)
 
 
 def _words(data: Tensor) -> Tensor:
-    """Bytes, compared eight at a time where that is possible."""
+    """A view of bytes as 64-bit integers if possible, which are compared faster."""
     return data.view(torch.int64) if data.numel() % 8 == 0 and data.data_ptr() % 8 == 0 else data
 
 
@@ -74,11 +74,11 @@ def _same_view(a: Tensor, b: Tensor) -> bool:
 
 
 def restore_dict(table: dict[Any, Any], saved: list[tuple[Any, Any]]) -> None:
-    """Give a dict the saved items again, unless it has them in the same order."""
+    """Restore the saved items of a dict, unless it has them in the same order."""
     same = len(table) == len(saved) and all(
         key is k and value is v for (key, value), (k, v) in zip(table.items(), saved, strict=True)
     )
     if not same:
         table.clear()
-        for key, value in saved:  # a Counter would count them in update()
+        for key, value in saved:  # not update(), which adds counts in a Counter
             table[key] = value

@@ -1,4 +1,4 @@
-"""The flow of a forward as torch.fx traces it, without running it."""
+"""The operations of a forward (its flow), traced by torch.fx without running it."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -11,15 +11,15 @@ from ammup.models.operation import Names, Operation, function_name, function_ope
 
 
 def traced(model: nn.Module) -> list[Operation]:
-    """The flow of any module that torch.fx can trace.
+    """The operations of any module that torch.fx can trace.
 
     Raises:
-        InputError: it cannot.
+        InputError: torch.fx cannot trace the module.
     """
     tracer = _Tracer()
     try:
         graph = tracer.trace(model)
-    except Exception as error:  # tracing runs the user's forward on proxies: anything can be raised there
+    except Exception as error:  # tracing runs the user's forward on proxies, which can raise anything
         first_line = f"{type(error).__name__}: {error}".splitlines()[0]
         raise InputError(
             f"{type(model).__name__} could not be traced by torch.fx ({first_line}); give example_input=, or units= to "
@@ -37,7 +37,7 @@ def traced(model: nn.Module) -> list[Operation]:
         elif node.op == "placeholder" or (sources and node.op != "output"):
             places[node] = len(flow)
             flow.append(_traced_operation(node, sources, weight, modules, tracer.names_of.get(node, "")))
-        elif weight:  # what is made from weights alone is a weight
+        elif weight:  # a value computed from weights only counts as a weight
             weights[node] = weight
     return flow
 
@@ -56,7 +56,7 @@ def _traced_operation(
 
 
 class _Tracer(fx.Tracer):
-    """Records the name under which each value can be observed."""
+    """Records the name of each value, under which a run can be observed."""
 
     def __init__(self) -> None:
         super().__init__()
