@@ -1,4 +1,4 @@
-"""How η* falls with depth: many weight draws at several depths, and the power law through them."""
+"""The measured dependence of η* on depth: weight draws at several depths, and a power law fitted to them."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -28,22 +28,22 @@ from ammup.progress import tracked
 from ammup.stats.power_law import PowerLaw, checked_depths, fit_maximal_lr, fit_power_law, maximal_lr_of
 from ammup.training.runs import seed_numbers
 
-# Above this coefficient of variation of S̄ between weight draws a few draws carry the mean, and the standard error of so
-# few is itself a guess (a log-normal S̄ of that spread has skewness 4).
+# Above this coefficient of variation of S̄ between weight draws, a few draws dominate the mean, so its standard error
+# is unreliable (a log-normal S̄ with this coefficient of variation has skewness 4).
 SCATTER_LIMIT = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class DepthLaw:
-    """η* against depth.
+    """Measured η* as a function of depth.
 
     Attributes:
         table: one row for each depth and seed: depth, seed, S_bar (at learning rate 1), lr_star = S_bar^(-1/2).
         units: for each depth the number of depth units of the model.
         S: for each depth S_l at learning rate 1, averaged over seeds.
-        power_law: the line through η*(L) = (mean over seeds of S̄)^(-1/2), see
+        power_law: the fit to η*(L) = (mean over seeds of S̄)^(-1/2), see
             :func:`ammup.stats.power_law.fit_maximal_lr`.
-        law: what :attr:`finite_depth` is computed by when somebody asks for it: it can cost more than the measurement.
+        law: computes :attr:`finite_depth` on first access, because that can take longer than the measurement.
     """
 
     table: pd.DataFrame
@@ -54,7 +54,7 @@ class DepthLaw:
 
     @cached_property
     def finite_depth(self) -> Mapping[int, float] | None:
-        """η* of the finite-depth law at the same depths, or None where no closed law is known."""
+        """η* of the finite-depth law at the same depths, or None if no law is available for these models."""
         return self.law()
 
     @property
@@ -65,15 +65,15 @@ class DepthLaw:
 
     @property
     def draws(self) -> int:
-        """Weight draws at each depth; one where the factory draws nothing."""
+        """Number of weight draws at each depth; 1 if the factory draws nothing at random."""
         return len(self.table) // len(self.units)
 
     @property
     def curve(self) -> pd.DataFrame:
-        """One row a depth.
+        """One row for each depth.
 
-        Columns: depth; lr_star; se_log10, the standard error of log10 lr_star; local_slope from the depth before;
-        scatter, the coefficient of variation of S̄ between seeds; seeds, their number.
+        Columns: depth; lr_star; se_log10, the standard error of log10 lr_star; local_slope, the slope from the previous
+        depth; scatter, the coefficient of variation of S̄ between seeds; seeds, their number.
         """
         groups = self.table.groupby("depth")["S_bar"]
         rows = []
@@ -87,10 +87,10 @@ class DepthLaw:
         return curve
 
     def joined(self, other: "DepthLaw") -> "DepthLaw":
-        """The law of both sets of weight draws; they must be of the same depths and share no seed."""
+        """The law fitted to the weight draws of both laws, which must have the same depths and no common seed."""
         table = pd.concat([self.table, other.table]).sort_values(["depth", "seed"], ignore_index=True)
         if table.duplicated(["depth", "seed"]).any() or set(self.units) != set(other.units):
-            raise InputError("laws of different depths, or with seeds in common, cannot be joined")
+            raise InputError("laws with different depths or with common seeds cannot be joined")
         n, m = self.draws, other.draws
         return replace(
             self,
@@ -104,12 +104,12 @@ class DepthLaw:
 
     @property
     def noisy_depths(self) -> tuple[int, ...]:
-        """Depths whose S̄ scatters so much between seeds that their standard error is not to be trusted."""
+        """Depths at which S̄ scatters so much between seeds that its standard error is unreliable."""
         curve = self.curve
         return tuple(int(d) for d in curve["depth"][curve["scatter"] > SCATTER_LIMIT])
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain numbers, lists and None for JSON; a number that does not exist is None."""
+        """A dict for JSON; NaN and infinite numbers become None."""
         return {
             **self.power_law.to_dict(),
             "reference": self.reference,
@@ -137,33 +137,33 @@ def depth_exponent(
     forward: Forward | None = None,
     optimizer: OptimizerFactory | None = None,
 ) -> DepthLaw:
-    """Measure S̄ at every depth for several weight draws, without training, and fit the slope of η*(L).
+    """Measure S̄ at every depth for several weight draws, without training, and fit a power law to η*(L).
 
     Args:
-        factory: ``factory(depth, seed=...)``, or ``factory(depth)`` that draws from torch's global generator, which is
-            then seeded; one that draws nothing is a single draw, without an interval. Returns a module; see
-            :func:`ammup.measure_updates` for what it may hold.
+        factory: a function that returns a module: ``factory(depth, seed=...)``, or ``factory(depth)``, which draws from
+            torch's global generator, seeded for each draw. If it draws nothing at random, there is a single draw and no
+            interval. :func:`ammup.measure_updates` describes the modules that can be measured.
         depths: at least two different depths.
         inputs: (B, …), one batch for all depths and seeds.
         targets: as in :func:`ammup.measure_updates`; None draws labels.
         loss: as in :func:`ammup.measure_updates`.
         part: "total", "label" or "output".
         seeds: the seeds, or how many (0, 1, …). Draws of different depths are independent.
-        label_draws: number of drawn labels for each weight draw.
+        label_draws: number of label draws for each weight draw.
         level: confidence level of the slope's interval.
-        device: where to measure; None leaves models where the factory put them.
+        device: the device for the measurement; None uses the factory's device.
         progress: show a progress bar on standard error.
         forward: as in :func:`ammup.measure_updates`.
         optimizer: ``optimizer(params, lr)``, as in :func:`ammup.measure_updates`.
 
     Returns:
-        The law. Its ``reference`` is known where ``factory`` is `ammup.mlp`, `ammup.cnn` or `ammup.resnet` (without
-        batch norm, dropout and projections), with or without arguments fixed by `functools.partial`, and the batch has
-        few positions, with outputs fewer than a quarter of the channels unless ``part`` is "label".
+        The law. Its ``reference`` is available if ``factory`` is `ammup.mlp`, `ammup.cnn` or `ammup.resnet` (without
+        batch norm, dropout and projections), possibly with arguments fixed by `functools.partial`, and the batch has
+        few positions. Unless ``part`` is "label", the outputs must also be fewer than a quarter of the channels.
 
     Raises:
-        InputError: fewer than two depths, a repeated one, unusable data, or a factory that fails or that ignores its
-            depth or its seed.
+        InputError: there are fewer than two depths or a repeated one, the data are invalid, or the factory fails or
+            ignores its depth or seed.
 
     Example:
         >>> import ammup, torch
@@ -196,41 +196,41 @@ def measure_depth_law(
     level: float = 0.95,
     progress: bool = False,
 ) -> DepthLaw:
-    """:func:`depth_exponent` of a specification."""
+    """The depth law of a factory, measured by a specification; see :func:`depth_exponent`."""
     wanted = tuple(sorted(checked_depths(depths, at_least=2)))
     numbers = _seeds(seeds)
-    nets = {depth: _Net.of(build_model(factory, depth, numbers[0], spec.device), spec) for depth in wanted}
+    nets = {depth: _Net.from_model(build_model(factory, depth, numbers[0], spec.device), spec) for depth in wanted}
     _check_depths_differ(nets)
     numbers = _distinct(factory, wanted[0], numbers)
-    found: dict[int, list[UpdateMoments]] = {depth: [] for depth in wanted}
+    moments: dict[int, list[UpdateMoments]] = {depth: [] for depth in wanted}
     blocks = [(depth, block) for depth in wanted for block in _blocks(numbers, nets[depth].stack)]
     for depth, block in tracked(blocks, "measuring", len(blocks), show=progress):
         models = [build_model(factory, depth, seed, spec.device) for seed in block]
-        found[depth] += measure_draws(models, nets[depth].spec, streams=[(depth, seed) for seed in block])
+        moments[depth] += measure_draws(models, nets[depth].spec, streams=[(depth, seed) for seed in block])
     table = pd.DataFrame(
         [
             {"depth": depth, "seed": seed, "S_bar": m.S_bar, "lr_star": m.lr_star}
             for depth in wanted
-            for seed, m in zip(numbers, found[depth], strict=True)
+            for seed, m in zip(numbers, moments[depth], strict=True)
         ]
     )
     return DepthLaw(
         table=table,
         units={depth: len(net.units) for depth, net in nets.items()},
-        S={depth: np.mean([m.S for m in found[depth]], axis=0) for depth in wanted},
-        power_law=fit_maximal_lr({depth: [m.S_bar for m in found[depth]] for depth in wanted}, level=level),
+        S={depth: np.mean([m.S for m in moments[depth]], axis=0) for depth in wanted},
+        power_law=fit_maximal_lr({depth: [m.S_bar for m in moments[depth]] for depth in wanted}, level=level),
         law=partial(finite_depth_lrs, {depth: architecture_of(factory, depth) for depth in wanted}, spec),
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Net:
-    """What is needed of one depth's model after the model itself is gone.
+    """The properties of one depth's model that are needed after the model is deleted.
 
     Attributes:
         units: names of the depth units.
-        stack: weight draws to measure at once.
-        spec: what is measured, fitted to this model.
+        stack: number of weight draws to measure together.
+        spec: the specification of the measurement, adapted to this model.
     """
 
     units: tuple[str, ...]
@@ -238,12 +238,13 @@ class _Net:
     spec: MeasurementSpec
 
     @classmethod
-    def of(cls, model: nn.Module, spec: MeasurementSpec) -> "_Net":
+    def from_model(cls, model: nn.Module, spec: MeasurementSpec) -> "_Net":
         step = Step.of(model, spec)
         return cls(units=step.units, stack=stack_size(step), spec=step.fitted(spec))
 
 
 def _check_depths_differ(nets: Mapping[int, _Net]) -> None:
+    """Raise InputError if two depths have the same number of depth units."""
     owners: dict[int, int] = {}
     for depth, net in nets.items():
         other = owners.setdefault(len(net.units), depth)
@@ -254,7 +255,7 @@ def _check_depths_differ(nets: Mapping[int, _Net]) -> None:
 
 
 def _distinct(factory: Factory, depth: int, seeds: tuple[int, ...]) -> tuple[int, ...]:
-    """The seeds, or the first one where every seed gives the same weights: equal draws would have no standard error."""
+    """The seeds; only the first one if the factory draws nothing, because equal draws have no standard error."""
     if len(seeds) < 2:
         return seeds
     one, other = (build_model(factory, depth, seed) for seed in seeds[:2])
@@ -276,4 +277,5 @@ def _seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
 
 
 def _blocks(seeds: tuple[int, ...], size: int) -> Iterator[tuple[int, ...]]:
+    """The seeds in consecutive blocks of at most this size."""
     return (seeds[i : i + size] for i in range(0, len(seeds), size))

@@ -1,4 +1,4 @@
-"""What an optimizer makes of a gradient in one step, at learning rate 1."""
+"""The step that an optimizer takes for a given gradient, at learning rate 1."""
 
 import copy
 from collections import OrderedDict, defaultdict
@@ -13,16 +13,16 @@ from ammup.errors import InputError
 
 OptimizerFactory = Callable[[list[Tensor], float], Optimizer]
 OptimizerLike = OptimizerFactory | Optimizer
-# Two learning rates' steps may differ by so much of the larger one and still be proportional; they are in float64.
+# Relative tolerance for the proportionality of steps to the learning rate; they are computed in float64.
 LINEAR = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True)
 class FirstStep:
-    """An optimizer to be tried on copies of the weights; it is left as it is.
+    """One step of an optimizer on copies of the weights; the original optimizer is not changed.
 
     Attributes:
-        build: (copies of the weights, learning rate) -> the optimizer, about to take the step.
+        build: (copies of the weights, learning rate) -> an optimizer of these copies, before its step.
     """
 
     build: Callable[[Mapping[str, Tensor], float], Optimizer]
@@ -31,10 +31,10 @@ class FirstStep:
     def of(cls, optimizer: OptimizerLike, parameters: Mapping[str, nn.Parameter]) -> "FirstStep":
         """From ``optimizer(params, lr)``, or from an optimizer in the middle of training, with its state.
 
-        The learning rate of such an optimizer is that of its first group; the others keep their ratio to it.
+        The learning rate of an optimizer is that of its first group; the other groups keep their ratio to it.
 
         Raises:
-            InputError: neither, or an optimizer of other parameters than the model's.
+            InputError: ``optimizer`` is neither, has none of the model's parameters, or has a learning rate of 0.
         """
         if not isinstance(optimizer, Optimizer):
             factory = optimizer
@@ -42,9 +42,9 @@ class FirstStep:
                 raise InputError(f"optimizer={optimizer!r}: give optimizer(params, lr), or a torch.optim.Optimizer")
             return cls(build=lambda weights, lr: _built(factory, weights, lr))
         names = {id(p): name for name, p in parameters.items()}
-        held = [p for group in optimizer.param_groups for p in group["params"]]
-        if not any(id(p) in names for p in held):
-            raise InputError("the optimizer holds none of the model's parameters; build it from this very model")
+        own = [p for group in optimizer.param_groups for p in group["params"]]
+        if not any(id(p) in names for p in own):
+            raise InputError("the optimizer has none of the model's parameters; build it from this model")
         if not optimizer.param_groups[0]["lr"] > 0:
             raise InputError(f"the optimizer's learning rate is {optimizer.param_groups[0]['lr']}; it must be positive")
         return cls(build=lambda weights, lr: _resumed(optimizer, names, weights, lr))
@@ -53,20 +53,20 @@ class FirstStep:
         """Minus the step of every weight, at learning rate 1.
 
         Raises:
-            InputError: an optimizer whose step is not proportional to its learning rate, or that fails.
+            InputError: the optimizer fails, or its step is not proportional to its learning rate.
         """
         full, half = (self._step(weights, gradient, lr) for lr in (1.0, 0.5))
         size = max(float(step.abs().max()) for step in full.values())
         gap = max(float((full[name] - 2 * half[name]).abs().max()) for name in full)
         if not gap <= LINEAR * size:
             raise InputError(
-                "the optimizer's step is not proportional to its learning rate, so that S̄(η) = 1 cannot be solved from "
-                "one step; give one whose step is (SGD, momentum, Adam, AdamW, …)"
+                "the optimizer's step is not proportional to its learning rate, so S̄(η) = 1 cannot be solved from one "
+                "step; use an optimizer whose step is (SGD, momentum, Adam, AdamW, …)"
             )
         return {name: step.to(weights[name]) for name, step in full.items()}
 
     def _step(self, weights: Mapping[str, Tensor], gradient: Mapping[str, Tensor], lr: float) -> dict[str, Tensor]:
-        # In float64: the difference of weights before and after would cancel.
+        # In float64, because the difference of the weights before and after the step loses digits.
         copies = {name: nn.Parameter(_copied(w)) for name, w in weights.items()}
         for name, w in copies.items():
             w.grad = _copied(gradient[name])
@@ -81,6 +81,7 @@ class FirstStep:
 
 
 def _built(factory: OptimizerFactory, weights: Mapping[str, Tensor], lr: float) -> Optimizer:
+    """A new optimizer of these weights."""
     optimizer = factory(list(weights.values()), lr)
     if not isinstance(optimizer, Optimizer):
         raise InputError(
@@ -90,10 +91,10 @@ def _built(factory: OptimizerFactory, weights: Mapping[str, Tensor], lr: float) 
 
 
 def _resumed(optimizer: Optimizer, names: Mapping[int, str], weights: Mapping[str, Tensor], lr: float) -> Optimizer:
-    """A copy of an optimizer, state included, on other tensors."""
+    """A copy of an optimizer, including its state, for other tensors."""
     first = optimizer.param_groups[0]["lr"]
     resumed = object.__new__(type(optimizer))
-    # A scheduler puts its own `step` on the optimizer, and hooks may do anything: neither belongs to the copy.
+    # A scheduler replaces `step` on the optimizer, and hooks can have side effects, so the copy has neither.
     resumed.__dict__.update({key: value for key, value in vars(optimizer).items() if key != "step"})
     for hooks in ("_optimizer_step_pre_hooks", "_optimizer_step_post_hooks"):
         setattr(resumed, hooks, OrderedDict())
@@ -116,5 +117,5 @@ def _resumed(optimizer: Optimizer, names: Mapping[int, str], weights: Mapping[st
 
 
 def _copied(tensor: Tensor) -> Tensor:
-    """In float64 where it is a number with a fraction; never the tensor itself, which an optimizer would step."""
+    """A copy, in float64 if the tensor has floating-point numbers; an optimizer may change it in place."""
     return tensor.detach().to(torch.float64 if tensor.is_floating_point() else tensor.dtype, copy=True)

@@ -1,4 +1,4 @@
-"""S̄ during a training loop of one's own."""
+"""Measurement of S̄ during the user's own training loop."""
 
 import time
 from collections.abc import Sequence
@@ -23,8 +23,8 @@ class Logged:
     """One measurement.
 
     Attributes:
-        step: the training step before which it was made.
-        lr: learning rate of the optimizer's first group then; NaN without an optimizer.
+        step: the training step; the measurement was made before it.
+        lr: learning rate of the optimizer's first group at that step; NaN without an optimizer.
         S: S_l of every unit, at learning rate 1.
     """
 
@@ -34,7 +34,7 @@ class Logged:
 
     @property
     def row(self) -> dict[str, float]:
-        """Its row of the table."""
+        """The row of :attr:`UpdateLogger.table`."""
         S_bar = float(self.S.mean())
         return {
             "step": self.step,
@@ -49,23 +49,23 @@ COLUMNS = ("step", "lr", "S_bar", "S_bar_at_lr", "lr_star")
 
 
 class UpdateLogger:
-    """Measures S_l every so many steps of a training loop, and changes nothing in it.
+    """Measures S_l every ``every`` steps of a training loop, without an effect on the training.
 
     Weights, buffers, gradients, the optimizer's state and the random generators are bit for bit those of a run without
-    it, also where a measurement fails. Call it before ``optimizer.step()``: with ``optimizer``, what is measured is the
-    step that it would take next on the batch, its momentum and moments included.
+    it, even if a measurement fails. Call it before ``optimizer.step()``. With ``optimizer``, it measures the step that
+    the optimizer would take next on the batch, including its momentum and moments.
 
     A measurement is a forward, a backward and a forward-mode pass, and costs about 3 training steps (measured on
     one CPU core: 2.9 to 3.1 for ``cnn(4, width=32)`` and 2.5 to 2.9 for ``resnet(4, width=32, batchnorm=True)`` on 64
-    images of 16×16), so the overhead is about 3/every: 3 % at every=100. :attr:`overhead` says what it was.
+    images of 16×16), so the overhead is about 3/every: 3 % at every=100. :attr:`overhead` is the measured share.
 
     Args:
-        model: the module that is trained; not the compiled or wrapped one, but the one inside (``ddp.module``).
-        every: a measurement at every step that is a multiple of it.
+        model: the module that is trained. Pass the original module, not a compiled or wrapped one (``ddp.module``).
+        every: measure at steps that are multiples of this number.
         loss: as in :func:`ammup.measure_updates`.
         optimizer: the optimizer of the loop, whose step must be proportional to its learning rate; None measures SGD.
-            While its learning rate is 0, at the start of a warm-up, there is no step to measure: an InputError.
-        units: as in :func:`ammup.measure_updates`; those of the first measurement are kept.
+            While its learning rate is 0, as at the start of a warm-up, a measurement raises InputError.
+        units: as in :func:`ammup.measure_updates`; later measurements use the units of the first one.
         forward: as in :func:`ammup.measure_updates`.
 
     Raises:
@@ -106,7 +106,7 @@ class UpdateLogger:
         self._spent = 0.0
 
     def __call__(self, step: int, inputs: Any, targets: Tensor | None = None) -> None:
-        """Measure before training step ``step`` if its turn has come.
+        """Measure before training step ``step``, if it is a multiple of ``every``.
 
         Args:
             step: number of the step; a second measurement of one step replaces the first.
@@ -114,7 +114,7 @@ class UpdateLogger:
             targets: its targets; None draws labels.
 
         Raises:
-            InputError: what :func:`ammup.measure_updates` refuses; nothing is remembered then.
+            InputError: :func:`ammup.measure_updates` rejects the input; nothing is logged then.
         """
         if step % self.every and self._started is not None:
             return
@@ -137,7 +137,7 @@ class UpdateLogger:
             forward=self.forward,
             optimizer=self.optimizer,
         )
-        self.units = moments.units  # finding them takes a forward of its own
+        self.units = moments.units  # stored, because finding them takes another forward
         lr = float("nan") if self.optimizer is None else float(self.optimizer.param_groups[0]["lr"])
         self._logged[step] = Logged(step=step, lr=lr, S=moments.S)
 
@@ -158,11 +158,11 @@ class UpdateLogger:
 
     @property
     def overhead(self) -> float:
-        """Share of the wall time from the first call until now that was spent in measuring; 0 before the first call."""
+        """Share of the wall time since the first call that was spent on measurements; 0 before the first call."""
         return 0.0 if self._started is None else self._spent / (self._now() - self._started)
 
     def _now(self) -> float:
-        # What a GPU still has to do for the training step is none of the measurement's time.
+        # Wait for the GPU, so that pending work of the training step is not counted as measurement time.
         if any(p.is_cuda for p in self.model.parameters()):
             torch.cuda.synchronize()
         return time.perf_counter()

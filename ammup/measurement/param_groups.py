@@ -1,7 +1,8 @@
 """Learning rates of the weights as plain torch param groups: one for all, by kernel cardinality, or by depth unit.
 
-A group is a dict of parameters, a float and a name. Nothing is put on a tensor or on a module, so whatever takes param
-groups of the same parameters (DistributedDataParallel, fully_shard, torch.compile, schedulers) works as it did.
+A group is a dict of parameters, a learning rate and a name. Tensors and modules are not modified, so everything that
+works with param groups of the same parameters (DistributedDataParallel, fully_shard, torch.compile, schedulers) still
+works.
 """
 
 import math
@@ -28,12 +29,12 @@ from ammup.models.streams import seeded
 RULES: Mapping[str, str] = {
     "global": "one learning rate for all",
     "fan-in": "the learning rate of a weight divided by its kernel cardinality",
-    "per-unit": "every depth unit's own weights move it equally far",
+    "per-unit": "the own weights of every depth unit move it equally far",
 }
 CONVOLUTIONS = (nn.modules.conv._ConvNd, SupportConv)
 REST = "rest"
 Groups = Iterable[Mapping[str, Any]]
-Placed = dict[str, tuple[str, float]]  # of each parameter: its group's name, and the factor of its learning rate
+_Assignment = dict[str, tuple[str, float]]  # parameter name: (group name, learning rate or its factor)
 
 
 def param_groups(
@@ -47,46 +48,55 @@ def param_groups(
     forward: Forward | None = None,
     units: Sequence[str] | None = None,
 ) -> list[dict[str, Any]]:
-    """Param groups for any torch optimizer that hold every trainable parameter once; tied ones once, frozen ones never.
+    """Param groups for any torch optimizer, with every trainable parameter exactly once (also tied ones).
 
     "global" gives all parameters ``lr``.
 
-    "fan-in" divides the learning rate of a convolution's weight by its kernel cardinality k, and leaves all else at
-    ``lr``. With one global learning rate every weight has k taps that take the step, S̄ gets a factor k², and κ ∝ 1/k
-    (claim theorem-1.prefactor-free-of-kernel, for positions that are independent of each other); with this rule κ is
-    free of k (theorem-1.prefactor-free-of-kernel-per-tap). Where inputs have few channels, positions are alike and a
-    part of k stays: η* at k = 5 over η* at k = 1 was 1.4 for 3 channels, 1.05 for 64. That κ is free of the width as
-    well is not this rule's doing: it is the mean-field readout's. A functional convolution is seen with ``inputs``
-    only, a weight that ``torch.nn.utils.parametrize`` makes of others never.
+    "fan-in" divides the learning rate of a convolution's weight by its kernel cardinality k. All other parameters have
+    ``lr``.
 
-    "per-unit" makes the own parts of the units equal. The own part of unit l is the mean square of its change when only
-    those weights take the step that reach l and no earlier unit. The whole S_l cannot be made equal in general: the
-    steps of earlier weights reach later units, and often move them further than the first unit moves in all. Nor does
-    this rule bring the S_l closer together: S_16/S_1 of ``mlp(16, width=64)`` grew from 26 … 143 to 850 … 1850. The
-    factor of the weights of unit l is own_l^(-1/2), times one constant that leaves S̄ what it is with ``lr`` for all.
-    Norms, biases and projections belong to the first unit that they reach; what reaches none (the readout) stays at
-    ``lr`` in the group "rest", and a unit without trainable weights of its own has no group. The parts are those of one
-    SGD step on this batch, with the model in the mode it is in; they cost a measurement for each unit.
+    * With one global learning rate, all k taps of a kernel take the step, so S̄ has a factor k² and κ ∝ 1/k (claim
+      theorem-1.prefactor-free-of-kernel, for positions that are independent of each other). With this rule, κ does not
+      depend on k (theorem-1.prefactor-free-of-kernel-per-tap).
+    * With few input channels, positions are similar and some dependence on k remains: the ratio of η* at k = 5 to η* at
+      k = 1 was 1.4 for 3 channels and 1.05 for 64.
+    * κ does not depend on the width either, but because of the mean-field readout, not because of this rule.
+    * A functional convolution is detected only with ``inputs``. A weight computed by ``torch.nn.utils.parametrize`` is
+      never detected.
+
+    "per-unit" makes the own parts of the units equal. The weights of unit l are those that reach unit l and no earlier
+    unit; its own part is the mean square of its change when only these weights take the step.
+
+    * The weights of unit l get the factor own_l^(-1/2), times a common constant chosen so that S̄ is the same as with
+      ``lr`` for all weights.
+    * The S_l themselves cannot be made equal in general, because the steps of earlier weights also move later units,
+      often further than the first unit moves in total. This rule can even increase their differences: S_16/S_1 of
+      ``mlp(16, width=64)`` grew from 26 … 143 to 850 … 1850.
+    * Norms, biases and projections belong to the first unit that they reach. Parameters that reach no unit (the
+    readout)
+      keep ``lr``, in the group "rest". A unit without trainable weights of its own has no group.
+    * The own parts are measured for one SGD step on this batch, in the model's current mode (train or eval), which
+      takes one measurement for each unit.
 
     Args:
-        model: any module. For "per-unit" neither compiled nor wrapped yet; the groups hold the same parameters
-            afterwards. ``fully_shard`` replaces the parameters: build groups after it, for "per-unit" from
-            :func:`lr_factors` of groups built before.
+        model: any module; for "per-unit" it must not be compiled or wrapped yet. Compiling or wrapping it later keeps
+            the parameters. ``fully_shard`` replaces them, so build the groups after it; for "per-unit", from the
+            :func:`lr_factors` of groups that were built before it.
         lr: the global learning rate, positive and finite.
         rule: "global", "fan-in" or "per-unit".
         inputs: (B, …) as in :func:`ammup.measure_updates`; needed by "per-unit".
-        targets: as there; None draws labels.
-        loss: as there.
-        forward: as there.
-        units: as there; the depth units that "per-unit" looks at.
+        targets: as in :func:`ammup.measure_updates`; None draws labels.
+        loss: as in :func:`ammup.measure_updates`.
+        forward: as in :func:`ammup.measure_updates`.
+        units: the depth units for "per-unit", as in :func:`ammup.measure_updates`.
 
     Returns:
         Groups ``{"params": [...], "lr": float, "name": str}`` in the order of the model's parameters. The names are
         "all"; "k=1", "k=9", …; or those of the units, and "rest".
 
     Raises:
-        InputError: a learning rate that is not positive and finite, an unknown rule, no trainable weights, "per-unit"
-            without inputs or with a unit that its own weights do not move, or what measure_updates refuses.
+        InputError: the learning rate is not positive and finite, the rule is unknown, there are no trainable weights,
+            "per-unit" has no inputs or a unit that its own weights do not move, or measure_updates rejects the input.
 
     Example:
         >>> import ammup, torch
@@ -101,39 +111,39 @@ def param_groups(
     trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
     if not trainable:
         raise InputError(f"{type(model).__name__} has no trainable weights, so there is nothing to group")
-    placed: Placed = {}
+    assigned: _Assignment = {}
     if rule == "fan-in":
-        placed = _by_kernel(model, trainable, inputs, forward)
+        assigned = _by_kernel(model, trainable, inputs, forward)
     elif rule == "per-unit":
         if inputs is None:
             raise InputError("rule='per-unit' measures the model: give inputs=, and targets= or drawn labels are used")
         spec = MeasurementSpec(inputs=inputs, targets=targets, loss=loss, label_draws=1, units=units, forward=forward)
         with preserved(model) as state:
             step = Step.of(model, spec, state=state)
-            placed = _by_unit(step, partial(measure_updates, model, inputs, targets, loss=loss, forward=forward))
+            assigned = _by_unit(step, partial(measure_updates, model, inputs, targets, loss=loss, forward=forward))
     groups: dict[str, dict[str, Any]] = {}
     for name, p in trainable.items():
-        group, factor = placed.get(name, ("all" if rule == "global" else REST, 1.0))
-        groups.setdefault(group, {"params": [], "lr": float(lr * factor), "name": group})["params"].append(p)
+        label, factor = assigned.get(name, ("all" if rule == "global" else REST, 1.0))
+        group = groups.setdefault(label, {"params": [], "lr": float(lr * factor), "name": label})
+        group["params"].append(p)
     return list(groups.values())
 
 
 def param_table(model: nn.Module, groups: Groups) -> pd.DataFrame:
-    """What learning rate each parameter has.
+    """A table of each parameter's learning rate and group.
 
     Args:
-        model: the model whose parameters the groups hold.
+        model: the model whose parameters are in the groups.
         groups: from :func:`param_groups`, or an optimizer's ``param_groups``.
 
     Returns:
-        One row for each parameter in the model's order: ``parameter``, its name; ``shape``; ``fan_in``, its elements
-        for each output row or channel (1 for a vector); ``lr``; ``factor``, lr over the largest one in the groups;
-        ``group``, the group's name, or its place where it has none. A parameter of no group, such as a frozen one, has
-        learning rate 0 and the group "".
+        One row for each parameter in the model's order: ``parameter``, its name; ``shape``; ``fan_in``, the number of
+        elements for each output row or channel (1 for a vector); ``lr``; ``factor``, lr divided by the largest one in
+        the groups; ``group``, the group's name, or its index if it has no name. A parameter that is in no group, such
+        as a frozen one, has learning rate 0 and the group "".
 
     Raises:
-        InputError: a group without a learning rate, with a parameter that is not the model's, or one that another group
-            has.
+        InputError: a group has no learning rate, a parameter is not the model's, or a parameter is in two groups.
 
     Example:
         >>> import ammup
@@ -143,22 +153,22 @@ def param_table(model: nn.Module, groups: Groups) -> pd.DataFrame:
          layers.0.weight (8, 3, 3, 3)      27 0.1   0.111   k=9
         readout.1.weight      (10, 8)       8 0.9   1.000   k=1
     """
-    held = _held(model, groups)
-    largest = max((lr for _, lr in held.values()), default=0.0)
+    assigned = _assigned(model, groups)
+    largest = max((lr for _, lr in assigned.values()), default=0.0)
     rows = []
     for name, p in model.named_parameters():
-        group, lr = held.get(name, ("", 0.0))
-        shape, factor = tuple(p.shape), lr / largest if largest else float("nan")
+        group, lr = assigned.get(name, ("", 0.0))
+        shape = tuple(p.shape)
+        factor = lr / largest if largest else float("nan")
         rows.append((name, shape, math.prod(shape[1:]), lr, factor, group))
     return pd.DataFrame(rows, columns=["parameter", "shape", "fan_in", "lr", "factor", "group"])
 
 
 def lr_factors(model: nn.Module, groups: Groups) -> dict[str, float]:
-    """The learning rate of every trainable parameter by name, 0 for those of no group.
+    """The learning rate of every trainable parameter by name; 0 for parameters that are in no group.
 
-    As ``lr_factors`` of :func:`ammup.measure_updates`, whose learning rate is 1, they make its ``S_bar`` that of one
-    SGD step with these groups, and its ``lr_star`` the number by which to multiply all their learning rates to reach
-    S̄ = 1.
+    Pass them as ``lr_factors`` to :func:`ammup.measure_updates`. Its ``S_bar`` is then that of one SGD step with these
+    groups, and its ``lr_star`` is the factor by which to multiply all their learning rates to reach S̄ = 1.
 
     Arguments and errors as in :func:`param_table`.
 
@@ -171,47 +181,50 @@ def lr_factors(model: nn.Module, groups: Groups) -> dict[str, float]:
         >>> abs(by_unit / (0.01**2 * ammup.measure_updates(net, x).S_bar) - 1) < 1e-4
         True
     """
-    held = _held(model, groups)
-    return {name: held.get(name, ("", 0.0))[1] for name, p in model.named_parameters() if p.requires_grad}
+    assigned = _assigned(model, groups)
+    return {name: assigned.get(name, ("", 0.0))[1] for name, p in model.named_parameters() if p.requires_grad}
 
 
-def _held(model: nn.Module, groups: Groups) -> Placed:
-    """(group, learning rate) of each parameter that a group holds."""
+def _assigned(model: nn.Module, groups: Groups) -> _Assignment:
+    """(group, learning rate) of each parameter that is in a group."""
     names = {id(p): name for name, p in model.named_parameters()}
-    held: Placed = {}
-    for place, group in enumerate(groups):
-        label = str(group.get("name", place))
+    assigned: _Assignment = {}
+    for index, group in enumerate(groups):
+        label = str(group.get("name", index))
         if "lr" not in group:
-            raise InputError(f"group {label!r} has no 'lr'; give groups of param_groups() or of an optimizer")
+            raise InputError(f"group {label!r} has no 'lr'; give groups from param_groups() or an optimizer")
         for p in group["params"]:
             name = names.get(id(p))
             if name is None:
-                raise InputError(f"group {label!r} holds a tensor of shape {tuple(p.shape)} that is not the model's")
-            if name in held:
-                raise InputError(f"parameter {name!r} is in group {held[name][0]!r} and again in {label!r}")
-            held[name] = (label, float(group["lr"]))
-    return held
+                shape = tuple(p.shape)
+                raise InputError(f"group {label!r} contains a tensor {shape} that is not a parameter of the model")
+            if name in assigned:
+                raise InputError(f"parameter {name!r} is in group {assigned[name][0]!r} and again in {label!r}")
+            assigned[name] = (label, float(group["lr"]))
+    return assigned
 
 
-def _by_kernel(model: nn.Module, trainable: Mapping[str, Tensor], inputs: Any, forward: Forward | None) -> Placed:
-    # A parametrized module computes its `weight` when asked for it, which may change its buffers: ask for parameters.
+def _by_kernel(model: nn.Module, trainable: Mapping[str, Tensor], inputs: Any, forward: Forward | None) -> _Assignment:
+    """(group, factor 1/k) of each parameter by its kernel cardinality k; k is 1 for all but convolutions."""
+    # Not through `module.weight`: a parametrized module computes it on access, which may change its buffers.
     modules = [m for m in model.modules() if isinstance(m, CONVOLUTIONS)]
     kernels = {id(p) for m in modules for name, p in m.named_parameters(recurse=False) if name == "weight"}
     if inputs is not None:
         flow = structure_of(model, inputs, forward=forward).flow
         names = {operation.weight for operation in flow if operation.function.startswith("conv")}
-        # What 1/k of the original of a parametrization does to the weight depends on the parametrization.
+        # The effect of a learning rate on a parametrized weight depends on the parametrization, so these are skipped.
         kernels |= {id(p) for name, p in trainable.items() if name in names and "parametrizations." not in name}
-    placed: Placed = {}
+    assigned: _Assignment = {}
     for name, p in trainable.items():
         k = math.prod(p.shape[2:]) if id(p) in kernels else 1
-        placed[name] = (f"k={k}", 1 / k)
-    return placed
+        assigned[name] = (f"k={k}", 1 / k)
+    return assigned
 
 
-def _by_unit(step: Step, measured: Callable[..., UpdateMoments]) -> Placed:
+def _by_unit(step: Step, measured: Callable[..., UpdateMoments]) -> _Assignment:
+    """(unit, factor) of each weight by the first unit that it reaches."""
     owners = first_units(step)
-    whole = measured(units=step.units).S_bar
+    unscaled = measured(units=step.units).S_bar
     factors: dict[str, float] = {}
     for unit in dict.fromkeys(owners.values()):
         others = {name: 0.0 for name in step.weights if owners.get(name) != unit}
@@ -219,14 +232,15 @@ def _by_unit(step: Step, measured: Callable[..., UpdateMoments]) -> Placed:
             factors[unit] = measured(units=[unit], lr_factors=others).S_bar ** -0.5
         except InputError as error:
             raise InputError(f"rule='per-unit' cannot scale the own weights of unit {unit!r}: {error}") from error
-    # Weights of no unit move none, so S̄ is exactly quadratic in a constant that all the others share.
+    # Weights that reach no unit do not contribute to S̄, so S̄ is exactly quadratic in a common factor of all others.
     scaled = measured(units=step.units, lr_factors={name: factors[unit] for name, unit in owners.items()}).S_bar
-    return {name: (unit, factors[unit] * (whole / scaled) ** 0.5) for name, unit in owners.items()}
+    common = (unscaled / scaled) ** 0.5
+    return {name: (unit, factors[unit] * common) for name, unit in owners.items()}
 
 
 def first_units(step: Step) -> dict[str, str]:
-    """The first unit, in order of computation, that each weight reaches; weights that reach none are left out."""
-    # Read off the graph that autograd records: norms and biases, which the flow of layers does not show, are in it.
+    """The first unit in the order of computation that each weight reaches; without weights that reach no unit."""
+    # From autograd's graph, because it includes norms and biases, which a Structure does not.
     leaves = {name: w.detach().requires_grad_() for name, w in step.weights.items()}
     names = {id(leaf): name for name, leaf in leaves.items()}
     roots: dict[str, Any] = {}
@@ -237,7 +251,7 @@ def first_units(step: Step) -> dict[str, str]:
     step.restore_model()
     with torch.enable_grad(), seeded("first units"), observed(step.model, step.units, record):
         step.run(leaves)
-    step.restore_model()  # each measurement that follows records the model anew
+    step.restore_model()  # each later measurement records the model's state again
     owners: dict[str, str] = {}
     seen = {None}
     for unit, root in roots.items():

@@ -1,4 +1,4 @@
-"""S̄ along the first steps of training at one safe learning rate."""
+"""S̄ during the first steps of training at a small learning rate."""
 
 import math
 from collections.abc import Collection
@@ -15,35 +15,38 @@ from ammup.training.runs import Measurement
 def measure_short_run(
     trainer: LoopTrainer, *, depth: int, lr: float, seed: int, steps: Collection[int]
 ) -> list[Measurement]:
-    """Train a replica as a sweep does and measure S̄ of its next step of SGD at some of its steps.
+    """Train a replica as a sweep does, and measure S̄ of its next SGD step at the given training steps.
 
-    The run itself is bit for bit the beginning of the sweep's replica of that learning rate and seed.
+    The run is bit for bit the beginning of the sweep's replica with the same learning rate and seed.
 
     Args:
-        trainer: of the depth.
-        depth: L, for the record.
+        trainer: the trainer of this depth.
+        depth: L, which is copied to the result.
         lr: learning rate, small enough that no depth diverges.
-        seed: of weights and minibatches.
-        steps: at which to measure.
+        seed: seed of the weights and minibatches.
+        steps: the training steps before which to measure.
+
+    Returns:
+        One measurement for each step. S̄ is infinite from the step at which it can no longer be measured.
 
     Raises:
-        InputError: no step, a negative one, or one past the end of training.
+        InputError: there are no steps, a step lies outside of the training, or S̄ cannot be measured at the first one.
     """
     total = trainer.feed.steps(trainer.training.epochs)
     if not steps or not all(0 <= step < total for step in steps):
         raise InputError(f"steps={sorted(steps)} of a short run must be from 0 to {total - 1}, the last training step")
-    found: list[Measurement] = []
+    measured: list[Measurement] = []
 
     def measure(step: int, model: nn.Module, batch: Batch) -> None:
         if step in steps:
             moments = measure_updates(model, *batch, loss="cross_entropy", seed=seed)
-            found.append(Measurement(depth=depth, lr=lr, seed=seed, step=step, S_bar=moments.S_bar))
+            measured.append(Measurement(depth=depth, lr=lr, seed=seed, step=step, S_bar=moments.S_bar))
 
     try:
         trainer.watch(lr, seed, steps=max(steps) + 1, callback=measure)
     except InputError:
-        if not found:  # it could not be measured at all; later weights that cannot have left the range of floats
+        if not measured:  # the model cannot be measured at all; a later failure means that the weights diverged
             raise
-    done = {one.step for one in found}
-    lost = [step for step in sorted(steps) if step not in done]
-    return found + [Measurement(depth=depth, lr=lr, seed=seed, step=step, S_bar=math.inf) for step in lost]
+    done = {measurement.step for measurement in measured}
+    failed = [step for step in sorted(steps) if step not in done]
+    return measured + [Measurement(depth=depth, lr=lr, seed=seed, step=step, S_bar=math.inf) for step in failed]

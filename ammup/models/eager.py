@@ -1,4 +1,4 @@
-"""Compiled models run by Python, so that every module and function of theirs can be observed."""
+"""Running compiled models without compilation, so that all their modules and functions can be observed."""
 
 import sys
 from collections.abc import Iterator
@@ -7,10 +7,8 @@ from contextlib import contextmanager
 
 @contextmanager
 def run_eagerly() -> Iterator[None]:
-    """What torch.compile has compiled runs uncompiled inside.
-
-    Nothing can have been compiled where torch's compiler was not imported, which takes more than a second.
-    """
+    """Run modules and functions from torch.compile without compilation in the context."""
+    # The import of torch's compiler takes more than a second. Without it, nothing can have been compiled.
     if "torch._dynamo" not in sys.modules:
         yield
         return

@@ -392,7 +392,7 @@ def test_units_that_their_own_weights_do_not_move_are_refused() -> None:
 
 def test_groups_that_do_not_fit_the_model_are_refused() -> None:
     net, other = ammup.mlp(1, width=4, in_features=4), ammup.mlp(1, width=4, in_features=4)
-    with pytest.raises(InputError, match=r"group 'all' holds a tensor of shape \(4, 4\) that is not the model's"):
+    with pytest.raises(InputError, match=r"group 'all' contains a tensor \(4, 4\) that is not a parameter"):
         ammup.param_table(net, ammup.param_groups(other, 0.1))
     with pytest.raises(InputError, match=r"parameter 'layers.0.weight' is in group 'all' and again in 'all'"):
         ammup.param_table(net, 2 * ammup.param_groups(net, 0.1))
