@@ -64,8 +64,8 @@ def param_groups(
     * A functional convolution is detected only with ``inputs``. A weight computed by ``torch.nn.utils.parametrize`` is
       never detected.
 
-    "per-unit" makes the own parts of the units equal. The weights of unit l are those that reach unit l and no earlier
-    unit; its own part is the mean square of its change when only these weights take the step.
+    "per-unit" makes the own parts of all units equal. The weights of unit l are those that reach unit l and no earlier
+    unit. The own part of unit l is the mean square of its change when only its weights take the step.
 
     * The weights of unit l get the factor own_l^(-1/2), times a common constant chosen so that S̄ is the same as with
       ``lr`` for all weights.
@@ -73,8 +73,7 @@ def param_groups(
       often further than the first unit moves in total. This rule can even increase their differences: S_16/S_1 of
       ``mlp(16, width=64)`` grew from 26 … 143 to 850 … 1850.
     * Norms, biases and projections belong to the first unit that they reach. Parameters that reach no unit (the
-    readout)
-      keep ``lr``, in the group "rest". A unit without trainable weights of its own has no group.
+      readout) keep ``lr``, in the group "rest". A unit without trainable weights of its own has no group.
     * The own parts are measured for one SGD step on this batch, in the model's current mode (train or eval), which
       takes one measurement for each unit.
 

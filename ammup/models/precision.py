@@ -14,10 +14,11 @@ SINGLE = {torch.float32: torch.float64, torch.float16: torch.float64, torch.bflo
 
 @contextmanager
 def double_precision(model: nn.Module) -> Iterator[None]:
-    """Replace the data of every parameter, buffer and other tensor of the model by float64 copies inside the context.
+    """Replace the data of every parameter, buffer and other tensor of the model by float64 or complex128 copies.
 
-    The tensors stay the same objects, so other references to them (tied weights, closures, hooks, lists of a recurrent
-    layer) see the copies. Tensors that share memory still share it. The original data are restored at the end.
+    This lasts until the end of the context, which restores the original data. The tensors stay the same objects, so
+    other references to them (tied weights, closures, hooks, lists of a recurrent layer) see the copies. Tensors that
+    share memory still share it.
     """
     copies: dict[tuple[int, torch.dtype], torch.UntypedStorage] = {}
     exchanged: list[tuple[Tensor, Tensor, Tensor | None]] = []
@@ -41,7 +42,7 @@ def _is_plain(tensor: Tensor) -> bool:
 
 
 def _double(tensor: Tensor, copies: dict[tuple[int, torch.dtype], torch.UntypedStorage]) -> Tensor:
-    """A float64 copy that shares memory with the copies of the tensors that ``tensor`` shares memory with."""
+    """A float64 copy; copies of tensors that share memory also share memory."""
     storage, dtype = tensor.untyped_storage(), SINGLE[tensor.dtype]
     key = (storage.data_ptr(), tensor.dtype)
     if key not in copies:

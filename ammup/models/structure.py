@@ -51,14 +51,14 @@ class Structure:
         """Names of the units; see :data:`ammup.models.depth.CONVENTIONS`."""
         counted = [i for i in self._layers if i not in self._readout]
         outside = set(counted) - self._skip - self._branch - self._stem
-        found = {
+        operations = {
             "paper": lambda: sorted([*self._blocks, *outside]),
             "blocks": lambda: sorted(self._blocks),
             "layers": lambda: [i for i in counted if i not in self._skip],
             "relu": lambda: sorted({o.sources[0] for o in self.flow if o.activation is not None and o.sources}),
             "shortest": lambda: self._shortest({*counted, *self._blocks}),
         }[convention]()
-        return tuple(self.flow[i].name for i in found)
+        return tuple(self.flow[i].name for i in operations)
 
     @property
     def layers(self) -> tuple[WeightLayer, ...]:

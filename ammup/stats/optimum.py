@@ -57,7 +57,7 @@ class SweepLaw:
             **(dict.fromkeys(_LINE) if self.power_law is None else self.power_law.to_dict()),
             "used": list(self.used),
             "line": json_rows(self.line),
-            "optima": [{"depth": depth, **asdict(found)} for depth, found in self.optima.items()],
+            "optima": [{"depth": depth, **asdict(optimum)} for depth, optimum in self.optima.items()],
             "segments": [
                 {**asdict(segment), "predictions": None if table is None else json_rows(table)}
                 for segment, table in self.predictions.items()
@@ -96,7 +96,7 @@ def fit_sweep(
         int(str(depth)): optimum_of(group, left_out=others[others["depth"] == depth])
         for depth, group in runs.groupby("depth")
     }
-    used = tuple(depth for depth, found in optima.items() if keep_flagged or not found.flags)
+    used = tuple(depth for depth, optimum in optima.items() if keep_flagged or not optimum.flags)
     points = {depth: optima[depth].lr_star(kind) for depth in used}
     line = None
     if len(points) > 1:

@@ -21,18 +21,18 @@ def parabola_top(u: Array, accuracy: Array) -> tuple[float, float]:
         u: log10 of the learning rates, [P].
         accuracy: NaN where there is none, [S, P].
     """
-    known = np.isfinite(accuracy)
-    counts = known.sum(axis=1, keepdims=True)
+    finite = np.isfinite(accuracy)
+    counts = finite.sum(axis=1, keepdims=True)
     x = np.broadcast_to(u - u.mean(), accuracy.shape)
     parameters = 2 + int((counts > 0).sum())
-    points = int(known.sum())
-    if points < parameters or known.any(axis=0).sum() < 3:
+    points = int(finite.sum())
+    if points < parameters or finite.any(axis=0).sum() < 3:
         return np.nan, np.nan
 
     def centred(values: Array) -> Array:
         """Values minus their mean over the seed's points, which eliminates the seeds' intercepts from the fit."""
-        means = np.where(known, values, 0.0).sum(axis=1, keepdims=True) / np.maximum(counts, 1)
-        return np.asarray((values - means)[known])
+        means = np.where(finite, values, 0.0).sum(axis=1, keepdims=True) / np.maximum(counts, 1)
+        return np.asarray((values - means)[finite])
 
     design, y = np.column_stack([centred(x), centred(x**2)]), centred(accuracy)
     b, c = coefficients = np.linalg.lstsq(design, y, rcond=None)[0]

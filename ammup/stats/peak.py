@@ -56,11 +56,11 @@ def optimum_of(runs: pd.DataFrame, *, left_out: pd.DataFrame | None = None) -> O
     """The best learning rate of one depth.
 
     The smoothed optimum is the maximum of y = a_s + b u + c u², u = log10 η, with an intercept a_s for each seed s,
-    fitted to all seeds at the learning rates in the neighbourhood of the maximum of their mean. Its standard error is
-    the larger of two: that of -b/2c (delta method on the residuals), and that of the mean over seeds of the maxima of
-    each seed's own parabola, because seeds differ by more than the noise between learning rates. It is capped at the
-    width of the neighbourhood, because the maximum lies inside. The variances of both optima include d²/12 for the grid
-    spacing d.
+    fitted to all seeds at the learning rates in the neighbourhood of the best one. Seeds differ by more than the noise
+    between learning rates, so there are two estimates of its standard error, and the larger one is used: that of -b/2c
+    (delta method on the residuals), and that of the mean over seeds of the maxima of each seed's own parabola. It is
+    capped at the width of the neighbourhood, because the maximum lies inside. The variances of both optima include
+    d²/12 for the grid spacing d.
 
     A diverged replica has no accuracy. A learning rate has no mean if one of its seeds diverged, or if a search skipped
     some of its seeds: the best of means over fewer seeds would be biased upwards.
@@ -116,8 +116,8 @@ class SeedCurves:
 
     def without(self, seeds: NDArray[np.int64]) -> "SeedCurves":
         """The curves of all seeds except these."""
-        kept = ~np.isin(self.seeds, seeds)
-        return replace(self, seeds=self.seeds[kept], accuracy=self.accuracy[kept], diverged=self.diverged[kept])
+        keep = ~np.isin(self.seeds, seeds)
+        return replace(self, seeds=self.seeds[keep], accuracy=self.accuracy[keep], diverged=self.diverged[keep])
 
     def optimum(self) -> Optimum:
         """See :func:`optimum_of`."""
@@ -126,8 +126,8 @@ class SeedCurves:
         mean = self._mean(accuracy)
         best = int(np.argmax(mean))
         spacing = float(np.median(np.diff(u))) if u.size > 1 else 0.0
-        known = np.isfinite(accuracy).any(axis=1)
-        best_of_seeds = u[np.nanargmax(accuracy[known], axis=1)]
+        has_accuracy = np.isfinite(accuracy).any(axis=1)
+        best_of_seeds = u[np.nanargmax(accuracy[has_accuracy], axis=1)]
         near = _neighbourhood(mean, best)
         top, error = parabola_top(u[near], accuracy[:, near])
         error = max(error, seed_scatter(u[near], accuracy[:, near]))

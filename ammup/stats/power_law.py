@@ -158,8 +158,8 @@ def fit_maximal_lr(S_bar: Mapping[int, ArrayLike], *, level: float = 0.95) -> Po
     covariance = (jacobian * variances) @ jacobian.T
     parts = jacobian[1] ** 2 * variances
     draws = np.array([s.size for s in samples], dtype=np.float64)
-    known = bool(np.all(draws > 1)) and covariance[1, 1] > 0
-    df = welch_df(parts, draws - 1, total=covariance[1, 1]) if known else 0.0
+    estimable = bool(np.all(draws > 1)) and covariance[1, 1] > 0
+    df = welch_df(parts, draws - 1, total=covariance[1, 1]) if estimable else 0.0
     return _power_law(coefficients, covariance, df, _r2(y, residual, np.ones_like(y)), level)
 
 

@@ -186,10 +186,10 @@ class _DepthCurves:
 
 def _mean_curve(curves: SeedCurves, worst: Callable[[Array], float]) -> Array:
     """Mean over seeds at each learning rate; the worst of these means where a replica diverged."""
-    known = np.isfinite(curves.accuracy)
-    usable = known.any(axis=0) & ~curves.diverged.any(axis=0)
-    sums = np.where(known, curves.accuracy, 0.0).sum(axis=0)
-    mean = np.where(usable, sums / np.maximum(known.sum(axis=0), 1), np.nan)
+    finite = np.isfinite(curves.accuracy)
+    usable = finite.any(axis=0) & ~curves.diverged.any(axis=0)
+    sums = np.where(finite, curves.accuracy, 0.0).sum(axis=0)
+    mean = np.where(usable, sums / np.maximum(finite.sum(axis=0), 1), np.nan)
     return np.where(usable, mean, worst(mean))
 
 

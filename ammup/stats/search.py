@@ -31,8 +31,8 @@ def adaptive_search(points: int, start: int) -> Generator[Rung, Mapping[int, flo
 
     At the first share, the bracket around the start grows until the lowest training loss is well inside; then the
     places next to the best ones are added. At each later share, places are dropped whose loss exceeds the lowest by
-    more than MARGIN or that are not among the MOST best; the FEWEST best always stay. All losses must be of one seed
-    and of the same minibatches, so that they differ by the learning rate only.
+    more than MARGIN or that are not among the MOST best; the FEWEST best that did not diverge always stay. All losses
+    must be of one seed and of the same minibatches, so that they differ by the learning rate only.
 
     ``python benchmarks/adaptive_search.py RUNS.db`` measures how many steps this saves and how often it drops the best
     learning rate.

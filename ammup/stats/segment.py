@@ -15,7 +15,7 @@ class Segment:
     """Zero-shot transfer within a range of depths (paper, section 4.2).
 
     Attributes:
-        anchors: depths whose optimum is known; a line through log η* on log L is fitted to them.
+        anchors: depths with a measured optimum; a line through log η* on log L is fitted to them.
         predict: other depths, at which the line is evaluated.
     """
 

@@ -1,8 +1,8 @@
 """Positions, and the sums over a kernel's support that connect them.
 
 A position is a pair (sample, place within the sample); N is the number of positions in the batch. A layer connects
-position p to the positions p + Δ of the same sample, for the k offsets Δ in its kernel's support. A dense layer has k =
-1 and Δ = 0.
+position p to the positions p + Δ of the same sample, for the k offsets Δ in its kernel's support. A dense layer has
+k = 1 and Δ = 0.
 """
 
 import math
@@ -61,7 +61,7 @@ class Support:
 
 
 def shifts(n_samples: int, shape: tuple[int, ...], offsets: Offsets, padding: str) -> Indices:
-    """Index of position p + Δ for every offset and position, shape (k, N); N is the index of all zero padding."""
+    """Index of position p + Δ for every offset and position, shape (k, N); the index N stands for zero padding."""
     places = np.indices(shape).reshape(len(shape), math.prod(shape))
     size = places.shape[1]
     rows = []

@@ -62,7 +62,7 @@ class Visit:
 
     Attributes:
         node: the node.
-        left: ω_l[p], the weight of the node's squared channels at φ(z) in the mean square of unit l, (L, N).
+        left: ω_l[p], the contribution of a squared change of φ(z) at position p to the mean square of unit l, (L, N).
         right: U[p, q], the covariance of the gradient with respect to φ(z), (N, N).
     """
 
