@@ -21,7 +21,7 @@ from ammup.measurement.loss import Loss
 from ammup.measurement.moments import UpdateMoments
 from ammup.measurement.specification import MeasurementSpec
 from ammup.measurement.step import Step
-from ammup.measurement.updates import measure_draws
+from ammup.measurement.updates import measure_draws, prepared_for_draws
 from ammup.models.depth import Forward
 from ammup.models.factory import Factory, architecture_of, build_model, takes_seed
 from ammup.progress import tracked
@@ -199,7 +199,9 @@ def measure_depth_law(
     """The depth law of a factory, measured by a specification; see :func:`depth_exponent`."""
     wanted = tuple(sorted(checked_depths(depths, at_least=2)))
     numbers = _seeds(seeds)
-    nets = {depth: _Net.from_model(build_model(factory, depth, numbers[0], spec.device), spec) for depth in wanted}
+    first = {depth: build_model(factory, depth, numbers[0], spec.device) for depth in wanted}
+    nets = {depth: _Net.from_model(model, spec, (depth, numbers[0])) for depth, model in first.items()}
+    del first  # the largest of them fill the memory
     _check_depths_differ(nets)
     numbers = _distinct(factory, wanted[0], numbers)
     moments: dict[int, list[UpdateMoments]] = {depth: [] for depth in wanted}
@@ -238,9 +240,11 @@ class _Net:
     spec: MeasurementSpec
 
     @classmethod
-    def from_model(cls, model: nn.Module, spec: MeasurementSpec) -> "_Net":
-        step = Step.of(model, spec)
-        return cls(units=step.units, stack=stack_size(step), spec=step.fitted(spec))
+    def from_model(cls, model: nn.Module, spec: MeasurementSpec, stream: object) -> "_Net":
+        prepared = prepared_for_draws(model, spec, stream)
+        stackable = not prepared.agreed and prepared.method != "difference"
+        stack = stack_size(Step.of(model, prepared)) if stackable else 1
+        return cls(units=tuple(prepared.units or ()), stack=stack, spec=prepared)
 
 
 def _check_depths_differ(nets: Mapping[int, _Net]) -> None:

@@ -73,6 +73,7 @@ class Difference:
         self.model, self.spec, self.stream = model, spec, stream
         self.units = checked_units(model, units)
         self.weights = trainable(model)
+        spec.check_factors(self.weights)
         self.state = ModelState(model)
         like = next(iter(self.weights.values()))
         self.inputs = spec.inputs_on(like.real if like.is_complex() else like)
@@ -117,7 +118,9 @@ class Difference:
 
     def _backward(self, roots: Sequence[tuple[Tensor, Tensor | None]]) -> list[Weights]:
         """The gradient of every weight for each pair of an output and the row that it is multiplied by."""
-        weights = list(self.weights.values())
+        # A forward may freeze a weight; backward leaves that one out then.
+        moving = {name: w for name, w in self.weights.items() if w.requires_grad}
+        weights = list(moving.values())
         found = []
         for number, (output, row) in enumerate(roots):
             kept = number < len(roots) - 1
@@ -126,12 +129,8 @@ class Difference:
                 gradients = _accumulated(output, row, weights, retain_graph=kept)
             else:
                 gradients = torch.autograd.grad(output, weights, row, retain_graph=kept, allow_unused=True)
-            found.append(
-                {
-                    name: torch.zeros_like(w) if g is None else (g.to_dense() if g.is_sparse else g).detach()
-                    for (name, w), g in zip(self.weights.items(), gradients, strict=True)
-                }
-            )
+            slopes = dict(zip(moving, gradients, strict=True))
+            found.append({name: _dense(slopes.get(name), w) for name, w in self.weights.items()})
         return found
 
     def _row(self, gradient: Weights, z0: list[Tensor]) -> RowMoments:
@@ -226,6 +225,13 @@ def _accumulated(
     for w in weights:
         w.grad = None
     return gradients
+
+
+def _dense(gradient: Tensor | None, weight: Tensor) -> Tensor:
+    """A gradient of any layout as a dense tensor, zero where the weight has none."""
+    if gradient is None:
+        return torch.zeros_like(weight).detach()
+    return (gradient.to_dense() if gradient.is_sparse else gradient).detach()
 
 
 def _has_checkpoints(outputs: Any) -> bool:

@@ -1,7 +1,7 @@
 """`MeasurementSpec`: what is measured of a model, checked once and handed through the functions that measure."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -36,6 +36,7 @@ class MeasurementSpec:
         optimizer: whose step is measured; None for SGD.
         device: where models are measured that a factory builds; None leaves them where the factory put them.
         method: "auto", "jvp" or "difference", see :mod:`ammup.measurement.method`.
+        agreed: whether "auto" has found both methods to agree on a draw of this net, and may take jvp for the others.
 
     Raises:
         InputError: an unknown loss or part, or inputs that are empty, not floating point or not finite.
@@ -52,6 +53,7 @@ class MeasurementSpec:
     optimizer: OptimizerLike | None = None
     device: torch.device | str | None = None
     method: str = "auto"
+    agreed: bool = False
 
     def __post_init__(self) -> None:
         objective = self.objective  # which checks loss and part
@@ -66,6 +68,11 @@ class MeasurementSpec:
     def objective(self) -> Objective:
         """The loss and the part of its gradient."""
         return Objective(loss=self.loss, part=self.part, label_draws=self.label_draws)
+
+    def check_factors(self, weights: Collection[str]) -> None:
+        """Raise InputError for a learning-rate factor of anything else than these weights."""
+        if not set(self.lr_factors) <= set(weights):
+            raise InputError(f"lr_factors={dict(self.lr_factors)} must be of trainable weights by name")
 
     def inputs_on(self, like: Tensor) -> Any:
         """The inputs on the device of ``like``, floating-point ones in its dtype."""

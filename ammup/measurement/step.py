@@ -94,8 +94,7 @@ class Step:
         weights = {name: p.detach() for name, p in parameters.items() if p.requires_grad and p.is_floating_point()}
         if not weights:
             raise InputError(f"{type(model).__name__} has no trainable weights, so a step changes nothing")
-        if not set(spec.lr_factors) <= set(weights):
-            raise InputError(f"lr_factors={dict(spec.lr_factors)} must be of trainable weights by name")
+        spec.check_factors(weights)
         like = next(iter(weights.values()))
         inputs = spec.inputs_on(like)
         units = resolved_units(model, spec, inputs, state)

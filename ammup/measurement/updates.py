@@ -24,6 +24,7 @@ from ammup.measurement.loss import Loss
 from ammup.measurement.method import LARGEST_ERROR, doubt
 from ammup.measurement.moments import UpdateMoments, combined_moments
 from ammup.measurement.specification import MeasurementSpec
+from ammup.measurement.step import Step
 from ammup.models.depth import Forward, structure_of, units_of
 from ammup.models.precision import double_precision
 from ammup.models.state import check_initialized, preserved
@@ -143,7 +144,8 @@ def measure_draws(
         spec: what is measured of each.
         streams: for each model what its labels and dropout masks depend on.
     """
-    reason = {"auto": doubt(models[0], spec), "jvp": "", "difference": "it was asked for"}[spec.method]
+    unknown = "" if spec.agreed else doubt(models[0], spec)
+    reason = {"auto": unknown, "jvp": "", "difference": "it was asked for"}[spec.method]
     if not reason:
         try:
             found = measure_by_jvp(models, spec, streams)
@@ -161,6 +163,27 @@ def measure_draws(
         found.append(_measure_by_difference(model, spec, stream, reason))
         spec = replace(spec, units=found[0].units) if spec.units is None else spec
     return found
+
+
+def prepared_for_draws(model: nn.Module, spec: MeasurementSpec, stream: object) -> MeasurementSpec:
+    """The specification for other weight draws of this net: its units found, and "auto" decided by this draw.
+
+    Where jvp is not known to be right for the net's modules, this draw is measured both ways. If they agree, jvp is
+    taken for the other draws, which differ in their weights alone.
+    """
+    reason = doubt(model, spec)
+    if not reason or spec.method == "jvp":
+        return Step.of(model, spec).fitted(spec)
+    exact = _measure_by_difference(model, spec, stream, reason)
+    spec = replace(spec, units=exact.units)
+    if spec.method == "difference":
+        return spec
+    try:
+        (fast,) = measure_by_jvp([model], spec, [stream])
+    except InputError:
+        return replace(spec, method="difference")
+    agreed = exact.error + fast.error <= LARGEST_ERROR and np.allclose(fast.S, exact.S, rtol=LARGEST_ERROR)
+    return replace(spec, agreed=True) if agreed else replace(spec, method="difference")
 
 
 def _measure_by_difference(model: nn.Module, spec: MeasurementSpec, stream: object, reason: str) -> UpdateMoments:

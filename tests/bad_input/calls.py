@@ -143,7 +143,7 @@ CASES: list[tuple[Callable[[], object], str]] = [
     # Measurement.
     (
         lambda: ammup.measure_updates(_net(), torch.randn(4, 5, 8, 8), LABELS, loss="cross_entropy"),
-        "CNN cannot be run on inputs of shape (4, 5, 8, 8): Invalid",
+        "CNN cannot be run on inputs of shape (4, 5, 8, 8): ",
     ),
     (
         lambda: ammup.measure_updates(_net(), IMAGES * nan, LABELS, loss="cross_entropy"),
@@ -248,7 +248,7 @@ CASES: list[tuple[Callable[[], object], str]] = [
     ),
     (
         lambda: ammup.maximal_lr(_net(), IMAGES[:, :2], LABELS),
-        "CNN cannot be run on inputs of shape (4, 2, 8, 8): Invalid",
+        "CNN cannot be run on inputs of shape (4, 2, 8, 8): ",
     ),
     (lambda: ammup.check_finite_step(_net(), IMAGES, LABELS, lr=0), "lr=0 must be positive and finite"),
     (lambda: ammup.check_finite_step(_net(), IMAGES, LABELS, lr=nan), "lr=nan must be positive and finite"),

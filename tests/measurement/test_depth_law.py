@@ -10,6 +10,7 @@ from torch import nn
 
 import ammup
 from ammup import InputError
+from ammup.measurement.specification import MeasurementSpec
 from ammup.models.factory import build_model
 from ammup.stats.power_law import fit_maximal_lr
 
@@ -189,3 +190,40 @@ def _fails(depth: int, seed: int) -> nn.Module:
 def test_unusable_requests_are_refused(factory, depths, arguments: dict, message: str) -> None:
     with pytest.raises(InputError, match=message):
         ammup.depth_exponent(factory, depths, **{"inputs": ONES, "seeds": 2, **arguments})
+
+
+class _Doubled(nn.Module):
+    """x + x, which jvp differentiates right, or with half of it detached, which it does not see."""
+
+    def __init__(self, *, detached: bool) -> None:
+        super().__init__()
+        self.detached = detached
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + (x.detach() if self.detached else x)
+
+
+@pytest.mark.parametrize("detached", [False, True])
+def test_unknown_modules_are_measured_both_ways_once_and_by_jvp_where_that_agrees(detached: bool, monkeypatch) -> None:
+    from ammup.measurement import updates
+
+    def net(depth: int) -> nn.Module:
+        layers = [part for _ in range(depth) for part in (nn.Linear(6, 6), _Doubled(detached=detached), nn.Tanh())]
+        return nn.Sequential(*layers, nn.Linear(6, 2))
+
+    methods: list[str] = []
+    measure = updates.measure_draws
+
+    def noted(models: list, spec: MeasurementSpec, *, streams: list) -> list:
+        found = measure(models=models, spec=spec, streams=streams)
+        methods.extend(moments.method for moments in found)
+        return found
+
+    monkeypatch.setattr("ammup.measurement.depth_law.measure_draws", noted)
+    inputs = torch.randn(4, 6, generator=torch.Generator().manual_seed(0))
+    law = ammup.depth_exponent(net, [2, 3], inputs=inputs, seeds=3)
+    assert methods == ["difference" if detached else "jvp"] * 6
+    for row in law.table.itertuples():
+        model, spec = build_model(net, row.depth, row.seed), MeasurementSpec(inputs=inputs, method="difference")
+        (exact,) = measure(models=[model], spec=spec, streams=[(row.depth, row.seed)])
+        assert row.S_bar == pytest.approx(exact.S_bar, rel=1e-4)

@@ -78,8 +78,8 @@ def zero_padding(patch: pytest.MonkeyPatch) -> None:
 
 
 def one_layer_more(patch: pytest.MonkeyPatch) -> None:
-    counted = families._widths
-    patch.setattr(families, "_widths", lambda depth, width: counted(depth + 1, width))
+    described = families.Architecture
+    patch.setattr(families, "Architecture", lambda **fields: described(**{**fields, "depth": fields["depth"] + 1}))
 
 
 def other_activation(patch: pytest.MonkeyPatch) -> None:
