@@ -88,11 +88,16 @@ def measure_each(steps: Sequence[Step], streams: Sequence[object]) -> list[Updat
     """One weight draw and one residual row after the other."""
     results = []
     for step, stream in zip(steps, streams, strict=True):
-        nearby = None if step.state is None else step.nearby(stream)
+        # The modules of our own nets need no check, which costs as much as a small net itself.
+        checked = step.state is not None
+        nearby = step.nearby(stream) if checked else None
         outputs, pull_back = step.backward(stream)
         residuals = step.residuals(outputs, step.labels(outputs, stream))
         fixed, drawn = (
-            [to_numpy(_row_moments(step, step.weights, pull_back(row)[0], stream, row, nearby)) for row in rows]
+            [
+                to_numpy(_row_moments(step, step.weights, pull_back(row)[0], stream, row if checked else None, nearby))
+                for row in rows
+            ]
             for rows in (residuals.fixed, residuals.drawn)
         )
         del pull_back  # frees the graph before the next draw builds its own
@@ -115,7 +120,7 @@ def measure_stacked(steps: Sequence[Step], streams: Sequence[object]) -> list[Up
         residuals = step.residuals(outputs, drawn)
         n_fixed = len(residuals.fixed)
         rows = torch.cat([residuals.fixed, residuals.drawn])
-        return vmap(lambda row: _row_moments(step, weights, pull_back(row)[0], None, row))(rows)
+        return vmap(lambda row: _row_moments(step, weights, pull_back(row)[0], None))(rows)
 
     S = vmap(moments, in_dims=(0, 0, None if given else 0))(
         {name: torch.stack([s.weights[name] for s in steps]) for name in first.weights},
@@ -131,7 +136,7 @@ def _row_moments(
     weights: Weights,
     gradient: Weights,
     stream: object,
-    row: Tensor,
+    row: Tensor | None = None,
     nearby: Mapping[str, Tensor] | None = None,
 ) -> Float[Tensor, "U_error_and_weights"]:
     """What one residual row contributes.
