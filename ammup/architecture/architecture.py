@@ -146,7 +146,7 @@ class Architecture:
             _check_positive(width=self.width)
             return
         if isinstance(self.width, float | str):
-            raise InputError(f"width={self.width!r} must be a whole number, or one for each layer")
+            raise InputError(f"width={self.width!r}: expected an integer, or one for each layer")
         if len(self.width) != self.depth:
             given = f"width={self.width!r} gives {len(self.width)} widths for depth={self.depth}"
             raise InputError(f"{given}; give one for each layer")
@@ -170,4 +170,4 @@ class Architecture:
 def _check_positive(**sizes: object) -> None:
     for name, size in sizes.items():
         if not isinstance(size, int) or isinstance(size, bool) or size < 1:
-            raise InputError(f"{name}={size!r} must be a whole number of at least 1")
+            raise InputError(f"{name}={size!r}: expected an integer of at least 1")

@@ -50,5 +50,5 @@ def _checked_offsets(kernel: Sequence[object], dims: int) -> Offsets:
     checked = [tuple(o) for o in offsets if isinstance(o, tuple | list) and len(o) == dims]
     integers = all(isinstance(i, int) for o in checked for i in o)
     if not offsets or len(checked) < len(offsets) or not integers or len(set(checked)) < len(checked):
-        raise InputError(f"kernel={kernel!r} must list distinct offsets of {dims} whole numbers each")
+        raise InputError(f"kernel={kernel!r} must list distinct offsets of {dims} integers each")
     return tuple(checked)

@@ -19,7 +19,7 @@ def parsed_depths(_ctx: click.Context, _param: click.Parameter, value: str) -> t
     try:
         return tuple(int(part) for part in value.split(","))
     except ValueError:
-        raise click.BadParameter(f"{value!r} is not a list of whole numbers such as 4,8,16,32") from None
+        raise click.BadParameter(f"{value!r} is not a list of integers such as 4,8,16,32") from None
 
 
 def _settings(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]) -> dict[str, Any]:

@@ -176,7 +176,7 @@ class Experiment:
         for change in changes:
             _apply(changed, change)
         try:
-            # In pydantic's JSON mode a list is a tuple and a whole number a float; a word is never a number.
+            # In pydantic's JSON mode a list is a tuple and an integer a float; a word is never a number.
             return TypeAdapter(cls).validate_json(json.dumps(changed, default=str))
         except ValidationError as error:
             raise InputError("; ".join(problems(error))) from error

@@ -45,7 +45,7 @@ class Objective:
 
     def __post_init__(self) -> None:
         if not callable(self.loss) and self.loss not in LOSSES:
-            raise InputError(f"loss={self.loss!r} is not known; allowed: {', '.join(LOSSES)}, or a callable")
+            raise InputError(f"unknown loss={self.loss!r}; expected one of: {', '.join(LOSSES)}, or a callable")
         check_known("part", self.part, PARTS)
         if callable(self.loss) and self.part != "total":
             raise InputError(f"part={self.part!r} of a callable loss is not defined; use part='total'")

@@ -175,7 +175,7 @@ NUMBERS = {"figure": figure, "rate": rate, "share": share, "factor": factor}
 
 
 def told(value: object) -> str:
-    """A text or a whole number."""
+    """A text or an integer."""
     return DASH if value is None or value == "" or (isinstance(value, Real) and not _known(value)) else str(value)
 
 

@@ -102,7 +102,7 @@ def check_grid(lrs: Sequence[float], seeds: Sequence[int]) -> None:
     if not all(isinstance(lr, Real) for lr in lrs):
         raise InputError(f"lrs={list(lrs)} must be numbers")
     if not all(isinstance(seed, Integral) for seed in seeds):
-        raise InputError(f"seeds={list(seeds)} must be whole numbers")
+        raise InputError(f"seeds={list(seeds)} must be integers")
     if not lrs or not all(0 < lr < float("inf") for lr in lrs) or len(set(lrs)) < len(lrs):
         raise InputError(f"lrs={list(lrs)} must be one or more distinct learning rates, positive and finite")
     if not seeds or len(set(seeds)) < len(seeds):
@@ -113,9 +113,9 @@ def seed_numbers(seeds: int | Sequence[int]) -> tuple[int, ...]:
     """The seeds as a tuple; a count n gives 0, 1, …, n - 1.
 
     Raises:
-        InputError: not a whole number and not a sequence of whole numbers.
+        InputError: not an integer and not a sequence of integers.
     """
     try:
         return tuple(range(seeds)) if isinstance(seeds, int) else tuple(index(seed) for seed in seeds)
     except TypeError as error:
-        raise InputError(f"seeds={seeds!r} must be a count or a sequence of whole numbers") from error
+        raise InputError(f"seeds={seeds!r} must be a count or a sequence of integers") from error

@@ -39,7 +39,7 @@ def test_equal_descriptions_are_equal_however_they_were_written() -> None:
     ("fields", "message"),
     [
         ({"family": "vit"}, "family='vit'.*mlp, cnn, resnet"),
-        ({"depth": 0}, "depth=0 must be a whole number of at least 1"),
+        ({"depth": 0}, "depth=0: expected an integer of at least 1"),
         ({"depth": True}, "depth=True"),
         ({"width": 0}, "width=0"),
         ({"width": [4, 0]}, "width=0"),

@@ -11,12 +11,12 @@ from ammup.cli import cli
 # (command, how its message begins); {w} is the folder of conftest.py's files
 COMMANDS = [
     # exponent
-    ("exponent foo", "family 'foo' is not known; allowed: mlp, cnn, resnet, or"),
-    ("exponent --depths a", "Invalid value for '--depths': 'a' is not a list of whole numbers such as"),
-    ("exponent --depths 0,2", "depths=(0, 2) must be whole numbers of at least 1"),
+    ("exponent foo", "unknown family 'foo'; expected one of: mlp, cnn, resnet, or"),
+    ("exponent --depths a", "Invalid value for '--depths': 'a' is not a list of integers such as"),
+    ("exponent --depths 0,2", "depths=(0, 2): expected integers of at least 1"),
     ("exponent --depths 4", "depths=(4,) has 1 entries; give at least 2"),
     ("exponent --depths 4,4", "depths=[4, 4] contains a repeated depth; give each once"),
-    ("exponent --depths ''", "Invalid value for '--depths': '' is not a list of whole numbers such as"),
+    ("exponent --depths ''", "Invalid value for '--depths': '' is not a list of integers such as"),
     ("exponent --seeds 0", "Invalid value for '--seeds': 0 is not in the range x>=1."),
     ("exponent --width 0", "Invalid value for '--width': 0 is not in the range x>=1."),
     ("exponent --data nope", "data 'nope' is neither a known name (synthetic, cifar10, cifar100) nor an"),
@@ -24,7 +24,7 @@ COMMANDS = [
     ("exponent --loss l1", "Invalid value for '--loss': 'l1' is not one of 'cross_entropy', 'mse'."),
     ("exponent --set foo", "Invalid value for '--set': 'foo' is not of the form NAME=VALUE"),
     ("exponent --set foo=1 --width 4", "the factory failed at depth 2: TypeError:"),
-    ("exponent --set padding=reflect --width 4", "padding='reflect' is not known; allowed: circular, zero"),
+    ("exponent --set padding=reflect --width 4", "unknown padding='reflect'; expected one of: circular, zero"),
     ("exponent --device tpu --width 4", "device 'tpu' cannot be used: Expected one of cpu, cuda, ipu, xpu, mkldnn,"),
     ("exponent --device cuda --width 4", "device 'cuda' cannot be used: Found no NVIDIA driver on your system. Please"),
     ("exponent --plot a.xyz --width 4", "'a.xyz' cannot be written; allowed suffixes: ."),
@@ -120,7 +120,7 @@ COMMANDS = [
     # toml
     (
         "sweep {w}/syntax.toml --store {w}/new.db --workers 1",
-        "{w}/syntax.toml: not TOML: Invalid value (at end of document)",
+        "{w}/syntax.toml: invalid TOML: Invalid value (at end of document)",
     ),
     ("sweep {w}/noname.toml --store {w}/new.db --workers 1", "{w}/noname.toml: name: is missing"),
     (
@@ -134,7 +134,7 @@ COMMANDS = [
     ("sweep {w}/extra.toml --store {w}/new.db --workers 1", "{w}/extra.toml: foo: unknown setting"),
     (
         "sweep {w}/depth0.toml --store {w}/new.db --workers 1",
-        "{w}/depth0.toml: grid: depths=(0, 3) must be whole numbers of at least 1",
+        "{w}/depth0.toml: grid: depths=(0, 3): expected integers of at least 1",
     ),
     (
         "sweep {w}/depthdup.toml --store {w}/new.db --workers 1",
@@ -194,7 +194,7 @@ COMMANDS = [
     ),
     (
         "sweep {w}/factory.toml --store {w}/new.db --workers 1",
-        "family 'cnnn' is not known; allowed: mlp, cnn, resnet, or",
+        "unknown family 'cnnn'; expected one of: mlp, cnn, resnet, or",
     ),
     (
         "sweep {w}/factmod.toml --store {w}/new.db --workers 1",
@@ -213,7 +213,7 @@ COMMANDS = [
         "sweep {w}/args.toml --store {w}/new.db --workers 1",
         "the factory failed at depth 3: TypeError:",
     ),
-    ("sweep {w}/argval.toml --store {w}/new.db --workers 1", "width=0 must be a whole number of at least 1"),
+    ("sweep {w}/argval.toml --store {w}/new.db --workers 1", "width=0: expected an integer of at least 1"),
     (
         "sweep {w}/source.toml --store {w}/new.db --workers 1",
         "data '/nope' is neither a known name (synthetic, cifar10, cifar100) nor an",
@@ -228,7 +228,7 @@ COMMANDS = [
     ("sweep {w}/bs.toml --store {w}/new.db --workers 1", "{w}/bs.toml: training: batch_size=0 must be at least 1"),
     (
         "sweep {w}/dtype.toml --store {w}/new.db --workers 1",
-        "{w}/dtype.toml: training: dtype='half' is not known; allowed: float32,",
+        "{w}/dtype.toml: training: unknown dtype='half'; expected one of: float32,",
     ),
     (
         "sweep {w}/mom.toml --store {w}/new.db --workers 1",
@@ -236,11 +236,11 @@ COMMANDS = [
     ),
     (
         "sweep {w}/strategy.toml --store {w}/new.db --workers 1",
-        "{w}/strategy.toml: strategy='loops' is not known; allowed: auto, loop,",
+        "{w}/strategy.toml: unknown strategy='loops'; expected one of: auto, loop,",
     ),
     (
         "sweep {w}/search.toml --store {w}/new.db --workers 1",
-        "{w}/search.toml: search='fast' is not known; allowed: full, adaptive",
+        "{w}/search.toml: unknown search='fast'; expected one of: full, adaptive",
     ),
     (
         "sweep {w}/seg.toml --store {w}/new.db --workers 1",
@@ -344,7 +344,7 @@ COMMANDS = [
     ),
     (
         "sweep cnn-relu-cifar --store {w}/ok.db",
-        "experiment 'cnn-relu-cifar' is not known; nearest of 15: cnn-relu-cifar10,",
+        "unknown experiment 'cnn-relu-cifar'; nearest of 15: cnn-relu-cifar10,",
     ),
     ("sweep --store {w}/ok.db", "give an experiment file or name, or --status, --list or --merge"),
     ("sweep --store {w}/absent.db --status", "{w}/absent.db does not exist; `ammup sweep EXPERIMENT.toml --store"),
@@ -370,7 +370,7 @@ COMMANDS = [
     ("fit {w}/divstr.json", "{w}/divstr.json is a damaged record of a sweep: runs.diverged.0: "),
     ("fit {w}/prov.json", "{w}/prov.json is a damaged record of a sweep: provenance: "),
     ("fit {w}/deep.json", "{w}/deep.json is a damaged record of a sweep: measurements.depth: is missing"),
-    ("fit {w}/nest.json", "{w}/nest.json cannot be read: the nesting is too deep"),
+    ("fit {w}/nest.json", "{w}/nest.json cannot be read: nested too deeply"),
     ("fit {w}/lawneg.json", "{w}/lawneg.json is a damaged record of a sweep: laws."),
     # report
     (
@@ -392,7 +392,7 @@ COMMANDS = [
         "{w}/lawneg.json is a damaged record of a sweep: laws.",
     ),
     # fit
-    ("fit {w}/ok.db --experiment x", "experiment 'x' is not known; nearest of 1: none; {w}/ok.db holds t"),
+    ("fit {w}/ok.db --experiment x", "unknown experiment 'x'; nearest of 1: none; {w}/ok.db holds t"),
     ("fit {w}/ok.db --transfer --base 99", "base=99 is not a depth of the runs; choose one of [2, 3]"),
     ("fit {w}/ok.db --optimum x", "Invalid value for '--optimum': 'x' is not one of 'smoothed', 'argmax'."),
     ("fit {w}/ok.db --plot {w}/ok.json", "'ok.json' cannot be written; allowed suffixes: ."),
@@ -401,7 +401,7 @@ COMMANDS = [
     ("fit {w}/ok.db --against x", "--figure and --against say what --plot FILE draws; give it as well"),
     (
         "fit {w}/ok.db --figure overlay --against x --plot {w}/o.png",
-        "experiment 'x' is not known; nearest of 1: none; {w}/ok.db holds t",
+        "unknown experiment 'x'; nearest of 1: none; {w}/ok.db holds t",
     ),
     ("fit {w}/ok.db --figure x", "Invalid value for '--figure': 'x' is not one of 'sweep', 'panel',"),
     # report
@@ -445,7 +445,7 @@ COMMANDS = [
     ("check cnn --width 4 --depths 2,3 --seeds 2 --expected -1 --margin -1", "margin=-1.0 must be positive and finite"),
     (
         "check cnn --width 4 --depths 2,3 --seeds 2 --expected -1 --level 2",
-        "level=2.0 is not a confidence level; give a number between 0 and 1, such as",
+        "level=2.0: expected a confidence level between 0 and 1, such as",
     ),
     (
         "check cnn --width 4 --depths 2,3 --seeds 2 --expected -1 --junit /nope/a.xml",
@@ -469,15 +469,15 @@ COMMANDS = [
     ),
     # depth
     ("depth", "Missing argument 'FAMILY|PACKAGE.MODULE:FACTORY'."),
-    ("depth x", "family 'x' is not known; allowed: mlp, cnn, resnet, or"),
-    ("depth cnn --convention x", "convention='x' is not known; allowed: paper, blocks, layers, relu, shortest"),
+    ("depth x", "unknown family 'x'; expected one of: mlp, cnn, resnet, or"),
+    ("depth cnn --convention x", "unknown convention='x'; expected one of: paper, blocks, layers, relu, shortest"),
     ("depth cnn --shape a", "Invalid value for '--shape': 'a' is not a shape such as 3,32,32"),
     ("depth cnn --shape 0,0", "CNN cannot be run on inputs of shape (2, 0, 0): Padding value causes"),
     ("depth cnn --shape 5,8,8", "CNN cannot be run on inputs of shape (2, 5, 8, 8): Given groups=1, weight"),
     ("depth fac:raises", "the factory failed at depth 4: RuntimeError: boom"),
     ("depth fac:infwd --shape 3,8,8", "Raising cannot be run on inputs of shape (2, 3, 8, 8): inside"),
     # claims
-    ("claims --id x", "claim 'x' is not known; nearest of 97: none; `ammup claims` lists them"),
+    ("claims --id x", "unknown claim 'x'; nearest of 97: none; `ammup claims` lists them"),
     ("claims --seed-root -1", "Invalid value for '--seed-root': -1 is not in the range x>=0."),
     ("claims --measure nope", "Got unexpected extra argument (nope)"),
     # base

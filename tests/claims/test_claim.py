@@ -221,9 +221,7 @@ def test_a_claim_is_found_by_its_whole_id_and_an_unknown_one_names_the_nearest()
     assert claim_named(claims, "two.b") is claims[1]
     for unknown in ("two", "two.b.c", ""):
         near = "none" if unknown == "" else "two.b"
-        with pytest.raises(
-            InputError, match=re.escape(f"claim {unknown!r} is not known; nearest of 2: {near}; `ammup")
-        ):
+        with pytest.raises(InputError, match=re.escape(f"unknown claim {unknown!r}; nearest of 2: {near}; `ammup")):
             claim_named(claims, unknown)
 
 

@@ -41,7 +41,7 @@ def test_the_units_are_those_of_the_library() -> None:
     [
         (["cnn", "--convention", "trunk"], "convention='trunk'"),
         (["cnn", "--shape", "3,x"], "'3,x'"),
-        (["cnn", "--depths", "2,2"], "twice"),
+        (["cnn", "--depths", "2,2"], "repeated depth"),
         (["their_nets:make_net", "--shape", "4"], "(2, 4)"),
     ],
 )

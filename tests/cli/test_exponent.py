@@ -93,7 +93,7 @@ def test_plot_is_written_and_never_over_a_file(tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (["cnn", "--depths", "0,4"], "at least 1"),
-        (["cnn", "--depths", "4,4"], "twice"),
+        (["cnn", "--depths", "4,4"], "repeated depth"),
         (["cnn", "--depths", "4"], "at least 2"),
         (["cnn", "--seeds", "x"], "'x'"),
         (["cnn", "--seeds", "0"], "0 is not in the range"),

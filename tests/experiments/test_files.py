@@ -79,7 +79,7 @@ def test_what_the_file_does_not_hold_is_told(path: Path, arguments: dict, told: 
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        (b"name = ", "not TOML"),
+        (b"name = ", "invalid TOML"),
         (b"\xff\xfe", "utf-8"),
         (TEXT.replace("[variants.relu]", "[variants]\nrelu = 3\n[variants.x]").encode(), "variants must be tables"),
         (b"profiles = 3", "profiles must be tables"),
@@ -96,7 +96,7 @@ def test_a_file_that_is_no_experiment_is_told(tmp_path: Path, content: bytes, to
 def test_a_missing_file_and_an_unknown_name_are_told(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"nowhere\.toml"):
         read_experiments(tmp_path / "nowhere.toml")
-    with pytest.raises(InputError, match=r"experiment 'cnn-relu-cifar' is not known; nearest of .*cnn-relu-cifar10"):
+    with pytest.raises(InputError, match=r"unknown experiment 'cnn-relu-cifar'; nearest of .*cnn-relu-cifar10"):
         read_experiments(Path("cnn-relu-cifar"))
 
 

@@ -187,7 +187,7 @@ def test_other_data_under_the_same_name_are_noticed(small: Experiment, tmp_path:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("model.factory=vgg", "family 'vgg' is not known"),
+        ("model.factory=vgg", "unknown family 'vgg'"),
         ("model.factory=no_such.module:net", "cannot be imported"),
         ("model.arguments.wdith=3", "factory failed at depth 3: .*wdith"),
         ("data.source=/nowhere", "neither a known name"),

@@ -81,7 +81,7 @@ def test_draws_are_added_until_there_are_enough_and_join_the_first() -> None:
 
 def test_laws_with_a_seed_in_common_are_not_joined() -> None:
     law = law_of(PAPER)
-    with pytest.raises(InputError, match="with seeds in common"):
+    with pytest.raises(InputError, match="with common seeds"):
         law.joined(law)
 
 
@@ -107,7 +107,7 @@ def test_a_check_is_json() -> None:
     [
         ({"expected": math.nan}, "expected=nan must be finite"),
         ({"margin": 0.0}, "margin=0.0 must be positive"),
-        ({"level": 1.0}, "level=1.0 is not a confidence level"),
+        ({"level": 1.0}, "level=1.0: expected a confidence level"),
         ({"seeds": 1}, "seeds=1: give at least 2"),
         ({"max_depth_drift": 0.1}, "max_depth_drift needs four depths at least.*2 were given"),
     ],

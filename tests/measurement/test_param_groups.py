@@ -367,7 +367,7 @@ def test_two_processes_train_as_one_does_on_the_joint_batch(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"rule": "layerwise"}, "rule='layerwise' is not known; allowed: global, fan-in, per-unit"),
+        ({"rule": "layerwise"}, "unknown rule='layerwise'; expected one of: global, fan-in, per-unit"),
         ({"lr": 0.0}, "lr=0.0 must be positive and finite"),
         ({"lr": float("inf")}, "lr=inf must be positive"),
         ({"model": nn.ReLU()}, "ReLU has no trainable weights"),

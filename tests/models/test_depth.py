@@ -181,7 +181,7 @@ def test_what_cannot_be_traced_is_recorded() -> None:
         (
             ammup.cnn(2, width=4),
             "trunk",
-            "'trunk' is not known; allowed: paper, blocks, layers, relu, shortest",
+            "'trunk'; expected one of: paper, blocks, layers, relu, shortest",
         ),
     ],
 )

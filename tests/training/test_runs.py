@@ -68,10 +68,10 @@ def message(function, *arguments):
 assert "torch" not in sys.modules
 assert message(check_grid, list(np.geomspace(0.1, 1.0, 3)), list(np.arange(2))) is None
 assert message(check_grid, ["a"], [0]) == "lrs=['a'] must be numbers"
-assert message(check_grid, [0.1], [0.5]) == "seeds=[0.5] must be whole numbers"
+assert message(check_grid, [0.1], [0.5]) == "seeds=[0.5] must be integers"
 assert [type(seed) for seed in seed_numbers(np.arange(2))] == [int, int]
 for invalid in (1.5, [0.5], None):
-    assert message(seed_numbers, invalid) == f"seeds={invalid!r} must be a count or a sequence of whole numbers"
+    assert message(seed_numbers, invalid) == f"seeds={invalid!r} must be a count or a sequence of integers"
 """
 
 
