@@ -27,7 +27,7 @@ from ammup.errors import InputError
 from ammup.measurement.first_step import FirstStep
 from ammup.measurement.observation import checked_outputs, checked_units, observed_units
 from ammup.measurement.specification import MeasurementSpec
-from ammup.models.depth import cannot_be_run
+from ammup.models.depth import Forward, cannot_be_run
 from ammup.models.eager import run_eagerly
 from ammup.models.flow import check_outside_transforms
 from ammup.models.state import ModelState
@@ -84,17 +84,17 @@ class Difference:
 
     def rows(self) -> tuple[list[RowMoments], list[RowMoments]]:
         """The moments of every fixed and every drawn residual row, see :class:`ammup.measurement.loss.Residuals`."""
-        z0, fixed, drawn = self._gradients()
+        z0, fixed, drawn = self.gradients()
         return [self._row(g, z0) for g in fixed], [self._row(g, z0) for g in drawn]
 
-    def _gradients(self) -> tuple[list[Tensor], list[Weights], list[Weights]]:
+    def gradients(self) -> tuple[list[Tensor], list[Weights], list[Weights]]:
         """The units' outputs, and the gradients of all fixed and drawn rows, by one forward."""
         objective, z0 = self.spec.objective, dict[str, Tensor]()
         self.state.restore()
         with torch.enable_grad(), seeded("masks", self.stream):
             with observed_units(self.model, self.units, partial(_keep, z0)):
-                outputs = self._call()
-            self._checkpointed = _has_checkpoints(outputs)
+                outputs = call_model(self.model, self.inputs, self.spec.forward)
+            self._checkpointed = has_checkpoints(outputs)
             if callable(objective.loss):
                 scalar = objective.scalar(outputs, self.targets)
                 fixed, drawn = self._backward([(scalar, None)]), []
@@ -167,8 +167,8 @@ class Difference:
 
     def _central(self, direction: Weights, epsilon: float, z0: list[Tensor]) -> tuple[Array, Array, float]:
         """(S_l, bend, largest relative movement) from the forwards at plus and minus ε."""
-        plus = self._at(direction, epsilon)
-        minus = self._at(direction, -epsilon)
+        plus = self.at(direction, epsilon)
+        minus = self.at(direction, -epsilon)
         S, bend, moved = [], [], 0.0
         for a, b, middle in zip(plus, minus, z0, strict=True):
             change, curve = float(_square(a - b)), float(_square((a - middle) + (b - middle)))
@@ -179,7 +179,7 @@ class Difference:
                 moved = max(moved, math.sqrt(change / size) / 2)
         return np.array(S), np.array(bend), moved
 
-    def _at(self, direction: Weights, epsilon: float) -> list[Tensor]:
+    def at(self, direction: Weights, epsilon: float) -> list[Tensor]:
         """Every unit's output at the weights moved by ε times the direction."""
         found: dict[str, Tensor] = {}
         self.state.restore()
@@ -188,18 +188,23 @@ class Difference:
         # With gradients, as in training: some modules compute otherwise without (the fast path of attention).
         keep = partial(_keep, found)
         with torch.enable_grad(), seeded("masks", self.stream), observed_units(self.model, self.units, keep):
-            self._call()
+            call_model(self.model, self.inputs, self.spec.forward)
         return [found[unit] for unit in self.units]
 
-    def _call(self) -> Any:
-        call = self.spec.forward
-        try:
-            with run_eagerly():
-                return self.model(self.inputs) if call is None else call(self.model, self.inputs)
-        except InputError:
-            raise
-        except Exception as error:  # whatever the user's forward raises
-            raise cannot_be_run(self.model, self.inputs, error) from error
+
+def call_model(model: nn.Module, inputs: Any, forward: Forward | None) -> Any:
+    """The model's outputs by a plain forward, uncompiled.
+
+    Raises:
+        InputError: the forward fails.
+    """
+    try:
+        with run_eagerly():
+            return model(inputs) if forward is None else forward(model, inputs)
+    except InputError:
+        raise
+    except Exception as error:  # the user's forward can raise anything
+        raise cannot_be_run(model, inputs, error) from error
 
 
 def trainable(model: nn.Module) -> Weights:
@@ -234,7 +239,7 @@ def _dense(gradient: Tensor | None, weight: Tensor) -> Tensor:
     return (gradient.to_dense() if gradient.is_sparse else gradient).detach()
 
 
-def _has_checkpoints(outputs: Any) -> bool:
+def has_checkpoints(outputs: Any) -> bool:
     """Whether reentrant checkpoints are in the graph, which only a plain backward runs."""
     pending = [leaf.grad_fn for leaf in tree_leaves(outputs) if isinstance(leaf, Tensor)]
     seen: set[Any] = set()

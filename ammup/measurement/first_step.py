@@ -77,7 +77,7 @@ class FirstStep:
             raise
         except (RuntimeError, TypeError, ValueError, KeyError) as error:
             raise InputError(f"the optimizer failed: {type(error).__name__}: {error}") from error
-        return {name: weights[name].detach().double() - w.detach() for name, w in copies.items()}
+        return {name: _copied(weights[name]) - w.detach() for name, w in copies.items()}
 
 
 def _built(factory: OptimizerFactory, weights: Mapping[str, Tensor], lr: float) -> Optimizer:
@@ -117,5 +117,10 @@ def _resumed(optimizer: Optimizer, names: Mapping[int, str], weights: Mapping[st
 
 
 def _copied(tensor: Tensor) -> Tensor:
-    """A copy, in float64 if the tensor has floating-point numbers; an optimizer may change it in place."""
-    return tensor.detach().to(torch.float64 if tensor.is_floating_point() else tensor.dtype, copy=True)
+    """A copy in double precision (integers stay integers); an optimizer may change it in place."""
+    dtype = tensor.dtype
+    if tensor.is_complex():
+        dtype = torch.complex128
+    elif tensor.is_floating_point():
+        dtype = torch.float64
+    return tensor.detach().to(dtype, copy=True)
