@@ -1,4 +1,4 @@
-"""The supports of kernels."""
+"""The offsets in the support of a kernel."""
 
 import pytest
 
@@ -25,8 +25,8 @@ def test_support_of_kernels() -> None:
         ([(0, 0.5)], "integers"),
     ],
 )
-def test_kernels_that_are_none_are_refused(kernel: object, message: str) -> None:
-    # The checked signature names the types; what is refused here must be refused without it too.
+def test_invalid_kernels_are_rejected(kernel: object, message: str) -> None:
+    # Without the run-time type checks of the tests, which would reject some of these kernels first.
     unchecked = getattr(kernel_offsets, "__wrapped__", kernel_offsets)
     with pytest.raises(InputError, match=message):
         unchecked(kernel, 2)

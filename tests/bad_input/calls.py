@@ -444,25 +444,25 @@ CASES: list[tuple[Callable[[], object], str]] = [
         "the runs contain a value that is not a number: could not convert",
     ),
     # Data.
-    (lambda: ammup.load_data("cifar11"), "data 'cifar11' is neither a known name (synthetic, cifar10,"),
-    (lambda: ammup.load_data("/nope"), "data '/nope' is neither a known name (synthetic, cifar10,"),
+    (lambda: ammup.load_data("cifar11"), "unknown data source 'cifar11'; expected one of: synthetic, cifar10,"),
+    (lambda: ammup.load_data("/nope"), "unknown data source '/nope'; expected one of: synthetic, cifar10,"),
     (lambda: ammup.load_data("synthetic", image_size=0), "image_size=0 must be at least 1"),
     (lambda: ammup.load_data("synthetic", image_size=-8), "image_size=-8 must be at least 1"),
-    (lambda: ammup.load_data("synthetic", train=-1), "train=-1 images were asked for; there are 9000"),
-    (lambda: ammup.load_data("synthetic", train=0), "train=0 images were asked for; there are 9000"),
-    (lambda: ammup.load_data("synthetic", validation=-1), "validation=-1 images were asked for; there are 9999"),
+    (lambda: ammup.load_data("synthetic", train=-1), "train=-1: expected 1 to 9000, the number of available images"),
+    (lambda: ammup.load_data("synthetic", train=0), "train=0: expected 1 to 9000"),
+    (lambda: ammup.load_data("synthetic", validation=-1), "validation=-1: expected 0 to 9999"),
     (
         lambda: ammup.load_data("synthetic", image_size=100000),
-        "data 'synthetic' do not fit in the memory: Unable to allocate",
+        "data source 'synthetic' does not fit in memory: Unable to allocate",
     ),
     (
         lambda: ammup.load_data("synthetic", image_size=8, train=10**12),
-        "train=1000000000000 images were asked for; there are 9000",
+        "train=1000000000000: expected 1 to 9000",
     ),
-    (lambda: ammup.load_data(None), "data None are a NoneType; give a name or a path"),
-    (lambda: DATA.batch(0), "a batch of 0 images was asked of 64 training images"),
-    (lambda: DATA.batch(10**6), "a batch of 1000000 images was asked of 64 training images"),
-    (lambda: DATA.batch(-1), "a batch of -1 images was asked of 64 training images"),
+    (lambda: ammup.load_data(None), "data source None is a NoneType; expected a name or a path"),
+    (lambda: DATA.batch(0), "batch size 0: expected 1 to 64"),
+    (lambda: DATA.batch(10**6), "batch size 1000000: expected 1 to 64"),
+    (lambda: DATA.batch(-1), "batch size -1: expected 1 to 64"),
     # Training.
     (
         lambda: ammup.train_replicas(_factory, 2, lrs=[], seeds=1, data=DATA),
@@ -507,7 +507,7 @@ CASES: list[tuple[Callable[[], object], str]] = [
     ),
     (
         lambda: ammup.train_replicas(_factory, 2, lrs=[0.1], seeds=1, data=UNVALIDATED),
-        "the data have no validation images to choose a learning rate",
+        "the data have no validation images",
     ),
     (
         lambda: ammup.train_replicas(_factory, 2, lrs=[0.1], seeds=1, data=DATA, device="cuda"),

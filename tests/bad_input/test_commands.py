@@ -19,7 +19,7 @@ COMMANDS = [
     ("exponent --depths ''", "Invalid value for '--depths': '' is not a list of integers such as"),
     ("exponent --seeds 0", "Invalid value for '--seeds': 0 is not in the range x>=1."),
     ("exponent --width 0", "Invalid value for '--width': 0 is not in the range x>=1."),
-    ("exponent --data nope", "data 'nope' is neither a known name (synthetic, cifar10, cifar100) nor an"),
+    ("exponent --data nope", "unknown data source 'nope'; expected one of: synthetic, cifar10, cifar100,"),
     ("exponent --image-size 0", "Invalid value for '--image-size': 0 is not in the range x>=1."),
     ("exponent --loss l1", "Invalid value for '--loss': 'l1' is not one of 'cross_entropy', 'mse'."),
     ("exponent --set foo", "Invalid value for '--set': 'foo' is not of the form NAME=VALUE"),
@@ -38,7 +38,7 @@ COMMANDS = [
     ("exponent fac:infwd --depths 2,3", "Raising cannot be run on inputs of shape (32, 3, 8, 8): inside"),
     ("exponent fac:twoargs --depths 2,3", "the factory failed at depth 2: TypeError: twoargs() missing 1 required"),
     ("exponent fac:exits --depths 2,3", "the factory failed at depth 2: SystemExit: 3"),
-    ("exponent --batch-size 100000 --width 4", "a batch of 100000 images was asked of 9000 training images"),
+    ("exponent --batch-size 100000 --width 4", "batch size 100000: expected 1 to 9000"),
     ("exponent --foo", "No such option"),
     (
         "exponent mlp --set dims=2 --depths 2,3",
@@ -47,7 +47,7 @@ COMMANDS = [
     # data
     (
         "exponent cnn --width 4 --seeds 2 --depths 2,3 --data {w}/emptyfolder --image-size 8",
-        "{w}/emptyfolder holds no training images; expected",
+        "{w}/emptyfolder has no training images; expected",
     ),
     (
         "exponent cnn --width 4 --seeds 2 --depths 2,3 --data {w}/corrupt --image-size 8",
@@ -59,7 +59,7 @@ COMMANDS = [
     ),
     (
         "exponent cnn --width 4 --seeds 2 --depths 2,3 --data {w}/emptyclass --image-size 8",
-        "{w}/emptyclass holds no training images; expected",
+        "{w}/emptyclass has no training images; expected",
     ),
     (
         "exponent cnn --width 4 --seeds 2 --depths 2,3 --data {w}/otherclass --image-size 8",
@@ -83,11 +83,11 @@ COMMANDS = [
     ),
     (
         "exponent cnn --width 4 --seeds 2 --depths 2,3 --data {w}/shape.npz",
-        "{w}/shape.npz: train images are float64 (8, 8); allowed: uint8 N×H×W,",
+        "{w}/shape.npz: train images are float64 (8, 8); expected uint8 N×H×W,",
     ),
     (
         "exponent cnn --width 4 --seeds 2 --depths 2,3 --data {w}/dtype.npz",
-        "{w}/dtype.npz: train images are float64 (8, 8, 8, 3); allowed: uint8 N×H×W,",
+        "{w}/dtype.npz: train images are float64 (8, 8, 8, 3); expected uint8 N×H×W,",
     ),
     (
         "exponent cnn --width 4 --seeds 2 --depths 2,3 --data {w}/len.npz",
@@ -99,19 +99,19 @@ COMMANDS = [
     ),
     (
         "exponent cnn --width 4 --seeds 2 --depths 2,3 --data {w}/neglabel.npz",
-        "{w}/neglabel.npz: train labels reach -1; class indices start at 0",
+        "{w}/neglabel.npz: train has the label -1; expected class indices from 0",
     ),
     (
         "exponent cnn --width 4 --seeds 2 --depths 2,3 --data {w}/emptyarr.npz",
-        "{w}/emptyarr.npz: train holds no images",
+        "{w}/emptyarr.npz: train has no images",
     ),
     (
         "exponent cnn --width 4 --seeds 2 --depths 2,3 --data {w}/nope.npz",
-        "data '{w}/nope.npz' is neither a known name (synthetic, cifar10, cifar100)",
+        "unknown data source '{w}/nope.npz'; expected one of: synthetic, cifar10, cifar100,",
     ),
     (
         "exponent cnn --width 4 --seeds 2 --depths 2,3 --data {w}/nope --image-size 8",
-        "data '{w}/nope' is neither a known name (synthetic, cifar10, cifar100) nor",
+        "unknown data source '{w}/nope'; expected one of: synthetic, cifar10, cifar100,",
     ),
     (
         "exponent cnn --width 4 --seeds 2 --depths 2,3 --data {w}/sizes",
@@ -216,14 +216,14 @@ COMMANDS = [
     ("sweep {w}/argval.toml --store {w}/new.db --workers 1", "width=0: expected an integer of at least 1"),
     (
         "sweep {w}/source.toml --store {w}/new.db --workers 1",
-        "data '/nope' is neither a known name (synthetic, cifar10, cifar100) nor an",
+        "unknown data source '/nope'; expected one of: synthetic, cifar10, cifar100,",
     ),
     ("sweep {w}/size.toml --store {w}/new.db --workers 1", "image_size=0 must be at least 1"),
-    ("sweep {w}/trainbig.toml --store {w}/new.db --workers 1", "train=10000000 images were asked for; there are 9968"),
-    ("sweep {w}/train0.toml --store {w}/new.db --workers 1", "train=0 images were asked for; there are 9968"),
+    ("sweep {w}/trainbig.toml --store {w}/new.db --workers 1", "train=10000000: expected 1 to 9968"),
+    ("sweep {w}/train0.toml --store {w}/new.db --workers 1", "train=0: expected 1 to 9968"),
     (
         "sweep {w}/val0.toml --store {w}/new.db --workers 1",
-        "the data have no validation images to choose a learning rate by; give",
+        "the data have no validation images",
     ),
     ("sweep {w}/bs.toml --store {w}/new.db --workers 1", "{w}/bs.toml: training: batch_size=0 must be at least 1"),
     (
