@@ -78,7 +78,7 @@ def check(
         found = stored.against(found, about)
     elif baseline is not None and (first or found.outcome == HOLDS):
         # Without --expected the first curve is recorded whatever it is; with it, only one that holds.
-        DepthBaseline.of(found, about).write(baseline)
+        DepthBaseline.from_check(found, about).write(baseline)
         click.echo(f"recorded: {baseline}", err=True)
     _report(found, about, plot=plot, junit=junit, as_json=as_json)
     sys.exit(0 if found.outcome == HOLDS else 1)

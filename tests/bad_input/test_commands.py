@@ -439,7 +439,7 @@ COMMANDS = [
     ),
     (
         "check cnn --width 4 --depths 2,3 --seeds 2 --expected nan",
-        "expected=nan must be finite: the slope, signed, such as -1.5",
+        "expected=nan must be finite: the slope",
     ),
     ("check cnn --width 4 --depths 2,3 --seeds 2 --expected -1 --margin 0", "margin=0.0 must be positive and finite"),
     ("check cnn --width 4 --depths 2,3 --seeds 2 --expected -1 --margin -1", "margin=-1.0 must be positive and finite"),
