@@ -1,4 +1,4 @@
-"""`ammup report`: a store's sweeps and the ledger of claims as one HTML page."""
+"""`ammup report`: write the sweeps of a store and the ledger of claims as one HTML page."""
 
 from pathlib import Path
 
@@ -9,12 +9,12 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 
 @click.command()
 @click.argument("store", type=_FILE, metavar="RUNS.db|RECORD.json")
-@click.option("-o", "--output", type=_FILE, required=True, help="The page to write, a new .html file.")
+@click.option("-o", "--output", type=_FILE, required=True, help="New .html file for the page.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def report(store: Path, output: Path, as_json: bool) -> None:
-    """Write one self-contained HTML page: exponents, sweeps with their figures, what each transfer rule loses, claims.
+    """Write a self-contained HTML page of exponents, sweeps with figures, losses of transfer rules, and claims.
 
-    Nothing in the page comes from elsewhere: no script, no font, no image.
+    The page contains no script and loads no external resource.
 
     \b
     Examples:

@@ -58,7 +58,7 @@ def section_of(record: SweepRecord) -> SweepSection:
     )
 
 
-def drawn_rules(curves: Curves) -> Curves:
+def panel_rules(curves: Curves) -> Curves:
     """Those of the curves that belong into a panel."""
     return {rule: curves[rule] for rule in DRAWN if rule in curves}
 
@@ -78,7 +78,7 @@ def _pictures(law: SweepLaw, record: SweepRecord) -> list[Picture]:
         Picture(
             caption="Best learning rates against depth: segments, weighted fit and rules, errors, linear view.",
             alt=f"Four panels on how the best learning rate of {name} falls with depth",
-            figure=plot_panel(law, references=drawn_rules(rule_curves(record))),
+            figure=plot_panel(law, references=panel_rules(rule_curves(record))),
         ),
         Picture(
             caption="Validation accuracy against learning rate at each depth, with the optimum and its 95 % interval.",

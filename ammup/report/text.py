@@ -45,7 +45,7 @@ FLAT = 0.14
 UNDECIDED = "these draws do not show whether a tuned learning rate must"
 
 
-def meaning(law: DepthLaw) -> str:
+def interpretation(law: DepthLaw) -> str:
     """One sentence in plain words: what the slope says about the learning rate of a net of twice the depth."""
     low, high = law.power_law.slope_ci
     interval = f" ({2**low:.3g} to {2**high:.3g})" if np.isfinite(low) else ""

@@ -15,7 +15,7 @@ from ammup.experiments.experiment import Experiment
 from ammup.experiments.record import SweepRecord
 from ammup.experiments.store import Store
 from ammup.provenance import commit_of, versions
-from ammup.report.summary import drawn_rules, report_of, section_of, stored_slope
+from ammup.report.summary import panel_rules, report_of, section_of, stored_slope
 
 TOML = """
 name = "made-up"
@@ -60,8 +60,8 @@ def test_one_depth_has_no_regret(record: SweepRecord) -> None:
 def test_a_panel_shows_theories_and_measurements_and_no_rules_of_thumb(record: SweepRecord) -> None:
     curves = rule_curves(record)
     assert set(curves) == {"constant", "L^-1/2", "L^-1", "am-mup", "finite-depth"}
-    assert drawn_rules(curves) == {"am-mup": curves["am-mup"], "finite-depth": record.laws["finite-depth"]}
-    assert drawn_rules({}) == {}
+    assert panel_rules(curves) == {"am-mup": curves["am-mup"], "finite-depth": record.laws["finite-depth"]}
+    assert panel_rules({}) == {}
 
 
 def test_the_stored_slope_is_that_of_the_record_of_this_name(

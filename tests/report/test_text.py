@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from ammup.measurement.depth_law import DepthLaw
-from ammup.report.text import meaning
+from ammup.report.text import interpretation
 from ammup.stats.power_law import fit_maximal_lr
 
 DEPTHS = (2, 4, 8)
@@ -33,19 +33,21 @@ def _law(slope: float, *, scatter: float = 0.02, draws: int = 8, theory: float |
 def test_the_factor_for_twice_the_depth_is_two_to_the_slope(slope: float) -> None:
     law = _law(slope)
     number = r"(\d[\d.]*)"
-    found = re.search(rf"multiply a tuned learning rate by about {number} \({number} to {number}\)", meaning(law))
+    found = re.search(
+        rf"multiply a tuned learning rate by about {number} \({number} to {number}\)", interpretation(law)
+    )
     assert found is not None
     low, high = law.power_law.slope_ci
     expected = [2**law.power_law.slope, 2**low, 2**high]
     assert [float(text) for text in found.groups()] == pytest.approx(expected, rel=5e-3)
-    assert "finite-depth law" not in meaning(law)
+    assert "finite-depth law" not in interpretation(law)
 
 
 def test_a_slope_about_zero_asks_for_no_change_and_a_wide_interval_for_more_draws() -> None:
-    text = meaning(_law(0.0, scatter=0.02))
+    text = interpretation(_law(0.0, scatter=0.02))
     assert "a tuned learning rate need not change with depth: for each doubling its factor lies between" in text
     assert "--seeds" not in text
-    text = meaning(_law(0.0, scatter=2.0))
+    text = interpretation(_law(0.0, scatter=2.0))
     assert "do not show whether a tuned learning rate must change with depth" in text
     assert "more --seeds narrow that range" in text
     assert "multiply" not in text
@@ -53,10 +55,10 @@ def test_a_slope_about_zero_asks_for_no_change_and_a_wide_interval_for_more_draw
 
 @pytest.mark.parametrize(("theory", "place"), [(-1.5, "inside"), (-1.0, "outside")])
 def test_theory_is_compared_with_the_interval(theory: float, place: str) -> None:
-    assert f"gives {2**theory:.3g}, {place} that range" in meaning(_law(-1.5, theory=theory))
+    assert f"gives {2**theory:.3g}, {place} that range" in interpretation(_law(-1.5, theory=theory))
 
 
 def test_a_single_draw_has_no_range() -> None:
-    text = meaning(_law(-1.5, scatter=0.0, draws=1, theory=-1.5))
+    text = interpretation(_law(-1.5, scatter=0.0, draws=1, theory=-1.5))
     assert "by about 0.354 to keep" in text
     assert "range" not in text
