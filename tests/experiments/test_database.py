@@ -14,7 +14,7 @@ from stores import RUN, put
 
 from ammup.errors import InputError
 from ammup.experiments.migrations import MIGRATIONS
-from ammup.experiments.schema import SHORT
+from ammup.experiments.schema import RUNS
 from ammup.experiments.store import Store
 
 
@@ -251,7 +251,7 @@ def test_a_store_of_an_earlier_version_is_migrated_when_it_is_written_to(age: st
     for _ in range(2):
         with Store(path, mode="write") as store:
             pd.testing.assert_frame_equal(store.table("e"), before)
-            (plan,) = (row[3] for row in store.connection.execute(f"EXPLAIN QUERY PLAN {SHORT}", ("e",)))
+            (plan,) = (row[3] for row in store.connection.execute(f"EXPLAIN QUERY PLAN {RUNS}", ("e",)))
             assert "COVERING INDEX runs_in_short" in plan
         assert _contents(path) == _contents(new)
     with Store(path, mode="write") as store:

@@ -58,15 +58,15 @@ def test_a_file_without_variants_is_one_experiment(tmp_path: Path) -> None:
     path = tmp_path / "plain.toml"
     path.write_text(TEXT[: TEXT.index("[variants")])
     assert read_experiment(path) == Experiment.from_toml(path.read_text())
-    with pytest.raises(InputError, match="unknown profile 'small'; the file has no profiles"):
+    with pytest.raises(InputError, match=r"profile 'small'.*no profiles"):
         read_experiment(path, profile="small")
 
 
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        ({"profile": "tiny"}, r"demo\.toml: unknown profile 'tiny'; the file has small"),
-        ({"variant": "tanh"}, r"unknown variant 'tanh'; the file has relu, gelu"),
+        ({"profile": "tiny"}, r"demo\.toml: .*profile 'tiny'.*small"),
+        ({"variant": "tanh"}, r"variant 'tanh'.*relu, gelu"),
         ({}, r"has 2 variants \(demo-relu, smooth\); choose one with variant="),
         ({"variant": "relu", "changes": ["grid.seed=3"]}, r"demo\.toml: grid\.seed: unknown setting"),
     ],
@@ -81,8 +81,11 @@ def test_what_the_file_does_not_hold_is_told(path: Path, arguments: dict, told: 
     [
         (b"name = ", "not TOML"),
         (b"\xff\xfe", "utf-8"),
-        (TEXT.replace("[variants.relu]", "[variants]\nrelu = 3\n[variants.x]").encode(), "variants must be tables"),
-        (b"profiles = 3", "profiles must be tables"),
+        (
+            TEXT.replace("[variants.relu]", "[variants]\nrelu = 3\n[variants.x]").encode(),
+            r"variants.*\[variants\.small\]",
+        ),
+        (b"profiles = 3", r"profiles.*\[profiles\.small\]"),
         (b'[profiles.small]\nname = "x"', "model: is missing"),
     ],
 )

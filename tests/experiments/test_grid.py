@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ammup.errors import InputError
-from ammup.experiments.grid import MOST_CELLS, Grid, LogSpace
+from ammup.experiments.grid import MAX_CELLS, Grid, LogSpace
 
 
 def test_learning_rates_are_equally_spaced_in_their_logarithm() -> None:
@@ -29,10 +29,10 @@ def test_the_size_is_the_product_of_the_sides(seeds: int | tuple[int, ...], numb
     "given", [{"low": 1.0, "high": 0.1}, {"points": 0}, {"low": 0.0}, {"points": 1}, {"low": 10.0}]
 )
 def test_an_impossible_range_is_rejected(given: dict) -> None:
-    with pytest.raises(InputError, match=r"low=.*high=.*points=.*give"):
+    with pytest.raises(InputError, match=r"low=.*high=.*points=.*expected"):
         LogSpace(**given)
 
 
 def test_a_grid_that_fills_the_memory_is_rejected() -> None:
-    with pytest.raises(InputError, match=f"at most {MOST_CELLS}"):
+    with pytest.raises(InputError, match=f"at most {MAX_CELLS}"):
         Grid(depths=(3,), lrs=LogSpace(points=1000), seeds=1_000_000)

@@ -53,11 +53,11 @@ def test_cells_best_rate_and_time_left(
     now = 100.0
     monkeypatch.setattr(live.time, "monotonic", lambda: now)
     display = Display(small, *nothing, show=False)
-    assert "0 of 16 cells, 0:00:00, about ? to go" in _text(display)
+    assert "0 of 16 cells, 0:00:00 elapsed, about ? remaining" in _text(display)
     display.add([_run(3, 0.03, 0, 0.2), _run(3, 0.3, 0, 0.5), _run(3, 0.03, 1, 0.6), _run(3, 3.0, 0, float("nan"))])
     now = 112.0  # 12 seconds for four cells of depth 3: 28 layers' worth are left
     text = _text(display)
-    assert "4 of 16 cells, 0:00:12, about 0:00:28 to go" in text
+    assert "4 of 16 cells, 0:00:12 elapsed, about 0:00:28 remaining" in text
     row = next(line for line in text.splitlines() if "│ 3 │" in line)
     assert [part.strip() for part in row.split("│")[1:-1]] == ["3", "4/8", "1", "0.3", "50.0%"]
 

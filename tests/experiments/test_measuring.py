@@ -72,13 +72,13 @@ def test_formulas_are_stored_for_every_depth(store: Path) -> None:
 
 def test_only_what_is_missing_is_measured(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     jobs: list[ShortRunJob] = []
-    original = sweeps.run_short
+    original = sweeps.run_short_run
 
     def noting(job: ShortRunJob) -> ShortRunOutcome:
         jobs.append(job)
         return original(job)
 
-    monkeypatch.setattr(sweeps, "run_short", noting)
+    monkeypatch.setattr(sweeps, "run_short_run", noting)
     run_sweep(_experiment(), store=store, workers=1, progress=False)
     assert jobs == []
     before = read_sweep(store).measurements

@@ -37,7 +37,7 @@ def _die(_job: int) -> None:
 
 def test_one_worker_is_this_process_with_one_thread() -> None:
     with worker_pool(None, 1) as pool:
-        assert sorted(pool.outcomes(_square, range(5))) == [0, 1, 4, 9, 16]
+        assert sorted(pool.map_unordered(_square, range(5))) == [0, 1, 4, 9, 16]
         assert pool.call(os.getpid) == os.getpid()
         assert pool.call(torch.get_num_threads) == 1
 
@@ -51,7 +51,7 @@ def test_an_executor_of_the_caller_is_used_and_not_closed() -> None:
     with ThreadPoolExecutor(2) as executor:
         with worker_pool(executor, 8) as pool:
             assert pool.call(threading.get_ident) != threading.get_ident()
-            assert sorted(pool.outcomes(_square, range(5))) == [0, 1, 4, 9, 16]
+            assert sorted(pool.map_unordered(_square, range(5))) == [0, 1, 4, 9, 16]
         assert executor.submit(_square, 3).result() == 9
 
 
@@ -59,14 +59,14 @@ def test_an_executor_of_the_caller_is_used_and_not_closed() -> None:
 def test_the_job_of_a_killed_worker_is_run_again(tmp_path: Path) -> None:
     markers = [str(tmp_path / name) for name in "ab"]
     with worker_pool(None, 2) as pool:
-        assert sorted(pool.outcomes(_die_once, markers)) == markers
+        assert sorted(pool.map_unordered(_die_once, markers)) == markers
         assert pool.call(_die_once, str(tmp_path / "c")) == str(tmp_path / "c")
 
 
 @kills
 def test_workers_that_crash_repeatedly_are_reported() -> None:
     with worker_pool(None, 2) as pool, pytest.raises(InputError, match=r"crashed repeatedly.*--workers"):
-        list(pool.outcomes(_die, range(4)))
+        list(pool.map_unordered(_die, range(4)))
 
 
 def test_killing_a_pool_ends_its_workers_and_no_other_process() -> None:

@@ -114,7 +114,7 @@ def test_fits_do_not_miss_what_was_left_out(adaptive: Experiment, store: Path, t
         again = law_of(back).optima[depth]
         assert again.flags == found.flags
         assert (again.argmax, again.smoothed) == pytest.approx((found.argmax, found.smoothed), rel=1e-4)
-    with pytest.raises(InputError, match=r"was searched .* full grid; `ammup sweep … --set search=full`"):
+    with pytest.raises(InputError, match=r"'searched' is an adaptive search.*full grid.*--set search=full"):
         regret_of(record)
     with Store(store, mode="read") as theirs, Store(tmp_path / "merged.db", mode="write") as ours:
         merge(ours, theirs)
@@ -146,8 +146,8 @@ def test_a_larger_grid_is_searched_anew(adaptive: Experiment, store: Path, tmp_p
 
 def test_what_is_compared_is_the_recent_loss() -> None:
     losses = torch.arange(32.0)
-    assert searches._recent(losses, 32, 64) == pytest.approx(29.5)  # a sixteenth of 64 steps: the last four
-    assert searches._recent(losses, 33, 64) == float("inf")  # it diverged at step 32
+    assert searches._recent_loss(losses, 32, 64) == pytest.approx(29.5)  # a sixteenth of 64 steps: the last four
+    assert searches._recent_loss(losses, 33, 64) == float("inf")  # it diverged at step 32
 
 
 def test_a_net_that_cannot_be_measured_begins_in_the_middle(

@@ -7,7 +7,7 @@ import pandas as pd
 
 from ammup.experiments.experiment import Experiment
 from ammup.experiments.record import SweepRecord
-from ammup.experiments.status import of_grid, status_of
+from ammup.experiments.status import rows_in_grid, status_of
 
 LEFT_OUT = pd.DataFrame(
     [(2, 0, 0.03, 4), (2, 1, 0.3, 4), (3, 0, 7.0, 4)], columns=["depth", "seed", "lr", "steps"]
@@ -16,7 +16,7 @@ LEFT_OUT = pd.DataFrame(
 
 def test_cells_outside_the_grid_do_not_count(small: Experiment, record: SweepRecord) -> None:
     more = pd.concat([record.runs, record.runs.assign(depth=9), record.runs.assign(lr=0.5)])
-    pd.testing.assert_frame_equal(of_grid(more, small), record.runs)
+    pd.testing.assert_frame_equal(rows_in_grid(more, small), record.runs)
 
 
 def test_progress_at_each_depth(small: Experiment, record: SweepRecord) -> None:

@@ -65,4 +65,4 @@ def test_short_rows_are_those_of_the_table(path: Path) -> None:
         short, table = store.runs(experiment.key), store.table(experiment.key)
         pd.testing.assert_frame_equal(short, table[short.columns].astype(short.dtypes))
         assert store.runs("nothing").dtypes.equals(short.dtypes)
-        assert store.origins(experiment.key)["runs"].sum() == len(table)
+        assert store.provenance_counts(experiment.key)["runs"].sum() == len(table)

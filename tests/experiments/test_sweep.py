@@ -122,8 +122,8 @@ def test_the_strategy_is_measured_once_and_kept(
     small: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trials: list[int] = []
-    original = sweeps.try_strategies
-    monkeypatch.setattr(sweeps, "try_strategies", lambda *a: trials.append(1) or original(*a))
+    original = sweeps.time_strategies
+    monkeypatch.setattr(sweeps, "time_strategies", lambda *a: trials.append(1) or original(*a))
     store = tmp_path / "runs.db"
     auto = replace(small, strategy="auto")
     runs = run_sweep(auto, store=store, workers=1)
