@@ -562,7 +562,7 @@ CASES: list[tuple[Callable[[], object], str]] = [
     ),
     (
         lambda: ammup.read_experiments(Path("cnn-padding-cifar10"), variant="foo"),
-        "cnn-padding-cifar10: unknown variant 'foo'; the file has",
+        "cnn-padding-cifar10: unknown variant 'foo'; expected one of",
     ),
     (
         lambda: ammup.read_experiments(Path("cnn-relu-cifar10"), changes=["grid"]),

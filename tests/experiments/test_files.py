@@ -142,5 +142,5 @@ def test_the_same_set_up_has_the_same_key_in_every_file() -> None:
 def test_every_shipped_file_says_what_is_silent() -> None:
     for name in shipped():
         text = (SHIPPED / f"{name}.toml").read_text(encoding="utf-8")
-        assert re.search(r"^# Silent", text, re.MULTILINE), name
+        assert re.search(r"^# Not stated", text, re.MULTILINE), name
         assert len(text.splitlines()[0]) <= 120
