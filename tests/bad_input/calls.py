@@ -558,15 +558,15 @@ CASES: list[tuple[Callable[[], object], str]] = [
     ),
     (
         lambda: ammup.read_experiments(Path("cnn-relu-cifar10"), profile="tiny"),
-        "cnn-relu-cifar10: unknown profile 'tiny'; the file has small",
+        "cnn-relu-cifar10: unknown profile 'tiny'; expected one of: small",
     ),
     (
         lambda: ammup.read_experiments(Path("cnn-padding-cifar10"), variant="foo"),
-        "cnn-padding-cifar10: unknown variant 'foo'; the file has",
+        "cnn-padding-cifar10: unknown variant 'foo'; expected one of",
     ),
     (
         lambda: ammup.read_experiments(Path("cnn-relu-cifar10"), changes=["grid"]),
-        "cnn-relu-cifar10: 'grid' is not of the form TABLE.NAME=VALUE,",
+        "cnn-relu-cifar10: 'grid': expected the form TABLE.NAME=VALUE,",
     ),
     (
         lambda: ammup.read_experiments(Path("cnn-relu-cifar10"), changes=["grid.foo=3"]),

@@ -174,11 +174,11 @@ COMMANDS = [
     ),
     (
         "sweep {w}/lrspace.toml --store {w}/new.db --workers 1",
-        "{w}/lrspace.toml: grid.lrs: lrs from low=1.0 to high=0.1 with points=40 are",
+        "{w}/lrspace.toml: grid.lrs: lrs low=1.0, high=0.1, points=40: expected",
     ),
     (
         "sweep {w}/lrpoints.toml --store {w}/new.db --workers 1",
-        "{w}/lrpoints.toml: grid.lrs: lrs from low=0.0001 to high=10.0 with points=0",
+        "{w}/lrpoints.toml: grid.lrs: lrs low=0.0001, high=10.0, points=0: expected",
     ),
     (
         "sweep {w}/seeds0.toml --store {w}/new.db --workers 1",
@@ -252,7 +252,7 @@ COMMANDS = [
     ),
     (
         "sweep {w}/short.toml --store {w}/new.db --workers 1",
-        "{w}/short.toml: short_run: short_run.steps=[] must be distinct step numbers",
+        "{w}/short.toml: short_run: short_run.steps=[]: expected distinct step numbers",
     ),
     (
         "sweep {w}/shortneg.toml --store {w}/new.db --workers 1",
@@ -264,7 +264,7 @@ COMMANDS = [
     ),
     (
         "sweep {w}/variants.toml --store {w}/new.db --workers 1",
-        "{w}/variants.toml: variants must be tables such as [variants.small]",
+        "{w}/variants.toml: variants: expected tables such as [variants.small]",
     ),
     (
         "sweep {w}/variantempty.toml --store {w}/new.db --workers 1",
@@ -272,7 +272,7 @@ COMMANDS = [
     ),
     (
         "sweep {w}/profiles.toml --store {w}/new.db --workers 1",
-        "{w}/profiles.toml: profiles must be tables such as [profiles.small]",
+        "{w}/profiles.toml: profiles: expected tables such as [profiles.small]",
     ),
     (
         "sweep {w}/bytes.toml --store {w}/new.db --workers 1",
@@ -305,7 +305,7 @@ COMMANDS = [
     ("sweep {w}/ok.toml --store /nope/a.db", "/nope/a.db: the folder /nope does not exist"),
     (
         "sweep {w}/ok.toml --store {w}/ok.db --set x",
-        "{w}/ok.toml: 'x' is not of the form TABLE.NAME=VALUE, such as grid.seeds=3",
+        "{w}/ok.toml: 'x': expected the form TABLE.NAME=VALUE, such as grid.seeds=3",
     ),
     (
         "sweep {w}/ok.toml --store {w}/ok.db --set grid.depths=3",
@@ -314,7 +314,7 @@ COMMANDS = [
     ("sweep {w}/ok.toml --store {w}/ok.db --workers 0", "Invalid value for '--workers': 0 is not in the range x>=1."),
     (
         "sweep cnn-relu-cifar10 --store {w}/ok.db --profile x",
-        "cnn-relu-cifar10: unknown profile 'x'; the file has small",
+        "cnn-relu-cifar10: unknown profile 'x'; expected one of: small",
     ),
     (
         "sweep cnn-relu-cifar10 --store {w}/ok.db --variant x",
@@ -392,7 +392,7 @@ COMMANDS = [
         "{w}/lawneg.json is a damaged record of a sweep: laws.",
     ),
     # fit
-    ("fit {w}/ok.db --experiment x", "unknown experiment 'x'; nearest of 1: none; {w}/ok.db holds t"),
+    ("fit {w}/ok.db --experiment x", "unknown experiment 'x'; nearest of 1: none; {w}/ok.db contains t"),
     ("fit {w}/ok.db --transfer --base 99", "base=99 is not a depth of the runs; choose one of [2, 3]"),
     ("fit {w}/ok.db --optimum x", "Invalid value for '--optimum': 'x' is not one of 'smoothed', 'argmax'."),
     ("fit {w}/ok.db --plot {w}/ok.json", "unsupported suffix of 'ok.json'; expected one of: ."),
@@ -401,7 +401,7 @@ COMMANDS = [
     ("fit {w}/ok.db --against x", "--figure and --against select what --plot draws; add --plot FILE"),
     (
         "fit {w}/ok.db --figure overlay --against x --plot {w}/o.png",
-        "unknown experiment 'x'; nearest of 1: none; {w}/ok.db holds t",
+        "unknown experiment 'x'; nearest of 1: none; {w}/ok.db contains t",
     ),
     ("fit {w}/ok.db --figure x", "Invalid value for '--figure': 'x' is not one of 'sweep', 'panel',"),
     # report
