@@ -32,7 +32,7 @@ from ammup.data.dataset import Data
 from ammup.experiments.record import SweepRecord
 from ammup.models.factory import Factory, build_model, named_factory
 from ammup.models.streams import seeded
-from benchmarks.tracked.obvious import standardized
+from benchmarks.tracked.obvious import standardized_data
 
 mpl.use("Agg")
 SWEEPS = Path(__file__).parents[2] / "baselines" / "sweeps"
@@ -56,7 +56,7 @@ def suggested(model: nn.Module, images: TensorDataset, *, batch: int, low: float
 def found(record: SweepRecord, factory: Factory, data: Data, *, steps: tuple[int, ...]) -> Iterator[dict[str, object]]:
     """A row for each way, depth and seed."""
     experiment = record.experiment
-    images, batch = standardized(data), experiment.training.batch_size
+    images, batch = standardized_data(data), experiment.training.batch_size
     low, high = experiment.grid.learning_rates[0], experiment.grid.learning_rates[-1]
     for depth in experiment.grid.depths:
         for seed in experiment.grid.seed_numbers:

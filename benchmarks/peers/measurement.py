@@ -30,7 +30,7 @@ from torch import Tensor, nn
 import ammup
 from ammup.claims.statistics import slope_over
 from ammup.stats.equivalence import jackknife
-from benchmarks.tracked.measurement import stepped
+from benchmarks.tracked.measurement import step_moment
 
 Array = NDArray[np.float64]
 Rows = Callable[[range], Array]  # seeds -> S̄ [seed, depth] at learning rate 1
@@ -46,7 +46,7 @@ def coordinate_check(factory: Callable[..., nn.Module], images: Tensor, labels: 
     for seed in seeds:
         row = []
         for depth in DEPTHS:
-            S = [stepped(factory(depth, seed=seed), images, labels, lr) for lr in LRS]
+            S = [step_moment(factory(depth, seed=seed), images, labels, lr) for lr in LRS]
             row.append(float(np.exp(np.interp(0.0, np.log(S), np.log(LRS)))) ** -2)
         rows.append(row)
     return np.array(rows)
@@ -87,7 +87,7 @@ def check_equality(factory: Callable[..., nn.Module], images: Tensor, labels: Te
     """A true step at a small learning rate, plain and library: the same S̄, in float64."""
     exact = partial(_double, factory)
     lr = 1e-5
-    by_hooks = [stepped(exact(depth, seed=0), images.double(), labels, lr) / lr**2 for depth in DEPTHS]
+    by_hooks = [step_moment(exact(depth, seed=0), images.double(), labels, lr) / lr**2 for depth in DEPTHS]
     for way in (plain, library):
         np.testing.assert_allclose(way(exact, images.double(), labels, range(2))[0], by_hooks, rtol=1e-2)
 

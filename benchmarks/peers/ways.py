@@ -18,7 +18,7 @@ from ammup.models.streams import random_stream
 from ammup.training.allocator import freed_memory_kept
 from ammup.training.replicas import TRAINERS
 from ammup.training.runs import Training
-from benchmarks.tracked.obvious import standardized, train
+from benchmarks.tracked.obvious import standardized_data, train
 
 BATCH = 128
 Weights = list[dict[str, np.ndarray]]  # of each replica
@@ -62,7 +62,7 @@ class Case:
         """Standardized, in the order of seed 0."""
         data = self.data()
         order = torch.randperm(len(data.train_images), generator=random_stream("minibatches", 0, 0))
-        return TensorDataset(*standardized(data, self.torch_dtype)[order])
+        return TensorDataset(*standardized_data(data, self.torch_dtype)[order])
 
     def batches(self) -> list[tuple[Tensor, Tensor]]:
         """The minibatches."""
