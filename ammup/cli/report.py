@@ -23,9 +23,9 @@ def report(store: Path, output: Path, as_json: bool) -> None:
     import json
 
     from ammup.cli.files import check_new_file
-    from ammup.report.summary import report_of
+    from ammup.report.summary import html_report
 
     check_new_file(output, suffixes=(".html",))
-    page = report_of(store)
+    page = html_report(store)
     output.write_text(page, encoding="utf-8")
     click.echo(json.dumps({"written": str(output), "bytes": len(page.encode())}) if as_json else f"written: {output}")

@@ -1,4 +1,4 @@
-"""Bad input to the command line: exit code 2, one line that says what was given, and never a traceback."""
+"""Invalid input to the command line: exit code 2 and a one-line error that names the given value."""
 
 import shlex
 from pathlib import Path
@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 from ammup.cli import cli
 
-# (command, how its message begins); {w} is the folder of conftest.py's files
+# (command, beginning of its message); {w} is the folder with the files of conftest.py
 COMMANDS = [
     # exponent
     ("exponent foo", "unknown family 'foo'; expected one of: mlp, cnn, resnet, or"),
@@ -492,7 +492,7 @@ COMMANDS = [
 
 
 @pytest.mark.parametrize(("command", "begins"), COMMANDS, ids=[command for command, _ in COMMANDS])
-def test_a_bad_command_is_told(
+def test_an_invalid_command_is_a_one_line_error(
     command: str, begins: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ammup.experiments.cluster.CONNECT_SECONDS", 0.5)
@@ -501,15 +501,15 @@ def test_a_bad_command_is_told(
     result = CliRunner().invoke(cli, shlex.split(command.replace("{w}", str(folder))))
     assert result.exception is None or isinstance(result.exception, SystemExit), repr(result.exception)
     assert result.exit_code == 2, result.output
-    told = [line for line in result.output.splitlines() if line.startswith("Error: ")]
-    assert len(told) == 1
-    assert told[0].removeprefix("Error: ").startswith(begins.replace("{w}", str(folder)))
+    errors = [line for line in result.output.splitlines() if line.startswith("Error: ")]
+    assert len(errors) == 1
+    assert errors[0].removeprefix("Error: ").startswith(begins.replace("{w}", str(folder)))
 
 
-def test_nothing_was_made_or_changed(folder: Path) -> None:
+def test_no_file_was_created_or_changed(folder: Path) -> None:
     assert not (folder / "new.db").exists() or (folder / "new.db").stat().st_size > 0
     assert (folder / "text.db").read_text() == "hello" * 100
 
 
-def test_there_are_many() -> None:
+def test_there_are_at_least_150_commands() -> None:
     assert len(COMMANDS) >= 150
