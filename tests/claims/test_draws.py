@@ -10,7 +10,7 @@ import torch
 import ammup
 from ammup import InputError
 from ammup.claims import draws
-from ammup.claims.draws import Setting, moments, pulled_back, random_direction, step_of
+from ammup.claims.draws import Setting, moments, random_direction, step_of, unit_vjp
 from ammup.measurement.moments import UpdateMoments
 from ammup.measurement.specification import MeasurementSpec
 from ammup.measurement.updates import measure_draws
@@ -36,7 +36,7 @@ SEEDS = range(5, 9)
 @pytest.fixture(autouse=True)
 def _nothing_kept_and_all_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(draws, "device", lambda: "cpu")
-    with draws.fresh():
+    with draws.isolated_cache():
         yield
 
 
@@ -46,14 +46,14 @@ def _nothing_kept_and_all_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> Iterato
 def test_what_was_measured_is_not_measured_again_until_it_is_forgotten() -> None:
     calls = []
 
-    @draws.kept
+    @draws.memoize
     def twice(x: int) -> int:
         calls.append(x)
         return 2 * x
 
     assert [twice(1), twice(1), twice(2)] == [2, 2, 4]
     assert calls == [1, 2]
-    draws.forget()
+    draws.clear_cache()
     assert twice(1) == 2
     assert calls == [1, 2, 1]
 
@@ -61,13 +61,13 @@ def test_what_was_measured_is_not_measured_again_until_it_is_forgotten() -> None
 def test_a_fresh_block_neither_takes_nor_leaves_anything_even_where_it_fails() -> None:
     calls = []
 
-    @draws.kept
+    @draws.memoize
     def called() -> int:
         calls.append(1)
         return len(calls)
 
     def fails() -> None:
-        with draws.fresh():
+        with draws.isolated_cache():
             assert called() == 2
             assert called() == 2
             raise ZeroDivisionError
@@ -89,7 +89,7 @@ def test_the_draws_of_equal_settings_are_shared_and_of_other_seeds_are_not(monke
     monkeypatch.setattr(draws, "build_model", build)
     first = DENSE.at(2).S_bar(SEEDS)
     n = len(built)
-    np.testing.assert_array_equal(DENSE.having(width=8).at(2).S_bar(range(5, 9)), first)
+    np.testing.assert_array_equal(DENSE.with_arguments(width=8).at(2).S_bar(range(5, 9)), first)
     assert len(built) == n
     DENSE.at(2).S_bar(range(6, 10))
     assert len(built) > n
@@ -101,16 +101,16 @@ def test_the_draws_of_equal_settings_are_shared_and_of_other_seeds_are_not(monke
 def test_at_and_having_change_what_they_name_and_leave_the_setting_as_it_was() -> None:
     deeper = DENSE.at(7, 9)
     assert (deeper.depths, deeper.arguments) == ((7, 9), DENSE.arguments)
-    wider = DENSE.having(width=16, activation="gelu")
+    wider = DENSE.with_arguments(width=16, activation="gelu")
     assert dict(wider.arguments) == {**dict(DENSE.arguments), "width": 16, "activation": "gelu"}
     assert wider.depths == DENSE.depths == (2, 3)
     assert dict(DENSE.arguments)["width"] == 8
-    assert DENSE.having(width=8) == DENSE
-    assert hash(DENSE.having(width=8)) == hash(DENSE)
+    assert DENSE.with_arguments(width=8) == DENSE
+    assert hash(DENSE.with_arguments(width=8)) == hash(DENSE)
 
 
 def test_the_factory_is_the_public_family_with_the_setting_s_arguments() -> None:
-    net = DENSE.having(width=5).factory(4, seed=3)
+    net = DENSE.with_arguments(width=5).factory(4, seed=3)
     expected = ammup.mlp(4, width=5, in_features=6, out_features=4, readout="he", seed=3)
     assert type(net) is type(expected)
     for name, weight in expected.state_dict().items():
@@ -118,7 +118,7 @@ def test_the_factory_is_the_public_family_with_the_setting_s_arguments() -> None
 
 
 def test_a_kernel_given_by_its_offsets_has_as_many_taps() -> None:
-    net = IMAGES.having(kernel=((0, 0), (1, 0), (0, 1))).factory(2, seed=0)
+    net = IMAGES.with_arguments(kernel=((0, 0), (1, 0), (0, 1))).factory(2, seed=0)
     direct = ammup.cnn(2, width=4, kernel=[(0, 0), (1, 0), (0, 1)], seed=0)
     assert net.state_dict()["layers.0.weight"].shape == direct.state_dict()["layers.0.weight"].shape
     assert net.state_dict()["layers.0.weight"][0, 0].numel() == 3
@@ -180,7 +180,7 @@ def test_rows_of_s_bar_are_what_the_public_function_measures_with_the_same_seeds
 
 def test_draws_do_not_depend_on_how_many_are_measured_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     together = DENSE.S_bar(SEEDS)
-    draws.forget()
+    draws.clear_cache()
     monkeypatch.setattr(draws, "stack_size", lambda step: 3)
     np.testing.assert_allclose(DENSE.S_bar(SEEDS), together, rtol=1e-5)
     np.testing.assert_allclose(DENSE.S_bar(SEEDS[1:3]), together[1:3], rtol=1e-5)
@@ -193,7 +193,7 @@ def test_s_of_several_depths_is_refused() -> None:
 
 @pytest.mark.parametrize(("kernel", "taps"), [(1, 1), (3, 3), (5, 5), (((0,), (2,)), 2)])
 def test_a_learning_rate_per_tap_divides_s_by_the_squared_kernel_cardinality(kernel, taps: int) -> None:
-    plain = LINE.having(kernel=kernel)
+    plain = LINE.with_arguments(kernel=kernel)
     per_tap = replace(plain, per_tap_lr=True)
     np.testing.assert_allclose(per_tap.S(SEEDS), plain.S(SEEDS) / taps**2, rtol=1e-4)
 
@@ -202,7 +202,7 @@ def test_a_learning_rate_per_tap_leaves_dense_layers_as_they_are() -> None:
     np.testing.assert_array_equal(replace(DENSE, per_tap_lr=True).S_bar(SEEDS), DENSE.S_bar(SEEDS))
 
 
-NARROW = replace(DENSE, depths=(1, 4), inputs=("ones", 6)).having(width=12, out_features=5)
+NARROW = replace(DENSE, depths=(1, 4), inputs=("ones", 6)).with_arguments(width=12, out_features=5)
 
 
 @pytest.mark.parametrize("depth", [1, 2, 4])
@@ -229,7 +229,7 @@ def test_a_controlled_s_bar_has_the_same_mean_and_less_scatter() -> None:
 
 
 def test_the_law_of_a_wide_net_is_near_its_measured_learning_rate_and_remembered() -> None:
-    wide = replace(DENSE, depths=(2, 4), inputs=("ones", 64)).having(width=64, in_features=64, out_features=64)
+    wide = replace(DENSE, depths=(2, 4), inputs=("ones", 64)).with_arguments(width=64, in_features=64, out_features=64)
     measured = wide.S_bar(range(24)).mean(axis=0) ** -0.5
     np.testing.assert_allclose(wide.law(), measured, rtol=0.2)
     assert wide.law() is wide.at(2, 4).law()
@@ -262,7 +262,7 @@ def test_pulling_back_is_adjoint_to_the_tangents(setting: Setting, unit: int) ->
     direction = random_direction(step, list(step.weights), "d")
     tangent = step.unit_tangents(direction)[unit]
     vector = torch.randn(tangent.shape, generator=torch.Generator().manual_seed(0))
-    gradient = pulled_back(step, unit, vector)
+    gradient = unit_vjp(step, unit, vector)
     assert set(gradient) == set(step.weights)
     inner = sum(float((direction[name].double() * gradient[name].double()).sum()) for name in direction)
     assert inner == pytest.approx(float((vector.double() * tangent.double()).sum()), rel=1e-4, abs=1e-5)

@@ -53,7 +53,7 @@ def test_the_slope_of_the_law_is_against_depth_or_whatever_is_given() -> None:
 
 
 def test_settings_stand_side_by_side_with_the_same_seeds() -> None:
-    other = SMALL.at(2).having(activation="gelu")
+    other = SMALL.at(2).with_arguments(activation="gelu")
     rows = side_by_side(SMALL, other)(range(3, 6))
     np.testing.assert_array_equal(rows, np.concatenate([SMALL.S_bar(range(3, 6)), other.S_bar(range(3, 6))], axis=1))
     assert rows.shape == (3, 4)

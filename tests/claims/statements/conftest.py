@@ -12,7 +12,7 @@ from ammup.claims.draws import Setting
 @pytest.fixture(autouse=True)
 def _isolated_draws_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(draws, "device", lambda: "cpu")
-    with draws.fresh():
+    with draws.isolated_cache():
         yield
 
 

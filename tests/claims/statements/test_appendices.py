@@ -10,8 +10,7 @@ from scipy import integrate, stats
 from ammup.claims.claim import claim_named
 from ammup.claims.statements import appendices
 from ammup.claims.statements.appendices import CLAIMS, GELU_DEPTHS
-from ammup.claims.statements.theorem1 import MLP, PLANE
-from ammup.claims.statements.theorem3 import DENSE
+from ammup.claims.statements.settings import DENSE, MLP, PLANE
 
 
 def _mean(function: Callable[[float], float]) -> float:
@@ -42,7 +41,7 @@ def test_a_constant_is_that_of_the_integral(name: str) -> None:
 def test_the_softmax_gap_is_the_mean_squared_residual(readout: str) -> None:
     (row,) = appendices._softmax_gap(readout)(range(3, 4))
     inputs, classes = PLANE.batch
-    net = PLANE.having(readout=readout).factory(4, seed=3)
+    net = PLANE.with_arguments(readout=readout).factory(4, seed=3)
     with torch.no_grad():
         logits = net(inputs).double().numpy()
     gaps = []
@@ -52,7 +51,7 @@ def test_the_softmax_gap_is_the_mean_squared_residual(readout: str) -> None:
     assert row[0] == pytest.approx(np.mean(gaps), rel=1e-5)
 
 
-@pytest.mark.parametrize(("name", "setting"), [("plain", MLP), ("residual", DENSE.having(branch=2))])
+@pytest.mark.parametrize(("name", "setting"), [("plain", MLP), ("residual", DENSE.with_arguments(branch=2))])
 def test_a_transfer_by_the_paper_s_rule_has_no_error_where_the_rule_is_true(
     name: str, setting, rows_of: Callable
 ) -> None:

@@ -11,7 +11,7 @@ from ammup.claims.claim import Claim, claim_named, examine
 from ammup.claims.draws import step_of
 from ammup.claims.statements import means
 from ammup.claims.statements.means import CLAIMS, merge_violation
-from ammup.claims.statements.theorem1 import MLP
+from ammup.claims.statements.settings import MLP
 from ammup.stats.means import arithmetic_mean, geometric_mean, harmonic_mean
 from ammup.stats.verdicts import DOES_NOT_HOLD, HOLDS
 
@@ -35,7 +35,7 @@ def test_a_merge_replaces_both_sides_by_their_averages() -> None:
 
 def test_equal_values_exceed_the_bound_by_their_number() -> None:
     """L²/Σ(w/S) of equal S and weights of sum L is L S."""
-    assert means._titu(np.full(7, 3.0), _rng()) == pytest.approx(6)
+    assert means._bound_excess(np.full(7, 3.0), _rng()) == pytest.approx(6)
 
 
 def test_a_mean_in_its_range_is_below_zero_and_at_its_ends_zero() -> None:

@@ -7,7 +7,8 @@ import pytest
 
 from ammup.claims.claim import SEEDS_PER_ROOT, claim_named
 from ammup.claims.statements import theorem1
-from ammup.claims.statements.theorem1 import CLAIMS, GRID, LINE, MLP, SHAPES, TAPS, WIDENING
+from ammup.claims.statements.settings import LINE, MLP
+from ammup.claims.statements.theorem1 import CLAIMS, GRID, SHAPES, TAPS, WIDENING
 from ammup.theory.finite_depth import finite_depth_law
 
 EXPONENTS = {"mlp": MLP, "1d": LINE, "2d": GRID}

@@ -35,7 +35,7 @@ def test_across_the_kernel_corrections_are_compared(rows_of: Callable) -> None:
 def test_paddings_alternate_on_the_same_batch(settings: tuple, sizes: tuple[int, ...]) -> None:
     assert [dict(setting.arguments)["padding"] for setting in settings] == ["circular", "zero"] * len(sizes)
     for one, other, size in zip(settings[::2], settings[1::2], sizes, strict=True):
-        assert one.having(padding="zero") == other
+        assert one.with_arguments(padding="zero") == other
         assert one.inputs[-1] == size
 
 

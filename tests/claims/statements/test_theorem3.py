@@ -7,7 +7,8 @@ import pytest
 
 from ammup.claims.claim import Claim, claim_named
 from ammup.claims.statements import theorem3
-from ammup.claims.statements.theorem3 import CLAIMS, DENSE, DEPTHS, UNITS
+from ammup.claims.statements.settings import DENSE
+from ammup.claims.statements.theorem3 import CLAIMS, DEPTHS, UNITS
 
 EXPONENTS = [claim for claim in CLAIMS if claim.id.startswith("theorem-3.exponent-")]
 UNCHANGED = [
