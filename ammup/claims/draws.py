@@ -182,8 +182,8 @@ def moments(setting: Setting, depth: int, seeds: Seeds) -> list[UpdateMoments]:
         label_draws=setting.label_draws,
         lr_factors=_per_tap(model) if setting.per_tap_lr else {},
     )
-    step = Step.of(model, spec)
-    spec, size = step.fitted(spec), stack_size(step)
+    step = Step.from_model(model, spec)
+    spec, size = step.spec_for_draws(spec), stack_size(step)
     found: list[UpdateMoments] = []
     for start in range(0, len(seeds), size):
         block = seeds[start : start + size]
@@ -200,7 +200,7 @@ def step_of(setting: Setting, seed: int, *, units: Sequence[str] | None = None) 
     """One weight draw at the only depth, ready for :meth:`Step.unit_tangents` and the like."""
     (depth,) = setting.depths
     spec = MeasurementSpec(inputs=setting.batch[0], part="label", label_draws=1, units=units)
-    return Step.of(build_model(setting.factory, depth, seed, device()), spec)
+    return Step.from_model(build_model(setting.factory, depth, seed, device()), spec)
 
 
 def random_direction(step: Step, names: Sequence[str], *key: object) -> dict[str, Tensor]:

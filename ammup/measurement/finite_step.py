@@ -1,4 +1,4 @@
-"""First order against a true step of finite size."""
+"""`check_finite_step`, which compares the first-order moments with those of a true step of finite size."""
 
 import copy
 from collections.abc import Sequence
@@ -20,14 +20,14 @@ from ammup.models.state import ModelState, check_initialized
 
 @dataclass(frozen=True, kw_only=True)
 class FiniteStep:
-    """First order against the true step at one learning rate; every array has one value a unit.
+    """Moments to first order and of the true step, at one learning rate. Every array has one value for each unit.
 
     Attributes:
         units: names of the depth units.
         lr: learning rate of the step.
         first_order: η² S_l.
         true: mean of (z(θ - ηg) - z(θ))².
-        gap: true / first_order - 1.
+        gap: true / first_order - 1, the relative difference.
     """
 
     units: tuple[str, ...]
@@ -37,7 +37,7 @@ class FiniteStep:
 
     @property
     def gap(self) -> Array:
-        """Relative gap of each unit."""
+        """Relative difference of each unit."""
         return self.true / self.first_order - 1
 
 
@@ -51,10 +51,10 @@ def check_finite_step(
     units: Sequence[str] | None = None,
     seed: int = 0,
 ) -> FiniteStep:
-    """Compare first order with a true SGD step at ``lr`` by two forwards, before and after the step.
+    """Compare the first-order moments with a true SGD step at ``lr``, by a forward pass before and one after the step.
 
-    Arguments and errors as in :func:`measure_updates`; without targets one label is drawn. It runs on a copy of the
-    model in float64, for in float32 the difference of the two forwards cancels at small steps.
+    Arguments and errors as in :func:`measure_updates`; without targets, one label is drawn. The step is taken on a copy
+    of the model in float64, because in float32 the difference of the two passes loses its digits at small steps.
 
     Example:
         >>> import ammup, torch
@@ -66,27 +66,28 @@ def check_finite_step(
     if not (np.isfinite(lr) and lr > 0):
         raise InputError(f"lr={lr} must be positive and finite")
     spec = MeasurementSpec(inputs=inputs, targets=targets, loss=loss, label_draws=1, units=units)
-    copied = _copied(model).double()
-    step = Step.of(copied, spec, state=ModelState(copied))
+    double = _copied(model).double()
+    step = Step.from_model(double, spec, state=ModelState(double))
     outputs, pull_back = step.backward(seed)
     labels = step.labels(outputs, seed)
     if labels is not None:
         step = replace(step, targets=labels[0])
     (gradient,) = pull_back(step.residuals(outputs, None).fixed[0])
     first_order = step.tangent_moments(step.weights, gradient, seed)[:-1]
+    stepped = {name: w - lr * gradient[name] for name, w in step.weights.items()}
     with torch.no_grad():
         before = step.pre_activations(step.weights, seed)
-        after = step.pre_activations({name: w - lr * gradient[name] for name, w in step.weights.items()}, seed)
+        after = step.pre_activations(stepped, seed)
     true = [float((z - z0).square().mean()) for z0, z in zip(before, after, strict=True)]
     return FiniteStep(units=step.units, lr=lr, first_order=lr**2 * to_numpy(first_order), true=np.asarray(true))
 
 
 def _copied(model: nn.Module) -> nn.Module:
-    """A deep copy; torch refuses to copy a tensor with a graph, which a model may keep from its last forward."""
+    """A deep copy of a model that may store tensors with an autograd graph, which torch does not copy."""
     check_initialized(model)
-    kept = [tensor for tensor in ModelState(model, record=False).tensors if not tensor.is_leaf]
+    with_graph = [tensor for tensor in ModelState(model, record=False).tensors if not tensor.is_leaf]
     try:
-        return copy.deepcopy(model, {id(tensor): tensor.detach().clone() for tensor in kept})
-    except Exception as error:  # whatever an attribute of the user's raises
+        return copy.deepcopy(model, {id(tensor): tensor.detach().clone() for tensor in with_graph})
+    except Exception as error:  # copying the user's attributes may raise anything
         reason = str(error) or type(error).__name__
         raise InputError(f"{type(model).__name__} cannot be copied: {reason}") from error

@@ -118,7 +118,7 @@ def param_groups(
             raise InputError("rule='per-unit' measures the model: give inputs=, and targets= or drawn labels are used")
         spec = MeasurementSpec(inputs=inputs, targets=targets, loss=loss, label_draws=1, units=units, forward=forward)
         with preserved(model) as state:
-            step = Step.of(model, spec, state=state)
+            step = Step.from_model(model, spec, state=state)
             assigned = _by_unit(step, partial(measure_updates, model, inputs, targets, loss=loss, forward=forward))
     groups: dict[str, dict[str, Any]] = {}
     for name, p in trainable.items():

@@ -194,7 +194,7 @@ def test_layers_belong_to_the_first_unit_behind_them(name: str) -> None:
         behind = [j for j in places if reach.depends(j, i)]
         if operation.weight and behind:
             expected[operation.weight] = structure.flow[behind[0]].name
-    step = Step.of(model, MeasurementSpec(inputs=x, label_draws=1))
+    step = Step.from_model(model, MeasurementSpec(inputs=x, label_draws=1))
     found = first_units(step)
     assert {weight: found[weight] for weight in found if weight in expected} == expected
     readout = {layer.weight for layer in structure.layers if layer.role == "readout"}
