@@ -192,8 +192,8 @@ def moments(setting: Setting, depth: int, seeds: Seeds) -> list[UpdateMoments]:
         label_draws=setting.label_draws,
         lr_factors=_per_tap_factors(model) if setting.per_tap_lr else {},
     )
-    step = Step.of(model, spec)
-    spec, size = step.fitted(spec), stack_size(step)
+    step = Step.from_model(model, spec)
+    spec, size = step.spec_for_draws(spec), stack_size(step)
     results: list[UpdateMoments] = []
     for start in range(0, len(seeds), size):
         block = seeds[start : start + size]
@@ -211,7 +211,7 @@ def step_of(setting: Setting, seed: int, *, units: Sequence[str] | None = None) 
     """The step of one weight draw, for tangents and gradients. The setting must have exactly one depth."""
     (depth,) = setting.depths
     spec = MeasurementSpec(inputs=setting.batch[0], part="label", label_draws=1, units=units)
-    return Step.of(build_model(setting.factory, depth, seed, device()), spec)
+    return Step.from_model(build_model(setting.factory, depth, seed, device()), spec)
 
 
 def random_direction(step: Step, names: Sequence[str], *key: object) -> dict[str, Tensor]:

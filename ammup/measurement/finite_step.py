@@ -1,4 +1,4 @@
-"""First order against a true step of finite size."""
+"""`check_finite_step`, which compares the first-order moments with those of a true step of finite size."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -24,14 +24,14 @@ from ammup.models.wrappers import unwrapped
 
 @dataclass(frozen=True, kw_only=True)
 class FiniteStep:
-    """First order against the true step at one learning rate; every array has one value a unit.
+    """Moments to first order and of the true step, at one learning rate. Every array has one value for each unit.
 
     Attributes:
         units: names of the depth units.
         lr: learning rate of the step.
         first_order: η² S_l.
         true: mean of (z(θ - ηg) - z(θ))².
-        gap: true / first_order - 1.
+        gap: true / first_order - 1, the relative difference.
     """
 
     units: tuple[str, ...]
@@ -41,7 +41,7 @@ class FiniteStep:
 
     @property
     def gap(self) -> Array:
-        """Relative gap of each unit."""
+        """Relative difference of each unit."""
         return self.true / self.first_order - 1
 
 
@@ -89,7 +89,7 @@ def _compared(model: nn.Module, spec: MeasurementSpec, lr: float, seed: int) -> 
     with preserved(model):
         step = Difference(model, spec, moments.units, seed)
         before, (gradient,), _ = step.gradients()
-        after = step.at(gradient, -lr)
+        after = step.outputs_at(gradient, -lr)
     true = [float((z - z0).square().mean()) for z0, z in zip(before, after, strict=True)]
     return FiniteStep(units=moments.units, lr=lr, first_order=lr**2 * moments.S, true=np.asarray(true))
 
