@@ -19,7 +19,9 @@ def _shape(_ctx: click.Context, _param: click.Parameter, value: str | None) -> t
 @click.command()
 @click.argument("family", metavar="FAMILY|PACKAGE.MODULE:FACTORY")
 @click.option("--depths", callback=parsed_depths, default="4,8", show_default=True, help="Depths to build.")
-@click.option("--convention", default="paper", show_default=True, help="paper, blocks, layers, relu or shortest.")
+@click.option(
+    "--convention", default="paper", show_default=True, help="paper, blocks, layers, relu, shortest or update-bearing."
+)
 @click.option("--shape", callback=_shape, help="Of one input, such as 3,32,32: run the model instead of tracing it.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def depth(family: str, depths: tuple[int, ...], convention: str, shape: tuple[int, ...] | None, as_json: bool) -> None:

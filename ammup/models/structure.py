@@ -111,9 +111,8 @@ class Structure:
 
     @cached_property
     def _blocks(self) -> dict[int, ResidualAddition]:
-        """The residual additions on the main path."""
-        members = self._main_path.members()
-        return {i: block for i, block in Additions(self.flow, self._reach).found.items() if i in members}
+        """The residual blocks on the main path, by the index of their additions."""
+        return Additions(self.flow, self._reach).blocks(self._main_path.members())
 
     def _trained(self, units: Iterable[int]) -> set[int]:
         """The units that have a weight which is trained."""
