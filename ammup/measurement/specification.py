@@ -36,8 +36,8 @@ class MeasurementSpec:
         optimizer: whose step is measured; None for SGD.
         device: where models are measured that a factory builds; None leaves them where the factory put them.
         method: "auto", "jvp" or "difference", see :mod:`ammup.measurement.method`.
-        methods_agree: whether both methods gave the same result on one draw of this net, so that "auto" uses jvp for the
-            other draws.
+        methods_agree: whether both methods gave the same result on one draw of this net; "auto" then uses jvp for
+            the other draws.
 
     Raises:
         InputError: an unknown loss or part, or inputs that are empty, not floating point or not finite.
