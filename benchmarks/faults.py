@@ -43,8 +43,8 @@ import psutil
 
 from ammup.errors import InputError
 from ammup.experiments.experiment import Experiment
+from ammup.experiments.status import rows_in_grid
 from ammup.experiments.store import Store
-from ammup.experiments.sweep import of_grid
 
 VALUES = ["key", "depth", "lr", "seed", "val_accuracy", "val_loss", "train_loss", "diverged", "steps"]
 SWEEP = """
@@ -160,7 +160,7 @@ class Sweep:
         if not self.store.exists():
             return pd.DataFrame(columns=VALUES)
         with Store(self.store, mode="read") as store:
-            return of_grid(store.table(self.experiment.key), self.experiment)[VALUES]
+            return rows_in_grid(store.table(self.experiment.key), self.experiment)[VALUES]
 
     def wait_for_more(self, driver: "Driver") -> None:
         """Wait until a random number of further cells is stored, at most for a random time."""

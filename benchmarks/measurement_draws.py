@@ -41,7 +41,7 @@ def main() -> None:
     for name, factory, inputs in nets():
         spec = MeasurementSpec(inputs=inputs, part="label")
         models = [factory(seed=seed) for seed in range(args.draws)]
-        steps = [Step.of(model, spec) for model in models]
+        steps = [Step.from_model(model, spec) for model in models]
         seconds: dict[str, list[float]] = {"each": [], "stacked": []}
         for _ in range(args.rounds + 1):  # the first round warms up
             for method, measure in (("each", jvp.measure_each), ("stacked", jvp.measure_stacked)):

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 import ammup
-from ammup.claims.draws import Setting, forget
+from ammup.claims.draws import Setting, clear_cache
 from ammup.claims.statistics import slope_over
 from ammup.stats.equivalence import jackknife
 
@@ -65,7 +65,7 @@ def main() -> None:
         seconds = dict.fromkeys(ways, 0.0)
         for block in range(args.rounds):
             for name, way in ways.items():
-                forget()
+                clear_cache()
                 start = time.process_time()
                 rows[name].append(way(range(block * args.draws, (block + 1) * args.draws)))
                 seconds[name] += time.process_time() - start

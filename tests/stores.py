@@ -22,7 +22,7 @@ RUN = Run(
     strategy="loop",
 )
 NAN = float("nan")
-LOST = replace(RUN, lr=10.0, val_accuracy=NAN, val_loss=NAN, train_loss=NAN, diverged=True, steps=0, curve=())
+DIVERGED = replace(RUN, lr=10.0, val_accuracy=NAN, val_loss=NAN, train_loss=NAN, diverged=True, steps=0, curve=())
 EXPERIMENT = StoredExperiment(
     key="e", name="demo", specification="name = 'demo'", data_digest="d", strategy=None, choice=None
 )
@@ -46,5 +46,5 @@ def put(store: Store, runs: dict[str, Run], *, experiment: StoredExperiment = EX
 
 def new_store(path: Path) -> Path:
     with Store(path, mode="write") as store:
-        put(store, {"a": RUN, "b": LOST})
+        put(store, {"a": RUN, "b": DIVERGED})
     return path

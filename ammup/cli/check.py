@@ -82,7 +82,7 @@ def check(
         result = stored.against(result, about)
     elif baseline is not None and (first or result.outcome == HOLDS):
         # Without --expected the first curve is always recorded; with --expected, only if the check holds.
-        DepthBaseline.of(result, about).write(baseline)
+        DepthBaseline.from_check(result, about).write(baseline)
         click.echo(f"recorded: {baseline}", err=True)
     _report(result, about, plot=plot, junit=junit, as_json=as_json)
     sys.exit(0 if result.outcome == HOLDS else 1)

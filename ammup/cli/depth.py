@@ -24,7 +24,7 @@ def _parse_shape(_ctx: click.Context, _param: click.Parameter, value: str | None
     "--convention",
     default="paper",
     show_default=True,
-    help="paper, blocks, layers, relu or shortest: how depth is counted.",
+    help="paper, blocks, layers, relu, shortest or update-bearing: how depth is counted.",
 )
 @click.option(
     "--shape", callback=_parse_shape, help="Shape of one input, such as 3,32,32: run the model instead of tracing it."

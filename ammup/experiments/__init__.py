@@ -1,1 +1,1 @@
-"""How much of it is run, and where it is kept."""
+"""Learning-rate sweeps: their definition, how they are run, and how their results are stored."""

@@ -1,4 +1,4 @@
-"""A block of cells, run in a worker from the specification of its experiment alone."""
+"""A block of cells that a worker trains; the worker only needs the TOML specification of the experiment."""
 
 import platform
 from collections.abc import Iterator
@@ -18,20 +18,20 @@ from ammup.models.device import default_device
 from ammup.models.factory import Factory, architecture_of, named_factory
 from ammup.provenance import versions
 from ammup.training.precision import DTYPES
-from ammup.training.replicas import TRAINERS, Choice, checked_build, choose_strategy, seconds_a_step
+from ammup.training.replicas import TRAINERS, Choice, checked_build, choose_strategy, seconds_per_step
 from ammup.training.runs import Run
 from ammup.training.trainer import Build, Trainer
 
 
 @dataclass(frozen=True, kw_only=True)
 class Block:
-    """Replicas of one depth and seed that are trained, and stored, together.
+    """Replicas of one depth and seed that are trained and stored together.
 
     Attributes:
         specification: the experiment as TOML.
         depth: L.
-        seed: of every replica.
-        lrs: learning rates of the replicas.
+        seed: seed of every replica.
+        lrs: learning rate of each replica.
         strategy: "loop" or "stacked".
         device: None uses a GPU if there is one.
     """
@@ -46,7 +46,7 @@ class Block:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """Result of a block: its runs, the cells that a search left out, the worker, and the digest of the data."""
+    """Result of a block: its runs, the worker, the digest of the data, and the cells that a search left out."""
 
     runs: tuple[Run, ...]
     worker: Worker
@@ -55,7 +55,7 @@ class Outcome:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trial:
+class StrategyTiming:
     """Result of timing the strategies: the faster one, and the digest of the data."""
 
     choice: Choice
@@ -63,7 +63,7 @@ class Trial:
 
 
 class WorkerContext:
-    """An experiment's data on one device, and the trainers that use them."""
+    """The data of an experiment on one device, and the trainers that use these data."""
 
     def __init__(self, experiment: Experiment, device: str | None) -> None:
         self.experiment, self.device = experiment, device or default_device()
@@ -76,36 +76,36 @@ class WorkerContext:
             seed=source.seed,
         )
         self.feed = Feed(self.data, batch_size=training.batch_size, device=self.device, dtype=DTYPES[training.dtype])
-        self.trainer = lru_cache(maxsize=1)(self._trainer)  # a trainer is made for one depth
+        self.trainer = lru_cache(maxsize=1)(self._trainer)  # a trainer belongs to one depth
 
     def build(self, depth: int) -> Build:
-        """Seed -> the model of this depth."""
+        """Return a function that builds the model of this depth from a seed."""
         return checked_build(self._factory, depth, self.experiment.grid.seed_numbers[0], self.feed, self.data)
 
     def architecture(self, depth: int) -> Architecture | None:
-        """What the experiment's factory builds at this depth, where it is one of our families."""
+        """Return the architecture at this depth, or None if the factory is not one of the families of ammup."""
         return architecture_of(self._factory, depth)
 
     @property
     def _factory(self) -> Factory:
         model = self.experiment.model
-        arguments = {name: _as_argument(value) for name, value in model.arguments.items()}
+        arguments = {name: _to_tuples(value) for name, value in model.arguments.items()}
         return named_factory(
             model.factory, arguments, image_shape=self.data.image_shape, classes=len(self.data.classes)
         )
 
-    def choice(self, depth: int) -> Choice:
-        """The faster strategy at this depth."""
+    def choose_strategy(self, depth: int) -> Choice:
+        """Time the strategies at this depth and return the faster one."""
         grid, training = self.experiment.grid, self.experiment.training
         return choose_strategy(
             self.build(depth), self.feed, training, lrs=grid.learning_rates, seed=grid.seed_numbers[0]
         )
 
-    def seconds_a_cell(self, depth: int, strategy: str) -> float:
-        """Seconds of one replica, from a few of its steps."""
+    def seconds_per_cell(self, depth: int, strategy: str) -> float:
+        """Estimate the seconds to train and validate one replica, by timing a few training steps."""
         grid, training = self.experiment.grid, self.experiment.training
         lrs = grid.learning_rates if strategy == "stacked" else grid.learning_rates[:1]
-        step = seconds_a_step(self.trainer(depth, strategy), lrs, grid.seed_numbers[0]) / len(lrs)
+        step = seconds_per_step(self.trainer(depth, strategy), lrs, grid.seed_numbers[0]) / len(lrs)
         validation = len(self.feed.val) / training.batch_size / 3  # a forward pass is a third of a step
         return step * (self.feed.steps(training.epochs) + validation)
 
@@ -115,15 +115,15 @@ class WorkerContext:
 
 @lru_cache(maxsize=1)
 def worker_context(specification: str, device: str | None) -> WorkerContext:
-    """The context of this worker, which gets jobs of one experiment, most of them of one depth."""
+    """Return the context of this worker; it is cached, because successive jobs are mostly of one experiment."""
     return WorkerContext(Experiment.from_toml(specification), device)
 
 
 def run_block(block: Block) -> Outcome:
-    """Train the block's replicas.
+    """Train the replicas of a block.
 
     Raises:
-        InputError: data or a factory that cannot be used, or a training step that raises.
+        InputError: the data or the factory cannot be used, or a training step raises.
     """
     context = worker_context(block.specification, block.device)
     with translate_errors(block):
@@ -133,38 +133,41 @@ def run_block(block: Block) -> Outcome:
 
 @contextmanager
 def translate_errors(block: Block) -> Iterator[None]:
-    """Raise an error of the user's module as InputError that names the cells."""
+    """Raise an InputError that names the cells instead of any error of the user's module."""
     try:
         yield
     except InputError:
         raise
-    except Exception as error:  # a user's module raises anything
+    except Exception as error:  # a user's module may raise any exception
         cells = f"depth {block.depth}, seed {block.seed}, learning rates {', '.join(f'{lr:g}' for lr in block.lrs)}"
         raise InputError(f"training failed at {cells}: {type(error).__name__}: {error}") from error
 
 
-def try_strategies(specification: str, depth: int, device: str | None) -> Trial:
-    """Time the strategies on the first steps of one depth."""
+def time_strategies(specification: str, depth: int, device: str | None) -> StrategyTiming:
+    """Time the strategies on the first training steps at one depth."""
     context = worker_context(specification, device)
-    return Trial(choice=context.choice(depth), data_digest=context.data.digest)
+    return StrategyTiming(choice=context.choose_strategy(depth), data_digest=context.data.digest)
 
 
 def this_worker(device: str) -> Worker:
-    """Host, device, threads and versions of this process."""
-    shown = torch.cuda.get_device_name(device) if device.startswith("cuda") else _processor()
-    return Worker(host=platform.node(), device=shown, threads=torch.get_num_threads(), versions=versions())
+    """Describe the current process: host, device, number of threads and versions."""
+    device_name = torch.cuda.get_device_name(device) if device.startswith("cuda") else _processor_name()
+    return Worker(host=platform.node(), device=device_name, threads=torch.get_num_threads(), versions=versions())
 
 
-def _as_argument(value: object) -> object:
-    """TOML has no tuples: [5, 3] is the tuple of a rectangle's sides, [[0, 0], [0, 1]] a list of offsets."""
+def _to_tuples(value: object) -> object:
+    """Convert the innermost lists of a TOML value to tuples, because TOML has only lists.
+
+    [5, 3] becomes (5, 3), the sides of a kernel; [[0, 0], [0, 1]] becomes [(0, 0), (0, 1)], a list of offsets.
+    """
     if not isinstance(value, list):
         return value
-    items = [_as_argument(item) for item in value]
+    items = [_to_tuples(item) for item in value]
     return items if items and all(isinstance(item, tuple) for item in items) else tuple(items)
 
 
-def _processor() -> str:
-    """The processor's name as the system gives it."""
+def _processor_name() -> str:
+    """Return the name of the processor as the operating system reports it."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as lines:  # noqa: PTH123  (read line by line)
             return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))

@@ -1,4 +1,4 @@
-"""Sweeps on a Dask cluster: a laptop's LocalCluster, Slurm, Kubernetes, one worker for each GPU."""
+"""Run sweeps on a Dask cluster, such as a LocalCluster, Slurm or Kubernetes, with one worker for each GPU."""
 
 from collections.abc import Iterator
 from concurrent.futures import Executor
@@ -11,10 +11,13 @@ CONNECT_SECONDS = 5.0
 
 @contextmanager
 def dask_executor(scheduler: str) -> Iterator[Executor]:
-    """The workers behind a scheduler's address as a `concurrent.futures` executor.
+    """Connect to a Dask scheduler and return its workers as a `concurrent.futures` executor.
+
+    Args:
+        scheduler: address of the scheduler, such as "tcp://head:8786".
 
     Raises:
-        InputError: `distributed` is not installed, or nobody answers at that address.
+        InputError: `distributed` is not installed, or no scheduler answers at the address.
     """
     try:
         from distributed import Client
@@ -25,5 +28,5 @@ def dask_executor(scheduler: str) -> Iterator[Executor]:
     except (OSError, ValueError) as error:
         raise InputError(f"no Dask scheduler answers at {scheduler}: {error}") from error
     with client:
-        # Blocks are not pure in Dask's sense: their results carry the seconds they took.
+        # Dask must not cache results (pure=False): they contain the measured seconds.
         yield client.get_executor(pure=False)  # type: ignore[no-untyped-call]

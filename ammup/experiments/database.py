@@ -1,6 +1,6 @@
-"""An SQLite file: checked and migrated when it is opened, with one writer at a time and readable errors.
+"""An SQLite file that is checked and migrated when it is opened, with a lock for its writer and readable errors.
 
-The file is in WAL mode: after a process is killed, the last complete transaction remains.
+The file is in WAL mode: all complete transactions remain after a process is killed.
 """
 
 import os
@@ -18,30 +18,30 @@ from ammup.errors import InputError
 
 D = TypeVar("D", bound="Database")
 
-APPLICATION_ID = 0x616D6D75  # "ammu": distinguishes our files from other SQLite files
-# Files of up to this size are checked completely when they are opened; damage of a larger file is reported when it is
-# read.
-CHECKED_BYTES = 64 << 20
+APPLICATION_ID = 0x616D6D75  # "ammu" in ASCII; it distinguishes stores of ammup from other SQLite files
+# Files up to this size are completely checked when they are opened. Damage of a larger file is reported when the
+# damaged part is read.
+MAX_CHECKED_BYTES = 64 << 20
 
 
 class Database:
-    """An open file.
+    """An open SQLite file.
 
     Args:
-        path: of the file.
-        migrations: SQL that makes the tables; number n, from 1, makes version n from version n - 1.
-        mode: "read" (never writes), or "write" (creates a missing file, migrates one of an earlier version, and locks
-            out other writers).
+        path: path of the file.
+        migrations: SQL scripts that create the tables. Script n, counted from 1, upgrades version n - 1 to version n.
+        mode: "read" never writes. "write" creates a missing file, migrates a file of an earlier version, and excludes
+            other writers.
 
     Raises:
-        InputError: a missing file in mode "read", a file of another program or of a newer ammup, a damaged one, one
-            that another process is writing to, or one without write permission.
+        InputError: the file does not exist (mode "read"), belongs to another program or to a newer version of ammup, is
+            damaged, is being written to by another process, or cannot be written.
     """
 
     def __init__(self, path: Path, *, migrations: Sequence[str], mode: Literal["read", "write"]) -> None:
         self.path, self.migrations = path, migrations
         self.lock = FileLock(f"{path}.lock", timeout=0) if mode == "write" else None
-        self.connection = self._reading() if self.lock is None else self._writing(self.lock)
+        self.connection = self._open_for_reading() if self.lock is None else self._open_for_writing(self.lock)
 
     def __enter__(self: D) -> D:
         return self
@@ -52,76 +52,78 @@ class Database:
         self.close()
 
     def close(self) -> None:
-        """Close the file and let other writers in."""
+        """Close the file and release the lock."""
         self.connection.close()
         if self.lock is not None:
             self.lock.release()
 
     def has_table(self, name: str) -> bool:
-        """Whether the file has this table: one of an earlier version that is only read may lack it."""
+        """Return whether the file has this table; a file of an earlier version that is only read may not have it."""
         return self.connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (name,)).fetchone() is not None
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Commit everything that is written inside, or nothing after an error."""
+        """Commit the writes inside this context, or roll all of them back after an error."""
         with self.translate_errors():
             try:
                 self.connection.execute("BEGIN IMMEDIATE")
                 yield
                 self.connection.execute("COMMIT")
             except BaseException:
-                with suppress(sqlite3.Error):  # the first error is reported
+                with suppress(sqlite3.Error):  # the original error is raised
                     self.connection.execute("ROLLBACK")
                 raise
 
     @contextmanager
     def translate_errors(self) -> Iterator[None]:
-        """Raise SQLite's errors as InputError, with what to do."""
+        """Raise SQLite's errors as InputError, with a remedy."""
         try:
             yield
-        except (sqlite3.Error, UnicodeDecodeError) as error:  # the latter from a message that quotes a damaged file
-            raise InputError(_explanation(self.path, error)) from error
+        except (sqlite3.Error, UnicodeDecodeError) as error:  # the latter if a message quotes bytes of a damaged file
+            raise InputError(_error_message(self.path, error)) from error
 
-    def _reading(self) -> sqlite3.Connection:
+    def _open_for_reading(self) -> sqlite3.Connection:
         if not self.path.is_file():
             raise InputError(
                 f"{self.path} does not exist; `ammup sweep EXPERIMENT.toml --store {self.path}` creates it"
             )
         log, folder = Path(f"{self.path}-wal"), self.path.absolute().parent
         if os.access(self.path, os.W_OK) and os.access(folder, os.W_OK):
-            connection = self._opened("mode=rw")  # the last connection to close removes the files of WAL mode
+            connection = self._connect("mode=rw")  # so that the last connection removes the WAL files when it closes
             connection.execute("PRAGMA query_only = ON")
             return connection
-        # Without permission to create those files: an empty log is not needed.
-        return self._opened("mode=ro" if log.exists() and log.stat().st_size else "mode=ro&immutable=1")
+        # Without permission to create the WAL files, SQLite opens the file only if it is declared immutable. This is
+        # safe if there is no log or the log is empty.
+        return self._connect("mode=ro" if log.exists() and log.stat().st_size else "mode=ro&immutable=1")
 
-    def _writing(self, lock: FileLock) -> sqlite3.Connection:
+    def _open_for_writing(self, lock: FileLock) -> sqlite3.Connection:
         if not self.path.absolute().parent.is_dir():
             raise InputError(f"{self.path}: the folder {self.path.absolute().parent} does not exist")
         try:
             lock.acquire()
         except Timeout as error:
             raise InputError(
-                f"another process is writing to {self.path}; wait until it ends, or use another --store and --merge it "
-                "afterwards"
+                f"another process is writing to {self.path}; wait until it ends, or use another --store and "
+                "merge the two afterwards (--merge)"
             ) from error
         except OSError as error:
             raise InputError(f"{self.path} cannot be written: {error}") from error
         try:
             if self.path.exists() and not os.access(self.path, os.W_OK):
                 raise InputError(f"{self.path} is read-only; make it writable, or use another --store")
-            return self._opened("mode=rwc")
+            return self._connect("mode=rwc")
         except BaseException:
             lock.release()
             raise
 
-    def _opened(self, options: str) -> sqlite3.Connection:
+    def _connect(self, options: str) -> sqlite3.Connection:
+        """Open a connection with these URI options and check the file; mode=rwc also creates or migrates it."""
         with self.translate_errors():
             new = not self.path.exists() or self.path.stat().st_size == 0
-            name = f"{self.path.absolute().as_uri()}?{options}"
+            uri = f"{self.path.absolute().as_uri()}?{options}"
             if new and options == "mode=rwc":
                 self._create()
-            connection = sqlite3.connect(name, uri=True, isolation_level=None, timeout=30)
+            connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=30)
             try:
                 self._check(connection)
                 if options == "mode=rwc":
@@ -132,34 +134,35 @@ class Database:
         return connection
 
     def _check(self, connection: sqlite3.Connection) -> None:
-        (identity,) = connection.execute("PRAGMA application_id").fetchone()
+        """Check application id, version and integrity of the file, and set the options of the connection."""
+        (application_id,) = connection.execute("PRAGMA application_id").fetchone()
         (version,) = connection.execute("PRAGMA user_version").fetchone()
-        if identity != APPLICATION_ID:
+        if application_id != APPLICATION_ID:
             raise InputError(f"{self.path} is not a store of ammup; it is unchanged: use another --store")
         if version < 1:
             raise sqlite3.DatabaseError(f"schema version {version}")
         if version > len(self.migrations):
             raise InputError(
-                f"{self.path} was written by a newer ammup (schema {version}, this one reads {len(self.migrations)}); "
-                "upgrade ammup, or use another --store"
+                f"{self.path} was written by a newer ammup (schema {version}; this version supports schemas up to "
+                f"{len(self.migrations)}); upgrade ammup, or use another --store"
             )
-        if self.path.stat().st_size <= CHECKED_BYTES:
+        if self.path.stat().st_size <= MAX_CHECKED_BYTES:
             (state,) = connection.execute("PRAGMA quick_check(1)").fetchone()
             if state != "ok":
                 raise sqlite3.DatabaseError(state)
-        connection.execute("PRAGMA trusted_schema = OFF")  # a file from elsewhere may contain triggers and views
+        connection.execute("PRAGMA trusted_schema = OFF")  # an untrusted file may contain triggers and views
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA synchronous = FULL")
 
     def _migrate(self, connection: sqlite3.Connection) -> None:
-        """Bring the file to the latest version, each step in a transaction of its own."""
+        """Migrate the file to the latest version, with one transaction for each version."""
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         for number, migration in enumerate(self.migrations[version:], start=version + 1):
             connection.executescript(f"BEGIN IMMEDIATE; {migration} PRAGMA user_version = {number}; COMMIT;")
 
     def _create(self) -> None:
-        """Create the file atomically, so that a process that is killed here leaves no incomplete store."""
-        new = Path(f"{self.path}.new")  # only the process that has the lock creates it
+        """Create the file atomically, so that no incomplete store remains if the process is killed."""
+        new = Path(f"{self.path}.new")  # only the process that holds the lock creates it
         for leftover in (Path(f"{new}-wal"), Path(f"{new}-shm")):
             leftover.unlink(missing_ok=True)
         with replacing(self.path, temporary=new), closing(sqlite3.connect(new, isolation_level=None)) as connection:
@@ -168,15 +171,16 @@ class Database:
             self._migrate(connection)
 
 
-def _explanation(path: Path, error: Exception) -> str:
+def _error_message(path: Path, error: Exception) -> str:
+    """Return one line with the file, SQLite's message and a remedy."""
     text, name = " ".join(str(error).split()), getattr(error, "sqlite_errorname", "")
     if "FULL" in name or name.startswith("SQLITE_IOERR"):
-        return f"{path} cannot be written ({text}); its content is safe: free some space and run the same command"
+        return f"{path} cannot be written ({text}); its content is safe: free some space and run the same command again"
     if "READONLY" in name or "CANTOPEN" in name:
         return f"{path} cannot be opened ({text}); make it and its folder writable, or use another --store"
     if "BUSY" in name or "LOCKED" in name:
-        return f"{path} is locked by another process ({text}); run the same command again when that has ended"
+        return f"{path} is locked by another process ({text}); run the same command again when that process has ended"
     return (
-        f"{path} is damaged or not a store of ammup ({text}); it is unchanged: restore a copy, or recover its "
+        f"{path} is damaged or not a store of ammup ({text}); it is unchanged: restore a backup, or recover its "
         f"content with `sqlite3 {path} .recover`"
     )

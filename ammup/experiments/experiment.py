@@ -1,4 +1,4 @@
-"""The definition of a sweep as frozen dataclasses, read from and written to TOML, and the content key of each cell."""
+"""The definition of a sweep as frozen dataclasses that are read from and written to TOML, and the keys of its cells."""
 
 import copy
 import hashlib
@@ -22,7 +22,7 @@ from ammup.validation import problems
 
 SEARCHES = ("full", "adaptive")
 
-# Part of every key; a change of the meaning of a cell needs a new version.
+# Part of every content key. Increase it when a change of the code changes the results of a cell.
 KEY_VERSION = 1
 
 
@@ -32,7 +32,7 @@ class Model:
 
     Attributes:
         factory: "mlp", "cnn", "resnet", or "package.module:callable".
-        arguments: of the factory, except depth and seed.
+        arguments: keyword arguments of the factory, except depth and seed.
     """
 
     factory: str
@@ -42,9 +42,7 @@ class Model:
         try:
             json.dumps(self.arguments, allow_nan=False, default=str)
         except ValueError as error:
-            raise InputError(
-                f"arguments={self.arguments} contain a number that is not finite; give a finite one"
-            ) from error
+            raise InputError(f"arguments={self.arguments} contain NaN or infinity; expected finite numbers") from error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,23 +57,23 @@ class Source:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """The part of a cell's key: only the last part of a path, which differs between machines.
+        """The arguments that are part of a cell's key, with only the last component of a path.
 
-        The content of the data is compared with the digest in the store.
+        The rest of the path may differ between machines. The store has a digest of the data to compare their content.
         """
         name = self.source if self.source in NAMES else Path(self.source).name
-        return {**_plain(Source, self), "source": name}
+        return {**_to_plain(Source, self), "source": name}
 
 
 @dataclass(frozen=True, kw_only=True)
 class ShortRun:
-    """S̄ measured along the first steps of some runs of each depth, for the rules "measured" and "measured-late".
+    """Measurements of S̄ along short runs of each depth, for the rules "measured" and "measured-late".
 
     Attributes:
-        lr: of the runs, one for all depths, at which none of them diverges.
-        steps: training steps before each measurement; 0 is initialization.
-        seeds: number of runs at each depth, with seeds from 0 on, independent of the grid's seeds.
-        draws: number of seeds, from 0 on, that are measured at initialization, which needs no training.
+        lr: learning rate of the short runs at all depths, at which none of them diverges.
+        steps: numbers of training steps before each measurement; 0 is initialization.
+        seeds: number of short runs at each depth. Their seeds are 0, 1, …, independent of the grid.
+        draws: number of seeds 0, 1, … that are measured at initialization, which needs no training.
     """
 
     lr: float
@@ -86,14 +84,14 @@ class ShortRun:
     def __post_init__(self) -> None:
         check_grid((self.lr,), (0,))
         if not self.steps or min(self.steps) < 0 or len(set(self.steps)) < len(self.steps):
-            raise InputError(f"short_run.steps={list(self.steps)} must be distinct step numbers from 0 on")
+            raise InputError(f"short_run.steps={list(self.steps)}: expected distinct step numbers of at least 0")
         if self.seeds < 0 or self.draws < 0:
-            raise InputError(f"short_run.seeds={self.seeds} and short_run.draws={self.draws} must be at least 0")
+            raise InputError(f"short_run.seeds={self.seeds}, short_run.draws={self.draws}: expected at least 0")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """One replica of an experiment, and the key under which its run is stored."""
+    """One replica of an experiment, and the content key of its run in a store."""
 
     key: str
     depth: int
@@ -106,19 +104,19 @@ class Experiment:
     """A learning-rate sweep.
 
     Attributes:
-        name: by which it is found in a store.
-        model: factory and arguments.
-        data: what it is trained on.
-        grid: depths, learning rates, seeds.
-        training: batch size, epochs, dtype, momentum and weight decay; the defaults are the paper's.
-        strategy: "auto", "loop" or "stacked", see :func:`ammup.train_replicas`; it changes only rounding and is not
-            part of a key.
-        search: "full" trains the whole grid; "adaptive" begins around the measured η* of each depth and seed, and stops
-            learning rates that will not be the best, see :func:`ammup.stats.search.adaptive_search`. Cells that
-            it trains to the end have the same keys.
-        segments: depths whose optimum predicts that of others, for `ammup fit`.
-        short_run: what is measured in addition to the grid, or None; not part of a key.
-        paper_slope: slope that the paper reports, or None; not part of a key.
+        name: identifies the experiment in a store.
+        model: the factory and its arguments.
+        data: the training and validation data.
+        grid: depths, learning rates and seeds.
+        training: batch size, epochs, dtype, momentum and weight decay; the defaults are those of the paper.
+        strategy: "auto", "loop" or "stacked", see :func:`ammup.train_replicas`. It affects results only by rounding and
+            is not part of the cells' keys.
+        search: "full" trains all cells of the grid. "adaptive" starts around the measured η* of each depth and seed,
+            and stops learning rates that are unlikely to be the best, see
+            :func:`ammup.stats.search.adaptive_search`. It is not part of the cells' keys.
+        segments: depths whose optima predict those of other depths, for `ammup fit`.
+        short_run: measurements in addition to the grid, or None. It is not part of the cells' keys.
+        paper_slope: the slope that the paper reports, or None. It is not part of the cells' keys.
 
     Example:
         >>> from ammup.experiments.experiment import Experiment
@@ -139,7 +137,7 @@ class Experiment:
         True
     """
 
-    # Of this class and of those inside it.
+    # Also applies to the dataclasses of the fields.
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
 
     name: str
@@ -161,64 +159,74 @@ class Experiment:
 
     @classmethod
     def from_toml(cls, text: str, *, changes: Sequence[str] = ()) -> "Experiment":
-        """The experiment of a TOML text, after changes such as "grid.seeds=3" (the value is TOML).
+        """Create an experiment from TOML text.
+
+        Args:
+            text: TOML.
+            changes: settings that override those of the text, such as "grid.seeds=3". The value is TOML.
 
         Raises:
-            InputError: not TOML, an unknown or missing name, or a value of the wrong type or out of range: all of
-                them, in one line.
+            InputError: the text is not TOML, a setting is unknown or missing, or a value has the wrong type or is out
+                of range. All invalid settings are listed, in one line.
         """
         return cls.from_dict(parse_toml(text), changes=changes)
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any], *, changes: Sequence[str] = ()) -> "Experiment":
-        """The experiment of parsed TOML; arguments and errors as of :meth:`from_toml`."""
+        """Create an experiment from parsed TOML; the other argument and the errors are those of :meth:`from_toml`."""
         changed = copy.deepcopy(dict(content))
         for change in changes:
-            _apply(changed, change)
+            _apply_change(changed, change)
         try:
-            # In pydantic's JSON mode a list is a tuple and a whole number a float; a word is never a number.
+            # pydantic's strict JSON mode accepts lists as tuples and integers as floats, but never strings as numbers.
             return TypeAdapter(cls).validate_json(json.dumps(changed, default=str))
         except ValidationError as error:
             raise InputError("; ".join(problems(error))) from error
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain tables, lists and values, without None and without defaults that an earlier ammup rejects."""
-        plain = _plain(Experiment, self)
-        return plain if self.search != "full" else {name: value for name, value in plain.items() if name != "search"}
+        """Convert the experiment to dicts, lists and values for TOML.
+
+        Settings that are None are omitted, and also ``search`` if it is "full", which earlier versions do not know.
+        """
+        plain = _to_plain(Experiment, self)
+        if self.search == "full":
+            del plain["search"]
+        return plain
 
     def to_toml(self) -> str:
-        """TOML that :meth:`from_toml` reads as the same experiment."""
+        """Convert the experiment to TOML text, from which :meth:`from_toml` creates an equal experiment."""
         return tomli_w.dumps(self.to_dict())
 
     @cached_property
     def key(self) -> str:
-        """The part of the key that all cells share; it does not depend on the name or the grid."""
+        """The part of the content key that all cells share. It does not depend on the name or the grid."""
         return _digest(
             {
                 "version": KEY_VERSION,
-                "model": _plain(Model, self.model),
+                "model": _to_plain(Model, self.model),
                 "data": self.data.identity,
-                "training": _plain(Training, self.training),
+                "training": _to_plain(Training, self.training),
             }
         )
 
     def cells(self) -> Iterator[Cell]:
-        """Every cell of the grid, deeper nets first, so that the longest jobs are not the last ones."""
+        """Yield the cells of the grid, deeper nets first, so that the longest jobs do not start last."""
         for depth in sorted(self.grid.depths, reverse=True):
             for seed in self.grid.seed_numbers:
                 for lr in self.grid.learning_rates:
                     yield Cell(key=self.cell_key(depth, lr, seed), depth=depth, lr=lr, seed=seed)
 
     def cell_key(self, depth: int, lr: float, seed: int) -> str:
-        """The content key of one cell: it does not change when the grid grows."""
+        """Return the content key of one cell. It does not depend on the other cells of the grid."""
         return _digest({"experiment": self.key, "depth": depth, "lr": lr, "seed": seed})
 
     def missing(self, done: Collection[str]) -> list[Cell]:
-        """The cells whose keys are not in ``done``."""
+        """Return the cells of the grid whose keys are not in ``done``."""
         return [cell for cell in self.cells() if cell.key not in done]
 
 
-def _plain(kind: type[Any], value: Any) -> dict[str, Any]:
+def _to_plain(kind: type[Any], value: Any) -> dict[str, Any]:
+    """Convert a dataclass to dicts, lists and JSON values, without values that are None."""
     plain: dict[str, Any] = TypeAdapter(kind).dump_python(value, mode="json", exclude_none=True)
     return plain
 
@@ -228,17 +236,18 @@ def _digest(content: Mapping[str, Any]) -> str:
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
-def _apply(content: dict[str, Any], change: str) -> None:
+def _apply_change(content: dict[str, Any], change: str) -> None:
+    """Apply a change such as "grid.seeds=3" to parsed TOML, in place."""
     path, equals, text = change.partition("=")
     *tables, name = path.strip().split(".")
     if not equals or not name:
-        raise InputError(f"{change!r} is not of the form TABLE.NAME=VALUE, such as grid.seeds=3")
+        raise InputError(f"{change!r}: expected the form TABLE.NAME=VALUE, such as grid.seeds=3")
     try:
         value = parse_toml(f"value = {text}")["value"]
     except InputError:
-        value = text  # text without quotes, which a shell removes
+        value = text  # a string without quotes, because the shell removes them
     for table in tables:
         content = content.setdefault(table, {})
         if not isinstance(content, dict):
-            raise InputError(f"{change!r}: {table} is not a table; use a path such as grid.seeds")
+            raise InputError(f"{change!r}: {table} is not a table; expected a path such as grid.seeds")
     content[name] = value

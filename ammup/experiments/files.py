@@ -1,4 +1,4 @@
-"""Experiment files: one TOML is one experiment, or several variants of it, at full size or in a smaller profile."""
+"""Experiment files: a TOML file defines an experiment, its variants, and profiles that make it smaller."""
 
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
@@ -17,32 +17,32 @@ SHIPPED = files("ammup.experiments")
 def read_experiments(
     source: Path, *, profile: str | None = None, variant: str | None = None, changes: Sequence[str] = ()
 ) -> tuple[Experiment, ...]:
-    """The experiments of a file, or of one that comes with ammup.
+    """Read the experiments of a TOML file.
 
-    In addition to the tables of an :class:`Experiment` a file may have ``[variants.NAME]`` and ``[profiles.NAME]``.
-    Each overrides the base settings, tables recursively: first the variant, then the profile, then the changes. The
-    name of an experiment is that of the file, the variant and the profile with hyphens between; a name in the variant
-    replaces the first two.
+    In addition to the tables of an :class:`Experiment`, a file may contain ``[variants.NAME]`` and ``[profiles.NAME]``.
+    They override the base settings, tables recursively: first the variant, then the profile, then the changes. The name
+    of an experiment is "FILE-VARIANT-PROFILE", where FILE is the name in the file; if the variant sets a name, that
+    name replaces "FILE-VARIANT".
 
     Args:
-        source: path of the TOML file, or the name of a shipped one, see :func:`shipped`.
-        profile: such as "small"; None is full size.
-        variant: one of the file's variants; None takes all of them.
-        changes: "TABLE.NAME=VALUE", applied to every experiment.
+        source: path of the TOML file, or the name of an experiment that comes with ammup, see :func:`shipped`.
+        profile: name of a profile, such as "small"; None uses the full size.
+        variant: name of a variant; None returns an experiment for each variant.
+        changes: settings such as "grid.seeds=3", applied to every experiment.
 
     Raises:
-        InputError: a file that cannot be read, an unknown name, or content that is not an experiment.
+        InputError: the file cannot be read, a name is unknown, or the content is not an experiment.
     """
-    text = _text(source)
+    text = _read_text(source)
     try:
         content = parse_toml(text)
-        variants, profiles = _tables(content, "variants"), _tables(content, "profiles")
-        _check("variant", variant, variants)
-        _check("profile", profile, profiles)
-        chosen: list[str | None] = [variant] if variant or not variants else list(variants)
+        variants, profiles = _pop_tables(content, "variants"), _pop_tables(content, "profiles")
+        _check_name("variant", variant, variants)
+        _check_name("profile", profile, profiles)
+        selected: list[str | None] = [variant] if variant or not variants else list(variants)
         return tuple(
             Experiment.from_dict(_override(content, one, variants, profile, profiles), changes=changes)
-            for one in chosen
+            for one in selected
         )
     except InputError as error:
         raise InputError(f"{source}: {error}") from error
@@ -51,32 +51,32 @@ def read_experiments(
 def read_experiment(
     source: Path, *, profile: str | None = None, variant: str | None = None, changes: Sequence[str] = ()
 ) -> Experiment:
-    """The only experiment of a file, see :func:`read_experiments`.
+    """Read the only experiment of a TOML file; the arguments are those of :func:`read_experiments`.
 
     Raises:
-        InputError: as there, or a file with several variants and none chosen.
+        InputError: as for :func:`read_experiments`, or the file has several variants and ``variant`` is None.
     """
-    found = read_experiments(source, profile=profile, variant=variant, changes=changes)
-    if len(found) > 1:
-        names = ", ".join(one.name for one in found)
-        raise InputError(f"{source} has {len(found)} variants ({names}); choose one with variant=")
-    return found[0]
+    experiments = read_experiments(source, profile=profile, variant=variant, changes=changes)
+    if len(experiments) > 1:
+        names = ", ".join(one.name for one in experiments)
+        raise InputError(f"{source} has {len(experiments)} variants ({names}); choose one with variant=")
+    return experiments[0]
 
 
 def shipped() -> tuple[str, ...]:
-    """Names of the experiments of the paper that come with ammup."""
+    """Return the names of the experiments that come with ammup."""
     return tuple(
         sorted(entry.name.removesuffix(".toml") for entry in SHIPPED.iterdir() if entry.name.endswith(".toml"))
     )
 
 
 def described() -> dict[str, str]:
-    """The first line of each shipped experiment, which describes it."""
-    return {name: _text(Path(name)).splitlines()[0].removeprefix("# ") for name in shipped()}
+    """Return a description of each experiment that comes with ammup, by name: the first line of its file."""
+    return {name: _read_text(Path(name)).splitlines()[0].removeprefix("# ") for name in shipped()}
 
 
-def _text(source: Path) -> str:
-    """The text of the file, or of the shipped experiment of that name."""
+def _read_text(source: Path) -> str:
+    """Read the file; if it does not exist, the shipped experiment of this name."""
     name = str(source)
     if name in shipped() and not source.exists():
         return (SHIPPED / f"{name}.toml").read_text(encoding="utf-8")
@@ -90,18 +90,18 @@ def _text(source: Path) -> str:
         raise InputError(f"{source}: {error}") from error
 
 
-def _tables(content: Table, name: str) -> Mapping[str, Table]:
-    """Take the tables of this name out of the content."""
+def _pop_tables(content: Table, name: str) -> Mapping[str, Table]:
+    """Remove the table of this name from the content, and return the tables inside it."""
     tables = content.pop(name, {})
     if not isinstance(tables, dict) or not all(isinstance(table, dict) for table in tables.values()):
-        raise InputError(f"{name} must be tables such as [{name}.small]")
+        raise InputError(f"{name}: expected tables such as [{name}.small]")
     return tables
 
 
-def _check(kind: str, name: str | None, known: Mapping[str, Table]) -> None:
-    if name is not None and name not in known:
-        there = f"the file has {', '.join(known)}" if known else f"the file has no {kind}s"
-        raise InputError(f"unknown {kind} {name!r}; {there}")
+def _check_name(kind: str, name: str | None, tables: Mapping[str, Table]) -> None:
+    if name is not None and name not in tables:
+        expected = f"expected one of: {', '.join(tables)}" if tables else f"the file has no {kind}s"
+        raise InputError(f"unknown {kind} {name!r}; {expected}")
 
 
 def _override(
@@ -111,20 +111,21 @@ def _override(
     profile: str | None,
     profiles: Mapping[str, Table],
 ) -> Table:
+    """Return the settings of one experiment: the content, overridden by a variant and a profile, with its name."""
     merged, name = content, str(content.get("name", ""))
     if variant is not None:
-        merged = _merged(merged, variants[variant])
+        merged = _merge(merged, variants[variant])
         name = str(variants[variant].get("name", f"{name}-{variant}"))
     if profile is not None:
-        merged = _merged(merged, profiles[profile])
+        merged = _merge(merged, profiles[profile])
         name = f"{name}-{profile}"
     return {**merged, "name": name} if "name" in content else merged
 
 
-def _merged(below: Table, above: Table) -> Table:
-    """A new table: the values of ``below``, overridden by those of ``above``."""
-    merged = dict(below)
-    for name, value in above.items():
-        under = merged.get(name)
-        merged[name] = _merged(under, value) if isinstance(under, dict) and isinstance(value, dict) else value
+def _merge(base: Table, overrides: Table) -> Table:
+    """Return a new table with the values of ``base``, recursively overridden by those of ``overrides``."""
+    merged = dict(base)
+    for name, value in overrides.items():
+        old = merged.get(name)
+        merged[name] = _merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
     return merged

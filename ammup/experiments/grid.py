@@ -10,8 +10,8 @@ from ammup.errors import InputError
 from ammup.stats.power_law import checked_depths
 from ammup.training.runs import check_grid, seed_numbers
 
-# Larger grids are a mistake, and their keys would fill the memory.
-MOST_CELLS = 10_000_000
+# A larger grid is rejected as a mistake, because the keys of its cells would not fit in memory.
+MAX_CELLS = 10_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,19 +25,19 @@ class LogSpace:
     def __post_init__(self) -> None:
         if not 0 < self.low <= self.high < math.inf or self.points < 1 or (self.points == 1) != (self.low == self.high):
             raise InputError(
-                f"lrs from low={self.low} to high={self.high} with points={self.points} are not a grid; give "
-                "0 < low < high, or low = high with points = 1"
+                f"lrs low={self.low}, high={self.high}, points={self.points}: expected 0 < low < high and points of at "
+                "least 2, or low = high and points = 1"
             )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Grid:
-    """What is trained: every depth at every learning rate from every seed.
+    """The cells of a sweep: all combinations of depth, learning rate and seed.
 
     Attributes:
-        depths: L, distinct.
-        lrs: log-spaced, or listed. The default is the paper's: 40 from 1e-4 to 1e1.
-        seeds: their number (0, 1, …), or a list.
+        depths: distinct values of L.
+        lrs: learning rates, log-spaced or as a list. The default is that of the paper, 40 values from 1e-4 to 1e1.
+        seeds: number of seeds, which are then 0, 1, …, or a list of seeds.
     """
 
     depths: tuple[int, ...]
@@ -46,8 +46,8 @@ class Grid:
 
     def __post_init__(self) -> None:
         checked_depths(self.depths)
-        if self.size > MOST_CELLS:
-            raise InputError(f"a grid of {self.size} cells; at most {MOST_CELLS} are allowed")
+        if self.size > MAX_CELLS:
+            raise InputError(f"the grid has {self.size} cells; expected at most {MAX_CELLS}")
         check_grid(self.learning_rates, self.seed_numbers)
 
     @property
@@ -58,7 +58,7 @@ class Grid:
 
     @property
     def learning_rates(self) -> tuple[float, ...]:
-        """The learning rates, rounded to 12 digits, so that equal points of different grids have the same key."""
+        """Learning rates, rounded to 12 digits, so that equal points of different grids have the same key."""
         if isinstance(self.lrs, LogSpace):
             values: Sequence[float] = np.geomspace(self.lrs.low, self.lrs.high, self.lrs.points).tolist()
         else:
@@ -67,5 +67,5 @@ class Grid:
 
     @property
     def seed_numbers(self) -> tuple[int, ...]:
-        """The seeds."""
+        """Seeds as numbers."""
         return seed_numbers(self.seeds)

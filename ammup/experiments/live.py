@@ -1,4 +1,4 @@
-"""What a sweep shows while it runs: cells done, time left, and the best learning rate so far at each depth."""
+"""The live display of a running sweep: cells done, time remaining, and the best learning rate so far at each depth."""
 
 import time
 from collections.abc import Sequence
@@ -18,25 +18,27 @@ from ammup.experiments.schema import LeftOut
 from ammup.experiments.status import status_of
 from ammup.training.runs import Run
 
-CELL = ["depth", "lr", "seed"]
+CELL_COLUMNS = ["depth", "lr", "seed"]
 
 
 class Display:
-    """A live table on standard error; silent where that is no terminal.
+    """A live table on standard error. Nothing is shown if standard error is not a terminal.
 
     Args:
-        experiment: whose grid is run.
-        stored: its runs so far.
-        left_out: cells so far that searches were done with.
-        show: whether to show anything at all.
+        experiment: the experiment that is running.
+        stored: its runs that were stored before.
+        left_out: cells that adaptive searches left out before.
+        show: False shows nothing.
     """
 
     def __init__(self, experiment: Experiment, stored: pd.DataFrame, left_out: pd.DataFrame, *, show: bool) -> None:
         self.experiment, self.stored, self.left_out = experiment, stored, left_out
-        self.runs: list[dict[str, object]] = []
-        self.others: list[dict[str, object]] = []
-        self.seen = {cell for table in (stored, left_out) for cell in table[CELL].itertuples(index=False, name=None)}
-        self.start, self.work = time.monotonic(), 0.0
+        self.new_runs: list[dict[str, object]] = []
+        self.new_left_out: list[dict[str, object]] = []
+        self.counted = {
+            cell for table in (stored, left_out) for cell in table[CELL_COLUMNS].itertuples(index=False, name=None)
+        }
+        self.start, self.layers_done = time.monotonic(), 0
         console = Console(stderr=True)
         visible = show and console.is_terminal
         self.live = Live(console=console, get_renderable=self.render, refresh_per_second=2) if visible else None
@@ -53,32 +55,34 @@ class Display:
             self.live.stop()
 
     def add(self, runs: Sequence[Run], left_out: Sequence[LeftOut] = ()) -> None:
-        """Count runs that have ended, and cells that are left out."""
-        for cells, known in ((runs, self.runs), (left_out, self.others)):
+        """Count finished runs and cells that were left out."""
+        for cells, rows in ((runs, self.new_runs), (left_out, self.new_left_out)):
             for cell in cells:
-                place = (cell.depth, cell.lr, cell.seed)
-                if place not in self.seen:  # a search trains again what is stored of its depth and seed
-                    self.seen.add(place)
-                    known.append(asdict(cell))
-                    self.work += cell.depth
+                identity = (cell.depth, cell.lr, cell.seed)
+                if identity not in self.counted:  # an adaptive search trains stored cells of its depth and seed again
+                    self.counted.add(identity)
+                    rows.append(asdict(cell))
+                    self.layers_done += cell.depth
 
     def render(self) -> RenderableType:
-        """The table, and a line with cells done, time and time left."""
-        columns = [*CELL, "val_accuracy", "diverged"]
-        new = pd.DataFrame(self.runs, columns=columns).astype(self.stored[columns].dtypes)
-        others = pd.DataFrame([*self.left_out[CELL].to_dict("records"), *self.others], columns=CELL)
-        status = status_of(self.experiment, pd.concat([self.stored[columns], new]), others)
+        """Render the table, and a line with the cells done, the elapsed time and the remaining time."""
+        columns = [*CELL_COLUMNS, "val_accuracy", "diverged"]
+        new_runs = pd.DataFrame(self.new_runs, columns=columns).astype(self.stored[columns].dtypes)
+        runs = pd.concat([self.stored[columns], new_runs])
+        left_out = [*self.left_out[CELL_COLUMNS].to_dict("records"), *self.new_left_out]
+        status = status_of(self.experiment, runs, pd.DataFrame(left_out, columns=CELL_COLUMNS))
         elapsed = time.monotonic() - self.start
-        # A cell costs about as many seconds as it has layers.
         done = status["done"] + status["left_out"]
-        left = float((status["depth"] * (status["total"] - done)).sum())
-        eta = _hours(elapsed * left / self.work) if self.work else "?"
-        line = f"{done.sum()} of {status['total'].sum()} cells, {_hours(elapsed)}, about {eta} to go"
+        # The time of a cell is estimated as proportional to its depth.
+        layers_left = float((status["depth"] * (status["total"] - done)).sum())
+        remaining = _duration(elapsed * layers_left / self.layers_done) if self.layers_done else "?"
+        cells = f"{done.sum()} of {status['total'].sum()} cells"
+        line = f"{cells}, {_duration(elapsed)} elapsed, about {remaining} remaining"
         return Group(status_table(self.experiment.name, status), Text(line))
 
 
 def status_table(name: str, status: pd.DataFrame) -> Table:
-    """What :func:`ammup.experiments.status.status_of` found, one row for each depth."""
+    """Format the result of :func:`ammup.experiments.status.status_of` as a table with one row for each depth."""
     searched = bool(status["left_out"].any())
     names = ("L", "cells", *(("left out",) if searched else ()), "diverged", "best lr so far", "val. accuracy")
     table = Table(*names, title=name, title_justify="left")
@@ -92,5 +96,6 @@ def status_table(name: str, status: pd.DataFrame) -> Table:
     return table
 
 
-def _hours(seconds: float) -> str:
+def _duration(seconds: float) -> str:
+    """Format seconds as h:mm:ss."""
     return str(timedelta(seconds=round(seconds)))

@@ -1,4 +1,4 @@
-"""η* of an experiment without its grid, measured along short runs or computed by formula; runs in workers."""
+"""η* of an experiment without training its grid: measured along short runs, or by formula. It runs in workers."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,14 +12,14 @@ from ammup.training.loop import LoopTrainer
 from ammup.training.runs import Measurement
 
 FINITE_DEPTH, PATHSUM = "finite-depth", "pathsum"
-# The law's ratio between depths moves by a tenth or less between 1 and 6 images (0.27 to 0.32 from L = 3 to 8 of the
-# CNN, 1.42 to 1.43 from K = 2 to 6 of the ResNet), and its cost goes with their cube.
+# Number of images for the finite-depth law. The cost grows with the cube of this number, and more images hardly change
+# the ratios: with 1 to 6 images, η*(8)/η*(3) of the CNN is 0.27 to 0.32 and η*(6)/η*(2) of the ResNet 1.42 to 1.43.
 LAW_IMAGES = 4
 
 
 @dataclass(frozen=True, kw_only=True)
 class ShortRunJob:
-    """The short run of one depth and seed, and the steps to measure."""
+    """The short run of one depth and seed, and the training steps before each measurement."""
 
     specification: str
     depth: int
@@ -37,24 +37,28 @@ class ShortRunOutcome:
     data_digest: str
 
 
-def run_short(job: ShortRunJob) -> ShortRunOutcome:
-    """Train and measure.
+def run_short_run(job: ShortRunJob) -> ShortRunOutcome:
+    """Train the replica of a short run, and measure S̄ at the given steps.
 
     Raises:
-        InputError: data or a factory that cannot be used, a step past the end of training, or a model that cannot be
+        InputError: the data or the factory cannot be used, a step is after the end of training, or the model cannot be
             measured.
     """
     context = worker_context(job.specification, job.device)
     trainer = LoopTrainer(context.build(job.depth), context.feed, context.experiment.training)
-    found = measure_short_run(trainer, depth=job.depth, lr=job.lr, seed=job.seed, steps=job.steps)
-    return ShortRunOutcome(measurements=tuple(found), data_digest=context.data.digest)
+    measurements = measure_short_run(trainer, depth=job.depth, lr=job.lr, seed=job.seed, steps=job.steps)
+    return ShortRunOutcome(measurements=tuple(measurements), data_digest=context.data.digest)
 
 
-def computed_laws(specification: str, device: str | None) -> Mapping[str, Mapping[int, float]]:
-    """η* by rule and depth, of the rules that exist for the experiment's nets; only its ratios are meaningful.
+def compute_laws(specification: str, device: str | None) -> Mapping[str, Mapping[int, float]]:
+    """Compute η* by formula, for each rule that is defined for the nets of the experiment.
 
-    "finite-depth": the wide-limit law, its label part, on up to 4 images of the first minibatch, as many as are
-    affordable at the deepest net, the same ones at every depth. "pathsum": (Σ_p L_p³)^(-1/2) over the paths p of each.
+    Only ratios of the values of one rule are meaningful. "finite-depth" is the label part of the wide-limit law. It
+    uses the same images of the first minibatch at every depth: `LAW_IMAGES`, or fewer if the deepest net would be too
+    expensive. "pathsum" is (Σ_p L_p³)^(-1/2) over the paths p of a net.
+
+    Returns:
+        Rule -> depth -> η*.
     """
     context = worker_context(specification, device)
     seed, depths = context.experiment.grid.seed_numbers[0], sorted(context.experiment.grid.depths)
@@ -62,13 +66,13 @@ def computed_laws(specification: str, device: str | None) -> Mapping[str, Mappin
     images, labels = next(context.feed.training_batches(seed, 1))
     nets = {depth: context.architecture(depth) for depth in depths}
     n = min(affordable_images(nets.values(), images), LAW_IMAGES)
-    found = None
+    finite_depth = None
     if n:
         spec = MeasurementSpec(inputs=images[:n], targets=labels[:n], loss="cross_entropy", part="label")
-        found = finite_depth_lrs(nets, spec)
+        finite_depth = finite_depth_lrs(nets, spec)
     sums = {depth: structure_of(model, images[:2]).path_sum() for depth, model in models.items()}
-    paths = {depth: total**-0.5 for depth, total in sums.items() if total}
+    pathsum = {depth: total**-0.5 for depth, total in sums.items() if total}
     return {
-        **({FINITE_DEPTH: found} if found else {}),
-        **({PATHSUM: paths} if len(paths) == len(depths) else {}),
+        **({FINITE_DEPTH: finite_depth} if finite_depth else {}),
+        **({PATHSUM: pathsum} if len(pathsum) == len(depths) else {}),
     }

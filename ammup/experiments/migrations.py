@@ -1,10 +1,10 @@
 """The tables of a store, as an ordered list of migrations.
 
-Number n, counted from 1, makes a store of version n from one of version n - 1; a new store gets all of them. Append to
-the list, never change it. The version is SQLite's ``user_version``.
+Migration n, counted from 1, upgrades a store from version n - 1 to version n; a new store runs all migrations. The
+version is SQLite's ``user_version``. Append new migrations to the list, and never change existing ones.
 
-Stores that were written before the migrations were numbered have version 1 and any of the later tables, depending on
-their age: hence IF NOT EXISTS up to version 4.
+Stores that were written before the migrations were numbered have version 1, but may already contain tables of later
+versions. For this reason, migrations up to version 4 use IF NOT EXISTS.
 """
 
 BASE = """
@@ -50,7 +50,7 @@ CREATE TABLE IF NOT EXISTS left_out (
 ) STRICT;
 """
 
-# The index has every column that fits need of a run; without it they would read every training curve.
+# A covering index with all columns that fits need; without it, they would also read the training curve of each run.
 COVERING_INDEX = """
 CREATE INDEX IF NOT EXISTS runs_in_short ON runs (
     experiment, depth, seed, lr, val_accuracy, val_loss, diverged, invocation, worker, dtype, strategy, seconds,

@@ -1,10 +1,10 @@
-"""Where blocks run by default: in processes of one thread each on this machine, or in this process.
+"""The default executors of a sweep: a pool of local single-threaded processes, or the current process.
 
-Torch is not imported at the top, because a worker has to set environment variables before.
+Torch is not imported at module level, because a worker must set environment variables before it imports torch.
 
-Dead workers are handled here and not by loky: its executor, too, fails every pending future when a worker is killed
-(`TerminatedWorkerError`) and runs no job again, so that resubmitting and the limit on repeated crashes would stay. It
-would save only `kill`, and it pickles with cloudpickle, which ammup does not load.
+Crashed workers are handled here and not by loky. Its executor also fails every pending future when a worker is killed
+(`TerminatedWorkerError`) and does not resubmit jobs, so this module would still need its retries and their limit. loky
+would only replace `kill`, and it pickles with cloudpickle, which ammup does not load.
 """
 
 import multiprocessing
@@ -35,15 +35,15 @@ P = ParamSpec("P")
 T = TypeVar("T")
 J = TypeVar("J")
 
-# So many crashes without a finished job between them are reported; fewer are retried.
-DEATHS = 3
+# The sweep stops after this many crashes without a finished job between them; after fewer, the jobs are run again.
+MAX_CRASHES = 3
 
 
 class InProcess(Executor):
     """Runs each submitted call immediately, in the calling thread."""
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """The completed future of the call."""
+        """Call the function and return a completed future."""
         future: Future[T] = Future()
         try:
             future.set_result(fn(*args, **kwargs))
@@ -53,12 +53,12 @@ class InProcess(Executor):
 
 
 class _RecordingContext(multiprocessing.context.SpawnContext):
-    """Spawned processes, recorded so that they can be killed: executors have no public list of them."""
+    """A spawn context that records its processes, because executors have no public list of the processes to kill."""
 
     def __init__(self) -> None:
         self.processes: list[multiprocessing.process.BaseProcess] = []
 
-    def Process(  # type: ignore[override]  # noqa: N802  (the name that executors call)
+    def Process(  # type: ignore[override]  # noqa: N802  (the name that executors use)
         self, *args: Any, **kwargs: Any
     ) -> multiprocessing.process.BaseProcess:
         process = multiprocessing.context.SpawnProcess(*args, **kwargs)
@@ -67,26 +67,26 @@ class _RecordingContext(multiprocessing.context.SpawnContext):
 
 
 class LocalPool(ProcessPoolExecutor):
-    """Spawned processes of one thread each.
+    """An executor of spawned processes with one thread each.
 
-    They are not forked: a fork of a process whose OpenMP threads have run can hang.
+    The processes are not forked, because a fork can hang after its parent has used OpenMP threads.
     """
 
     def __init__(self, workers: int) -> None:
         self.context = _RecordingContext()
-        super().__init__(workers, mp_context=self.context, initializer=_begin)
+        super().__init__(workers, mp_context=self.context, initializer=_initialize_worker)
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """Submit a call; starting a worker sets the default start method of this process, which is reset."""
-        chosen = multiprocessing.get_start_method(allow_none=True)
+        """Submit a call. Starting a worker sets the default start method of the caller's process; it is reset here."""
+        start_method = multiprocessing.get_start_method(allow_none=True)
         try:
             return super().submit(fn, *args, **kwargs)
         finally:
-            if chosen is None:  # the caller can still set one
+            if start_method is None:  # otherwise the caller could no longer set it
                 multiprocessing.set_start_method(None, force=True)
 
     def kill(self) -> None:
-        """End the workers immediately, also while they run a job."""
+        """Kill the workers immediately, even while they run a job."""
         self.shutdown(wait=False, cancel_futures=True)
         started = [process for process in self.context.processes if process.pid is not None]
         for process in started:
@@ -96,31 +96,36 @@ class LocalPool(ProcessPoolExecutor):
 
 
 @dataclass(kw_only=True)
-class Workers:
-    """An executor that runs jobs again whose worker died.
+class WorkerPool:
+    """An executor that runs a job again if its worker crashed.
 
     Attributes:
         executor: runs the jobs.
-        ahead: number of jobs submitted at the same time; None submits all.
-        workers: processes of our own executor; None where the caller gave one, which is not replaced.
-        deaths: crashes since the last finished job.
+        max_pending: largest number of submitted, unfinished jobs; None submits all jobs immediately.
+        processes: number of processes of a `LocalPool`, which is replaced after a crash; None if the executor belongs
+            to the caller, in which case it is not replaced.
+        crashes: number of crashes since the last finished job.
     """
 
     executor: Executor
-    ahead: int | None
-    workers: int | None
-    deaths: int = 0
+    max_pending: int | None
+    processes: int | None
+    crashes: int = 0
 
     def call(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call the function in a worker and return its result."""
+        """Call the function in a worker and return its result.
+
+        Raises:
+            InputError: workers crashed repeatedly.
+        """
         while True:
             try:
                 return self.executor.submit(function, *args, **kwargs).result()
             except (BrokenProcessPool, CancelledError) as error:
-                self._renew(error)
+                self._replace_executor(error)
 
-    def outcomes(self, function: Callable[[J], T], jobs: Iterable[J]) -> Iterator[T]:
-        """The results of the function for the jobs, in the order in which they finish.
+    def map_unordered(self, function: Callable[[J], T], jobs: Iterable[J]) -> Iterator[T]:
+        """Yield the result of the function for each job, in the order in which the jobs finish.
 
         Raises:
             InputError: workers crashed repeatedly.
@@ -129,50 +134,56 @@ class Workers:
         try:
             while waiting or running:
                 try:
-                    while waiting and (self.ahead is None or len(running) < self.ahead):
+                    while waiting and (self.max_pending is None or len(running) < self.max_pending):
                         running[self.executor.submit(function, waiting[0])] = waiting[0]
                         waiting.popleft()
                     done, _ = wait(running, return_when=FIRST_COMPLETED)
                     for future in sorted(done, key=_failed):
-                        outcome = future.result()
-                        self.deaths = 0
+                        result = future.result()
+                        self.crashes = 0
                         del running[future]
-                        yield outcome
+                        yield result
                 except (BrokenProcessPool, CancelledError) as error:
                     waiting.extendleft(reversed(running.values()))
                     running.clear()
-                    self._renew(error)
+                    self._replace_executor(error)
         finally:
-            for future in running:  # the caller's executor would still run them
+            for future in running:  # otherwise the caller's executor would still run them
                 future.cancel()
 
-    def _renew(self, error: Exception) -> None:
-        """Replace an executor whose worker died.
+    def _replace_executor(self, error: Exception) -> None:
+        """Replace the executor after one of its workers crashed.
 
         Raises:
-            InputError: the executor is the caller's, or its workers crashed `DEATHS` times without a finished job.
+            InputError: the executor belongs to the caller, or workers crashed `MAX_CRASHES` times without a finished
+                job.
         """
-        self.deaths += 1
-        if self.workers is None or self.deaths >= DEATHS:
+        self.crashes += 1
+        if self.processes is None or self.crashes >= MAX_CRASHES:
             raise InputError(
-                "workers crashed repeatedly, often out of memory; finished cells are stored: run the same command with "
-                "fewer --workers"
+                "workers crashed repeatedly, often because they ran out of memory; finished cells are stored: run the "
+                "same command with fewer --workers"
             ) from error
         if isinstance(self.executor, LocalPool):
             self.executor.kill()
-        self.executor = LocalPool(self.workers)
+        self.executor = LocalPool(self.processes)
 
 
 @contextmanager
-def worker_pool(executor: Executor | None, workers: int) -> Iterator[Workers]:
-    """The given executor, or our own with this number of workers, which is killed at the end."""
+def worker_pool(executor: Executor | None, workers: int) -> Iterator[WorkerPool]:
+    """A pool that uses the given executor; without one, a pool of local processes, which are killed on exit.
+
+    Args:
+        executor: the caller's executor, or None.
+        workers: number of local processes if there is no executor; with 1, jobs run in the current process.
+    """
     if executor is not None:
-        yield Workers(executor=executor, ahead=None, workers=None)
+        yield WorkerPool(executor=executor, max_pending=None, processes=None)
     elif workers == 1:
-        with _one_thread():
-            yield Workers(executor=InProcess(), ahead=1, workers=None)
+        with _single_thread():
+            yield WorkerPool(executor=InProcess(), max_pending=1, processes=None)
     else:
-        pool = Workers(executor=LocalPool(workers), ahead=2 * workers, workers=workers)
+        pool = WorkerPool(executor=LocalPool(workers), max_pending=2 * workers, processes=workers)
         try:
             yield pool
         finally:
@@ -181,8 +192,8 @@ def worker_pool(executor: Executor | None, workers: int) -> Iterator[Workers]:
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
-    """One thread as in a worker: with more, torch adds in another order and results differ by rounding."""
+def _single_thread() -> Iterator[None]:
+    """Limit torch to one thread, as in a worker; with more, it sums in another order and results differ by rounding."""
     import torch
 
     threads = torch.get_num_threads()
@@ -198,15 +209,15 @@ def _failed(future: Future[T]) -> bool:
 
 
 def usable_cores() -> int:
-    """Cores that this process may run on."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _begin() -> None:
-    """Set up a worker: one thread, large pages for tensors, freed memory is reused, and it ends with its parent."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all; the parent decides
-    os.environ["THP_MEM_ALLOC_ENABLE"] = "1"  # torch reads it at its first allocation
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+def _initialize_worker() -> None:
+    """Set up a worker: one thread, huge pages for tensors, reuse of freed memory, and exit when its parent exits."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process; only the parent handles it
+    os.environ["THP_MEM_ALLOC_ENABLE"] = "1"  # torch reads this variable at its first allocation
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
     import torch
 
     from ammup.training.allocator import keep_freed_memory
@@ -215,8 +226,9 @@ def _begin() -> None:
     keep_freed_memory()
 
 
-def _end_with_parent() -> None:
+def _exit_with_parent() -> None:
+    """Wait until the parent process ends, then exit."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         multiprocessing.connection.wait([parent.sentinel])
-        os._exit(1)  # also while the main thread works: its result has no reader
+        os._exit(1)  # even while the main thread runs a job: nobody would read its result

@@ -1,4 +1,4 @@
-"""A sweep outside of a store, as JSON: everything that its fits, figures and tables are made from."""
+"""A sweep as a JSON file outside a store, with all data that its fits, figures and tables need."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,9 +15,9 @@ from ammup.experiments.sweep_file import (
     MEASUREMENT_COLUMNS,
     RUN_COLUMNS,
     SweepFile,
-    columns_of,
-    rounded,
-    sweep_text,
+    format_sweep,
+    round_digits,
+    to_columns,
 )
 from ammup.parsing import parse_json
 from ammup.validation import validated
@@ -28,14 +28,14 @@ class SweepRecord:
     """An experiment with its runs and measurements.
 
     Attributes:
-        experiment: as it was last run.
-        runs: one row for each cell of its grid that is done; at least ``RUN_COLUMNS``.
-        left_out: one row for each cell of its grid that an adaptive search did not train to the end:
-            ``LEFT_OUT_COLUMNS``.
-        measurements: S̄ along short runs: ``MEASUREMENT_COLUMNS``.
+        experiment: the experiment as it was last run.
+        runs: one row for each finished cell of its grid, with at least the columns ``RUN_COLUMNS``.
+        measurements: S̄ along short runs, with the columns ``MEASUREMENT_COLUMNS``.
         laws: η* by formula: rule -> depth -> η*.
-        data_digest: of the data, or None.
-        provenance: where the runs come from: label -> text.
+        data_digest: digest of the training data, or None.
+        provenance: label -> text, such as "command" -> the command that trained the runs.
+        left_out: one row for each cell of its grid that an adaptive search did not train to the end, with the columns
+            ``LEFT_OUT_COLUMNS``.
     """
 
     experiment: Experiment
@@ -48,37 +48,38 @@ class SweepRecord:
 
     @property
     def searched(self) -> bool:
-        """Whether learning rates were left out by an adaptive search."""
+        """Whether an adaptive search left out some cells."""
         return not self.left_out.empty
 
     @property
     def missing(self) -> int:
-        """Number of cells of the grid that are neither run nor left out."""
+        """Number of cells of the grid that have no run and were not left out."""
         return self.experiment.grid.size - len(self.runs) - len(self.left_out)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain tables, lists and numbers; a column is a list."""
+        """Convert the record to dicts, lists and numbers for JSON; each column of a table becomes a list."""
+        laws = {rule: {str(depth): round_digits(lr) for depth, lr in law.items()} for rule, law in self.laws.items()}
         return {
             "format": FORMAT,
             "experiment": self.experiment.to_dict(),
             "data_digest": self.data_digest,
             "provenance": dict(self.provenance),
-            "runs": columns_of(self.runs, RUN_COLUMNS),
-            "measurements": columns_of(self.measurements, MEASUREMENT_COLUMNS),
-            **({"left_out": columns_of(self.left_out, LEFT_OUT_COLUMNS)} if self.searched else {}),
-            "laws": {rule: {str(depth): rounded(lr) for depth, lr in law.items()} for rule, law in self.laws.items()},
+            "runs": to_columns(self.runs, RUN_COLUMNS),
+            "measurements": to_columns(self.measurements, MEASUREMENT_COLUMNS),
+            **({"left_out": to_columns(self.left_out, LEFT_OUT_COLUMNS)} if self.searched else {}),
+            "laws": laws,
         }
 
     def write(self, path: Path) -> None:
-        """Write the record as JSON, with one line for each column."""
-        path.write_text(sweep_text(self.to_dict()), encoding="utf-8")
+        """Write the record to a JSON file, with one line for each column."""
+        path.write_text(format_sweep(self.to_dict()), encoding="utf-8")
 
     @classmethod
     def read(cls, path: Path) -> "SweepRecord":
-        """The record that a file holds.
+        """Read a record from a JSON file.
 
         Raises:
-            InputError: a file that cannot be read or is not a record of a sweep.
+            InputError: the file cannot be read, is not a record of a sweep, or is damaged.
         """
         try:
             content = parse_json(path.read_text(encoding="utf-8"))
@@ -86,13 +87,13 @@ class SweepRecord:
             raise InputError(f"{path} cannot be read: {error}") from error
         if not isinstance(content, dict) or content.get("format") != FORMAT:
             raise InputError(
-                f"{path} is not a record of a sweep (format {FORMAT!r}); `ammup fit RUNS.db --export X.json` makes one"
+                f"{path} is not a record of a sweep (format {FORMAT!r}); `ammup fit RUNS.db --export X.json` writes one"
             )
         try:
             return cls._from_file(validated(SweepFile, content))
         except InputError as error:
             raise InputError(
-                f"{path} is a damaged record of a sweep: {error}; restore it, or export it again with `ammup fit "
+                f"{path} is a damaged record of a sweep: {error}; restore a backup, or export it again with `ammup fit "
                 "RUNS.db --export X.json`"
             ) from error
 

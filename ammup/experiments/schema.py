@@ -1,10 +1,10 @@
-"""Queries of a store, and its rows as dataclasses."""
+"""SQL queries of a store, and dataclasses for its rows."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-TABLE = """
+RUNS_WITH_PROVENANCE = """
 SELECT e.name AS experiment, r.key, r.depth, r.lr, r.seed, r.val_accuracy, r.val_loss, r.train_loss, r.diverged,
     r.steps, r.seconds, r.images_per_second, r.dtype, r.strategy, r.finished_at, w.host, w.device, w.threads,
     w.versions AS worker_versions, i.id AS invocation, i.command, i.commit_id AS "commit", i.dirty, i.ammup_commit,
@@ -14,7 +14,7 @@ FROM runs r JOIN experiments e ON e.key = r.experiment JOIN invocations i ON i.i
 WHERE r.experiment = ? ORDER BY r.depth, r.seed, r.lr
 """
 
-ORIGINS = """
+PROVENANCE_COUNTS = """
 SELECT i.ammup_commit, w.device, w.threads, o.dtype, o.strategy, i.command, w.versions, o.runs, o.seconds, o.first,
     o.last
 FROM (
@@ -23,8 +23,9 @@ FROM (
     FROM runs WHERE experiment = ? GROUP BY invocation, worker, dtype, strategy
 ) o JOIN invocations i ON i.id = o.invocation JOIN workers w ON w.id = o.worker
 """
-# NULL is read as -infinity, which no accuracy and no loss is: numpy reads a column without NULL in half the time.
-SHORT = """
+# Only the columns that fits need. NULL is read as -infinity, which no accuracy or loss can be: numpy reads a column
+# without NULL in half the time.
+RUNS = """
 SELECT depth, seed, lr, ifnull(val_accuracy, -9e999), ifnull(val_loss, -9e999), diverged
 FROM runs WHERE experiment = ? ORDER BY depth, seed, lr
 """
@@ -32,7 +33,7 @@ FROM runs WHERE experiment = ? ORDER BY depth, seed, lr
 
 @dataclass(frozen=True, kw_only=True)
 class Worker:
-    """Where a run was trained."""
+    """The process that trained a run."""
 
     host: str
     device: str
@@ -42,7 +43,7 @@ class Worker:
 
 @dataclass(frozen=True, kw_only=True)
 class LeftOut:
-    """A cell that an adaptive search did not train to the end, and the number of steps it was trained for."""
+    """A cell that an adaptive search did not train to the end, and the number of its training steps."""
 
     depth: int
     lr: float
@@ -52,7 +53,7 @@ class LeftOut:
 
 @dataclass(frozen=True, kw_only=True)
 class Invocation:
-    """A command that wrote to the store; ``commit`` is that of its working directory."""
+    """A command that wrote to the store. ``commit`` is the git commit of its working directory."""
 
     command: str
     folder: str
@@ -68,12 +69,12 @@ class StoredExperiment:
     """An experiment of a store.
 
     Attributes:
-        key: shared by its cells.
+        key: the part of the content key that its cells share.
         name: its name when it was last run.
         specification: its TOML when it was last run.
-        data_digest: of the data it was trained on; None before the first run.
+        data_digest: digest of the training data; None before the first run.
         strategy: the strategy that its cells are trained with; None before it is chosen.
-        choice: the timings that it was chosen by, or None.
+        choice: the timings of the strategies, from which ``strategy`` was chosen, or None.
     """
 
     key: str

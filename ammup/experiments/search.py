@@ -1,4 +1,4 @@
-"""An adaptive search over the learning rates of one depth and seed, run in a worker."""
+"""Adaptive search over the learning rates of one depth and seed; it runs in a worker."""
 
 import numpy as np
 from torch import Tensor
@@ -14,20 +14,23 @@ from ammup.training.trainer import Trainer
 
 
 def run_search(block: Block) -> Outcome:
-    """Train a block, its learning rates ascending, as far as an adaptive search asks, from the measured η* on.
+    """Train the replicas of a block that an adaptive search selects, starting around the measured η*.
 
-    A run that it returns is the one that the full grid has, but for the seconds that it took: to the bit with strategy
-    "loop", and up to rounding in a stack, which has other replicas.
+    A returned run has the values of the same run of the full grid, except for its seconds. With strategy "loop" the
+    values are bit-identical; with "stacked" they differ by rounding, because the stack contains other replicas.
+
+    Args:
+        block: all learning rates of one depth and seed, ascending.
 
     Raises:
-        InputError: data or a factory that cannot be used, or a training step that raises.
+        InputError: the data or the factory cannot be used, or a training step raises.
     """
     context = worker_context(block.specification, block.device)
     with translate_errors(block):
         trainer = context.trainer(block.depth, block.strategy)
-        trained, steps = _search(trainer, block.lrs, block.seed, _start(context, block))
+        trained, steps = _train_adaptively(trainer, block.lrs, block.seed, _start_place(context, block))
     return Outcome(
-        runs=tuple(trainer.run(block.depth, lr, block.seed, one) for lr, one in sorted(trained.items())),
+        runs=tuple(trainer.run(block.depth, lr, block.seed, replica) for lr, replica in sorted(trained.items())),
         left_out=tuple(
             LeftOut(depth=block.depth, lr=lr, seed=block.seed, steps=steps.get(lr, 0))
             for lr in block.lrs
@@ -38,38 +41,46 @@ def run_search(block: Block) -> Outcome:
     )
 
 
-def _search(
+def _train_adaptively(
     trainer: Trainer, lrs: tuple[float, ...], seed: int, start: int
 ) -> tuple[dict[float, TrainedReplica], dict[float, int]]:
-    """(replicas that ended, steps of each that was begun), by learning rate."""
+    """Train as the adaptive search requests.
+
+    Returns:
+        (The replicas that were trained to the end or diverged, the number of steps of every replica that was started),
+        both by learning rate.
+    """
     session, search = trainer.begin(seed), adaptive_search(len(lrs), start)
-    ended: dict[float, TrainedReplica] = {}
+    finished: dict[float, TrainedReplica] = {}
     steps: dict[float, int] = {}
     rung = next(search)
     while True:
         until = max(1, round(rung.share * trainer.steps))
         rates = [lrs[place] for place in rung.places]
         losses = session.advance(rates, until)
-        steps |= {lr: len(known) for lr, known in zip(rates, losses, strict=True)}
-        diverged = [lr for lr in rates if steps[lr] < until and lr not in ended]
-        ended |= dict(zip(diverged, session.trained(diverged, validate=False), strict=True))
-        recent = [_recent(known, until, trainer.steps) for known in losses]
+        steps |= {lr: len(curve) for lr, curve in zip(rates, losses, strict=True)}
+        diverged = [lr for lr in rates if steps[lr] < until and lr not in finished]
+        finished |= dict(zip(diverged, session.trained(diverged, validate=False), strict=True))
+        recent = [_recent_loss(curve, until, trainer.steps) for curve in losses]
         try:
             rung = search.send(dict(zip(rung.places, recent, strict=True)))
         except StopIteration as end:
-            left = [lrs[place] for place in end.value]
+            selected = [lrs[place] for place in end.value]
             break
-    session.advance(left, trainer.steps)
-    return ended | dict(zip(left, session.trained(left, validate=True), strict=True)), steps
+    session.advance(selected, trainer.steps)
+    return finished | dict(zip(selected, session.trained(selected, validate=True), strict=True)), steps
 
 
-def _recent(losses: Tensor, until: int, total: int) -> float:
-    """Mean loss of the last steps, infinite for a replica that diverged."""
+def _recent_loss(losses: Tensor, until: int, total: int) -> float:
+    """Return the mean loss of the last steps; infinity if the replica diverged."""
     return float(losses[-max(1, round(RECENT * total)) :].mean()) if len(losses) == until else float("inf")
 
 
-def _start(context: WorkerContext, block: Block) -> int:
-    """The place next to the η* that is measured on the first minibatch; the middle where it cannot be measured."""
+def _start_place(context: WorkerContext, block: Block) -> int:
+    """Return the index of the learning rate nearest to the η* of the first minibatch.
+
+    The middle of the grid is returned if η* cannot be measured.
+    """
     model = context.build(block.depth)(block.seed).to(DTYPES[context.experiment.training.dtype]).train()
     images, labels = next(context.feed.training_batches(block.seed, 1))
     try:

@@ -1,6 +1,6 @@
-"""Runs and their provenance, in one SQLite file.
+"""Runs and their provenance in one SQLite file.
 
-A run is written once, under its cell's content key, in one transaction with the other runs of its block.
+A run is written once, with the content key of its cell, in one transaction with the other runs of its block.
 """
 
 import json
@@ -18,9 +18,9 @@ from ammup.errors import InputError
 from ammup.experiments.database import Database
 from ammup.experiments.migrations import MIGRATIONS
 from ammup.experiments.schema import (
-    ORIGINS,
-    SHORT,
-    TABLE,
+    PROVENANCE_COUNTS,
+    RUNS,
+    RUNS_WITH_PROVENANCE,
     Invocation,
     LeftOut,
     StoredExperiment,
@@ -29,7 +29,7 @@ from ammup.experiments.schema import (
 from ammup.parsing import parse_json
 from ammup.training.runs import Measurement, Run
 
-SHORT_COLUMNS = {
+RUN_DTYPES = {
     "depth": np.int64,
     "seed": np.int64,
     "lr": np.float64,
@@ -37,17 +37,22 @@ SHORT_COLUMNS = {
     "val_loss": np.float64,
     "diverged": np.bool_,
 }
-CHUNK = 50_000
+ROWS_PER_FETCH = 50_000
 
 
 class Store(Database):
-    """Runs by content key, their experiments and provenance; see :class:`Database` for opening it."""
+    """A database of runs by content key, with their experiments and provenance.
+
+    Args:
+        path: path of the file.
+        mode: "read" or "write", see :class:`Database`, also for the errors.
+    """
 
     def __init__(self, path: Path, *, mode: Literal["read", "write"]) -> None:
         super().__init__(path, migrations=MIGRATIONS, mode=mode)
 
     def experiments(self) -> tuple[StoredExperiment, ...]:
-        """All experiments, by name."""
+        """Return all experiments, sorted by name."""
         columns = "key, name, specification, data_digest, strategy, choice"
         with self.translate_errors():
             rows = self.connection.execute(f"SELECT {columns} FROM experiments ORDER BY name, rowid").fetchall()
@@ -58,24 +63,24 @@ class Store(Database):
                 specification=specification,
                 data_digest=digest,
                 strategy=strategy,
-                choice=self._parsed(choice) if choice else None,
+                choice=self._parse(choice) if choice else None,
             )
             for key, name, specification, digest, strategy, choice in rows
         )
 
     def experiment(self, key: str) -> StoredExperiment | None:
-        """The experiment with this key, or None."""
-        return next((found for found in self.experiments() if found.key == key), None)
+        """Return the experiment with this key, or None."""
+        return next((experiment for experiment in self.experiments() if experiment.key == key), None)
 
     def keys(self, experiment: str) -> frozenset[str]:
-        """Keys of the stored cells of an experiment."""
+        """Return the keys of the stored cells of an experiment."""
         with self.translate_errors():
             rows = self.connection.execute("SELECT key FROM runs WHERE experiment = ?", (experiment,)).fetchall()
         return frozenset(key for (key,) in rows)
 
     def table(self, experiment: str) -> pd.DataFrame:
-        """One row for each run, by depth, seed and learning rate, with its provenance."""
-        table = self._frame(TABLE, experiment)
+        """Return one row for each run with its provenance, sorted by depth, seed and learning rate."""
+        table = self._query(RUNS_WITH_PROVENANCE, experiment)
         for name in ("val_accuracy", "val_loss", "train_loss"):
             table[name] = table[name].astype(float)
         for name in ("dirty", "ammup_dirty"):
@@ -83,28 +88,35 @@ class Store(Database):
         return table.astype({"diverged": bool})
 
     def runs(self, experiment: str) -> pd.DataFrame:
-        """The columns that fits need, by depth, seed and learning rate: a million runs in two seconds."""
-        names, kinds = zip(*SHORT_COLUMNS.items(), strict=True)
-        parts = []
+        """Return the columns of the runs that fits need, sorted by depth, seed and learning rate.
+
+        A million runs are read in two seconds.
+        """
+        chunks: dict[str, list[np.ndarray[Any, Any]]] = {name: [] for name in RUN_DTYPES}
         with self.translate_errors():
-            cursor = self.connection.execute(SHORT, (experiment,))
-            while rows := cursor.fetchmany(CHUNK):
-                columns = zip(zip(*rows, strict=True), kinds, strict=True)
-                parts.append([np.fromiter(column, kind, len(rows)) for column, kind in columns])
-        if not parts:
-            return pd.DataFrame({name: np.array([], dtype=kind) for name, kind in SHORT_COLUMNS.items()})
-        runs = pd.DataFrame(dict(zip(names, map(np.concatenate, zip(*parts, strict=True)), strict=True)), copy=False)
+            cursor = self.connection.execute(RUNS, (experiment,))
+            while rows := cursor.fetchmany(ROWS_PER_FETCH):
+                for (name, dtype), values in zip(RUN_DTYPES.items(), zip(*rows, strict=True), strict=True):
+                    chunks[name].append(np.fromiter(values, dtype, len(rows)))
+        columns = {
+            name: np.concatenate(chunks[name]) if chunks[name] else np.array([], dtype=dtype)
+            for name, dtype in RUN_DTYPES.items()
+        }
+        runs = pd.DataFrame(columns, copy=False)
         return runs.replace({name: {-np.inf: np.nan} for name in ("val_accuracy", "val_loss")})
 
-    def origins(self, experiment: str) -> pd.DataFrame:
-        """The provenance of the runs, a row for each combination: number of runs, their seconds, first and last end."""
-        return self._frame(ORIGINS, experiment)
+    def provenance_counts(self, experiment: str) -> pd.DataFrame:
+        """Return one row for each distinct provenance of the runs of an experiment.
+
+        Its columns include the number of runs, the sum of their seconds, and when the first and the last one finished.
+        """
+        return self._query(PROVENANCE_COUNTS, experiment)
 
     def curves(self, experiment: str) -> dict[str, list[tuple[int, float]]]:
-        """The thinned training-loss curve of each run, by cell key."""
+        """Return the training-loss curve of each run, by cell key: (steps, mean loss) at up to 50 points."""
         with self.translate_errors():
             rows = self.connection.execute("SELECT key, curve FROM runs WHERE experiment = ?", (experiment,)).fetchall()
-        try:  # the loss of a run before it diverges may be infinite
+        try:  # the loss may be infinite shortly before a run diverges
             return {
                 key: [(int(step), float(loss)) for step, loss in parse_json(curve, infinite=True)]
                 for key, curve in rows
@@ -125,7 +137,7 @@ class Store(Database):
             )
 
     def put_invocation(self, invocation: Invocation) -> int:
-        """Add a command, and return the id that its runs refer to."""
+        """Add a command and return its id, which the rows that it writes refer to."""
         values = {**asdict(invocation), "versions": _sorted_json(invocation.versions), "started_at": _now()}
         with self.transaction():
             cursor = self.connection.execute(
@@ -146,12 +158,18 @@ class Store(Database):
         dtype: str,
         left_out: Mapping[str, LeftOut] = MappingProxyType({}),
     ) -> None:
-        """Add a block of runs by cell key, all or none; the run of an existing key is not changed.
+        """Add the runs of a block in one transaction. A run whose key exists already is not changed.
 
-        ``left_out``: cells that the search of these runs did not train to the end; those of a later one replace them.
+        Args:
+            runs: cell key -> run.
+            experiment: key of the experiment.
+            invocation: id of the command that ran the block.
+            worker: the process that trained the runs.
+            dtype: dtype of the training.
+            left_out: cell key -> cell that an adaptive search did not train to the end. Existing rows are replaced.
         """
         with self.transaction():
-            place = self._worker(worker)
+            worker_id = self._worker_id(worker)
             for key, run in runs.items():
                 self.connection.execute(
                     "INSERT INTO runs VALUES (:key, :experiment, :depth, :lr, :seed, :val_accuracy, "
@@ -165,7 +183,7 @@ class Store(Database):
                         "dtype": dtype,
                         "finished_at": _now(),
                         "invocation": invocation,
-                        "worker": place,
+                        "worker": worker_id,
                     },
                 )
             self.connection.executemany(
@@ -177,64 +195,68 @@ class Store(Database):
             )
 
     def measurements(self, experiment: str) -> pd.DataFrame:
-        """S̄ along short runs: depth, lr, seed, step, S_bar."""
+        """Return S̄ along short runs; columns depth, lr, seed, step, S_bar."""
         query = (
             "SELECT depth, lr, seed, step, S_bar FROM measurements WHERE experiment = ? ORDER BY depth, lr, seed, step"
         )
-        return self._later("measurements", query, experiment, ["depth", "lr", "seed", "step", "S_bar"])
+        return self._query_if_exists("measurements", query, experiment, ["depth", "lr", "seed", "step", "S_bar"])
 
     def laws(self, experiment: str) -> pd.DataFrame:
-        """η* by formula: rule, depth, lr_star."""
+        """Return η* by formula; columns rule, depth, lr_star."""
         query = "SELECT rule, depth, lr_star FROM laws WHERE experiment = ? ORDER BY rule, depth"
-        return self._later("laws", query, experiment, ["rule", "depth", "lr_star"])
+        return self._query_if_exists("laws", query, experiment, ["rule", "depth", "lr_star"])
 
     def left_out(self, experiment: str) -> pd.DataFrame:
-        """Cells that adaptive searches did not train to the end: key, depth, lr, seed, steps."""
+        """Return the cells without a run that adaptive searches did not train to the end.
+
+        The columns are key, depth, lr, seed, steps.
+        """
         query = (
             "SELECT key, depth, lr, seed, steps FROM left_out WHERE experiment = ? "
             "AND key NOT IN (SELECT key FROM runs) ORDER BY depth, seed, lr"
         )
-        return self._later("left_out", query, experiment, ["key", "depth", "lr", "seed", "steps"])
+        return self._query_if_exists("left_out", query, experiment, ["key", "depth", "lr", "seed", "steps"])
 
-    def put_measurements(self, found: Iterable[Measurement], *, experiment: str, invocation: int) -> None:
-        """Add measurements; existing ones are not changed."""
+    def put_measurements(self, measurements: Iterable[Measurement], *, experiment: str, invocation: int) -> None:
+        """Add measurements. Existing measurements are not changed."""
         with self.transaction():
             self.connection.executemany(
                 "INSERT INTO measurements VALUES (:experiment, :depth, :lr, :seed, :step, :S_bar, :invocation) "
                 "ON CONFLICT DO NOTHING",
-                [{**asdict(one), "experiment": experiment, "invocation": invocation} for one in found],
+                [{**asdict(row), "experiment": experiment, "invocation": invocation} for row in measurements],
             )
 
     def put_laws(self, laws: Mapping[str, Mapping[int, float]], *, experiment: str, invocation: int) -> None:
-        """Add η* by rule and depth; existing values are replaced, since they can be computed again."""
+        """Add η* by rule and depth. Existing values are replaced, because they can be recomputed at any time."""
         with self.transaction():
             self.connection.executemany(
                 "INSERT OR REPLACE INTO laws VALUES (?, ?, ?, ?, ?)",
                 [(experiment, rule, depth, lr, invocation) for rule, law in laws.items() for depth, lr in law.items()],
             )
 
-    def _parsed(self, text: str) -> Any:
+    def _parse(self, text: str) -> Any:
         try:
             return parse_json(text, infinite=True)
         except ValueError as error:
-            raise self._damaged("a text in it", error) from error
+            raise self._damaged("a JSON value", error) from error
 
     def _damaged(self, what: str, error: Exception) -> InputError:
-        return InputError(f"{self.path} is damaged: {what} is invalid ({error}); restore a copy")
+        return InputError(f"{self.path} is damaged: {what} is invalid ({error}); restore a backup")
 
-    def _frame(self, query: str, experiment: str) -> pd.DataFrame:
+    def _query(self, query: str, experiment: str) -> pd.DataFrame:
         with self.translate_errors():
             cursor = self.connection.execute(query, (experiment,))
             rows = cursor.fetchall()
         return pd.DataFrame.from_records(rows, columns=[column[0] for column in cursor.description])
 
-    def _later(self, table: str, query: str, experiment: str, columns: list[str]) -> pd.DataFrame:
-        """The rows of a table that a store of an earlier version does not have."""
+    def _query_if_exists(self, table: str, query: str, experiment: str, columns: list[str]) -> pd.DataFrame:
+        """Return the rows of a table; none if the store is of an earlier version that does not have the table."""
         with self.translate_errors():
             rows = self.connection.execute(query, (experiment,)).fetchall() if self.has_table(table) else []
         return pd.DataFrame(rows, columns=columns)
 
-    def _worker(self, worker: Worker) -> int:
+    def _worker_id(self, worker: Worker) -> int:
+        """Return the id of a worker, which is added if necessary."""
         values = {**asdict(worker), "versions": _sorted_json(worker.versions)}
         where = "host = :host AND device = :device AND threads = :threads AND versions = :versions"
         self.connection.execute(

@@ -1,4 +1,4 @@
-"""Run the cells of a grid that are not stored yet, and store every finished block."""
+"""Run the cells of a grid that are not yet stored, and store each block of cells when it finishes."""
 
 import sys
 from collections.abc import Iterator, Sequence
@@ -10,14 +10,14 @@ from pathlib import Path
 import pandas as pd
 
 from ammup.errors import InputError
-from ammup.experiments.block import Block, Outcome, run_block, try_strategies
+from ammup.experiments.block import Block, Outcome, run_block, time_strategies
 from ammup.experiments.experiment import Cell, Experiment
 from ammup.experiments.live import Display
-from ammup.experiments.measuring import ShortRunJob, computed_laws, run_short
-from ammup.experiments.pool import Workers, usable_cores, worker_pool
+from ammup.experiments.measuring import ShortRunJob, compute_laws, run_short_run
+from ammup.experiments.pool import WorkerPool, usable_cores, worker_pool
 from ammup.experiments.schema import Invocation, LeftOut, StoredExperiment
 from ammup.experiments.search import run_search
-from ammup.experiments.status import of_grid
+from ammup.experiments.status import rows_in_grid
 from ammup.experiments.store import Store
 from ammup.models.device import default_device
 from ammup.progress import tracked
@@ -34,27 +34,27 @@ def run_sweep(
     device: str | None = None,
     progress: bool = True,
 ) -> pd.DataFrame:
-    """Run the cells of an experiment that are not stored yet, and return the stored runs of its grid.
+    """Run the cells of an experiment that are not yet stored, and return the stored runs of its grid.
 
-    Every finished block is written immediately: after a crash, a kill or Ctrl-C the same call continues with the
-    missing cells. If the experiment has a short run, S̄ along it and η* by formula are stored first.
+    Each block of cells is written when it finishes. After a crash, a kill or Ctrl-C, the same call continues with the
+    missing cells. If the experiment has a short run, then S̄ along this run and η* by formula are stored first.
 
     Args:
-        experiment: what to train.
-        store: the SQLite file; it is created if it does not exist.
+        experiment: the definition of the sweep.
+        store: path of the SQLite file; it is created if it does not exist.
         executor: any `concurrent.futures.Executor` whose workers can import ammup, such as
-            `distributed.Client.get_executor()`. None: a pool of spawned processes with one thread each.
-        workers: processes of that pool; None takes every core (one process where there is a GPU). With 1 everything
-            runs in this process, with one thread. The number of workers changes no bit of a result.
-        device: where to train; None takes a GPU if there is one.
-        progress: show a live table on standard error where that is a terminal.
+            `distributed.Client.get_executor()`. None uses a pool of spawned processes with one thread each.
+        workers: number of processes of this pool; None uses all cores, or one process if there is a GPU. With 1, all
+            jobs run in the current process, with one thread. Results are bit-identical for any number of workers.
+        device: torch device to train on; None uses a GPU if there is one.
+        progress: show a live table on standard error if it is a terminal.
 
     Returns:
-        One row for each cell of the grid, by depth, seed and learning rate: its values and provenance.
+        One row for each cell of the grid, sorted by depth, seed and learning rate: its results and provenance.
 
     Raises:
-        InputError: a store that cannot be written or that another process writes to, data or a factory that cannot be
-            used, data that do not match the digest of the stored runs, or workers that crash repeatedly.
+        InputError: the store cannot be written or another process is writing to it, the data or the factory cannot be
+            used, the data do not match the digest of the stored runs, or workers crashed repeatedly.
 
     Example:
         >>> import ammup, tempfile
@@ -74,19 +74,22 @@ def run_sweep(
     with Store(Path(store), mode="write") as opened:
         sweep = _Sweep(experiment, opened, device=device)
         missing = missing_cells(experiment, opened)
-        jobs = sweep.short_runs()
+        jobs = sweep.missing_short_runs()
         if missing or jobs:
             with worker_pool(executor, workers or default_workers(device)) as pool:
                 sweep.invocation = opened.put_invocation(this_invocation())
-                sweep.measure(jobs, pool, progress=progress)
+                sweep.run_short_runs(jobs, pool, progress=progress)
                 stored, left_out = opened.runs(experiment.key), opened.left_out(experiment.key)
                 with Display(experiment, stored, left_out, show=progress) as display:
-                    sweep.run(missing, pool, display)
-        return of_grid(opened.table(experiment.key), experiment)
+                    sweep.run_cells(missing, pool, display)
+        return rows_in_grid(opened.table(experiment.key), experiment)
 
 
 def missing_cells(experiment: Experiment, store: Store) -> list[Cell]:
-    """Cells of the grid that are neither stored nor, if the experiment is an adaptive search, left out by one."""
+    """Return the cells of the grid that have no stored run.
+
+    Cells that were left out by an adaptive search are not missing if the experiment is such a search.
+    """
     done = store.keys(experiment.key)
     if experiment.search == "adaptive":
         done |= frozenset(store.left_out(experiment.key)["key"])
@@ -94,56 +97,57 @@ def missing_cells(experiment: Experiment, store: Store) -> list[Cell]:
 
 
 class _Sweep:
-    """Runs one experiment into one store."""
+    """Runs one experiment and writes its results to one store."""
 
     def __init__(self, experiment: Experiment, store: Store, *, device: str | None) -> None:
         self.experiment, self.store, self.device = experiment, store, device
         self.specification = experiment.to_toml()
-        self.invocation = 0  # rows refer to the command that stored them
-        known = store.experiment(experiment.key)
-        self.known = StoredExperiment(
+        self.invocation = 0  # the id of the running command in the store; set before rows are written
+        earlier = store.experiment(experiment.key)
+        self.stored = StoredExperiment(
             key=experiment.key,
             name=experiment.name,
             specification=self.specification,
-            data_digest=known.data_digest if known else None,
-            strategy=known.strategy if known else None,
-            choice=known.choice if known else None,
+            data_digest=earlier.data_digest if earlier else None,
+            strategy=earlier.strategy if earlier else None,
+            choice=earlier.choice if earlier else None,
         )
-        if known != self.known:
-            store.put_experiment(self.known)
+        if earlier != self.stored:
+            store.put_experiment(self.stored)
 
-    def run(self, cells: Sequence[Cell], pool: Workers, display: Display) -> None:
+    def run_cells(self, cells: Sequence[Cell], pool: WorkerPool, display: Display) -> None:
+        """Train the cells in blocks, and store and display each finished block."""
         if not cells:
             return
-        strategy = self._strategy(pool)
+        strategy = self._choose_strategy(pool)
         train = run_search if self.experiment.search == "adaptive" else run_block
-        for outcome in pool.outcomes(train, self._blocks(cells, strategy)):
-            self._put(outcome)
+        for outcome in pool.map_unordered(train, self._blocks(cells, strategy)):
+            self._store_outcome(outcome)
             display.add(outcome.runs, outcome.left_out)
 
-    def _put(self, outcome: Outcome) -> None:
+    def _store_outcome(self, outcome: Outcome) -> None:
         self._check_data(outcome.data_digest)
         self.store.put_runs(
-            {self._key(run): run for run in outcome.runs},
+            {self._cell_key(run): run for run in outcome.runs},
             experiment=self.experiment.key,
             invocation=self.invocation,
             worker=outcome.worker,
             dtype=self.experiment.training.dtype,
-            left_out={self._key(cell): cell for cell in outcome.left_out},
+            left_out={self._cell_key(cell): cell for cell in outcome.left_out},
         )
 
-    def _key(self, cell: Run | LeftOut) -> str:
+    def _cell_key(self, cell: Run | LeftOut) -> str:
         return self.experiment.cell_key(cell.depth, cell.lr, cell.seed)
 
-    def short_runs(self) -> list[ShortRunJob]:
-        """The short runs of the experiment that are not stored, deeper nets first."""
+    def missing_short_runs(self) -> list[ShortRunJob]:
+        """Return jobs for the short runs that are not stored or not completely stored, deeper nets first."""
         short = self.experiment.short_run
         if short is None:
             return []
         stored = self.store.measurements(self.experiment.key)
         done = set(stored[["depth", "seed", "lr", "step"]].itertuples(index=False, name=None))
-        wanted: dict[int, tuple[int, ...]] = dict.fromkeys(range(short.draws), (0,))
-        wanted |= dict.fromkeys(range(short.seeds), short.steps)
+        steps_of_seed: dict[int, tuple[int, ...]] = dict.fromkeys(range(short.draws), (0,))
+        steps_of_seed |= dict.fromkeys(range(short.seeds), short.steps)
         return [
             ShortRunJob(
                 specification=self.specification,
@@ -154,36 +158,41 @@ class _Sweep:
                 device=self.device,
             )
             for depth in sorted(self.experiment.grid.depths, reverse=True)
-            for seed, steps in wanted.items()
+            for seed, steps in steps_of_seed.items()
             if not {(depth, seed, short.lr, step) for step in steps} <= done
         ]
 
-    def measure(self, jobs: Sequence[ShortRunJob], pool: Workers, *, progress: bool) -> None:
+    def run_short_runs(self, jobs: Sequence[ShortRunJob], pool: WorkerPool, *, progress: bool) -> None:
+        """Store η* by formula, then run the short runs and store their measurements."""
         if not jobs:
             return
         key = self.experiment.key
-        # First: after a kill here the jobs are still missing, so the laws are computed again.
-        laws = pool.call(computed_laws, self.specification, self.device)
+        # The laws are stored first: after a kill at this point the jobs are still missing, so both are run again.
+        laws = pool.call(compute_laws, self.specification, self.device)
         self.store.put_laws(laws, experiment=key, invocation=self.invocation)
-        outcomes = pool.outcomes(run_short, jobs)
-        for found in tracked(outcomes, f"{self.experiment.name}: short runs", len(jobs), show=progress):
-            self._check_data(found.data_digest)
-            self.store.put_measurements(found.measurements, experiment=key, invocation=self.invocation)
+        outcomes = pool.map_unordered(run_short_run, jobs)
+        for outcome in tracked(outcomes, f"{self.experiment.name}: short runs", len(jobs), show=progress):
+            self._check_data(outcome.data_digest)
+            self.store.put_measurements(outcome.measurements, experiment=key, invocation=self.invocation)
 
-    def _strategy(self, pool: Workers) -> str:
-        """The strategy of the experiment, that of the stored cells, or the faster one."""
+    def _choose_strategy(self, pool: WorkerPool) -> str:
+        """Return the strategy that the experiment states, or that of the stored cells, or the faster one."""
         if self.experiment.strategy != "auto":
             return self.experiment.strategy
-        if self.known.strategy is None:
+        if self.stored.strategy is None:
             shallowest = min(self.experiment.grid.depths)
-            trial = pool.call(try_strategies, self.specification, shallowest, self.device)
-            self._check_data(trial.data_digest)
-            self._remember(strategy=trial.choice.strategy, choice=asdict(trial.choice))
-        assert self.known.strategy is not None
-        return self.known.strategy
+            timing = pool.call(time_strategies, self.specification, shallowest, self.device)
+            self._check_data(timing.data_digest)
+            self._update_stored(strategy=timing.choice.strategy, choice=asdict(timing.choice))
+        assert self.stored.strategy is not None
+        return self.stored.strategy
 
     def _blocks(self, cells: Sequence[Cell], strategy: str) -> Iterator[Block]:
-        """One cell for `loop`; the missing cells of a depth and seed for `stacked`; all of them for a search."""
+        """Yield the blocks to run.
+
+        A block is one cell for "loop", the missing cells of one depth and seed for "stacked", and all cells of one
+        depth and seed for an adaptive search.
+        """
         if strategy == "loop" and self.experiment.search == "full":
             groups = [[cell] for cell in cells]
         else:
@@ -200,26 +209,28 @@ class _Sweep:
             )
 
     def _check_data(self, digest: str) -> None:
-        if self.known.data_digest is None:
-            self._remember(data_digest=digest)
-        elif self.known.data_digest != digest:
+        """Raise InputError unless the digest of the data is that of the stored runs; store the first one."""
+        if self.stored.data_digest is None:
+            self._update_stored(data_digest=digest)
+        elif self.stored.data_digest != digest:
             raise InputError(
-                f"data {self.experiment.data.source!r} do not match the digest of the stored runs; nothing was "
+                f"the data {self.experiment.data.source!r} do not match the digest of the stored runs; nothing was "
                 f"added to {self.store.path}: restore the data, or use another --store"
             )
 
-    def _remember(self, **values: object) -> None:
-        self.known = StoredExperiment(**(asdict(self.known) | values))
-        self.store.put_experiment(self.known)
+    def _update_stored(self, **values: object) -> None:
+        """Change some values of the stored experiment."""
+        self.stored = StoredExperiment(**(asdict(self.stored) | values))
+        self.store.put_experiment(self.stored)
 
 
 def default_workers(device: str | None) -> int:
-    """One for each core, or one if there is a GPU."""
+    """Return the default number of workers: the number of cores, or 1 if there is a GPU."""
     return usable_cores() if (device or default_device()) == "cpu" else 1
 
 
 def this_invocation() -> Invocation:
-    """The running command, and the commits of its working directory and of ammup."""
+    """Describe the running command, with the commits of its working directory and of ammup."""
     commit, dirty = commit_of(Path.cwd())
     ammup_commit, ammup_dirty = commit_of(Path(__file__).parents[1])
     return Invocation(

@@ -1,4 +1,4 @@
-"""The JSON of a sweep record: tables of columns, validated when they are read."""
+"""The JSON format of a sweep record: its tables are stored by column and validated when they are read."""
 
 import json
 from typing import Annotated, Any, ClassVar, Literal
@@ -13,21 +13,21 @@ FORMAT = "ammup sweep 1"
 RUN_COLUMNS = ("depth", "seed", "lr", "val_accuracy", "val_loss", "diverged")
 LEFT_OUT_COLUMNS = ("depth", "seed", "lr", "steps")
 MEASUREMENT_COLUMNS = ("depth", "lr", "seed", "step", "S_bar")
-# More digits of an accuracy over 5,000 images, or of a loss, are rounding, which differs between processors.
+# Further digits of an accuracy over 5,000 images, or of a loss, are rounding errors, which differ between processors.
 DIGITS = 6
-# The largest integer of a table.
-MOST = 2**63 - 1
+# Tables have 64-bit integers.
+MAX_INTEGER = 2**63 - 1
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Depth = Annotated[str, Field(pattern="^[0-9]{1,9}$")]
-Integer = Annotated[int, Field(ge=-MOST, le=MOST)]
+Integer = Annotated[int, Field(ge=-MAX_INTEGER, le=MAX_INTEGER)]
 Integers = Annotated[tuple[Integer, ...], Strict(False)]
-Depths = Annotated[tuple[Annotated[int, Field(ge=1, le=MOST)], ...], Strict(False)]
+Depths = Annotated[tuple[Annotated[int, Field(ge=1, le=MAX_INTEGER)], ...], Strict(False)]
 Numbers = Annotated[tuple[Finite, ...], Strict(False)]
 
 
 class Columns(StoredModel):
-    """A table, a list for each column; all have the same length."""
+    """A table with one list for each column. All lists have the same length."""
 
     DTYPES: ClassVar[dict[str, type[np.generic]]] = {
         **dict.fromkeys(("depth", "seed", "step", "steps"), np.int64),
@@ -39,18 +39,18 @@ class Columns(StoredModel):
     def _check_lengths(self) -> "Columns":
         lengths = {name: len(getattr(self, name)) for name in type(self).model_fields}
         if len(set(lengths.values())) > 1:
-            raise ValueError(f"columns must have the same length; they have {lengths}")
+            raise ValueError(f"columns must have the same length; their lengths are {lengths}")
         return self
 
     def table(self) -> pd.DataFrame:
-        """The columns as a table; null is NaN."""
+        """Convert the columns to a DataFrame; null becomes NaN."""
         return pd.DataFrame(
             {name: np.array(getattr(self, name), dtype=self.DTYPES[name]) for name in type(self).model_fields}
         )
 
 
 class RunColumns(Columns):
-    """Runs; accuracy and loss are null where a run has none."""
+    """Runs; accuracy and loss are null if the run diverged."""
 
     depth: Depths
     seed: Integers
@@ -70,7 +70,7 @@ class LeftOutColumns(Columns):
 
 
 class MeasurementColumns(Columns):
-    """S̄ along short runs; null where the run has diverged, since JSON has no infinity."""
+    """S̄ along short runs; null if the run diverged, because JSON has no infinity."""
 
     depth: Depths
     lr: Numbers
@@ -79,7 +79,7 @@ class MeasurementColumns(Columns):
     S_bar: Annotated[tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)] | None, ...], Strict(False)]
 
     def table(self) -> pd.DataFrame:
-        """The columns as a table; null is infinity."""
+        """Convert the columns to a DataFrame; null becomes infinity."""
         table = super().table()
         return table.assign(S_bar=table["S_bar"].fillna(np.inf))
 
@@ -97,18 +97,18 @@ class SweepFile(StoredModel):
     left_out: LeftOutColumns | None = None
 
 
-def columns_of(table: pd.DataFrame, names: tuple[str, ...]) -> dict[str, list[Any]]:
-    """The columns of a table as lists of JSON numbers."""
+def to_columns(table: pd.DataFrame, names: tuple[str, ...]) -> dict[str, list[Any]]:
+    """Convert columns of a DataFrame to lists of JSON numbers; NaN and infinity become null."""
     return {name: [_json_value(value) for value in table[name].tolist()] for name in names}
 
 
-def rounded(value: float) -> float:
-    """The number with as many digits as a file has."""
+def round_digits(value: float) -> float:
+    """Round a number to the digits that are stored in a file."""
     return float(f"{value:.{DIGITS}g}")
 
 
-def sweep_text(content: dict[str, Any]) -> str:
-    """The text of a file, with one line for each value and each column."""
+def format_sweep(content: dict[str, Any]) -> str:
+    """Format the content of a record as JSON, with one line for each value and each column."""
     tables = {name: content.pop(name) for name in ("runs", "measurements", "left_out") if name in content}
     parts = [f"{json.dumps(name)}: {json.dumps(value, ensure_ascii=False)}" for name, value in content.items()]
     for name, columns in tables.items():
@@ -120,4 +120,4 @@ def sweep_text(content: dict[str, Any]) -> str:
 def _json_value(value: Any) -> Any:
     if isinstance(value, bool | int):
         return int(value)
-    return None if value is None or not np.isfinite(value) else rounded(float(value))
+    return None if value is None or not np.isfinite(value) else round_digits(float(value))

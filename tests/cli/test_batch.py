@@ -164,7 +164,7 @@ def _nan_images(root: Path) -> Path:
         (["--part", "all"], "'total', 'label', 'output'"),
         (["--loss", "hinge"], "'cross_entropy', 'mse'"),
         (["--device", "abacus"], "'abacus'"),
-        (["--batch-size", "100000"], "100000 images"),
+        (["--batch-size", "100000"], "batch size 100000"),
     ],
 )
 def test_invalid_input_is_a_one_line_error(arguments: list, message: str, tmp_path: Path) -> None:

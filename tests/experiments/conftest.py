@@ -1,4 +1,4 @@
-"""A sweep of seconds, and a record of it."""
+"""Fixtures: a sweep that runs in seconds, a record of it, and a store."""
 
 from pathlib import Path
 
@@ -27,7 +27,7 @@ def small() -> Experiment:
 
 @pytest.fixture
 def record(small: Experiment) -> SweepRecord:
-    """Runs that no training made: accuracies are a parabola of log lr, and one learning rate diverged."""
+    """A record with made-up runs: accuracy is a parabola of log lr, and the largest learning rate diverged."""
     cells = sorted(small.cells(), key=lambda cell: (cell.depth, cell.seed, cell.lr))
     runs = pd.DataFrame([{"depth": c.depth, "seed": c.seed, "lr": c.lr} for c in cells])
     runs["diverged"] = runs["lr"] > 100

@@ -1,4 +1,4 @@
-"""Sweeps from a record or a store, and what the transfer rules predict for them."""
+"""Reading sweeps from records and stores, and the predictions of the transfer rules."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +25,7 @@ from ammup.experiments.sweep import run_sweep
 from ammup.stats.optimum import fit_sweep
 
 
-def test_a_record_is_read_by_its_name_or_the_start_of_its_key(record: SweepRecord, tmp_path: Path) -> None:
+def test_a_record_is_selected_by_name_or_by_the_start_of_its_key(record: SweepRecord, tmp_path: Path) -> None:
     path = tmp_path / "small.json"
     record.write(path)
     assert [one.experiment.name for one in read_sweeps(path)] == ["small"]
@@ -43,7 +43,7 @@ def store(small: Experiment, tmp_path: Path) -> Path:
     return path
 
 
-def test_a_store_gives_the_record_of_its_grid(store: Path, tmp_path: Path) -> None:
+def test_a_sweep_read_from_a_store_equals_its_exported_record(store: Path, tmp_path: Path) -> None:
     record = read_sweep(store)
     assert (record.experiment.name, record.missing, record.searched) == ("small", 0, False)
     assert record.runs["lr"].tolist() == [0.03, 0.3, 3.0, 1e30]
@@ -67,7 +67,7 @@ def test_an_unknown_experiment_and_an_empty_store_are_reported(store: Path, tmp_
     assert read_sweeps(tmp_path / "empty.db") == ()
 
 
-def test_one_of_several_experiments_has_to_be_named(store: Path) -> None:
+def test_a_store_with_several_experiments_requires_a_name(store: Path) -> None:
     with Store(store, mode="write") as opened:
         (only,) = opened.experiments()
         opened.put_experiment(replace(only, key="f" * 32, name="other"))
@@ -75,31 +75,31 @@ def test_one_of_several_experiments_has_to_be_named(store: Path) -> None:
         read_sweep(store)
     assert read_sweep(store, "small").missing == 0
     with pytest.raises(InputError, match="no runs of 'small'"):
-        read_sweep(store, "f" * 8)  # its specification is that of the first
+        read_sweep(store, "f" * 8)  # its specification is that of the first experiment
 
 
-def test_the_law_is_the_fit_of_the_runs(record: SweepRecord) -> None:
+def test_law_of_a_record_is_the_fit_of_its_runs(record: SweepRecord) -> None:
     expected = fit_sweep(record.runs, segments=record.experiment.segments)
     assert law_of(record).optima == expected.optima
 
 
-def test_the_regret_of_an_adaptive_search_is_not_known(record: SweepRecord) -> None:
+def test_regret_of_an_adaptive_search_is_rejected(record: SweepRecord) -> None:
     left_out = pd.DataFrame({"depth": [2], "seed": [0], "lr": [0.3], "steps": [4]})
     with pytest.raises(InputError, match="--set search=full"):
         regret_of(replace(record, left_out=left_out))
 
 
-def test_rules_are_those_known_at_every_depth(record: SweepRecord) -> None:
+def test_only_rules_that_are_defined_at_every_depth_are_returned(record: SweepRecord) -> None:
     curves = rule_curves(record)
-    assert "pathsum" not in curves  # it is not known at depth 3
+    assert "pathsum" not in curves  # it is not defined at depth 3
     assert curves["finite-depth"] == {2: 0.5, 3: 0.25}
     assert curves["am-mup"] == pytest.approx({2: 2**-1.5, 3: 3**-1.5})
-    # S̄ is averaged: over seeds (1 + 2)/2 at initialization, over the seeds of the second half, 11 and 12, later.
+    # The mean of S̄ is (1 + 2)/2 at initialization; later it is the geometric mean of 11 and 12, the last step.
     assert curves[MEASURED] == pytest.approx({2: 1.5**-0.5 / 2, 3: 1.5**-0.5 / 3})
     assert curves[MEASURED_LATE] == pytest.approx({2: (11 * 12) ** -0.25 / 2, 3: (11 * 12) ** -0.25 / 3})
 
 
-def test_a_short_run_that_diverged_leaves_no_late_rule(record: SweepRecord, tmp_path: Path) -> None:
+def test_measured_late_is_omitted_if_a_short_run_diverged(record: SweepRecord, tmp_path: Path) -> None:
     table = record.measurements
     table.loc[(table["depth"] == 3) & (table["seed"] == 1) & (table["step"] == 10), "S_bar"] = np.inf
     record.write(tmp_path / "x.json")
@@ -108,6 +108,6 @@ def test_a_short_run_that_diverged_leaves_no_late_rule(record: SweepRecord, tmp_
         assert MEASURED_LATE not in rule_curves(one)
 
 
-def test_the_base_is_the_smallest_depth_where_none_is_given(record: SweepRecord) -> None:
+def test_the_default_base_is_the_smallest_depth(record: SweepRecord) -> None:
     assert set(regret_of(record).by_depth["depth"]) == {3}
     assert set(regret_of(record, base=3).by_depth["depth"]) == {2}

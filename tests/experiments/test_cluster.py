@@ -1,4 +1,4 @@
-"""Sweeps on a Dask cluster on this machine, a worker killed in the middle included."""
+"""Sweeps on a local Dask cluster, including one whose worker is killed."""
 
 import threading
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ def cluster() -> Iterator["distributed.LocalCluster"]:
 
 
 @pytest.mark.slow
-def test_a_cluster_gives_the_rows_of_one_process(
+def test_a_cluster_gives_the_same_rows_as_local_processes(
     small: Experiment, tmp_path: Path, cluster: "distributed.LocalCluster"
 ) -> None:
     with dask_executor(cluster.scheduler_address) as executor:
@@ -40,7 +40,7 @@ def test_a_cluster_gives_the_rows_of_one_process(
 
 
 @pytest.mark.slow
-def test_a_killed_worker_costs_nothing_but_time(
+def test_a_killed_worker_does_not_change_the_rows(
     small: Experiment, tmp_path: Path, cluster: "distributed.LocalCluster"
 ) -> None:
     changes = ["grid.seeds=6", "data.train=6400"]
@@ -49,7 +49,7 @@ def test_a_killed_worker_costs_nothing_but_time(
     killed: list[int] = []
 
     def kill() -> None:
-        wait_until(lambda: store.exists() and len(_keys(store, longer)) >= 4)
+        wait_until(lambda: store.exists() and len(_stored_keys(store, longer)) >= 4)
         pid = next(iter(cluster.workers.values())).pid
         psutil.Process(pid).kill()
         killed.append(pid)
@@ -64,15 +64,15 @@ def test_a_killed_worker_costs_nothing_but_time(
     pd.testing.assert_frame_equal(here[VALUES], there[VALUES], check_exact=True)
 
 
-def _keys(store: Path, experiment: Experiment) -> frozenset[str]:
+def _stored_keys(store: Path, experiment: Experiment) -> frozenset[str]:
     try:
         with Store(store, mode="read") as opened:
             return opened.keys(experiment.key)
-    except InputError:  # it is being made
+    except InputError:  # the store is being created
         return frozenset()
 
 
-def test_nobody_at_the_address(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_scheduler_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ammup.experiments.cluster.CONNECT_SECONDS", 0.5)
     with pytest.raises(InputError, match=r"no Dask scheduler answers at tcp://127\.0\.0\.1:1"):
         dask_executor("tcp://127.0.0.1:1").__enter__()

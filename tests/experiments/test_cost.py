@@ -16,8 +16,8 @@ def test_hours_and_operations_are_sums_over_the_missing_cells() -> None:
     assert cost.hours == pytest.approx((4 * 10 + 2 * 20) / 2 / 3600)
 
 
-def test_operations_are_those_of_the_layers(small: Experiment) -> None:
-    """Two operations for each multiplication; three passes over 512 images and one over 128."""
+def test_operations_are_counted_from_the_layers(small: Experiment) -> None:
+    """There are two operations per multiplication, three passes over 512 images and one pass over 128 images."""
     cells = [cell for cell in small.cells() if cell.depth == 2]
     cost = estimate_cost(small, cells, workers=1, device="cpu")
     (row,) = cost.table.to_dict("records")
@@ -27,7 +27,7 @@ def test_operations_are_those_of_the_layers(small: Experiment) -> None:
     assert row["seconds"] > 0
 
 
-def test_a_search_has_no_more_workers_than_depths_and_seeds(small: Experiment) -> None:
+def test_a_search_uses_at_most_one_worker_per_depth_and_seed(small: Experiment) -> None:
     adaptive = replace(small, search="adaptive")
     cost = estimate_cost(adaptive, [cell for cell in small.cells() if cell.depth == 2], workers=16, device="cpu")
     assert (cost.workers, cost.searched) == (2, True)

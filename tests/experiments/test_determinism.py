@@ -1,7 +1,7 @@
-"""Same machine, same key, same bits, however the sweep was run; and what another machine may change.
+"""Runs of one cell are bit-identical on one machine, and differ only by rounding between machines.
 
-"Another machine" is this one with the wide vector instructions switched off in torch, oneDNN and MKL, in a process of
-its own: other kernels, other orders of summation.
+The other machine is simulated by a process in which torch, oneDNN and MKL use no wide vector instructions. Its kernels
+therefore sum in another order.
 """
 
 import io
@@ -23,7 +23,7 @@ from ammup.training import stacked
 pytestmark = pytest.mark.slow
 
 VALUES = ["key", "depth", "lr", "seed", "val_accuracy", "val_loss", "train_loss", "diverged", "steps"]
-# Wide enough for torch to share each operation among its threads.
+# Wide enough that torch distributes each operation over its threads.
 CNN = """
 name = "cnn"
 strategy = "loop"
@@ -46,45 +46,45 @@ def experiment(request: pytest.FixtureRequest) -> Experiment:
     return Experiment.from_toml(SWEEPS[request.param])
 
 
-def _same(runs: pd.DataFrame, expected: pd.DataFrame, *, rtol: float = 0.0) -> None:
+def _assert_same(runs: pd.DataFrame, expected: pd.DataFrame, *, rtol: float = 0.0) -> None:
     runs, expected = (one[VALUES].sort_values(["depth", "seed", "lr"], ignore_index=True) for one in (runs, expected))
     pd.testing.assert_frame_equal(runs, expected, check_exact=not rtol, rtol=rtol)
 
 
-def test_workers_order_chunks_restarts_and_threads_change_no_bit(
+def test_results_are_bit_identical_for_any_workers_order_chunks_restarts_and_threads(
     experiment: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Convolutions of a stack round otherwise with other learning rates beside them; nothing else does."""
-    company = 1e-4 if experiment.strategy == "stacked" and experiment.model.factory == "cnn" else 0.0
+    """The only exception: convolutions of a stack round differently if the stack contains other learning rates."""
+    stack_rtol = 1e-4 if experiment.strategy == "stacked" and experiment.model.factory == "cnn" else 0.0
     expected = run_sweep(experiment, store=tmp_path / "one.db", workers=1)
     assert not expected.duplicated("val_loss").all()
 
-    _same(run_sweep(experiment, store=tmp_path / "workers.db", workers=3), expected)
+    _assert_same(run_sweep(experiment, store=tmp_path / "workers.db", workers=3), expected)
 
     grid = experiment.grid
     backwards = replace(grid, depths=grid.depths[::-1], lrs=grid.learning_rates[::-1], seeds=grid.seed_numbers[::-1])
-    _same(run_sweep(replace(experiment, grid=backwards), store=tmp_path / "order.db", workers=1), expected)
+    _assert_same(run_sweep(replace(experiment, grid=backwards), store=tmp_path / "order.db", workers=1), expected)
 
-    # As after restarts: a corner of the grid, then a side of it, then all.
+    # As after restarts: one cell, then two learning rates, then the complete grid.
     for part in (replace(grid, lrs=(0.1,), seeds=(1,)), replace(grid, lrs=(0.1, 1.0)), grid):
         grown = run_sweep(replace(experiment, grid=part), store=tmp_path / "restarts.db", workers=1)
-    _same(grown, expected, rtol=company)
+    _assert_same(grown, expected, rtol=stack_rtol)
 
-    monkeypatch.setattr(stacked, "CPU_BYTES", 1)  # a stack of one
-    _same(run_sweep(experiment, store=tmp_path / "chunks.db", workers=1), expected, rtol=company)
+    monkeypatch.setattr(stacked, "CPU_BYTES", 1)  # stacks of one replica
+    _assert_same(run_sweep(experiment, store=tmp_path / "chunks.db", workers=1), expected, rtol=stack_rtol)
     monkeypatch.undo()
 
     threads = torch.get_num_threads()
     torch.set_num_threads(threads + 1)
     try:
-        _same(run_sweep(experiment, store=tmp_path / "threads.db", workers=1), expected)
+        _assert_same(run_sweep(experiment, store=tmp_path / "threads.db", workers=1), expected)
         assert torch.get_num_threads() == threads + 1
     finally:
         torch.set_num_threads(threads)
 
 
 OTHER_MACHINE = {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41", "MKL_ENABLE_INSTRUCTIONS": "SSE4_2"}
-RUN = f"""
+SCRIPT = f"""
 import sys
 from ammup.experiments.experiment import Experiment
 from ammup.experiments.sweep import run_sweep
@@ -93,9 +93,9 @@ print(runs[{VALUES!r}].to_json(double_precision=15))
 """
 
 
-def _elsewhere(experiment: Experiment, store: Path, environ: dict[str, str]) -> pd.DataFrame:
+def _run_in_process(experiment: Experiment, store: Path, environ: dict[str, str]) -> pd.DataFrame:
     run = subprocess.run(
-        [sys.executable, "-c", RUN, str(store)],
+        [sys.executable, "-c", SCRIPT, str(store)],
         input=experiment.to_toml(),
         env=os.environ | environ,
         capture_output=True,
@@ -107,13 +107,13 @@ def _elsewhere(experiment: Experiment, store: Path, environ: dict[str, str]) -> 
     return pd.read_json(io.StringIO(run.stdout))
 
 
-def test_another_machine_rounds_otherwise_and_nothing_else(experiment: Experiment, tmp_path: Path) -> None:
-    """Keys, which replicas diverge and when are the same; losses to 1e-3, an accuracy to two images in a hundred.
+def test_another_machine_changes_results_only_by_rounding(experiment: Experiment, tmp_path: Path) -> None:
+    """Keys and divergence are equal, losses agree to a relative 1e-3, and accuracies to 0.02.
 
-    Further along a trajectory rounding grows as much as the learning rate lets it, up to another ending.
+    In longer runs with large learning rates, rounding errors can grow until the results differ completely.
     """
     here, there = (
-        _elsewhere(experiment, tmp_path / f"{place}.db", environ)
+        _run_in_process(experiment, tmp_path / f"{place}.db", environ)
         for place, environ in (("here", {}), ("there", OTHER_MACHINE))
     )
     for name in ("key", "depth", "lr", "seed", "diverged", "steps"):

@@ -1,4 +1,4 @@
-"""Experiments as files, and the keys of their cells."""
+"""Experiments in TOML, and the keys of their cells."""
 
 import pytest
 
@@ -31,14 +31,14 @@ def _keys(*changes: str) -> set[str]:
     return {cell.key for cell in Experiment.from_toml(TEXT, changes=changes).cells()}
 
 
-def test_toml_and_back() -> None:
+def test_toml_round_trip() -> None:
     experiment = Experiment.from_toml(TEXT)
     assert Experiment.from_toml(experiment.to_toml()) == experiment
     assert experiment.model.arguments == {"width": 16, "kernel": [5, 3]}
     assert experiment.grid.learning_rates == (1e-4, 0.00177827941004, 0.0316227766017, 0.56234132519, 10.0)
 
 
-def test_defaults_are_the_paper_s() -> None:
+def test_defaults_are_those_of_the_paper() -> None:
     experiment = Experiment.from_toml(TEXT, changes=["grid={depths=[3]}"])
     assert len(experiment.grid.learning_rates) == 40
     assert experiment.grid.learning_rates[0] == 1e-4
@@ -52,7 +52,7 @@ def test_defaults_are_the_paper_s() -> None:
     [
         "grid.seeds=3",
         "grid.depths=[3, 4, 5]",
-        "grid.lrs={points=9}",  # every other one is new
+        "grid.lrs={points=9}",  # every second value is new
         "grid.lrs=[1e-4, 0.00177827941004, 0.0316227766017, 0.56234132519, 1e1, 20.0]",
         "name=another",
         "segments=[]",
@@ -81,12 +81,12 @@ def test_keys_do_not_change_when_the_grid_grows_or_the_data_move(change: str) ->
         "grid.lrs=[0.5]",
     ],
 )
-def test_whatever_changes_a_run_changes_its_key(change: str) -> None:
+def test_settings_that_change_a_run_change_its_key(change: str) -> None:
     assert not _keys() & _keys(change)
 
 
-def test_keys_are_those_of_the_last_release() -> None:
-    """A change here makes every stored run unknown: raise KEY_VERSION, and say so in the release."""
+def test_keys_are_those_of_the_previous_release() -> None:
+    """If this key changes, stored runs are no longer found: increase KEY_VERSION and mention it in the changelog."""
     cell = next(Experiment.from_toml(TEXT).cells())
     assert (cell.depth, cell.lr, cell.seed) == (4, 1e-4, 0)
     assert cell.key == "fcdf40bd3bf713f0c9b397d905805352"
@@ -101,44 +101,44 @@ def test_keys_are_those_of_the_last_release() -> None:
         ("training.epochs=0", "training: epochs=0 must be at least 1"),
         ('training.epochs="3"', "training.epochs: .*valid integer"),
         ("training.momentum=nan", "training: momentum=nan"),
-        ('training.dtype="half"', "dtype='half' is not known; allowed: float32"),
+        ('training.dtype="half"', "unknown dtype='half'; expected one of: float32"),
         ("grid.depths=[]", "grid: depths"),
         ("grid.depths=[3, 3]", "contains a repeated depth"),
         ("grid.depths=[1.5]", "grid.depths.0: .*valid integer"),
         ("grid.lrs=[]", "one or more distinct learning rates"),
         ("grid.lrs=[0.1, -1]", "positive and finite"),
-        ("grid.lrs={low=1, high=0.1}", "low=1.0 to high=0.1"),
+        ("grid.lrs={low=1, high=0.1}", "low=1.0, high=0.1"),
         ("grid.lrs={points=0}", "points=0"),
-        ("strategy=quick", "strategy='quick' is not known; allowed: auto, loop, stacked"),
+        ("strategy=quick", "unknown strategy='quick'; expected one of: auto, loop, stacked"),
         ("segments=[{anchors=[3], predict=[4]}]", "give at least 2"),
         ("name=", "name"),
-        ("grid", "not of the form TABLE.NAME=VALUE"),
+        ("grid", "'grid'.*TABLE.NAME=VALUE"),
         ("name.x=3", "name is not a table"),
     ],
 )
-def test_every_wrong_setting_is_named_by_its_place(change: str, message: str) -> None:
+def test_an_invalid_setting_is_reported_with_its_name(change: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         Experiment.from_toml(TEXT, changes=[change])
 
 
-def test_all_that_is_wrong_is_told_at_once() -> None:
+def test_all_invalid_settings_are_reported_together() -> None:
     with pytest.raises(InputError, match=r"grid\.seed: .*; training\.epoch: "):
         Experiment.from_toml(TEXT, changes=["grid.seed=3", "training.epoch=1"])
 
 
 @pytest.mark.parametrize("text", ["name = ", "a = 1\na = 2", "\x00"])
-def test_what_is_no_toml_is_said_to_be_none(text: str) -> None:
-    with pytest.raises(InputError, match="not TOML"):
+def test_invalid_toml_is_reported(text: str) -> None:
+    with pytest.raises(InputError, match="invalid TOML"):
         Experiment.from_toml(text)
 
 
-def test_a_missing_table_is_named() -> None:
+def test_missing_tables_are_reported_by_name() -> None:
     with pytest.raises(InputError, match=r"model: is missing; data: is missing; grid: is missing"):
         Experiment.from_toml('name = "x"')
 
 
 @pytest.mark.parametrize(
-    ("short_run", "told"),
+    ("short_run", "message"),
     [
         ("{lr = 0.0, steps = [0]}", "learning rate"),
         ("{lr = 0.1, steps = []}", "distinct step numbers"),
@@ -147,6 +147,6 @@ def test_a_missing_table_is_named() -> None:
         ("{lr = 0.1, steps = [0], draws = -1}", "at least 0"),
     ],
 )
-def test_a_short_run_that_cannot_be_is_refused(short_run: str, told: str) -> None:
-    with pytest.raises(InputError, match=told):
+def test_an_invalid_short_run_is_rejected(short_run: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
         Experiment.from_toml(TEXT, changes=[f"short_run={short_run}"])

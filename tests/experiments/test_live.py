@@ -1,4 +1,4 @@
-"""What a running sweep shows."""
+"""The live display of a running sweep."""
 
 from io import StringIO
 from pathlib import Path
@@ -17,7 +17,7 @@ from ammup.training.runs import Run
 
 
 def _run(depth: int, lr: float, seed: int, accuracy: float) -> Run:
-    lost = accuracy != accuracy
+    diverged = accuracy != accuracy
     return Run(
         depth=depth,
         lr=lr,
@@ -25,7 +25,7 @@ def _run(depth: int, lr: float, seed: int, accuracy: float) -> Run:
         val_accuracy=accuracy,
         val_loss=accuracy,
         train_loss=accuracy,
-        diverged=lost,
+        diverged=diverged,
         steps=1,
         curve=(),
         seconds=1.0,
@@ -41,37 +41,37 @@ def _text(display: Display) -> str:
 
 
 @pytest.fixture
-def nothing(small: Experiment, tmp_path: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Runs and cells left out, none of them."""
+def empty_tables(small: Experiment, tmp_path: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The table of runs and the table of left-out cells of an empty store."""
     with Store(tmp_path / "runs.db", mode="write") as store:
         return store.table(small.key), store.left_out(small.key)
 
 
-def test_cells_best_rate_and_time_left(
-    small: Experiment, nothing: tuple[pd.DataFrame, pd.DataFrame], monkeypatch: pytest.MonkeyPatch
+def test_the_display_shows_cells_best_learning_rate_and_remaining_time(
+    small: Experiment, empty_tables: tuple[pd.DataFrame, pd.DataFrame], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 100.0
     monkeypatch.setattr(live.time, "monotonic", lambda: now)
-    display = Display(small, *nothing, show=False)
-    assert "0 of 16 cells, 0:00:00, about ? to go" in _text(display)
+    display = Display(small, *empty_tables, show=False)
+    assert "0 of 16 cells, 0:00:00 elapsed, about ? remaining" in _text(display)
     display.add([_run(3, 0.03, 0, 0.2), _run(3, 0.3, 0, 0.5), _run(3, 0.03, 1, 0.6), _run(3, 3.0, 0, float("nan"))])
-    now = 112.0  # 12 seconds for four cells of depth 3: 28 layers' worth are left
+    now = 112.0  # four cells of depth 3 took 12 seconds; cells with 28 layers in total remain
     text = _text(display)
-    assert "4 of 16 cells, 0:00:12, about 0:00:28 to go" in text
+    assert "4 of 16 cells, 0:00:12 elapsed, about 0:00:28 remaining" in text
     row = next(line for line in text.splitlines() if "│ 3 │" in line)
     assert [part.strip() for part in row.split("│")[1:-1]] == ["3", "4/8", "1", "0.3", "50.0%"]
 
 
 def test_a_cell_that_is_trained_again_is_counted_once(
-    small: Experiment, nothing: tuple[pd.DataFrame, pd.DataFrame]
+    small: Experiment, empty_tables: tuple[pd.DataFrame, pd.DataFrame]
 ) -> None:
-    display = Display(small, *nothing, show=False)
+    display = Display(small, *empty_tables, show=False)
     display.add([_run(3, 0.03, 0, 0.2)])
     display.add([_run(3, 0.03, 0, 0.2)])
     assert "1 of 16 cells" in _text(display)
 
 
-def test_a_terminal_sees_it_and_a_file_does_not(
+def test_the_display_is_shown_only_in_a_terminal(
     small: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run_sweep(small, store=tmp_path / "quiet.db", workers=1)
@@ -82,7 +82,7 @@ def test_a_terminal_sees_it_and_a_file_does_not(
     assert "16 of 16 cells" in screen.getvalue()
 
 
-def test_status_counts_the_grid_asked_for(small: Experiment, tmp_path: Path) -> None:
+def test_status_counts_the_cells_of_the_current_grid(small: Experiment, tmp_path: Path) -> None:
     run_sweep(small, store=tmp_path / "runs.db", workers=1)
     grown = Experiment.from_toml(small.to_toml(), changes=["grid.seeds=3"])
     with Store(tmp_path / "runs.db", mode="read") as store:
@@ -91,8 +91,8 @@ def test_status_counts_the_grid_asked_for(small: Experiment, tmp_path: Path) -> 
     assert status["done"].tolist() == [8, 8]
     assert status["total"].tolist() == [12, 12]
     assert status["diverged"].tolist() == [2, 2]
-    kept = table[~table["diverged"]]
+    finite = table[~table["diverged"]]
     for depth, row in status.iterrows():
-        means = kept[kept["depth"] == depth].groupby("lr")["val_accuracy"].mean()
+        means = finite[finite["depth"] == depth].groupby("lr")["val_accuracy"].mean()
         assert row["best_lr"] == means.idxmax()
         assert row["val_accuracy"] == means.max()

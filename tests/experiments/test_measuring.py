@@ -1,4 +1,4 @@
-"""What a sweep stores beside its grid: S̄ along short runs, and η* by formula."""
+"""S̄ along short runs, and η* by formula, which a sweep stores in addition to its grid."""
 
 import sqlite3
 from pathlib import Path
@@ -42,14 +42,14 @@ def store(tmp_path: Path) -> Path:
     return path
 
 
-def test_some_seeds_are_measured_along_their_runs_and_more_at_initialization(store: Path) -> None:
+def test_more_seeds_are_measured_at_initialization_than_along_short_runs(store: Path) -> None:
     table = read_sweep(store).measurements
     found = set(table[["depth", "seed", "step"]].itertuples(index=False, name=None))
     assert found == {(d, s, 0) for d in (2, 3) for s in (0, 1, 2)} | {(d, s, 3) for d in (2, 3) for s in (0, 1)}
     assert set(table["lr"]) == {0.1}
 
 
-def test_the_first_measurement_is_that_of_the_first_minibatch(store: Path) -> None:
+def test_the_first_measurement_uses_the_first_minibatch(store: Path) -> None:
     table = read_sweep(store).measurements.set_index(["depth", "seed", "step"])
     experiment = _experiment()
     data = load_data("synthetic", image_size=8, train=512, validation=128)
@@ -70,15 +70,15 @@ def test_formulas_are_stored_for_every_depth(store: Path) -> None:
     assert 0 < laws["finite-depth"][3] < laws["finite-depth"][2]
 
 
-def test_only_what_is_missing_is_measured(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_missing_short_runs_are_measured(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     jobs: list[ShortRunJob] = []
-    original = sweeps.run_short
+    original = sweeps.run_short_run
 
-    def noting(job: ShortRunJob) -> ShortRunOutcome:
+    def recording(job: ShortRunJob) -> ShortRunOutcome:
         jobs.append(job)
         return original(job)
 
-    monkeypatch.setattr(sweeps, "run_short", noting)
+    monkeypatch.setattr(sweeps, "run_short_run", recording)
     run_sweep(_experiment(), store=store, workers=1, progress=False)
     assert jobs == []
     before = read_sweep(store).measurements
@@ -86,10 +86,10 @@ def test_only_what_is_missing_is_measured(store: Path, monkeypatch: pytest.Monke
     assert sorted((job.depth, job.seed, job.steps) for job in jobs) == [(2, 2, (0, 3)), (3, 2, (0, 3))]
     after = read_sweep(store).measurements
     assert len(after) == len(before) + 2
-    assert before.merge(after).shape == before.shape  # what was stored is still there, as it was
+    assert before.merge(after).shape == before.shape  # stored measurements are unchanged
 
 
-def test_measurements_at_another_rate_are_kept_apart(store: Path) -> None:
+def test_measurements_at_different_learning_rates_are_separate(store: Path) -> None:
     run_sweep(_experiment("short_run.lr=0.2"), store=store, workers=1, progress=False)
     assert set(read_sweep(store).measurements["lr"]) == {0.2}  # those of the experiment as it was last run
     with Store(store, mode="read") as opened:
@@ -109,7 +109,7 @@ def test_a_step_past_the_end_is_told_before_anything_is_trained(tmp_path: Path) 
         run_sweep(_experiment("short_run.steps=[8]"), store=tmp_path / "runs.db", workers=1, progress=False)
 
 
-def test_a_store_of_the_first_ammup_is_read_and_grows(store: Path, tmp_path: Path) -> None:
+def test_short_runs_are_added_to_a_store_of_the_first_version(store: Path, tmp_path: Path) -> None:
     with sqlite3.connect(store) as connection:
         connection.executescript("DROP TABLE measurements; DROP TABLE laws; PRAGMA user_version = 1;")
     connection.close()

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from stores import EXPERIMENT, INVOCATION, LOST, RUN, put
+from stores import DIVERGED, EXPERIMENT, INVOCATION, RUN, put
 
 from ammup.errors import InputError
 from ammup.experiments.merge import merge
@@ -12,10 +12,10 @@ from ammup.experiments.store import Store
 from ammup.training.runs import Measurement
 
 
-def test_merging_adds_what_is_new_and_keeps_what_is_here(path: Path, tmp_path: Path) -> None:
+def test_merging_adds_new_runs_and_does_not_change_existing_runs(path: Path, tmp_path: Path) -> None:
     other = tmp_path / "other.db"
     with Store(other, mode="write") as store:
-        put(store, {"a": replace(RUN, val_accuracy=0.9), "b": LOST, "c": RUN})
+        put(store, {"a": replace(RUN, val_accuracy=0.9), "b": DIVERGED, "c": RUN})
         put(store, {"x": RUN}, experiment=replace(EXPERIMENT, key="f", name="second"))
     with Store(path, mode="write") as ours, Store(other, mode="read") as theirs:
         assert merge(ours, theirs) == (2, 1)
@@ -38,7 +38,7 @@ def test_runs_on_other_data_are_not_merged(path: Path, tmp_path: Path) -> None:
         assert ours.keys("e") == {"a", "b"}
 
 
-def test_measurements_and_laws_are_merged_with_the_command_that_made_them(path: Path, tmp_path: Path) -> None:
+def test_measurements_and_laws_are_merged_with_the_command_that_wrote_them(path: Path, tmp_path: Path) -> None:
     with Store(tmp_path / "other.db", mode="write") as theirs:
         theirs.put_experiment(EXPERIMENT)
         number = theirs.put_invocation(replace(INVOCATION, command="another command"))
@@ -54,7 +54,7 @@ def test_measurements_and_laws_are_merged_with_the_command_that_made_them(path: 
         assert ours.connection.execute(query).fetchall() == [("another command",)]
 
 
-def test_a_store_that_lacks_a_row_is_damaged(path: Path, tmp_path: Path) -> None:
+def test_a_store_with_a_missing_row_is_reported_as_damaged(path: Path, tmp_path: Path) -> None:
     with Store(tmp_path / "other.db", mode="write") as theirs:
         put(theirs, {"c": RUN})
         theirs.connection.execute("PRAGMA foreign_keys = OFF")

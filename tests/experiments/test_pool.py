@@ -1,4 +1,4 @@
-"""Executors of blocks: results, workers that die, and the end of the pool."""
+"""The worker pool: results, crashed workers, and shutdown."""
 
 import multiprocessing
 import os
@@ -24,7 +24,7 @@ def _square(x: int) -> int:
 
 
 def _die_once(marker: str) -> str:
-    """Killed, like a process out of memory, if the marker does not exist."""
+    """Kill the process, as if it were out of memory, unless the marker exists."""
     if not Path(marker).exists():
         Path(marker).touch()
         os.kill(os.getpid(), signal.SIGKILL)
@@ -35,14 +35,14 @@ def _die(_job: int) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_one_worker_is_this_process_with_one_thread() -> None:
+def test_a_single_worker_is_the_current_process_with_one_thread() -> None:
     with worker_pool(None, 1) as pool:
-        assert sorted(pool.outcomes(_square, range(5))) == [0, 1, 4, 9, 16]
+        assert sorted(pool.map_unordered(_square, range(5))) == [0, 1, 4, 9, 16]
         assert pool.call(os.getpid) == os.getpid()
         assert pool.call(torch.get_num_threads) == 1
 
 
-def test_an_error_in_this_process_is_that_of_the_future() -> None:
+def test_an_error_in_the_current_process_is_raised_by_the_future() -> None:
     future = InProcess().submit(divmod, 1, 0)
     assert isinstance(future.exception(), ZeroDivisionError)
 
@@ -51,7 +51,7 @@ def test_an_executor_of_the_caller_is_used_and_not_closed() -> None:
     with ThreadPoolExecutor(2) as executor:
         with worker_pool(executor, 8) as pool:
             assert pool.call(threading.get_ident) != threading.get_ident()
-            assert sorted(pool.outcomes(_square, range(5))) == [0, 1, 4, 9, 16]
+            assert sorted(pool.map_unordered(_square, range(5))) == [0, 1, 4, 9, 16]
         assert executor.submit(_square, 3).result() == 9
 
 
@@ -59,14 +59,14 @@ def test_an_executor_of_the_caller_is_used_and_not_closed() -> None:
 def test_the_job_of_a_killed_worker_is_run_again(tmp_path: Path) -> None:
     markers = [str(tmp_path / name) for name in "ab"]
     with worker_pool(None, 2) as pool:
-        assert sorted(pool.outcomes(_die_once, markers)) == markers
+        assert sorted(pool.map_unordered(_die_once, markers)) == markers
         assert pool.call(_die_once, str(tmp_path / "c")) == str(tmp_path / "c")
 
 
 @kills
 def test_workers_that_crash_repeatedly_are_reported() -> None:
     with worker_pool(None, 2) as pool, pytest.raises(InputError, match=r"crashed repeatedly.*--workers"):
-        list(pool.outcomes(_die, range(4)))
+        list(pool.map_unordered(_die, range(4)))
 
 
 def test_killing_a_pool_ends_its_workers_and_no_other_process() -> None:
@@ -86,14 +86,23 @@ def test_killing_a_pool_ends_its_workers_and_no_other_process() -> None:
 
 
 def test_starting_a_worker_does_not_set_the_start_method_of_this_process() -> None:
-    chosen = multiprocessing.get_start_method(allow_none=True)
+    start_method = multiprocessing.get_start_method(allow_none=True)
     pool = LocalPool(1)
     try:
         assert pool.submit(os.getpid).result() != os.getpid()
-        assert multiprocessing.get_start_method(allow_none=True) == chosen
+        assert multiprocessing.get_start_method(allow_none=True) == start_method
     finally:
         pool.kill()
 
 
-def test_there_is_a_core_to_use() -> None:
+def _thread_settings() -> tuple[int, str]:
+    return torch.get_num_threads(), os.environ.get("THP_MEM_ALLOC_ENABLE", "")
+
+
+def test_workers_have_one_thread() -> None:
+    with LocalPool(1) as pool:
+        assert pool.submit(_thread_settings).result() == (1, "1")
+
+
+def test_usable_cores_is_between_one_and_all() -> None:
     assert 1 <= usable_cores() <= (os.cpu_count() or 1)

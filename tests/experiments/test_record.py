@@ -1,4 +1,4 @@
-"""A sweep as JSON."""
+"""Records of sweeps in JSON."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,7 @@ from ammup.errors import InputError
 from ammup.experiments.record import SweepRecord
 
 
-def test_what_is_written_is_read(record: SweepRecord, tmp_path: Path) -> None:
+def test_a_record_that_is_written_and_read_is_equal(record: SweepRecord, tmp_path: Path) -> None:
     path = tmp_path / "small.json"
     record.write(path)
     again = SweepRecord.read(path)
@@ -26,7 +26,7 @@ def test_what_is_written_is_read(record: SweepRecord, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("text", "message"),
     [
         ("", "cannot be read"),
         ("[]", "not a record of a sweep"),
@@ -34,10 +34,10 @@ def test_what_is_written_is_read(record: SweepRecord, tmp_path: Path) -> None:
         ('{"format": "ammup sweep 1"}', "damaged record .*experiment: is missing.*--export"),
     ],
 )
-def test_a_file_that_is_not_a_record_is_reported(tmp_path: Path, text: str, words: str) -> None:
+def test_a_file_that_is_not_a_record_is_reported(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "x.json"
     path.write_text(text)
-    with pytest.raises(InputError, match=words):
+    with pytest.raises(InputError, match=message):
         SweepRecord.read(path)
     with pytest.raises(InputError, match="cannot be read"):
         SweepRecord.read(tmp_path / "missing.json")
@@ -91,12 +91,12 @@ STORED = sorted((Path(__file__).parents[2] / "baselines" / "sweeps").rglob("*.js
 
 
 @pytest.mark.parametrize("path", STORED, ids=lambda path: path.stem)
-def test_the_stored_records_keep_their_bytes_when_they_are_written_again(path: Path, tmp_path: Path) -> None:
+def test_reading_and_writing_a_stored_record_does_not_change_its_bytes(path: Path, tmp_path: Path) -> None:
     SweepRecord.read(path).write(tmp_path / "again.json")
     assert (tmp_path / "again.json").read_bytes() == path.read_bytes()
 
 
-def test_null_is_a_value_that_does_not_exist(record: SweepRecord, tmp_path: Path) -> None:
+def test_null_is_read_as_infinity_or_nan(record: SweepRecord, tmp_path: Path) -> None:
     record.measurements.loc[0, "S_bar"] = np.inf
     record.write(tmp_path / "x.json")
     again = SweepRecord.read(tmp_path / "x.json")

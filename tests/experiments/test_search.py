@@ -1,4 +1,4 @@
-"""Adaptive sweeps: what they train is the full grid's to the bit, what they leave out is known, and nothing is lost."""
+"""Adaptive searches give the same runs as the full grid, and store which cells they left out."""
 
 import shutil
 import sqlite3
@@ -39,8 +39,8 @@ def adaptive() -> Experiment:
 
 @pytest.fixture(scope="module")
 def full(adaptive: Experiment, tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
-    whole = Experiment.from_toml(adaptive.to_toml(), changes=["search=full"])
-    return run_sweep(whole, store=tmp_path_factory.mktemp("full") / "runs.db", workers=1)[VALUES]
+    complete = Experiment.from_toml(adaptive.to_toml(), changes=["search=full"])
+    return run_sweep(complete, store=tmp_path_factory.mktemp("full") / "runs.db", workers=1)[VALUES]
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,9 @@ def store(adaptive: Experiment, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return path
 
 
-def test_what_it_trains_is_the_full_grids_to_the_bit(adaptive: Experiment, full: pd.DataFrame, store: Path) -> None:
+def test_trained_cells_are_bit_identical_to_those_of_the_full_grid(
+    adaptive: Experiment, full: pd.DataFrame, store: Path
+) -> None:
     with Store(store, mode="read") as opened:
         runs, left_out = opened.table(adaptive.key)[VALUES], opened.left_out(adaptive.key)
     expected = full[full["key"].isin(runs["key"])].reset_index(drop=True)
@@ -60,7 +62,7 @@ def test_what_it_trains_is_the_full_grids_to_the_bit(adaptive: Experiment, full:
     assert (left_out["steps"] < 32).all()
 
 
-def test_it_goes_on_with_the_searches_that_are_missing(
+def test_an_interrupted_sweep_continues_with_the_missing_searches(
     adaptive: Experiment, full: pd.DataFrame, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     jobs: list[tuple[int, int]] = []
@@ -79,21 +81,23 @@ def test_it_goes_on_with_the_searches_that_are_missing(
     with Store(store, mode="read") as opened, Store(tmp_path / "runs.db", mode="read") as other:
         pd.testing.assert_frame_equal(again[VALUES], opened.table(adaptive.key)[VALUES], check_exact=True)
         pd.testing.assert_frame_equal(other.left_out(adaptive.key), opened.left_out(adaptive.key))
-    monkeypatch.setattr("ammup.experiments.sweep.worker_pool", None)  # nothing is run
+    monkeypatch.setattr("ammup.experiments.sweep.worker_pool", None)  # raises if any job is started
     run_sweep(adaptive, store=tmp_path / "runs.db", workers=1)
     monkeypatch.undo()
-    whole = Experiment.from_toml(adaptive.to_toml(), changes=["search=full"])
-    pd.testing.assert_frame_equal(run_sweep(whole, store=tmp_path / "runs.db", workers=1)[VALUES], full)
+    complete = Experiment.from_toml(adaptive.to_toml(), changes=["search=full"])
+    pd.testing.assert_frame_equal(run_sweep(complete, store=tmp_path / "runs.db", workers=1)[VALUES], full)
     with Store(tmp_path / "runs.db", mode="read") as other:
-        assert other.left_out(adaptive.key).empty  # a cell that has a run since then
+        assert other.left_out(adaptive.key).empty  # all cells have a run now
 
 
 @pytest.mark.slow
-def test_other_strategy_and_processes(adaptive: Experiment, store: Path, tmp_path: Path) -> None:
+def test_results_do_not_depend_on_the_strategy_or_the_number_of_workers(
+    adaptive: Experiment, store: Path, tmp_path: Path
+) -> None:
     two = run_sweep(adaptive, store=tmp_path / "two.db", workers=2)
     with Store(store, mode="read") as opened:
         pd.testing.assert_frame_equal(two[VALUES], opened.table(adaptive.key)[VALUES], check_exact=True)
-    # In float64 rounding decides nothing, and both strategies must ask for the same.
+    # With float64, rounding affects no decision, so both strategies must select the same cells.
     changes = ['strategy="stacked"', 'training.dtype="float64"', "grid.seeds=1"]
     found = {}
     for strategy in ("loop", "stacked"):
@@ -103,7 +107,9 @@ def test_other_strategy_and_processes(adaptive: Experiment, store: Path, tmp_pat
     pd.testing.assert_frame_equal(found["loop"][columns], found["stacked"][columns], rtol=1e-8)
 
 
-def test_fits_do_not_miss_what_was_left_out(adaptive: Experiment, store: Path, tmp_path: Path) -> None:
+def test_cells_left_out_are_not_missing_in_fits_records_and_merged_stores(
+    adaptive: Experiment, store: Path, tmp_path: Path
+) -> None:
     record = read_sweep(store)
     assert (record.missing, record.searched) == (0, True)
     assert not any("missing" in flag for found in law_of(record).optima.values() for flag in found.flags)
@@ -114,18 +120,18 @@ def test_fits_do_not_miss_what_was_left_out(adaptive: Experiment, store: Path, t
         again = law_of(back).optima[depth]
         assert again.flags == found.flags
         assert (again.argmax, again.smoothed) == pytest.approx((found.argmax, found.smoothed), rel=1e-4)
-    with pytest.raises(InputError, match=r"was searched .* full grid; `ammup sweep … --set search=full`"):
+    with pytest.raises(InputError, match=r"'searched' is an adaptive search.*full grid.*--set search=full"):
         regret_of(record)
     with Store(store, mode="read") as theirs, Store(tmp_path / "merged.db", mode="write") as ours:
         merge(ours, theirs)
         pd.testing.assert_frame_equal(ours.left_out(adaptive.key), theirs.left_out(adaptive.key))
 
 
-def test_a_store_of_an_earlier_ammup_has_no_cells_left_out(adaptive: Experiment, store: Path, tmp_path: Path) -> None:
+def test_a_store_of_an_earlier_version_has_no_cells_left_out(adaptive: Experiment, store: Path, tmp_path: Path) -> None:
     path = tmp_path / "earlier.db"
     shutil.copy(store, path)
     with closing(sqlite3.connect(path)) as connection:
-        connection.executescript("DROP TABLE left_out; PRAGMA user_version = 1;")  # as that ammup numbered it
+        connection.executescript("DROP TABLE left_out; PRAGMA user_version = 1;")  # the version number of those stores
         connection.commit()
     record = read_sweep(path)
     assert (record.searched, record.missing > 0) == (False, True)
@@ -135,7 +141,7 @@ def test_a_store_of_an_earlier_ammup_has_no_cells_left_out(adaptive: Experiment,
     assert read_sweep(path).missing == 0
 
 
-def test_a_larger_grid_is_searched_anew(adaptive: Experiment, store: Path, tmp_path: Path) -> None:
+def test_a_larger_grid_is_searched_again(adaptive: Experiment, store: Path, tmp_path: Path) -> None:
     path = tmp_path / "runs.db"
     small = Experiment.from_toml(adaptive.to_toml(), changes=["grid.seeds=1", "grid.depths=[2]", "grid.lrs=[0.01,0.1]"])
     run_sweep(small, store=path, workers=1)
@@ -144,16 +150,16 @@ def test_a_larger_grid_is_searched_anew(adaptive: Experiment, store: Path, tmp_p
     assert read_sweep(path).missing == 0
 
 
-def test_what_is_compared_is_the_recent_loss() -> None:
+def test_recent_loss_is_the_mean_of_the_last_sixteenth() -> None:
     losses = torch.arange(32.0)
-    assert searches._recent(losses, 32, 64) == pytest.approx(29.5)  # a sixteenth of 64 steps: the last four
-    assert searches._recent(losses, 33, 64) == float("inf")  # it diverged at step 32
+    assert searches._recent_loss(losses, 32, 64) == pytest.approx(29.5)  # a sixteenth of 64 steps: the last four
+    assert searches._recent_loss(losses, 33, 64) == float("inf")  # the replica diverged at step 32
 
 
-def test_a_net_that_cannot_be_measured_begins_in_the_middle(
+def test_a_search_starts_in_the_middle_if_lr_star_cannot_be_measured(
     adaptive: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With a readout of zeros the first step moves nothing in front of it."""
+    """With a readout of zeros, the first step does not change the hidden layers, so that η* is undefined."""
     (tmp_path / "zero_readout.py").write_text(
         "import ammup\nfrom torch import nn\n\n"
         "def net(depth, seed, width):\n"

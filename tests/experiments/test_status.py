@@ -1,4 +1,4 @@
-"""The progress of a sweep, from tables made by hand."""
+"""The status of a sweep, from made-up tables."""
 
 from dataclasses import replace
 
@@ -7,19 +7,19 @@ import pandas as pd
 
 from ammup.experiments.experiment import Experiment
 from ammup.experiments.record import SweepRecord
-from ammup.experiments.status import of_grid, status_of
+from ammup.experiments.status import rows_in_grid, status_of
 
 LEFT_OUT = pd.DataFrame(
     [(2, 0, 0.03, 4), (2, 1, 0.3, 4), (3, 0, 7.0, 4)], columns=["depth", "seed", "lr", "steps"]
 )  # fmt: skip
 
 
-def test_cells_outside_the_grid_do_not_count(small: Experiment, record: SweepRecord) -> None:
+def test_rows_outside_the_grid_are_not_selected(small: Experiment, record: SweepRecord) -> None:
     more = pd.concat([record.runs, record.runs.assign(depth=9), record.runs.assign(lr=0.5)])
-    pd.testing.assert_frame_equal(of_grid(more, small), record.runs)
+    pd.testing.assert_frame_equal(rows_in_grid(more, small), record.runs)
 
 
-def test_progress_at_each_depth(small: Experiment, record: SweepRecord) -> None:
+def test_status_at_each_depth(small: Experiment, record: SweepRecord) -> None:
     runs = record.runs[(record.runs["depth"] == 2) & ~((record.runs["seed"] == 1) & (record.runs["lr"] == 0.3))]
     runs = runs.reset_index(drop=True)
     first, second = status_of(small, runs, LEFT_OUT).to_dict("records")
@@ -31,9 +31,7 @@ def test_progress_at_each_depth(small: Experiment, record: SweepRecord) -> None:
     assert np.isnan(second["val_accuracy"])
 
 
-def test_left_out_cells_count_in_an_adaptive_search_if_they_are_not_done(
-    small: Experiment, record: SweepRecord
-) -> None:
+def test_left_out_cells_without_a_run_are_counted_in_an_adaptive_search(small: Experiment, record: SweepRecord) -> None:
     runs = record.runs[~((record.runs["seed"] == 1) & (record.runs["lr"] == 0.3))].reset_index(drop=True)
     found = status_of(replace(small, search="adaptive"), runs, LEFT_OUT)
     assert found["left_out"].tolist() == [1, 0]

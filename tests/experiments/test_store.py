@@ -11,11 +11,11 @@ from ammup.errors import InputError
 from ammup.experiments.store import Store
 
 
-def test_a_run_comes_back_with_all_it_can_be_traced_by(path: Path) -> None:
+def test_a_stored_run_is_read_with_its_provenance(path: Path) -> None:
     with Store(path, mode="read") as store:
         table = store.table("e")
         assert store.curves("e") == {"a": [(5, 2.25), (10, 2.0)], "b": []}
-    row, lost = table.to_dict("records")
+    row, diverged = table.to_dict("records")
     expected = {
         "experiment": "demo",
         "key": "a",
@@ -38,8 +38,8 @@ def test_a_run_comes_back_with_all_it_can_be_traced_by(path: Path) -> None:
         "versions": '{"torch": "2"}',
     }
     assert {name: row[name] for name in expected} == expected
-    assert lost["diverged"] is True
-    assert lost["val_accuracy"] != lost["val_accuracy"]
+    assert diverged["diverged"] is True
+    assert diverged["val_accuracy"] != diverged["val_accuracy"]
 
 
 def test_a_stored_run_is_never_replaced(path: Path) -> None:
@@ -49,7 +49,7 @@ def test_a_stored_run_is_never_replaced(path: Path) -> None:
         assert store.keys("e") == {"a", "b", "c"}
 
 
-def test_a_block_is_stored_whole_or_not_at_all(path: Path) -> None:
+def test_a_block_is_stored_completely_or_not_at_all(path: Path) -> None:
     with Store(path, mode="write") as store:
         store.connection.execute(
             "CREATE TEMP TRIGGER no BEFORE INSERT ON runs WHEN NEW.key = 'd' BEGIN SELECT RAISE(ABORT, 'no room'); END"
@@ -59,10 +59,10 @@ def test_a_block_is_stored_whole_or_not_at_all(path: Path) -> None:
         assert store.keys("e") == {"a", "b"}
 
 
-def test_short_rows_are_those_of_the_table(path: Path) -> None:
+def test_runs_are_columns_of_the_table(path: Path) -> None:
     with Store(path, mode="read") as store:
         (experiment,) = store.experiments()
-        short, table = store.runs(experiment.key), store.table(experiment.key)
-        pd.testing.assert_frame_equal(short, table[short.columns].astype(short.dtypes))
-        assert store.runs("nothing").dtypes.equals(short.dtypes)
-        assert store.origins(experiment.key)["runs"].sum() == len(table)
+        runs, table = store.runs(experiment.key), store.table(experiment.key)
+        pd.testing.assert_frame_equal(runs, table[runs.columns].astype(runs.dtypes))
+        assert store.runs("nothing").dtypes.equals(runs.dtypes)
+        assert store.provenance_counts(experiment.key)["runs"].sum() == len(table)

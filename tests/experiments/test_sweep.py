@@ -1,7 +1,6 @@
-"""Sweeps: resumed, grown, traced, and bit for bit the same however they are run."""
+"""Sweeps: executors, resuming, larger grids, provenance, and errors."""
 
 import json
-import os
 import subprocess
 import threading
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -17,7 +16,6 @@ from ammup.errors import InputError
 from ammup.experiments import sweep as sweeps
 from ammup.experiments.block import Block, Outcome
 from ammup.experiments.experiment import Experiment
-from ammup.experiments.pool import InProcess, LocalPool
 from ammup.experiments.store import Store
 from ammup.experiments.sweep import run_sweep
 
@@ -28,7 +26,7 @@ def _values(runs: pd.DataFrame) -> pd.DataFrame:
     return runs[VALUES]
 
 
-def test_a_sweep_is_what_train_replicas_returns(small: Experiment, tmp_path: Path) -> None:
+def test_a_sweep_gives_the_runs_of_train_replicas(small: Experiment, tmp_path: Path) -> None:
     runs = run_sweep(small, store=tmp_path / "runs.db", workers=1)
     data = ammup.load_data("synthetic", image_size=8, train=512, validation=128)
     lrs = small.grid.learning_rates
@@ -49,22 +47,22 @@ def test_a_sweep_is_what_train_replicas_returns(small: Experiment, tmp_path: Pat
 
 
 @pytest.mark.slow
-def test_processes_give_the_bits_of_one_process(small: Experiment, tmp_path: Path) -> None:
+def test_results_are_bit_identical_with_one_and_two_processes(small: Experiment, tmp_path: Path) -> None:
     one = run_sweep(small, store=tmp_path / "one.db", workers=1)
     two = run_sweep(small, store=tmp_path / "two.db", workers=2)
     pd.testing.assert_frame_equal(_values(one), _values(two), check_exact=True)
     assert set(two["threads"]) == {1}
 
 
-def test_any_executor_will_do(small: Experiment, tmp_path: Path) -> None:
+def test_a_sweep_runs_on_any_executor(small: Experiment, tmp_path: Path) -> None:
     one = run_sweep(small, store=tmp_path / "one.db", workers=1)
     with ThreadPoolExecutor(1) as executor:
         other = run_sweep(small, store=tmp_path / "other.db", executor=executor)
     pd.testing.assert_frame_equal(_values(one), _values(other), check_exact=True)
 
 
-class _AtOnce(Executor):
-    """Gives back all results at the same moment, each from a thread of its own."""
+class _SimultaneousExecutor(Executor):
+    """An executor that completes all futures simultaneously, each from its own thread."""
 
     def __init__(self, jobs: int) -> None:
         self.jobs, self.results = jobs, []
@@ -79,15 +77,15 @@ class _AtOnce(Executor):
         return future
 
 
-def test_results_of_64_workers_at_once_are_all_stored(small: Experiment, tmp_path: Path) -> None:
-    many = replace(small, grid=replace(small.grid, lrs=tuple(0.01 * 1.2**i for i in range(16))))
-    expected = run_sweep(many, store=tmp_path / "one.db", workers=1)
-    at_once = run_sweep(many, store=tmp_path / "at-once.db", executor=_AtOnce(64))
-    assert len(at_once) == 64
-    pd.testing.assert_frame_equal(_values(at_once), _values(expected), check_exact=True)
+def test_simultaneous_results_of_64_workers_are_all_stored(small: Experiment, tmp_path: Path) -> None:
+    large = replace(small, grid=replace(small.grid, lrs=tuple(0.01 * 1.2**i for i in range(16))))
+    expected = run_sweep(large, store=tmp_path / "one.db", workers=1)
+    simultaneous = run_sweep(large, store=tmp_path / "simultaneous.db", executor=_SimultaneousExecutor(64))
+    assert len(simultaneous) == 64
+    pd.testing.assert_frame_equal(_values(simultaneous), _values(expected), check_exact=True)
 
 
-def test_stacked_blocks_agree_with_the_loop(small: Experiment, tmp_path: Path) -> None:
+def test_strategies_agree(small: Experiment, tmp_path: Path) -> None:
     one = run_sweep(small, store=tmp_path / "one.db", workers=1)
     other = run_sweep(replace(small, strategy="stacked"), store=tmp_path / "other.db", workers=1)
     assert set(other["strategy"]) == {"stacked"}
@@ -95,15 +93,15 @@ def test_stacked_blocks_agree_with_the_loop(small: Experiment, tmp_path: Path) -
     assert one["diverged"].tolist() == other["diverged"].tolist()
 
 
-def test_only_what_is_missing_is_run(small: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_missing_cells_are_run(small: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ran: list[tuple[int, int, float]] = []
     original = sweeps.run_block
 
-    def noting(block: Block) -> Outcome:
+    def recording(block: Block) -> Outcome:
         ran.extend((block.depth, block.seed, lr) for lr in block.lrs)
         return original(block)
 
-    monkeypatch.setattr(sweeps, "run_block", noting)
+    monkeypatch.setattr(sweeps, "run_block", recording)
     store = tmp_path / "runs.db"
     first = run_sweep(small, store=store, workers=1)
     assert len(ran) == 16
@@ -115,15 +113,15 @@ def test_only_what_is_missing_is_run(small: Experiment, tmp_path: Path, monkeypa
     assert len(ran) == 36
     same = runs[runs["key"].isin(first["key"])].reset_index(drop=True)
     pd.testing.assert_frame_equal(same, first)
-    assert len(run_sweep(small, store=store, workers=1)) == 16  # the grid asked for, not all that is stored
+    assert len(run_sweep(small, store=store, workers=1)) == 16  # the cells of this grid, not all stored cells
 
 
-def test_the_strategy_is_measured_once_and_kept(
+def test_the_strategy_is_timed_once_and_stored(
     small: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trials: list[int] = []
-    original = sweeps.try_strategies
-    monkeypatch.setattr(sweeps, "try_strategies", lambda *a: trials.append(1) or original(*a))
+    original = sweeps.time_strategies
+    monkeypatch.setattr(sweeps, "time_strategies", lambda *a: trials.append(1) or original(*a))
     store = tmp_path / "runs.db"
     auto = replace(small, strategy="auto")
     runs = run_sweep(auto, store=store, workers=1)
@@ -139,7 +137,7 @@ def test_the_strategy_is_measured_once_and_kept(
     assert stored.choice["loop"] > 0
 
 
-def test_every_row_can_be_traced(small: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_row_has_its_provenance(small: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "nets.py").write_text("x = 1")
     for command in (["init", "-q"], ["add", "nets.py"], ["commit", "-q", "-m", "x"]):
         identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
@@ -162,7 +160,7 @@ def test_every_row_can_be_traced(small: Experiment, tmp_path: Path, monkeypatch:
     assert clean["command"]
 
 
-def test_other_data_under_the_same_name_are_noticed(small: Experiment, tmp_path: Path) -> None:
+def test_different_data_with_the_same_name_are_rejected(small: Experiment, tmp_path: Path) -> None:
     def write(folder: Path, seed: int) -> Experiment:
         rng = np.random.default_rng(seed)
         folder.mkdir()
@@ -187,21 +185,23 @@ def test_other_data_under_the_same_name_are_noticed(small: Experiment, tmp_path:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("model.factory=vgg", "family 'vgg' is not known"),
+        ("model.factory=vgg", "unknown family 'vgg'"),
         ("model.factory=no_such.module:net", "cannot be imported"),
         ("model.arguments.wdith=3", "factory failed at depth 3: .*wdith"),
-        ("data.source=/nowhere", "neither a known name"),
+        ("data.source=/nowhere", "unknown data source"),
         ("data.validation=0", "no validation images"),
-        ("data.train=100000", "100000 images were asked for"),
+        ("data.train=100000", "train=100000"),
     ],
 )
-def test_what_cannot_be_run_says_why(small: Experiment, tmp_path: Path, change: str, message: str) -> None:
+def test_an_experiment_that_cannot_be_run_is_reported(
+    small: Experiment, tmp_path: Path, change: str, message: str
+) -> None:
     experiment = Experiment.from_toml(small.to_toml(), changes=[change])
     with pytest.raises(InputError, match=message):
         run_sweep(experiment, store=tmp_path / "runs.db", workers=1)
 
 
-def test_a_factory_of_the_user_s_is_run_in_the_workers(
+def test_a_factory_of_the_user_runs_in_the_workers(
     small: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "my_nets.py").write_text(
@@ -217,7 +217,7 @@ def test_a_factory_of_the_user_s_is_run_in_the_workers(
 
 
 @pytest.mark.slow
-def test_workers_that_keep_dying_are_given_up(
+def test_the_sweep_stops_if_workers_crash_repeatedly(
     small: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "deadly.py").write_text("import os\n\ndef net(depth, seed):\n    os.kill(os.getpid(), 9)\n")
@@ -226,11 +226,11 @@ def test_workers_that_keep_dying_are_given_up(
     deadly = Experiment.from_toml(small.to_toml(), changes=["model={factory='deadly:net'}"])
     with pytest.raises(InputError, match=r"workers crashed repeatedly.*--workers"):
         run_sweep(deadly, store="runs.db", workers=2)
-    with Store(Path("runs.db"), mode="write"):  # nobody holds it any more
+    with Store(Path("runs.db"), mode="write"):  # the lock has been released
         pass
 
 
-def test_a_module_that_fails_in_training_keeps_what_is_done(
+def test_finished_cells_are_stored_if_a_later_training_step_raises(
     small: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "brittle.py").write_text(
@@ -251,10 +251,10 @@ def test_a_module_that_fails_in_training_keeps_what_is_done(
     with pytest.raises(InputError, match=r"training failed at depth 3, seed 1, learning rates 1e\+30: .*no NaN"):
         run_sweep(brittle, store="runs.db", workers=1)
     with Store(Path("runs.db"), mode="read") as opened:
-        assert len(opened.keys(brittle.key)) == 7  # the last rate of seed 0 died without NaN
+        assert len(opened.keys(brittle.key)) == 7  # the largest learning rate of seed 0 diverged without NaN
 
 
-def test_the_arguments_that_toml_cannot_say_are_understood(small: Experiment, tmp_path: Path) -> None:
+def test_toml_lists_are_converted_to_tuples_for_the_factory(small: Experiment, tmp_path: Path) -> None:
     for kernel in ("[3, 1]", "[[0, 0], [0, 1]]", "3"):
         experiment = Experiment.from_toml(
             small.to_toml(), changes=[f"model.arguments.kernel={kernel}", "grid={depths=[2], lrs=[0.1]}"]
@@ -262,22 +262,6 @@ def test_the_arguments_that_toml_cannot_say_are_understood(small: Experiment, tm
         assert len(run_sweep(experiment, store=tmp_path / "runs.db", workers=1)) == 1
 
 
-def test_in_process_futures_carry_errors() -> None:
-    future = InProcess().submit(int, "x")
-    assert isinstance(future.exception(), ValueError)
-
-
-def _threads() -> tuple[int, str]:
-    import torch
-
-    return torch.get_num_threads(), os.environ.get("THP_MEM_ALLOC_ENABLE", "")
-
-
-def test_workers_have_one_thread() -> None:
-    with LocalPool(1) as pool:
-        assert pool.submit(_threads).result() == (1, "1")
-
-
-def test_a_deeper_net_comes_first(small: Experiment) -> None:
+def test_deeper_nets_are_first(small: Experiment) -> None:
     depths = [cell.depth for cell in replace(small).cells()]
     assert depths == sorted(depths, reverse=True)

@@ -234,7 +234,7 @@ FAULTS: dict[str, tuple[Patch, str, str]] = {
 def planted(patch: Patch) -> Iterator[None]:
     """Under the fault nothing is reused that was measured, traced or computed without it."""
     depth._TRACED.clear()
-    with pytest.MonkeyPatch.context() as monkeypatch, draws.fresh():
+    with pytest.MonkeyPatch.context() as monkeypatch, draws.isolated_cache():
         patch(monkeypatch)
         try:
             yield

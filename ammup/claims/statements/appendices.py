@@ -1,4 +1,4 @@
-"""Appendices E and F, and what the abstract, section 4 and the conclusion say that needs no training."""
+"""Appendices E and F, and the statements of the abstract, section 4 and the conclusion that need no training."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -8,8 +8,7 @@ import numpy as np
 from ammup.arrays import Array
 from ammup.claims.claim import Claim
 from ammup.claims.draws import Seeds, Setting
-from ammup.claims.statements.theorem1 import DIFFERENCE_MARGIN, MLP, PLANE
-from ammup.claims.statements.theorem3 import DENSE
+from ammup.claims.statements.settings import DENSE, DIFFERENCE_MARGIN, MLP, PLANE
 from ammup.claims.statistics import log_ratio, side_by_side, slope_difference, slope_of_law
 from ammup.stats.equivalence import Region
 from ammup.theory.activations import activation_moments, variance_gain
@@ -19,15 +18,17 @@ GELU_DEPTHS = (2, 8)
 
 
 def _constant(value: Callable[[], float]) -> Callable[[Seeds], Array]:
+    """One row with one computed value."""
     return lambda seeds: np.array([[value()]])
 
 
 def _gelu(gain: str) -> tuple[Setting, Setting]:
+    """The same nets with ReLU and with GELU."""
     relu = MLP.at(*GELU_DEPTHS).of_width(512)
-    return relu, relu.having(activation="gelu", gain=gain)
+    return relu, relu.with_arguments(activation="gelu", gain=gain)
 
 
-def _slope_gap_of_law(settings: tuple[Setting, Setting]) -> float:
+def _slope_difference_of_law(settings: tuple[Setting, Setting]) -> float:
     one, other = settings
     return slope_of_law(other) - slope_of_law(one)
 
@@ -43,21 +44,21 @@ def _steeper(gain: str, words: str, remark: str) -> Claim:
         rows=side_by_side(*settings),
         statistic=slope_difference(GELU_DEPTHS),
         stated=Region(low=-0.1, high=0.0),
-        law=lambda: Region.around(_slope_gap_of_law(settings), 0.15),
+        law=lambda: Region.around(_slope_difference_of_law(settings), 0.15),
         n=128,
         remark=remark,
     )
 
 
 def _jacobian_factor(gain: str) -> float:
-    """χ = n Var[W] E φ'² of GELU at unit variance."""
+    """χ = n Var[W] E φ'² of GELU for z ~ N(0, 1)."""
     moments = activation_moments("gelu")
     return variance_gain(moments, gain) * moments.derivative_second
 
 
 def _softmax_gap(readout: str) -> Callable[[Seeds], Array]:
-    """Mean of ‖softmax(z) - y‖² over a batch, for each weight draw."""
-    setting = PLANE.at(4).having(readout=readout)
+    """Rows with the mean of ‖softmax(z) - y‖² over a batch."""
+    setting = PLANE.at(4).with_arguments(readout=readout)
 
     def rows(seeds: Seeds) -> Array:
         inputs, classes = setting.batch
@@ -178,7 +179,7 @@ CLAIMS = (
     ),
     _transfer("plain", MLP.at(*TRANSFER), "in plain nets", "dense ReLU, n = 256, one sample, label part, readout he",
               MLP.at(*TRANSFER).S_bar_controlled, 100, ""),
-    _transfer("residual", DENSE.having(branch=2).at(*TRANSFER), "in residual nets",
+    _transfer("residual", DENSE.with_arguments(branch=2).at(*TRANSFER), "in residual nets",
               "residual dense, n = 256, c = 2, two layers in a branch, both scaled",
-              DENSE.having(branch=2).at(*TRANSFER).S_bar, 48, ""),
+              DENSE.with_arguments(branch=2).at(*TRANSFER).S_bar, 48, ""),
 )  # fmt: skip
