@@ -5,8 +5,8 @@ effect as in training. Forward passes at the weights w + ε d and w - ε d, wher
 the change of every depth unit as a central difference. The weights are changed in place and restored from copies, in
 float64 if the model runs in float64.
 
-The relative curvature |z₊ + z₋ - 2 z₀| / |z₊ - z₋| of a unit bounds how far its central difference is from the
-derivative. It is proportional to ε if the unit is nonlinear in the weights, and to 1/ε if rounding errors dominate.
+The relative curvature |z₊ + z₋ - 2 z₀| / |z₊ - z₋| of a unit estimates the relative error of its central difference. It
+is proportional to ε if the unit is nonlinear in the weights, and to 1/ε if rounding errors dominate.
 Several ε are tried, and the smallest curvature is reported as the relative error.
 
 Axes: R residual row, B batch, U depth unit.
@@ -53,7 +53,7 @@ class RowMoments:
 
     Attributes:
         S: mean square of every unit's change at learning rate 1, (U,).
-        curvature: relative curvature of every unit, which bounds the relative error of its change, (U,).
+        curvature: relative curvature of every unit, an estimate of the relative error of its change, (U,).
         squares: squared norm of the gradient of each weight.
     """
 

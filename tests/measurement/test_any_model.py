@@ -279,7 +279,7 @@ class _LineSearch(torch.optim.Optimizer):
     ("options", "message"),
     [
         ({"optimizer": _LineSearch}, "not proportional to its learning rate"),
-        ({"optimizer": lambda params, lr: None}, "returned NoneType; it must be a torch.optim.Optimizer"),
+        ({"optimizer": lambda params, lr: None}, "returned NoneType; it must return a torch.optim.Optimizer"),
         ({"optimizer": lambda params, lr: torch.optim.SGD(params, -lr)}, "the optimizer failed.*Invalid learning rate"),
         ({"optimizer": torch.optim.SGD([nn.Parameter(torch.ones(1))], 0.1)}, "none of the model's parameters"),
         ({"optimizer": torch.optim.SGD, "part": "label", "loss": "mse"}, "part='label' of an optimizer's step"),

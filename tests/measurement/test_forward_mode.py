@@ -8,8 +8,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from ammup.measurement.forward_mode import (
-    channels_last,
     attention_with_forward_rule,
+    channels_last,
     load_forward_rules,
     supports_channels_last,
 )
