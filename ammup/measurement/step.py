@@ -22,6 +22,7 @@ from ammup.measurement.forward_mode import (
     load_forward_rules,
     supports_channels_last,
 )
+from ammup.measurement.jvp_error import pass_disagreement, perturbed_inputs, relative_difference, rounding_error
 from ammup.measurement.loss import Objective, Residuals
 from ammup.measurement.observation import check_runs, checked_outputs, observed_units, resolved_units
 from ammup.measurement.specification import MeasurementSpec
@@ -32,11 +33,6 @@ from ammup.models.substitution import substituted
 
 Weights = dict[str, Tensor]
 PullBack = Callable[[Tensor], tuple[Weights]]
-# Relative perturbation of the inputs by which the amplification of rounding errors is measured.
-PERTURBATION = 1e-6
-# The error of S̄ in machine precisions for an amplification of 1; the largest value for twelve torchvision nets in
-# float32.
-ROUNDING = 500.0
 OUTPUT = ""  # the name of the model itself among its modules, and of its outputs in `Step.shapes`
 
 
@@ -178,8 +174,8 @@ class Step:
 
         The last element estimates the relative error, as the larger of two values. The first is the relative difference
         between row · J d and g · d, which are equal because g = Jᵀ row; it compares this pass with the backward pass.
-        The second is the effect of rounding errors: the machine precision times :data:`ROUNDING`, times the
-        amplification of a perturbation of the inputs.
+        The second is the effect of rounding errors, from the change of the units by a perturbation of the inputs. See
+        :mod:`ammup.measurement.jvp_error`.
 
         Args:
             weights: the weights at which the derivative is taken.
@@ -198,14 +194,13 @@ class Step:
             norm = z.new_zeros(()) if tangent is None else torch.linalg.vector_norm(tangent, dtype=torch.float64)
             squares[name] = norm.double().square() / z.numel()
             if perturbed is not None:
-                change = torch.maximum(change, _relative_difference(perturbed[name], value).to(change))
+                change = torch.maximum(change, relative_difference(perturbed[name], value).to(change))
 
         def moments(w: Weights) -> Tensor:
             outputs = self.run(w)
             check_runs({unit: int(unit in squares) for unit in self.units})
-            disagreement = self._pass_disagreement(outputs, row, gradient, direction)
-            amplification = change.to(disagreement) / PERTURBATION
-            rounding = amplification * ROUNDING * torch.finfo(outputs.dtype).eps
+            disagreement = pass_disagreement(outputs, row, gradient, direction)
+            rounding = rounding_error(change.to(disagreement), outputs.dtype)
             return torch.stack([*(squares[unit] for unit in self.units), torch.maximum(disagreement, rounding)])
 
         direction = self.direction(gradient)
@@ -215,31 +210,9 @@ class Step:
             value, _ = cast(tuple[Tensor, Tensor], jvp(moments, (weights,), (direction,)))
         return value
 
-    @staticmethod
-    def _pass_disagreement(outputs: Tensor, row: Tensor | None, gradient: Weights, direction: Weights) -> Tensor:
-        """The relative difference between row · J d, from the forward-mode pass, and g · d, from the backward pass."""
-        tangent = fwad.unpack_dual(outputs).tangent  # type: ignore[no-untyped-call]
-        if row is None or tangent is None:
-            return outputs.new_zeros((), dtype=torch.float64)
-        forward = (tangent.double() * row.double()).sum()
-        backward = torch.stack([(g.double() * direction[name].double()).sum() for name, g in gradient.items()]).sum()
-        size = backward.abs().clamp_min(torch.finfo(torch.float64).tiny)
-        disagreement: Tensor = (forward - backward).abs() / size
-        return disagreement
-
     def perturbed_outputs(self, stream: object) -> dict[str, Tensor]:
-        """Every unit's output for inputs with a relative perturbation of size :data:`PERTURBATION`.
-
-        For example, batch norm over two values can amplify it, and every rounding error, a thousand times.
-        """
-
-        def perturb(x: Any) -> Any:
-            if not isinstance(x, Tensor) or not x.is_floating_point():
-                return x
-            noise = torch.randn(x.shape, generator=random_stream("nearby"), dtype=torch.float32)
-            return x * (1 + PERTURBATION * noise.to(x))
-
-        step = replace(self, inputs=tree_map(perturb, self.inputs))
+        """Every unit's output for slightly perturbed inputs."""
+        step = replace(self, inputs=perturbed_inputs(self.inputs))
         with torch.no_grad():
             return dict(zip(self.units, step.pre_activations(self.weights, stream), strict=True))
 
@@ -281,9 +254,3 @@ class Step:
 
 def _identity(tensor: Tensor) -> Tensor:
     return tensor
-
-
-def _relative_difference(a: Tensor, b: Tensor) -> Tensor:
-    """‖a - b‖ / ‖b‖; 0 if b is 0."""
-    size: Tensor = torch.linalg.vector_norm(b)
-    return torch.where(size > 0, torch.linalg.vector_norm(a - b) / size, torch.zeros_like(size))
