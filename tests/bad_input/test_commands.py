@@ -91,11 +91,11 @@ COMMANDS = [
     ),
     (
         "exponent cnn --width 4 --seeds 2 --depths 2,3 --data {w}/len.npz",
-        "{w}/len.npz: train labels are int64 (7,); give one class index for each",
+        "{w}/len.npz: train labels are int64 (7,); expected one class index for each",
     ),
     (
         "exponent cnn --width 4 --seeds 2 --depths 2,3 --data {w}/flabel.npz",
-        "{w}/flabel.npz: train labels are float64 (8,); give one class index for",
+        "{w}/flabel.npz: train labels are float64 (8,); expected one class index for",
     ),
     (
         "exponent cnn --width 4 --seeds 2 --depths 2,3 --data {w}/neglabel.npz",
