@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from ammup.errors import InputError
-from ammup.measurement.difference import call_model, has_checkpoints, trainable
+from ammup.measurement.backward import has_reentrant_checkpoints
+from ammup.measurement.difference import call_model, trainable
 from ammup.measurement.observation import observed_units
 from ammup.measurement.specification import MeasurementSpec
 from ammup.measurement.updates import measure_draws
@@ -71,7 +72,7 @@ def first_units(model: nn.Module, spec: MeasurementSpec) -> dict[str, str]:
     with preserved(model), torch.enable_grad(), seeded("first units"):
         with observed_units(model, tuple(spec.units or ()), record):
             outputs = call_model(model, inputs, spec.forward)
-        if has_checkpoints([outputs, *roots.values()]):
+        if has_reentrant_checkpoints([outputs, *roots.values()]):
             return _reached_by_backward(roots, weights)
         return _reached_in_graph(roots, weights)
 
