@@ -470,7 +470,10 @@ COMMANDS = [
     # depth
     ("depth", "Missing argument 'FAMILY|PACKAGE.MODULE:FACTORY'."),
     ("depth x", "family 'x' is not known; allowed: mlp, cnn, resnet, or"),
-    ("depth cnn --convention x", "convention='x' is not known; allowed: paper, blocks, layers, relu, shortest, update-bearing"),
+    (
+        "depth cnn --convention x",
+        "convention='x' is not known; allowed: paper, blocks, layers, relu, shortest, update-bearing",
+    ),
     ("depth cnn --shape a", "Invalid value for '--shape': 'a' is not a shape such as 3,32,32"),
     ("depth cnn --shape 0,0", "CNN cannot be run on inputs of shape (2, 0, 0): Padding value causes"),
     ("depth cnn --shape 5,8,8", "CNN cannot be run on inputs of shape (2, 5, 8, 8): Given groups=1, weight"),
