@@ -132,3 +132,20 @@ def test_a_readout_of_zeros_is_drawn_where_that_is_asked_for() -> None:
     assert not net[4].weight.any()
     with pytest.raises(InputError, match="perturb_head=0"):
         ammup.measure_updates(net, x, y, loss="cross_entropy", perturb_head=0.0)
+
+
+@pytest.mark.parametrize("normalized", [False, True])  # without norms, the label rows are measured under vmap
+@pytest.mark.parametrize("part", ["", "2"])
+def test_modules_compiled_in_place_run_uncompiled(part: str, normalized: bool) -> None:
+    """Kind of pytorch#192985: Dynamo fails in, or changes, the transforms of torch.func."""
+
+    def net() -> nn.Sequential:
+        torch.manual_seed(0)
+        norm = nn.BatchNorm1d(8) if normalized else nn.Tanh()
+        return nn.Sequential(nn.Linear(6, 8), norm, nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 4))
+
+    compiled, x = net(), torch.randn(8, 6)
+    compiled.get_submodule(part).compile(backend="eager")
+    expected, found = (ammup.measure_updates(model, x) for model in (net(), compiled))
+    assert found.method == expected.method == "jvp"
+    assert found.S.tolist() == expected.S.tolist()
