@@ -27,7 +27,8 @@ def per_unit_factors(model: nn.Module, spec: MeasurementSpec) -> dict[str, tuple
         spec: one batch and the gradient step on it.
 
     Raises:
-        InputError: a unit is not moved by its own weights, or :func:`ammup.measure_updates` rejects the input.
+        InputError: one step moves no unit or does not move one with its own weights, or :func:`ammup.measure_updates`
+            rejects the input.
     """
 
     def measured(units: tuple[str, ...] | None, factors: Mapping[str, float]) -> tuple[tuple[str, ...], float]:
@@ -36,6 +37,11 @@ def per_unit_factors(model: nn.Module, spec: MeasurementSpec) -> dict[str, tuple
         return moments.units, moments.S_bar
 
     units, unscaled = measured(None, {})
+    if unscaled == 0:
+        raise InputError(
+            "rule='per-unit' cannot scale the weights: one step moves no depth unit, because no trainable weight "
+            "reaches one or every gradient is zero"
+        )
     owners = first_units(model, replace(spec, units=units))
     weights = trainable(model)
     factors: dict[str, float] = {}

@@ -27,6 +27,7 @@ from ammup.measurement.loss import Objective, Residuals
 from ammup.measurement.observation import check_runs, checked_outputs, observed_units, resolved_units
 from ammup.measurement.specification import MeasurementSpec
 from ammup.models.depth import Forward, cannot_be_run
+from ammup.models.eager import run_eagerly
 from ammup.models.state import ModelState, check_initialized
 from ammup.models.streams import random_stream, seeded
 from ammup.models.substitution import substituted
@@ -122,7 +123,7 @@ class Step:
 
     def _call(self, tensors: Weights, inputs: Any) -> Tensor:
         try:
-            with attention_with_forward_rule(), substituted(self.model, tensors):
+            with run_eagerly(), attention_with_forward_rule(), substituted(self.model, tensors):
                 outputs = self.forward(self.model, inputs)
         except InputError:
             raise

@@ -175,6 +175,35 @@ def test_next_step_of_an_optimizer_with_a_scheduler_in_the_middle_of_training() 
     np.testing.assert_allclose(moments.S, expected, rtol=5e-3)
 
 
+def test_training_continues_as_if_nothing_had_been_measured() -> None:
+    """Kind of Lightning-AI/pytorch-lightning#12670: a search for the learning rate leaves another schedule."""
+    images, labels = _images()
+
+    def trained(measure: Callable[[nn.Module, torch.optim.Optimizer], object]) -> list[Tensor]:
+        torch.manual_seed(0)
+        model = _norms().train()
+        optimizer = torch.optim.AdamW(model.parameters(), 1e-3)
+        scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-2, total_steps=6)
+        for step in range(6):
+            optimizer.zero_grad()
+            F.cross_entropy(model(images), labels).backward()
+            if step == 3:
+                measure(model, optimizer)
+            optimizer.step()
+            scheduler.step()
+        return [*model.parameters(), *model.buffers(), torch.tensor(optimizer.param_groups[0]["lr"])]
+
+    def all_of_them(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        ammup.measure_updates(model, images, labels, loss="cross_entropy", optimizer=optimizer)
+        ammup.maximal_lr(model, images, labels)
+        ammup.check_finite_step(model, images, labels, lr=0.1, loss="cross_entropy")
+        ammup.param_groups(model, 0.1, rule="per-unit", inputs=images, targets=labels)
+        ammup.UpdateLogger(model, every=1, optimizer=optimizer)(0, images, labels)
+
+    for found, expected in zip(trained(all_of_them), trained(lambda *_: None), strict=True):
+        assert torch.equal(found, expected)
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_moments_of_models_in_half_precision_are_close_to_those_in_float32(dtype: torch.dtype) -> None:
     with seeded("half"):

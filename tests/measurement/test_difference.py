@@ -169,6 +169,32 @@ def test_the_model_is_restored_if_any_pass_fails(fails_at: int) -> None:
     assert all(torch.equal(p.grad, g) for p, g in zip(net.parameters(), gradients, strict=True))
 
 
+class _SpectralNorm(nn.Module):
+    """What spectral_norm computes in its next forward, without writing to buffers."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(layer.weight_orig.detach().clone()), nn.Parameter(layer.bias.detach())
+        self.register_buffer("u", layer.weight_u.clone())
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad():
+            v = F.normalize(self.weight.T @ self.u, dim=0)
+            u = F.normalize(self.weight @ v, dim=0)
+        return F.linear(x, self.weight / (u @ self.weight @ v), self.bias)
+
+
+def test_a_graph_with_buffers_written_in_its_forward_is_passed_back_several_times() -> None:
+    """Kind of pytorch#55368: a second backward through spectral_norm fails."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.utils.spectral_norm(nn.Linear(4, 4)), nn.Linear(4, 2))
+    pure = nn.Sequential(net[0], nn.Tanh(), _SpectralNorm(net[2]), net[3])
+    found, expected = (ammup.measure_updates(model, X, label_draws=3, units=["0", "2"]) for model in (net, pure))
+    np.testing.assert_allclose(found.S, expected.S, rtol=1e-6)
+    again = ammup.measure_updates(net, X, label_draws=3, units=["0", "2"])
+    assert again.S.tolist() == found.S.tolist()
+
+
 def test_a_model_without_trainable_weights_is_rejected() -> None:
     with pytest.raises(InputError, match="Linear has no trainable weights"):
         trainable(nn.Linear(2, 2).requires_grad_(False))

@@ -133,3 +133,52 @@ def test_perturb_head_draws_a_readout_that_starts_at_zero() -> None:
     assert not net[4].weight.any()
     with pytest.raises(InputError, match="perturb_head=0"):
         ammup.measure_updates(net, x, y, loss="cross_entropy", perturb_head=0.0)
+
+
+@pytest.mark.parametrize("normalized", [False, True])  # without norms, the label rows are measured under vmap
+@pytest.mark.parametrize("part", ["", "2"])
+def test_modules_compiled_in_place_run_uncompiled(part: str, normalized: bool) -> None:
+    """Kind of pytorch#192985: Dynamo fails in, or changes, the transforms of torch.func."""
+
+    def net() -> nn.Sequential:
+        torch.manual_seed(0)
+        norm = nn.BatchNorm1d(8) if normalized else nn.Tanh()
+        return nn.Sequential(nn.Linear(6, 8), norm, nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 4))
+
+    compiled, x = net(), torch.randn(8, 6)
+    compiled.get_submodule(part).compile(backend="eager")
+    expected, found = (ammup.measure_updates(model, x) for model in (net(), compiled))
+    assert found.method == expected.method == "jvp"
+    assert found.S.tolist() == expected.S.tolist()
+
+
+class _Scalars(nn.Module):
+    """Weights without dimensions, to which Python's numbers are added."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gain, self.shift = nn.Parameter(torch.tensor(0.5)), nn.Parameter(torch.tensor([0.1, 0.2]))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        a, b = self.shift
+        return x * (self.gain + 1.0) + 0.5 * a - (b + 2.0) * 0.1
+
+
+def test_numbers_added_to_weights_without_dimensions() -> None:
+    """Kind of pytorch#90065: the tangents are of another dtype than the values."""
+    torch.manual_seed(0)
+    net, x = nn.Sequential(nn.Linear(6, 8), _Scalars(), nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 4)), torch.randn(8, 6)
+    found, expected = (ammup.measure_updates(net, x, method=method).S for method in ("jvp", "difference"))
+    assert found.tolist() == pytest.approx(expected.tolist(), rel=1e-4)
+
+
+def test_checkpoints_are_measured_by_differences() -> None:
+    """Kind of pytorch/vision#2221 and pytorch#146036: torch.func rejects the hooks by which checkpoints recompute."""
+    torch.manual_seed(0)
+    plain, recomputed = (models.DenseNet(8, (2, 2), 16, num_classes=4, memory_efficient=way) for way in (False, True))
+    recomputed.load_state_dict(plain.state_dict())
+    x, y = torch.randn(4, 3, 32, 32), torch.arange(4)
+    expected, found = (ammup.measure_updates(net, x, y, loss="cross_entropy") for net in (plain, recomputed))
+    assert found.units == expected.units
+    assert (found.method, found.reason[:10]) == ("difference", "jvp failed")
+    assert found.S.tolist() == pytest.approx(expected.S.tolist(), rel=5e-3)

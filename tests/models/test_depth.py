@@ -334,3 +334,36 @@ def test_what_cannot_be_traced_is_recorded() -> None:
 def test_what_has_no_depth_units_is_refused(model: nn.Module, convention: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         ammup.depth_units(model, convention=convention)
+
+
+class _Blocks(nn.Module):
+    """Blocks of a module list, each with a module list and an activation that all of them may share."""
+
+    def __init__(self, *, shared: bool) -> None:
+        super().__init__()
+        activation = nn.ReLU()
+        self.blocks = nn.ModuleList(
+            nn.ModuleDict({"layers": nn.ModuleList(nn.Linear(4, 4) for _ in range(2)), "act": activation})
+            for _ in range(3)
+        )
+        if not shared:
+            for block in self.blocks:
+                block["act"] = nn.ReLU()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for block in self.blocks:
+            for layer in block["layers"]:
+                x = block["act"](layer(x))
+        return x
+
+
+@pytest.mark.parametrize("convention", [name for name in CONVENTIONS if name != "blocks"])
+def test_an_activation_shared_by_blocks_changes_no_unit(convention: str) -> None:
+    """Kind of TylerYep/torchinfo#327: layers are counted again for each parent of a shared module."""
+    layers = tuple(f"blocks.{b}.layers.{i}" for b in range(3) for i in range(2))
+    for shared in (False, True):
+        net = _Blocks(shared=shared)
+        units = layers if convention == "relu" else layers[:-1]  # the last layer is the readout
+        assert ammup.depth_units(net, convention=convention) == units
+        assert ammup.depth_units(net, torch.ones(2, 4), convention=convention) == units
+        assert len(ammup.initialize_(net, seed=0)) == len(layers)
