@@ -14,7 +14,7 @@ def replacing(path: Path, *, temporary: Path | None = None) -> Iterator[Path]:
 
     Args:
         path: the file to create or replace.
-        temporary: its name until then; by default one that no other process uses.
+        temporary: the name of the temporary file; by default a name that no other process uses.
     """
     temporary = temporary or path.with_name(f"{path.name}.{os.getpid()}.tmp")
     temporary.unlink(missing_ok=True)  # left by a process that was killed

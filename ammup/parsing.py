@@ -20,7 +20,7 @@ def parse_json(text: str | bytes, *, infinite: bool = False) -> Any:
     try:
         return json.loads(text, parse_constant=float if infinite else _reject)
     except RecursionError as error:
-        raise ValueError("the nesting is too deep") from error
+        raise ValueError("nested too deeply") from error
 
 
 def parse_toml(text: str) -> dict[str, Any]:
@@ -32,9 +32,9 @@ def parse_toml(text: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise InputError(f"not TOML: {error}") from error
+        raise InputError(f"invalid TOML: {error}") from error
     except RecursionError as error:
-        raise InputError("not TOML: the nesting is too deep") from error
+        raise InputError("invalid TOML: nested too deeply") from error
 
 
 def _reject(name: str) -> None:

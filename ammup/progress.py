@@ -1,4 +1,4 @@
-"""The progress bar of everything that can take more than two seconds."""
+"""The progress bar of operations that can take more than two seconds."""
 
 from collections.abc import Iterable
 from typing import TypeVar
@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 def tracked(steps: Iterable[T], description: str, total: int, *, show: bool) -> Iterable[T]:
-    """The steps, with a bar on standard error that vanishes at the end; none where that is no terminal."""
+    """The steps, with a progress bar on standard error if that is a terminal; the bar is removed at the end."""
     console = Console(stderr=True)
     if not (show and console.is_terminal):
         return steps

@@ -1,4 +1,4 @@
-"""What a figure may depend on beside its inputs: commit, versions, machine."""
+"""The provenance of a figure: the git commit and the versions of the packages that computed it."""
 
 import platform
 import subprocess
@@ -9,7 +9,7 @@ PACKAGES = ("ammup", "torch", "numpy")
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that numbers come from."""
+    """Versions of Python and of the packages that compute the figures."""
     found = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
@@ -20,7 +20,7 @@ def versions() -> dict[str, str]:
 
 
 def git(*arguments: str, cwd: Path) -> str:
-    """What git prints in ``cwd``, or nothing where that is no checkout."""
+    """The standard output of a git command in ``cwd``, or an empty text if the command fails."""
     try:
         done = subprocess.run(["git", *arguments], cwd=cwd, capture_output=True, text=True, check=True, timeout=60)
     except (OSError, subprocess.SubprocessError):
@@ -29,9 +29,9 @@ def git(*arguments: str, cwd: Path) -> str:
 
 
 def commit_of(folder: Path) -> tuple[str | None, bool | None]:
-    """(commit, whether tracked files have uncommitted changes) of the checkout that holds ``folder``, or (None, None).
+    """(commit, whether tracked files have uncommitted changes) of the checkout that contains ``folder``.
 
-    Files that git does not know do not count: the store itself is often one of them.
+    (None, None) if the folder is in no git checkout. Untracked files are ignored, because a store is often one of them.
     """
     commit = git("rev-parse", "HEAD", cwd=folder)
     return (commit, bool(git("status", "--porcelain", "--untracked-files=no", cwd=folder))) if commit else (None, None)

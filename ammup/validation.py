@@ -1,4 +1,4 @@
-"""Parsed JSON and TOML as validated pydantic models and dataclasses, and the text of what is wrong with them.
+"""Validation of parsed JSON and TOML by pydantic, with error messages of one line.
 
 Only modules that use pydantic import this one: `import ammup` must not.
 """
@@ -14,9 +14,9 @@ from ammup.parsing import parse_json
 
 T = TypeVar("T")
 
-# Branches of unions, which pydantic adds to the place of an error.
+# Names of union members, which pydantic inserts into the location of an error.
 BRANCHES = ("int", "LogSpace")
-SHOWN = 60
+SHOWN = 60  # characters of an invalid value
 
 
 def _checked_number(value: object) -> float:
@@ -27,20 +27,20 @@ def _checked_number(value: object) -> float:
 
 # An int stays an int: a file keeps its bytes when it is read and written again.
 Number = Annotated[float, PlainValidator(_checked_number), PlainSerializer(lambda number: number, return_type=Any)]
-# JSON has no tuples; a region or an interval that is open at one end has null there.
+# A list in JSON; null means that a region or an interval is unbounded at that end.
 Ends = Annotated[tuple[Number | None, Number | None], Strict(False)]
 
 
 class StoredModel(BaseModel):
     """A frozen model of a file's content.
 
-    A value has exactly the stated type. Fields that this version does not know are kept and written again.
+    Values must have exactly the declared type. Unknown fields, from other versions, are preserved when written.
     """
 
     model_config = ConfigDict(frozen=True, strict=True, extra="allow", ser_json_inf_nan="constants")
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain dicts, lists, numbers and text: the fields that were set, in the order of their definition."""
+        """The fields that were set, as plain dicts, lists, numbers and text, in the order of their definition."""
         return self.model_dump(mode="json", exclude_unset=True)
 
 
@@ -56,13 +56,13 @@ V = TypeVar("V", bound=VersionedModel)
 
 
 def parse_versioned(kind: type[V], text: str | bytes, *, name: str, what: str, remedy: str) -> V:
-    """The content of a file.
+    """Parse and validate a file that states its schema version.
 
     Args:
         kind: the model of the content.
         text: JSON.
-        name: of the file.
-        what: a noun with its article, such as "a baseline file".
+        name: the name of the file.
+        what: the kind of file with its article, such as "a baseline file".
         remedy: what to do with an invalid file.
 
     Raises:
@@ -82,15 +82,15 @@ def parse_versioned(kind: type[V], text: str | bytes, *, name: str, what: str, r
 
 
 def validated(kind: type[T], content: object, *, most: int = 3) -> T:
-    """The content as an instance of a pydantic model or dataclass.
+    """Return the content as an instance of a pydantic model or dataclass.
 
     Args:
         kind: the class.
         content: parsed JSON.
-        most: problems to list.
+        most: the largest number of problems to list.
 
     Raises:
-        InputError: one line: the place of each invalid value, what is allowed there, and what was given.
+        InputError: in one line, the location of each invalid value, what is allowed there, and what was given.
     """
     try:
         return TypeAdapter(kind).validate_python(content)
@@ -101,7 +101,7 @@ def validated(kind: type[T], content: object, *, most: int = 3) -> T:
 
 
 def problems(error: ValidationError) -> Iterator[str]:
-    """One line for each invalid value, which begins with its place."""
+    """One message for each invalid value, which begins with its location."""
     for problem in error.errors(include_url=False):
         place = ".".join(str(part) for part in problem["loc"] if "[" not in str(part) and part not in BRANCHES)
         message = problem["msg"].removeprefix("Value error, ").replace("a valid tuple", "a list")

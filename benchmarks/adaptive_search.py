@@ -1,11 +1,11 @@
-"""What the adaptive search saves, and how often it ends where the full grid does: replayed on full grids.
+"""Replay the adaptive search on full grids: the steps that it saves, and how often it finds the optimum.
 
-Every (experiment, depth, seed) whose grid of 40 is whole is searched again, on the training losses that its runs left
-behind. These are means over parts of the run (8 of 352 steps), so that shares of the steps are rounded to such parts.
-MARGIN and MOST of the search were chosen on seed 0 of the sweeps in baselines/sweeps; other seeds had no part in it.
+The search is repeated for every (experiment, depth, seed) with a complete grid of 40 learning rates, on the stored
+training losses of its runs. These are means over parts of a run (8 of 352 steps), so numbers of steps are rounded to
+such parts. MARGIN and MOST of the search were chosen on seed 0 of the sweeps in baselines/sweeps, without other seeds.
 
     python benchmarks/adaptive_search.py                                # the grids in baselines/sweeps/grids.npz
-    python benchmarks/adaptive_search.py RUNS.db [--keep GRIDS.npz]     # those of stores
+    python benchmarks/adaptive_search.py RUNS.db [--keep GRIDS.npz]     # the grids of stores
 """
 
 import argparse
@@ -26,14 +26,15 @@ POINTS = 40
 
 
 def grids_of(paths: list[Path]) -> Grids:
-    """The whole grids of stores."""
+    """The complete grids of stores."""
     rows = [row for path in paths for row in _rows(path)]
     if not rows:
-        raise SystemExit("no depth and seed has a whole grid of at least 40 learning rates and a measurement")
+        raise SystemExit("no depth and seed has a complete grid of 40 learning rates and a measurement")
     return Grids(**{name: np.array([row[name] for row in rows]) for name in rows[0]})
 
 
 def _rows(path: Path) -> Iterator[dict[str, object]]:
+    """The fields of :class:`Grids` for each complete grid of a store."""
     with Store(path, mode="read") as store:
         for stored in store.experiments():
             points = len(Experiment.from_toml(stored.specification).grid.learning_rates)
@@ -58,9 +59,9 @@ def _rows(path: Path) -> Iterator[dict[str, object]]:
 
 
 def _losses(runs: pd.DataFrame, curves: dict[str, list[tuple[int, float]]]) -> NDArray[np.float64]:
-    """By place and part of the run, infinite once lost."""
-    whole = next(curves[key] for key, lost in zip(runs["key"], runs["diverged"], strict=True) if not lost)
-    ends = np.array([step for step, _ in whole])
+    """Training losses by learning rate and part of the run, infinite after divergence."""
+    finite = runs.loc[~runs["diverged"].astype(bool), "key"]
+    ends = np.array([step for step, _ in curves[finite.iloc[0]]])
     losses = np.full((len(runs), len(ends)), np.inf)
     for place, (key, taken) in enumerate(zip(runs["key"], runs["steps"], strict=True)):
         reached = ends <= taken
@@ -71,7 +72,7 @@ def _losses(runs: pd.DataFrame, curves: dict[str, list[tuple[int, float]]]) -> N
 
 
 def summary(rows: pd.DataFrame) -> dict[str, object]:
-    """Agreement with its interval (Clopper and Pearson, 95 %), and what was saved."""
+    """Agreement with the full grids and its interval (Clopper and Pearson, 95 %), and the savings."""
     near, n = int((rows["off"].abs() <= 1).sum()), len(rows)
     interval = stats.binomtest(near, n).proportion_ci()
     return {
@@ -87,22 +88,22 @@ def summary(rows: pd.DataFrame) -> dict[str, object]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("stores", type=Path, nargs="*")
-    parser.add_argument("--keep", type=Path, help=f"write the grids of the stores there, such as {GRIDS.name}")
-    given = parser.parse_args()
-    grids = grids_of(given.stores) if given.stores else Grids.read()
-    if given.keep:
-        grids.write(given.keep)
+    parser.add_argument("--keep", type=Path, help=f"write the grids of the stores to this file, such as {GRIDS.name}")
+    arguments = parser.parse_args()
+    grids = grids_of(arguments.stores) if arguments.stores else Grids.read()
+    if arguments.keep:
+        grids.write(arguments.keep)
     rows = grids.replayed()
     chosen = {"seed 0": rows[rows["seed"] == 0], "other seeds": rows[rows["seed"] != 0], "all": rows}
     parts = chosen | {str(name): group for name, group in rows.groupby("experiment")}
     print(pd.DataFrame({name: summary(part) for name, part in parts.items() if len(part)}).T.to_string())
     off = rows.loc[rows["off"].abs() > 1, ["experiment", "depth", "seed", "off", "accuracy lost"]]
-    print(f"\nnot the same and not next:\n{off.to_string(index=False)}")
+    print(f"\nneither the same nor the next learning rate:\n{off.to_string(index=False)}")
     best = rows.pivot_table(index=["experiment", "depth"], columns="seed", values="best")
     if {0, 1} <= set(best):
         apart = (best[1] - best[0]).dropna().abs()
         near = f"same or next in {(apart <= 1).mean():.1%} of {len(apart)}"
-        print(f"\nthe full grids of seeds 0 and 1 against one another: {near}")
+        print(f"\nfull grids of seed 0 compared with seed 1: {near}")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Write the slopes and the losses of the sweeps in baselines/sweeps into README.md.
+"""Write the tables of slopes and losses of the sweeps in baselines/sweeps into README.md.
 
-With --check nothing is written, and the exit code is 1 where the page is stale.
+With --check, nothing is written, and the exit code is 1 if README.md is not up to date.
 
     python benchmarks/comparison.py
 """

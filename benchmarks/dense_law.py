@@ -1,8 +1,8 @@
 """Measured η* of dense nets against the finite-depth law, with no fitted constant.
 
-Prints, for plain ReLU nets (width = inputs = outputs) and for residual nets with one layer in a block, the law, the
-measurement, their ratio and its standard error at each depth. For residual nets the last column is the ratio to the
-simpler law that takes the gates of different blocks for independent; the measurement tells them apart.
+Prints, for plain ReLU nets (width = inputs = outputs) and for residual nets with one layer in each block, the law, the
+measurement, their ratio and its standard error at each depth. The last column is the ratio to a simpler law of residual
+nets, in which the gates of different blocks are independent; the measurement distinguishes the two.
 
     python benchmarks/dense_law.py --draws 24
 """
@@ -22,7 +22,7 @@ RESIDUAL = (4, 8, 16, 32, 64)
 
 
 def independent_gates_law(depths: tuple[int, ...], c: float = 2.0) -> list[float]:
-    """η* of residual ReLU nets if A² were weighted by the mean gate instead of by the gates it meets."""
+    """η* of residual ReLU nets under the assumption that the gates of different blocks are independent."""
     laws = []
     for n_blocks in depths:
         x, alpha, tau, power, S = c / (2 * n_blocks), 1.0, 1.0, 1.0, []

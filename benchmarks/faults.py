@@ -1,22 +1,22 @@
-"""A small sweep under random faults, hundreds of them: what is stored is always what an undisturbed sweep stores.
+"""Test that random faults during a small sweep never change the rows that it stores.
 
-A round begins the sweep's command on a store that earlier rounds left unfinished, and does one of these to it:
+Each round starts the sweep on a store that earlier rounds left incomplete, and injects one of these faults:
 
-    kill driver, kill worker    SIGKILL, at a random moment
-    interrupt, terminate        SIGINT, SIGTERM to the driver
-    full disk                   the driver may not make a file larger than the store is, plus a little
-    clock                       what the driver and its workers take for the time of day jumps by years, back and forth
-    read-only                   neither the store nor its folder may be written
-    two drivers                 the same command twice at once
+    kill driver, kill worker    SIGKILL at a random time
+    interrupt, terminate        SIGINT or SIGTERM to the driver
+    full disk                   the driver cannot make any file much larger than the store is now
+    clock                       the system time of the driver and its workers jumps by years in both directions
+    read-only                   the store and its folder are not writable
+    two drivers                 the same command runs twice simultaneously
     slow worker                 one cell takes seconds longer
-    damaged cache               bytes of the decoded images change, or their files are cut
-    out of memory               torch says so in the middle of one cell, or the system kills its worker there
+    damaged cache               bytes of the decoded images are changed, or the files are truncated
+    out of memory               torch raises OutOfMemoryError in a cell, or the system kills its worker
 
-After it the store must hold some of the rows of the undisturbed sweep, to the bit, and the command must have ended as
-it should: never with a traceback, never with 0 where something is missing. When nothing is missing any more a new store
-is begun. A damaged cache is deleted, as the message says.
+After each round, the rows of the store must be bitwise equal to rows of an undisturbed sweep. The command must exit
+with an expected code and without a traceback, and not with 0 if cells are missing. A complete store is replaced by a
+new one. A damaged cache is deleted, as the error message recommends.
 
-It needs Linux, a C compiler for the clock, and setpriv where it is run by the superuser.
+It requires Linux, a C compiler for the clock, and setpriv if it is run by root.
 
     python benchmarks/faults.py --rounds 200
 """
@@ -77,7 +77,7 @@ def net(depth, seed, width):
         model.register_forward_pre_hook(fail)
     return model
 """
-# What the driver and its workers take for the time of day, under everything that asks the system for it.
+# A library, loaded with LD_PRELOAD, that replaces the functions of the C library that return the time of day.
 CLOCK = """
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -110,7 +110,7 @@ int gettimeofday(struct timeval *restrict where, void *restrict zone) {
 
 @dataclass
 class Sweep:
-    """The command, in a folder with all that it reads and writes."""
+    """The command of the sweep, with a folder that contains all its input and output files."""
 
     folder: Path
     rng: random.Random
@@ -131,13 +131,13 @@ class Sweep:
 
     @property
     def store(self) -> Path:
-        """In a folder of its own, which can be made read-only."""
-        return self.folder / "kept" / "runs.db"
+        """The store, in a separate folder, which can be made read-only."""
+        return self.folder / "store" / "runs.db"
 
-    def begin(
+    def start(
         self, *, before: Callable[[], None] | None = None, prefix: tuple[str, ...] = (), **environ: str
     ) -> "Driver":
-        """The command, running."""
+        """Start the command."""
         self.store.parent.mkdir(exist_ok=True)
         command = [sys.executable, "-m", "ammup", "sweep", "experiment.toml", "--store", str(self.store)]
         command += ["--workers", str(self.rng.choice((1, self.cores)))]
@@ -156,14 +156,14 @@ class Sweep:
         )
 
     def runs(self) -> pd.DataFrame:
-        """What is stored."""
+        """The stored runs."""
         if not self.store.exists():
             return pd.DataFrame(columns=VALUES)
         with Store(self.store, mode="read") as store:
             return rows_in_grid(store.table(self.experiment.key), self.experiment)[VALUES]
 
     def wait_for_more(self, driver: "Driver") -> None:
-        """Until a few more cells are stored, or a random moment before."""
+        """Wait until a random number of further cells is stored, at most for a random time."""
         wanted: int | None = None
         end = time.monotonic() + self.rng.uniform(1, 12)
         while driver.process.poll() is None and time.monotonic() < end:
@@ -177,15 +177,15 @@ class Sweep:
 
 @dataclass
 class Driver:
-    """The command while it runs."""
+    """A running command."""
 
     process: "subprocess.Popen[str]"
 
-    def end(self) -> int:
-        """Its exit code.
+    def wait(self) -> int:
+        """Wait for the exit code.
 
         Raises:
-            AssertionError: it hangs, or it shows a traceback.
+            AssertionError: the command hangs or prints a traceback.
         """
         try:
             _, errors = self.process.communicate(timeout=120)
@@ -199,18 +199,18 @@ class Driver:
 Fault = Callable[[Sweep], set[int]]
 
 
-def _signalled(which: signal.Signals) -> Fault:
+def _signal(which: signal.Signals) -> Fault:
     def fault(sweep: Sweep) -> set[int]:
-        driver = sweep.begin()
+        driver = sweep.start()
         sweep.wait_for_more(driver)
         driver.process.send_signal(which)
-        return {driver.end()}
+        return {driver.wait()}
 
     return fault
 
 
 def _killed_worker(sweep: Sweep) -> set[int]:
-    driver = sweep.begin()
+    driver = sweep.start()
     sweep.wait_for_more(driver)
     with suppress(psutil.Error):
         workers = [
@@ -220,19 +220,19 @@ def _killed_worker(sweep: Sweep) -> set[int]:
         ]
         for worker in sweep.rng.sample(workers, min(len(workers), 1)):
             worker.kill()
-    return {driver.end()}
+    return {driver.wait()}
 
 
 def _full_disk(sweep: Sweep) -> set[int]:
     size = (sweep.store.stat().st_size if sweep.store.exists() else 0) + sweep.rng.randrange(1000, 60_000)
-    return {sweep.begin(before=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))).end()}
+    return {sweep.start(before=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))).wait()}
 
 
 def _jumping_clock(sweep: Sweep) -> set[int]:
     library = sweep.folder / "clock.so"
     if not library.exists():
         subprocess.run(["cc", "-shared", "-fPIC", "-o", library, library.with_suffix(".c"), "-ldl"], check=True)
-    return {sweep.begin(LD_PRELOAD=str(library)).end()}
+    return {sweep.start(LD_PRELOAD=str(library)).wait()}
 
 
 def _read_only(sweep: Sweep) -> set[int]:
@@ -240,26 +240,26 @@ def _read_only(sweep: Sweep) -> set[int]:
     files = [*sweep.store.parent.iterdir(), sweep.store.parent]
     for file in files:
         file.chmod(0o444 if file.is_file() else 0o555)
-    # The superuser may write all the same, unless that is taken away.
-    powerless = ("setpriv", "--bounding-set=-dac_override") if os.geteuid() == 0 else ()
+    # Root can write to read-only files unless this capability is dropped.
+    drop_capability = ("setpriv", "--bounding-set=-dac_override") if os.geteuid() == 0 else ()
     try:
-        return {sweep.begin(prefix=powerless).end()}
+        return {sweep.start(prefix=drop_capability).wait()}
     finally:
         for file in reversed(files):
             file.chmod(0o644 if file.is_file() else 0o755)
 
 
 def _two_drivers(sweep: Sweep) -> set[int]:
-    drivers = [sweep.begin(), sweep.begin()]
-    return {driver.end() for driver in drivers}
+    drivers = [sweep.start(), sweep.start()]
+    return {driver.wait() for driver in drivers}
 
 
-def _marked(*faults: str) -> Fault:
+def _fault_in_cell(*faults: str) -> Fault:
     def fault(sweep: Sweep) -> set[int]:
-        driver = sweep.begin()
+        driver = sweep.start()
         sweep.wait_for_more(driver)
         (sweep.folder / "fault").write_text(sweep.rng.choice(faults))
-        return {driver.end()}
+        return {driver.wait()}
 
     return fault
 
@@ -274,63 +274,67 @@ def _damaged_cache(sweep: Sweep) -> set[int]:
             else:
                 del content[at:]
             file.write_bytes(content)
-    code = sweep.begin().end()
+    code = sweep.start().wait()
     shutil.rmtree(sweep.folder / "cache", ignore_errors=True)
     return {code}
 
 
-# (fault, exit codes that it may end with)
+# (Fault, accepted exit codes)
 FAULTS: dict[str, tuple[Fault, set[int]]] = {
-    "kill driver": (_signalled(signal.SIGKILL), {0, -signal.SIGKILL}),
+    "kill driver": (_signal(signal.SIGKILL), {0, -signal.SIGKILL}),
     "kill worker": (_killed_worker, {0}),
-    "interrupt": (_signalled(signal.SIGINT), {0, 1, 130, -signal.SIGINT}),
-    "terminate": (_signalled(signal.SIGTERM), {0, 143, -signal.SIGTERM}),
+    "interrupt": (_signal(signal.SIGINT), {0, 1, 130, -signal.SIGINT}),
+    "terminate": (_signal(signal.SIGTERM), {0, 143, -signal.SIGTERM}),
     "full disk": (_full_disk, {0, 2}),
     "clock": (_jumping_clock, {0}),
     "read-only": (_read_only, {0, 2}),
     "two drivers": (_two_drivers, {0, 2}),
-    "slow worker": (_marked("slow"), {0}),
+    "slow worker": (_fault_in_cell("slow"), {0}),
     "damaged cache": (_damaged_cache, {0, 2}),
-    "out of memory": (_marked("memory", "killed"), {0, 2, 137}),
+    "out of memory": (_fault_in_cell("memory", "killed"), {0, 2, 137}),
 }
 
 
 def check(sweep: Sweep, undisturbed: pd.DataFrame, codes: set[int]) -> bool:
-    """Whether the sweep is whole; AssertionError where its rows are not those of the undisturbed one."""
+    """Whether the sweep is complete.
+
+    Raises:
+        AssertionError: its rows differ from those of the undisturbed sweep.
+    """
     runs = sweep.runs()
     assert not runs["key"].duplicated().any()
-    mine = undisturbed[undisturbed["key"].isin(runs["key"])].reset_index(drop=True)
-    pd.testing.assert_frame_equal(runs.reset_index(drop=True).astype(mine.dtypes), mine, check_exact=True)
-    whole = len(runs) == len(undisturbed)
-    assert whole or codes != {0}, "the command ended with 0 and cells are missing"
-    return whole
+    expected = undisturbed[undisturbed["key"].isin(runs["key"])].reset_index(drop=True)
+    pd.testing.assert_frame_equal(runs.reset_index(drop=True).astype(expected.dtypes), expected, check_exact=True)
+    complete = len(runs) == len(undisturbed)
+    assert complete or codes != {0}, "the exit code is 0 although cells are missing"
+    return complete
 
 
-def survive(rounds: int, seed: int, folder: Path) -> pd.DataFrame:
-    """Rounds by fault, what they ended with, and stores that were filled."""
+def run_rounds(rounds: int, seed: int, folder: Path) -> pd.DataFrame:
+    """A table with the number of rounds and the exit codes of each fault."""
     sweep = Sweep(folder, random.Random(seed), cores=2)
-    assert sweep.begin().end() == 0
+    assert sweep.start().wait() == 0
     undisturbed = sweep.runs()
     shutil.rmtree(sweep.store.parent)
     counted: dict[str, Counter[int]] = defaultdict(Counter)
-    filled = 0
+    n_complete = 0
     for round_ in range(rounds):
         name = list(FAULTS)[round_ % len(FAULTS)] if round_ < len(FAULTS) else sweep.rng.choice(list(FAULTS))
         fault, allowed = FAULTS[name]
         codes = fault(sweep)
         (folder / "fault").unlink(missing_ok=True)
-        assert codes <= allowed, f"round {round_}, {name}: ended with {codes}; allowed: {allowed}"
+        assert codes <= allowed, f"round {round_}, {name}: exit codes {codes}; expected: {allowed}"
         counted[name].update(codes)
         if check(sweep, undisturbed, codes):
-            filled += 1
+            n_complete += 1
             shutil.rmtree(sweep.store.parent)
         if round_ % 20 == 19:
-            print(f"{round_ + 1} rounds, {filled} stores filled", file=sys.stderr, flush=True)
-    # What is left unfinished ends as the others.
-    assert sweep.begin().end() == 0
+            print(f"{round_ + 1} rounds, {n_complete} complete stores", file=sys.stderr, flush=True)
+    # Complete the last store.
+    assert sweep.start().wait() == 0
     assert check(sweep, undisturbed, {0})
-    print(f"{rounds} rounds survived; {filled + 1} stores filled, equal to the undisturbed {len(undisturbed)} rows")
-    table = [{"fault": name, "rounds": codes.total(), "ended with": dict(codes)} for name, codes in counted.items()]
+    print(f"{rounds} rounds passed; {n_complete + 1} complete stores, equal to the undisturbed {len(undisturbed)} rows")
+    table = [{"fault": name, "rounds": codes.total(), "exit codes": dict(codes)} for name, codes in counted.items()]
     return pd.DataFrame(table)
 
 
@@ -338,9 +342,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        print(survive(given.rounds, given.seed, Path(folder)).to_string(index=False))
+        print(run_rounds(arguments.rounds, arguments.seed, Path(folder)).to_string(index=False))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Measure the exponents of HEAD with asv; exit with 1 if one moved, is missing or is not a number.
+"""Measure the exponents of HEAD with asv, and exit with 1 if one regressed, is missing or is not finite.
 
     python benchmarks/gate.py
 
-asv itself passes on a shallow clone, a rebased history, and a benchmark that failed. The recorded history in
-baselines/asv is read and not changed: results of HEAD go to a temporary copy.
+asv itself does not fail on a shallow clone, a rebased history or a benchmark that raised. The recorded history in
+baselines/asv is not changed: results of HEAD are written to a temporary copy.
 """
 
 import itertools
@@ -31,19 +31,19 @@ ROOT = Path(__file__).parents[1]
 CONFIG = "asv.conf.json"
 EXPONENTS = r"^exponents\."
 
-# Where a change can move an exponent; a commit of results or of words cannot.
+# Paths whose changes can affect an exponent; a commit of results or documentation cannot.
 CODE = ("ammup", "benchmarks/tracked", ":(glob)baselines/*.json", "pyproject.toml")
 
 
 @dataclass(kw_only=True)
-class Judgement:
-    """What the gate has to say.
+class GateReport:
+    """The result of the gate.
 
     Attributes:
-        series: how many were judged.
-        failures: a line each.
-        notes: what is worth knowing and no failure.
-        searches: (range of commits, benchmark) for `asv find`, where several commits may have caused a failure.
+        series: number of series that were checked.
+        failures: one line for each failure.
+        notes: information that is not a failure.
+        searches: (range of commits, benchmark) for `asv find`, if several commits may have caused a failure.
     """
 
     series: int = 0
@@ -52,56 +52,56 @@ class Judgement:
     searches: list[tuple[str, str]] = field(default_factory=list)
 
 
-def judge(root: Path, conf: Config, machine: str) -> Judgement:
-    """Judge what is recorded and published.
+def check_results(root: Path, conf: Config, machine: str) -> GateReport:
+    """Check the recorded and published results of HEAD.
 
     Raises:
-        InputError: the history is shallow, was rewritten, or holds no results.
+        InputError: the history is shallow, was rewritten or has no results.
     """
     before = check_history(root, conf, machine)
     head = _git(root, "rev-parse", "HEAD")
     here = [result for result in _recorded(conf, machine) if result.commit_hash == head]
-    found = Judgement()
-    found.failures += _incomparable(here, before, conf, machine)
-    found.notes.append(f"HEAD is {_named(root, head)}; {len(before)} earlier commits have results")
+    report = GateReport()
+    report.failures += _different_parameters(here, before, conf, machine)
+    report.notes.append(f"HEAD is {_commit_text(root, head)}; {len(before)} earlier commits have results")
     if _git(root, "status", "--porcelain", "--untracked-files=no", "--", *CODE):
-        found.notes.append("uncommitted changes were not measured: the gate judges HEAD")
-    judged = list(conf.regressions_thresholds)
-    for pattern in judged:
+        report.notes.append("uncommitted changes were not measured: the gate checks HEAD")
+    checked = list(conf.regressions_thresholds)
+    for pattern in checked:
         if not any(re.match(pattern, name) for name in Benchmarks.load(conf)):
-            found.failures.append(f"no benchmark matches {pattern}, which asv.conf.json wants judged")
+            report.failures.append(f"no benchmark matches {pattern} of regressions_thresholds in asv.conf.json")
     for series, value, limit in values_of(here, conf):
-        found.series += 1
+        report.series += 1
         if value is None:
-            found.failures.append(f"{series} has no point for HEAD: it failed, or was not run")
+            report.failures.append(f"{series} has no result for HEAD: it failed or was not run")
         elif not np.isfinite(value):
-            found.failures.append(f"{series} is {value} at HEAD")
+            report.failures.append(f"{series} is {value} at HEAD")
         elif limit is not None and value > limit:
-            found.failures.append(f"{series} is {value:.3g} at HEAD; its reference allows {limit:.3g}")
-    for name, rise, jumps in regressions(conf, judged):
+            report.failures.append(f"{series} is {value:.3g} at HEAD; the limit is {limit:.3g}")
+    for name, rise, jumps in regressions(conf, checked):
         suspects = [_suspects(root, jump) for jump in jumps]
         benchmark = name.partition("(")[0]
-        # The range of `asv find` begins after its first commit, and has to begin with a good one.
+        # `asv find` excludes the first commit of its range, and the first one that it includes must be good.
         ranges = [f"{good}~1..{bad}" for (good, bad), s in zip(jumps, suspects, strict=True) if len(s) > 1]
-        found.searches += [(commits, benchmark) for commits in ranges]
-        named = "; ".join(" or ".join(_named(root, commit) for commit in commits) for commits in suspects)
-        found.failures.append(f"{name} {rise}: {named}")
-    return found
+        report.searches += [(commits, benchmark) for commits in ranges]
+        named = "; ".join(" or ".join(_commit_text(root, commit) for commit in commits) for commits in suspects)
+        report.failures.append(f"{name} {rise}: {named}")
+    return report
 
 
-def _incomparable(here: list[Results], before: list[str], conf: Config, machine: str) -> list[str]:
-    """A failure where HEAD has other parameters than the history: asv has a graph for each set of them."""
+def _different_parameters(here: list[Results], before: list[str], conf: Config, machine: str) -> list[str]:
+    """A failure if HEAD has other parameters than the recorded commits: asv compares only results with equal ones."""
     earlier = [result.params for result in _recorded(conf, machine) if result.commit_hash in before]
     if not here or any(result.params in earlier for result in here):
         return []
     last, new = earlier[-1], here[-1].params
     names = [name for name in sorted(last.keys() | new.keys()) if last.get(name) != new.get(name)]
-    differ = "; ".join(f"{name}: {last.get(name)} became {new.get(name)}" for name in names)
-    return [f"HEAD has other parameters than the recorded commits, so asv compares nothing ({differ})"]
+    changes = "; ".join(f"{name}: {last.get(name)} became {new.get(name)}" for name in names)
+    return [f"HEAD has other parameters than the recorded commits, so asv cannot compare it with them ({changes})"]
 
 
 def check_history(root: Path, conf: Config, machine: str) -> list[str]:
-    """The earlier commits with results that asv can compare HEAD with.
+    """The earlier commits with results with which asv can compare HEAD.
 
     Raises:
         InputError: there are none, or the history is shallow or was rewritten.
@@ -110,33 +110,35 @@ def check_history(root: Path, conf: Config, machine: str) -> list[str]:
     commits = {result.commit_hash for result in _recorded(conf, machine)} - {head}
     if _git(root, "rev-parse", "--is-shallow-repository") == "true":
         raise InputError(
-            "this clone is shallow, so that HEAD cannot be compared with earlier commits: run `git fetch --unshallow`, "
-            "or check out with fetch-depth: 0"
+            "this clone is shallow, so HEAD cannot be compared with earlier commits: run `git fetch --unshallow`, "
+            "or use fetch-depth: 0 in the checkout"
         )
     ancestors = set(_git(root, "rev-list", "HEAD").split())
-    lost = sorted(commits - ancestors)
-    if lost:
+    unreachable = sorted(commits - ancestors)
+    if unreachable:
         raise InputError(
-            f"baselines/asv has results of {', '.join(commit[:8] for commit in lost)}, not in the history of HEAD. If "
-            "that was rewritten (rebased, squashed, amended), delete the results of commits that are gone and measure "
-            f"those that took their place, `asv run BEFORE..HEAD --machine {machine}`; or this branch is behind"
+            f"baselines/asv has results of {', '.join(commit[:8] for commit in unreachable)}, which are not in the "
+            "history of HEAD. If it was rewritten (rebased, squashed, amended), delete the results of the removed "
+            f"commits and measure their replacements with `asv run BEFORE..HEAD --machine {machine}`. Otherwise, "
+            "update the branch"
         )
     line = _git(root, "rev-list", "--first-parent", "HEAD").split()
     usable = [commit for commit in line if commit in commits]
     if not usable:
         raise InputError(
-            f"no commit before HEAD has results under the machine {machine!r}: run `asv run HEAD~3..HEAD --machine "
+            f"no commit before HEAD has results of the machine {machine!r}: run `asv run HEAD~3..HEAD --machine "
             f"{machine}` and commit baselines/asv"
         )
     return usable
 
 
 def _recorded(conf: Config, machine: str) -> list[Results]:
+    """The recorded results of the machine."""
     return [result for result in iter_results(conf.results_dir) if result.params.get("machine") == machine]
 
 
 def values_of(results: list[Results], conf: Config) -> Iterator[tuple[str, float | None, float | None]]:
-    """(series, value at HEAD or None, the most it may be or None) of every judged series."""
+    """(series, value at HEAD or None, upper limit or None) of every checked series."""
     for name, benchmark in Benchmarks.load(conf).items():
         threshold = _threshold(conf, name)
         if threshold is None:
@@ -147,7 +149,7 @@ def values_of(results: list[Results], conf: Config) -> Iterator[tuple[str, float
             if name in result.get_all_result_keys():
                 new = result.get_result_value(name, benchmark["params"])
                 values = [n if n is not None else old for n, old in zip(new, values, strict=True)]
-        # A drift is 1 or less where all is well, whatever it was at earlier commits.
+        # A drift has a fixed limit, whatever its values at earlier commits: at most 1 is accepted.
         limit = 1 + threshold if name.endswith("drift") else None
         for parameters, value in zip(combinations, values, strict=True):
             yield f"{name}({', '.join(parameters)})", value, limit
@@ -156,34 +158,35 @@ def values_of(results: list[Results], conf: Config) -> Iterator[tuple[str, float
 Jump = tuple[str | None, str]
 
 
-def regressions(conf: Config, judged: list[str]) -> Iterator[tuple[str, str, list[Jump]]]:
-    """(series, how it rose, its jumps) of each judged series that asv found to have risen and not fallen again.
+def regressions(conf: Config, checked: list[str]) -> Iterator[tuple[str, str, list[Jump]]]:
+    """(series, description, jumps) of each checked series in which asv detected a regression that was not reverted.
 
-    A jump is (last good commit, first bad one), the former None where nothing lies between.
+    A jump is (last good commit, first bad commit); the former is None if the two are adjacent.
     """
     html = Path(conf.html_dir)
     published = json.loads((html / "regressions.json").read_text())["regressions"]
     numbers = json.loads((html / "index.json").read_text())["revision_to_hash"]
     hashes = {int(number): commit for number, commit in numbers.items()}
     for name, _, _, _, last, best, jumps in published:
-        if any(re.match(pattern, name) for pattern in judged):
+        if any(re.match(pattern, name) for pattern in checked):
             ends = [(None if good is None else hashes[good], hashes[bad]) for good, bad, *_ in jumps]
             yield name, f"rose from {best:.3g} to {last:.3g}", ends
 
 
 def _suspects(root: Path, jump: Jump) -> list[str]:
-    """The commits between the last good point and the first bad one that changed code, oldest first."""
+    """The commits after the last good result, up to the first bad one, that changed code; oldest first."""
     good, bad = jump
     since = f"{good}..{bad}" if good is not None else f"{bad}~1..{bad}"
     return _git(root, "rev-list", "--first-parent", "--reverse", since, "--", *CODE).split() or [bad]
 
 
 def _threshold(conf: Config, name: str) -> float | None:
-    found = [limit for pattern, limit in conf.regressions_thresholds.items() if re.match(pattern, name)]
-    return max(found) if found else None
+    """The threshold of a benchmark in asv.conf.json; None if it is not checked."""
+    limits = [limit for pattern, limit in conf.regressions_thresholds.items() if re.match(pattern, name)]
+    return max(limits) if limits else None
 
 
-def _named(root: Path, commit: str) -> str:
+def _commit_text(root: Path, commit: str) -> str:
     return _git(root, "log", "-1", "--format=%h (%s)", commit)
 
 
@@ -197,10 +200,10 @@ def _asv(config: Path, *arguments: str) -> int:
     ).returncode
 
 
-def _introduce(conf: Config, machine: str) -> None:
-    """Give this machine the parameters of the recorded one in asv's list of machines: exponents do not depend on them.
+def _register_machine(conf: Config, machine: str) -> None:
+    """Register this machine with asv under the parameters of the recorded one: exponents do not depend on them.
 
-    `asv machine` does the same, but drops every parameter that is right already.
+    `asv machine` is not used because it drops every parameter that is already correct.
     """
     stored = json.loads((Path(conf.results_dir) / machine / "machine.json").read_text())
     MachineCollection.save(machine, {name: value for name, value in stored.items() if name != "version"})
@@ -208,15 +211,15 @@ def _introduce(conf: Config, machine: str) -> None:
 
 @contextmanager
 def _scratch_results() -> Iterator[Path]:
-    """asv.conf.json with its results and its site in a temporary folder, which begins with the recorded history."""
+    """A copy of asv.conf.json whose results and site are in a temporary folder that contains the recorded history."""
     conf = Config.load(str(ROOT / CONFIG))
     with tempfile.TemporaryDirectory() as scratch:
         results = Path(scratch) / "results"
         shutil.copytree(ROOT / conf.results_dir, results)
         paths = {name: str((ROOT / getattr(conf, name)).resolve()) for name in ("repo", "benchmark_dir", "env_dir")}
-        changed = {"version": conf.api_version, "results_dir": str(results), "html_dir": str(Path(scratch) / "html")}
+        overrides = {"version": conf.api_version, "results_dir": str(results), "html_dir": str(Path(scratch) / "html")}
         config = Path(scratch) / CONFIG
-        config.write_text(json.dumps(vars(conf) | paths | changed))
+        config.write_text(json.dumps(vars(conf) | paths | overrides))
         yield config
 
 
@@ -225,21 +228,21 @@ def _scratch_results() -> Iterator[Path]:
 def main(machine: str) -> None:
     with _scratch_results() as config:
         conf = Config.load(str(config))
-        check_history(ROOT, conf, machine)  # before a minute is spent
-        _introduce(conf, machine)
-        # Its exit code is not needed: the judgement names what failed.
+        check_history(ROOT, conf, machine)  # fail before the measurement, which takes a minute
+        _register_machine(conf, machine)
+        # The exit code is ignored: the report lists the benchmarks that failed.
         _asv(config, "run", "HEAD^!", "--machine", machine, "--bench", EXPONENTS, "--show-stderr")
         if _asv(config, "publish", "--no-pull"):
-            raise InputError("asv publish failed; the reason is printed above")
-        found = judge(ROOT, conf, machine)
-        for line in found.notes:
+            raise InputError("asv publish failed; its output is above")
+        report = check_results(ROOT, conf, machine)
+        for line in report.notes:
             click.echo(line)
-        for line in found.failures:
+        for line in report.failures:
             click.echo(f"FAILED {line}")
-        click.echo(f"gate: {found.series} series judged, {len(found.failures)} failed")
-        for commits, benchmark in found.searches:
+        click.echo(f"gate: {report.series} series checked, {len(report.failures)} failed")
+        for commits, benchmark in report.searches:
             _asv(config, "find", commits, f"^{re.escape(benchmark)}$", "--machine", machine)
-    sys.exit(1 if found.failures else 0)
+    sys.exit(1 if report.failures else 0)
 
 
 if __name__ == "__main__":

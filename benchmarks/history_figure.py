@@ -1,4 +1,4 @@
-"""Draw what asv recorded: exponents over commits, and the speed of the sweep kernel.
+"""Plot the results that asv recorded: exponents and the speed of the sweep kernel over commits.
 
 python benchmarks/history_figure.py baselines/figures/history.png [--machine ci]
 """
@@ -20,10 +20,10 @@ PANELS = (
 
 
 def series(benchmark: str, machine: str, commits: list[str]) -> dict[str, list[tuple[int, float]]]:
-    """(place of the commit, value) by parameters, skipped and failed ones left out."""
+    """(Index of the commit, value) by parameter, without skipped and failed benchmarks."""
     conf = Config.load(str(ROOT / "asv.conf.json"))
     parameters = Benchmarks.load(conf)[benchmark]["params"]
-    found: dict[str, list[tuple[int, float]]] = {}
+    points: dict[str, list[tuple[int, float]]] = {}
     for result in iter_results(str(ROOT / conf.results_dir)):
         if result.params.get("machine") != machine or result.commit_hash not in commits:
             continue
@@ -33,8 +33,8 @@ def series(benchmark: str, machine: str, commits: list[str]) -> dict[str, list[t
         for place, value in enumerate(values):
             name = parameters[0][place // (len(values) // len(parameters[0]))].strip("'")
             if value is not None and value == value:
-                found.setdefault(name, []).append((commits.index(result.commit_hash), value))
-    return {name: sorted(points) for name, points in found.items()}
+                points.setdefault(name, []).append((commits.index(result.commit_hash), value))
+    return {name: sorted(values) for name, values in points.items()}
 
 
 def main() -> None:
@@ -46,11 +46,11 @@ def main() -> None:
     commits = subprocess.run(log, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
     figure, axes = plt.subplots(1, 2, figsize=(13, 5.2), layout="constrained")
     for axis, (benchmark, title, scale) in zip(axes, PANELS, strict=True):
-        found = series(benchmark, arguments.machine, commits)
+        by_name = series(benchmark, arguments.machine, commits)
         axis.set_prop_cycle(color=plt.colormaps["tab20"].colors)
-        for name, points in found.items():
+        for name, points in by_name.items():
             axis.plot(*zip(*points, strict=True), marker="o", markersize=4, label=name)
-        places = sorted({place for points in found.values() for place, _ in points})
+        places = sorted({place for points in by_name.values() for place, _ in points})
         axis.set_xticks(places, [commits[place][:7] for place in places], rotation=60, fontsize=8)
         axis.set(title=title, yscale=scale)
         axis.grid(alpha=0.3)

@@ -1,8 +1,8 @@
-"""How often the claims' intervals of log η* miss, against their nominal one-sided error rate.
+"""Compare the one-sided error rates of the intervals of log η* in the claims with their nominal rate.
 
-S̄ of a weight draw is close to log-normal, so its mean is skewed and Student's t errs on one side. Prints, for a
-coefficient of variation of S̄ and a number of draws as the claims have them, how often the interval of -½ log mean S̄
-lies wholly below or above the truth.
+S̄ of a weight draw is approximately log-normal, so its mean is skewed, and the two error rates of Student's t differ.
+Prints, for coefficients of variation of S̄ and numbers of draws as in the claims, how often the interval of
+-½ log mean S̄ lies below or above the true value.
 
     python benchmarks/interval_calibration.py
 """
@@ -19,7 +19,7 @@ CHUNK = 50_000
 
 
 def misses(variation: float, n: int, samples: int) -> tuple[float, float]:
-    """Shares of the intervals that lie below and above the truth; the delta method stands for the jackknife."""
+    """Fractions of the intervals below and above the true value; standard errors are those of the delta method."""
     rng = np.random.default_rng(0)
     variance = np.log1p(variation**2)
     quantile, below, above = stats.t.ppf(1 - ALPHA, n - 1), 0, 0

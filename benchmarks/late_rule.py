@@ -1,8 +1,8 @@
-"""Which steps of a short run, and which functional of S̄ over them, predict swept optima best?
+"""Compare the steps of a short run, and means of S̄ over them, as predictors of swept optima.
 
-Each candidate is η*(L) = M(S̄)^(-1/2) with M a mean of S̄ over some steps of short runs at one safe learning rate. It is
-chosen by the mean |log10 error| of predictions from the smallest depth on the first families, and shown on the others,
-which had no part in the choice. Reads the records in baselines/sweeps; a few seconds.
+Each candidate is η*(L) = M(S̄)^(-1/2), where M is a mean of S̄ over some steps of short runs at one small learning rate.
+Candidates are ranked by the mean |log10 error| of predictions from the smallest depth on the sweeps of --select, and
+validated on the other sweeps. Reads the records in baselines/sweeps and takes a few seconds.
 
     python benchmarks/late_rule.py
     python benchmarks/late_rule.py --select cnn-relu-cifar10-small,resnet-cifar10-small --top 10
@@ -32,21 +32,21 @@ MEANS: dict[str, Callable[[pd.Series], float]] = {
 
 
 def candidates(record: SweepRecord) -> dict[str, dict[int, float]]:
-    """η* by depth of every functional over every window of steps, and the rules that it is to beat."""
+    """η* by depth of every mean over every window of steps, and of the transfer rules for comparison."""
     table = record.measurements
-    found = {}
+    curves = {}
     for first in FIRST_STEPS:
         for last in (last for last in LAST_STEPS if last > first):
             window = table[table["step"].between(first, last)]
             for name, mean in MEANS.items():
-                found[f"{name}, steps {first} to {last}"] = {
+                curves[f"{name}, steps {first} to {last}"] = {
                     int(depth): float(mean(s)) ** -0.5 for depth, s in window.groupby("depth")["S_bar"]
                 }
-    return found | {f"rule {rule}": curve for rule, curve in rule_curves(record).items()}
+    return curves | {f"rule {rule}": curve for rule, curve in rule_curves(record).items()}
 
 
 def table_of(records: list[SweepRecord], select: set[str]) -> pd.DataFrame:
-    """One row a candidate: mean |log10 error| and accuracy lost, by sweep and on average over chosen and other ones."""
+    """One row for each candidate: |log10 error| and accuracy lost, by sweep and averaged over each set of sweeps."""
     columns: dict[tuple[str, str], pd.Series] = {}
     for record in records:
         regret = transfer_regret(record.runs, candidates(record), base=int(record.runs["depth"].min())).mean
@@ -63,13 +63,17 @@ def table_of(records: list[SweepRecord], select: set[str]) -> pd.DataFrame:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--select", default="cnn-relu-cifar10-small,resnet-cifar10-small", help="what chooses")
-    parser.add_argument("--top", type=int, default=8, help="candidates to show")
-    given = parser.parse_args()
+    parser.add_argument(
+        "--select",
+        default="cnn-relu-cifar10-small,resnet-cifar10-small",
+        help="sweeps that rank the candidates",
+    )
+    parser.add_argument("--top", type=int, default=8, help="number of candidates to print")
+    arguments = parser.parse_args()
     records = [SweepRecord.read(path) for path in sorted(SWEEPS.glob("*.json"))]
-    table = table_of(records, set(given.select.split(",")))
+    table = table_of(records, set(arguments.select.split(",")))
     rules = [name for name in table.index if name.startswith("rule ")]
-    shown = table.loc[[*table.index.drop(rules)[: given.top], *rules]]
+    shown = table.loc[[*table.index.drop(rules)[: arguments.top], *rules]]
     for figure in ("abs_log10_error", "accuracy_lost"):
         print(f"\n{figure}, mean over the held-out depths; {MEASURED!r} is S̄ at initialization, {MEASURED_LATE!r} the "
               "geometric mean over the second half of the short runs")  # fmt: skip

@@ -1,6 +1,6 @@
-"""Write the ledger of claims, as the baselines have it, into README.md.
+"""Write the ledger of claims, from the baselines, into README.md.
 
-With --check nothing is written, and the exit code is 1 where the page is stale.
+With --check, nothing is written, and the exit code is 1 if README.md is not up to date.
 
     python benchmarks/ledger.py
 """

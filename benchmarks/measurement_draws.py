@@ -1,7 +1,7 @@
-"""Several weight draws at once (vmap) against one after the other, in one process, interleaved.
+"""Compare the time to measure several weight draws in one call of vmap with that of measuring one after another.
 
-Prints for each net the median seconds of each way, their ratio, and which one the library takes. The rule it follows
-(`STACKED_WEIGHT` and `STACKED_UNIT` in ammup/measurement/jvp.py) rests on this table.
+Prints for each net the median seconds of both methods, their ratio, and the method that the library uses. Its rule
+(`STACKED_WEIGHT` and `STACKED_UNIT` in ammup/measurement/jvp.py) was derived from this table. The methods alternate.
 
     python benchmarks/measurement_draws.py --rounds 5
 """
@@ -37,21 +37,21 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=8)
     args = parser.parse_args()
     print(f"{args.draws} weight draws, 4 label draws, {torch.get_num_threads()} threads, torch {torch.__version__}")
-    print(f"{'net':<28} {'weights':>9} {'each s':>8} {'stacked s':>10} {'each/stacked':>13}  taken")
+    print(f"{'net':<28} {'weights':>9} {'each s':>8} {'stacked s':>10} {'each/stacked':>13}  used")
     for name, factory, inputs in nets():
         spec = MeasurementSpec(inputs=inputs, part="label")
         models = [factory(seed=seed) for seed in range(args.draws)]
-        steps = [Step.of(model, spec) for model in models]
+        steps = [Step.from_model(model, spec) for model in models]
         seconds: dict[str, list[float]] = {"each": [], "stacked": []}
         for _ in range(args.rounds + 1):  # the first round warms up
-            for way, measure in (("each", jvp.measure_each), ("stacked", jvp.measure_stacked)):
+            for method, measure in (("each", jvp.measure_each), ("stacked", jvp.measure_stacked)):
                 start = time.perf_counter()
                 measure(steps, range(args.draws))
-                seconds[way].append(time.perf_counter() - start)
+                seconds[method].append(time.perf_counter() - start)
         each, stacked = (statistics.median(s[1:]) for s in seconds.values())
         weights = sum(p.numel() for p in models[0].parameters())
-        taken = "stacked" if jvp.stack_size(steps[0]) > 1 else "each"
-        print(f"{name:<28} {weights:9d} {each:8.3f} {stacked:10.3f} {each / stacked:13.2f}  {taken}")
+        used = "stacked" if jvp.stack_size(steps[0]) > 1 else "each"
+        print(f"{name:<28} {weights:9d} {each:8.3f} {stacked:10.3f} {each / stacked:13.2f}  {used}")
 
 
 if __name__ == "__main__":

@@ -1,14 +1,14 @@
-"""Does the paper's ResNet slope of -1.435 appear under any reading of its set-up?
+"""Slopes of residual sweeps under different interpretations of the paper's set-up, whose ResNet slope is -1.435.
 
-For every residual sweep in baselines/sweeps and its readings, and in stores and records that are named: the slope by
-the best validation accuracy and by the best validation loss, with the smoothed optimum and with the grid's best point,
-and with depth counted as K blocks, as 2K + 1 and as 2K + 2 weight layers. Scaling, c, a fixed K, learnable scales,
-padding and readout are variants of the experiment resnet-readings-cifar10, whose records were made by
+For every residual sweep in baselines/sweeps, its interpretations in baselines/sweeps/readings, and the given stores and
+records: the slope by the best validation accuracy and by the best validation loss, with the smoothed optimum and with
+the best grid point, and with depth counted as K blocks, as 2K + 1 and as 2K + 2 weight layers. Scaling, c, a fixed K,
+learnable scales, padding and readout are variants of the experiment resnet-readings-cifar10. Their records were made by
 
     ammup sweep resnet-readings-cifar10 --profile small --store readings.db --set data.source=~/cifar10
     ammup fit readings.db --experiment resnet-readings-cifar10-c1-small --export c1.json
 
-and so on, and this shows them all:
+and so on. Print all of them with
 
     python benchmarks/readings.py
 """
@@ -41,7 +41,7 @@ def slopes(record: SweepRecord) -> list[dict[str, str]]:
 
 
 def _by_depth(runs: pd.DataFrame, kind: str) -> dict[str, str]:
-    """All optima are used, flagged ones as well: leaving some out would be one more reading."""
+    """The slopes of all optima, including flagged ones: excluding them would be a further interpretation."""
     law = fit_sweep(runs, kind=kind, keep_flagged=True)
     lr_star, se = zip(*(law.lr_star(depth) for depth in law.optima), strict=True)
     fits = {name: fit_power_law([count(k) for k in law.optima], lr_star, se=se) for name, count in DEPTHS.items()}
@@ -55,11 +55,11 @@ def _text(fit: PowerLaw) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("paths", type=Path, nargs="*", help="stores and records, beside baselines/sweeps")
-    given = parser.parse_args().paths
+    parser.add_argument("paths", type=Path, nargs="*", help="stores and records in addition to baselines/sweeps")
+    paths = parser.parse_args().paths
     records = [
         record
-        for path in [*sorted(SWEEPS.glob("resnet*.json")), *sorted(SWEEPS.glob("readings/*.json")), *given]
+        for path in [*sorted(SWEEPS.glob("resnet*.json")), *sorted(SWEEPS.glob("readings/*.json")), *paths]
         for record in read_sweeps(path)
     ]
     rows = [row for record in records if "resnet" in record.experiment.name for row in slopes(record)]

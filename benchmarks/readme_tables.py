@@ -1,4 +1,4 @@
-"""Tables in README.md that scripts write: each lies between two comment lines that name it and its script."""
+"""Generated tables in README.md, each between two comment lines that name the table and its script."""
 
 import argparse
 import sys
@@ -9,24 +9,28 @@ README = Path(__file__).parents[1] / "README.md"
 
 
 def with_tables(text: str, tables: Mapping[str, str], script: str) -> str:
-    """The page with these tables, by name, in their places."""
+    """The text of README.md with the given tables, by name.
+
+    Raises:
+        SystemExit: the comment lines of a table are missing.
+    """
     for name, table in tables.items():
         begin, end = f"<!-- {name}: written by benchmarks/{script} -->\n", f"<!-- end of {name} -->\n"
-        before, found, rest = text.partition(begin)
-        _, ended, after = rest.partition(end)
-        if not (found and ended):
-            raise SystemExit(f"README.md must hold the lines {begin.strip()} and {end.strip()}")
+        before, begin_line, rest = text.partition(begin)
+        _, end_line, after = rest.partition(end)
+        if not (begin_line and end_line):
+            raise SystemExit(f"README.md must contain the lines {begin.strip()} and {end.strip()}")
         text = f"{before}{begin}\n{table}\n{end}{after}"
     return text
 
 
 def write(tables: Mapping[str, str], *, script: str, about: str | None) -> None:
-    """Write the tables into README.md, or with --check exit with 1 where they are stale."""
+    """Write the tables into README.md, or with --check exit with 1 if they are not up to date."""
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="exit with 1 where README.md is stale, and change nothing")
+    parser.add_argument("--check", action="store_true", help="only check: exit with 1 if README.md is not up to date")
     check = parser.parse_args().check
     text = README.read_text(encoding="utf-8")
-    fresh = with_tables(text, tables, script)
+    updated = with_tables(text, tables, script)
     if check:
-        sys.exit(0 if fresh == text else f"README.md is stale: run `python benchmarks/{script}`")
-    README.write_text(fresh, encoding="utf-8")
+        sys.exit(0 if updated == text else f"README.md is not up to date: run `python benchmarks/{script}`")
+    README.write_text(updated, encoding="utf-8")

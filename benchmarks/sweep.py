@@ -1,7 +1,7 @@
-"""A whole sweep on all cores, processes of one thread each, against the obvious loop with torch's default threads.
+"""Compare a complete sweep in single-threaded processes on all cores with a plain loop with torch's default threads.
 
-The two take turns. Ours is given with the start of its workers (importing torch), which a sweep of minutes does not
-notice, and without it: the seconds of the cells over the workers. Medians over the turns.
+The two alternate. The time of the sweep is printed with the start of its workers (importing torch), which is negligible
+in a sweep of minutes, and without it: the seconds of the cells divided by the number of workers. Values are medians.
 
     python benchmarks/sweep.py [--turns 3] [--channels 16]
 """
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 from torch import nn
-from tracked.obvious import standardized, train
+from tracked.obvious import standardized_data, train
 from training_step import BATCH, build
 
 import ammup
@@ -37,8 +37,8 @@ def experiment(width: int, side: int, steps: int) -> Experiment:
     )
 
 
-def ours(width: int, side: int, steps: int) -> tuple[float, float]:
-    """(seconds in all, seconds without the start of the workers)."""
+def time_sweep(width: int, side: int, steps: int) -> tuple[float, float]:
+    """(Total seconds, seconds without the start of the workers)."""
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
         runs = ammup.run_sweep(experiment(width, side, steps), store=Path(folder) / "runs.db", progress=False)
@@ -51,11 +51,11 @@ def _validate(model: nn.Module, images: torch.Tensor) -> None:
     model(images)
 
 
-def obvious(width: int, side: int, steps: int) -> float:
+def time_loop(width: int, side: int, steps: int) -> float:
     data = ammup.load_data("synthetic", image_size=side, train=steps * BATCH, validation=BATCH)
     start = time.perf_counter()
     for lr in LRS:
-        model, images = build("plain", width, 0), standardized(data)
+        model, images = build("plain", width, 0), standardized_data(data)
         train(model, images, lr=lr, steps=steps, batch=BATCH)
         _validate(model, images.tensors[0][:BATCH])
     return time.perf_counter() - start
@@ -68,12 +68,12 @@ def main() -> None:
     arguments = parser.parse_args()
     print(f"{usable_cores()} cores, torch {torch.__version__} with {torch.get_num_threads()} threads by default")
     for shape in (shape for shape in SHAPES if arguments.channels in (None, shape[0])):
-        turns = [(obvious(*shape), *ours(*shape)) for _ in range(arguments.turns)]
+        turns = [(time_loop(*shape), *time_sweep(*shape)) for _ in range(arguments.turns)]
         loop, sweep, cells = (statistics.median(times) for times in zip(*turns, strict=True))
         print(
-            f"C = {shape[0]}, {shape[1]}×{shape[1]}, {len(LRS)} cells of {shape[2]} minibatches: obvious loop "
-            f"{loop:.1f} s, ammup sweep {sweep:.1f} s ({loop / sweep:.2f} × as fast), {cells:.1f} s without the start "
-            f"of the workers ({loop / cells:.2f} ×)"
+            f"C = {shape[0]}, {shape[1]}×{shape[1]}, {len(LRS)} cells of {shape[2]} minibatches: plain loop "
+            f"{loop:.1f} s, ammup sweep {sweep:.1f} s ({loop / sweep:.2f} times as fast), {cells:.1f} s without the "
+            f"start of the workers ({loop / cells:.2f} ×)"
         )
 
 

@@ -1,7 +1,7 @@
 """Measured η* against the wide-limit law, with no fitted constant, over families, depths, data, losses and kernels.
 
-Prints law, measurement, their ratio and its standard error (over weight draws) for every cell, then the cases that the
-law does not cover, with their numbers. Generated images; the standard error is most of what is left in deep cells.
+Prints the law, the measurement, their ratio and its standard error (over weight draws) for every cell, followed by the
+cases that the law does not cover. The images are synthetic. In deep cells, most of the difference is sampling error.
 
     python benchmarks/wide_law.py --draws 48
 """
@@ -45,8 +45,8 @@ def images(batch: int, size: int) -> tuple[Tensor, Tensor]:
     return ammup.load_data("synthetic", image_size=size).batch(batch)
 
 
-def crossed(name: str, factory: Callable[..., nn.Module], depths: tuple[int, ...], batch: int, size: int) -> Case:
-    """Cross-entropy with the images' own classes."""
+def cross_entropy(name: str, factory: Callable[..., nn.Module], depths: tuple[int, ...], batch: int, size: int) -> Case:
+    """A case with cross-entropy and the classes of the images."""
     return Case(name, factory, depths, *images(batch, size), loss="cross_entropy", part="total")
 
 
@@ -60,7 +60,7 @@ def plain_dense() -> list[Case]:
         Case("dense, 16 images", partial(dense, in_features=192), (2, 4, 8), images(16, 8)[0]),
         Case("dense, 16 images, GELU", partial(dense, in_features=192, activation="gelu"), (2, 8), images(16, 8)[0]),
         Case("dense, widths 256 to 1024", partial(_widening, out_features=512, readout="he"), (4, 8), noise(2, 192)),
-        crossed("dense, 16 images, cross-entropy", few, (2, 4, 8, 16), 16, 8),
+        cross_entropy("dense, 16 images, cross-entropy", few, (2, 4, 8, 16), 16, 8),
     ]
 
 
@@ -81,7 +81,7 @@ def residual_dense() -> list[Case]:
         Case("residual dense, m = 2, last", partial(dense, scaled="last"), (4, 16, 64), one),
         Case("residual dense, m = 3, last", partial(dense, branch=3, scaled="last"), (8,), one),
         Case("residual dense, m = 2, c = 1", partial(dense, c=1.0), (8,), one),
-        crossed("residual dense, 8 images, cross-entropy", few, (4, 16), 8, 8),
+        cross_entropy("residual dense, 8 images, cross-entropy", few, (4, 16), 8, 8),
     ]
 
 
@@ -110,13 +110,13 @@ def fields(channels: int) -> list[Case]:
 def pooled(channels: int) -> list[Case]:
     conv = partial(ammup.cnn, width=channels)
     return [
-        crossed("CNN, pooled, cross-entropy", conv, (2, 4, 8, 16), 4, 6),
-        crossed("CNN, pooled, zero padding", partial(conv, padding="zero"), (2, 8), 4, 6),
-        crossed("CNN, pooled, readout he", partial(conv, readout="he"), (2, 4), 4, 6),
-        crossed("CNN, pooled, GELU", partial(conv, activation="gelu"), (4,), 4, 6),
-        crossed("CNN, pooled, 5×5", partial(conv, kernel=5), (4,), 4, 6),
-        crossed("CNN, pooled, 16 images", conv, (4,), 16, 4),
-        crossed("CNN, pooled, 1D", partial(conv, dims=1), (4,), 4, 5),
+        cross_entropy("CNN, pooled, cross-entropy", conv, (2, 4, 8, 16), 4, 6),
+        cross_entropy("CNN, pooled, zero padding", partial(conv, padding="zero"), (2, 8), 4, 6),
+        cross_entropy("CNN, pooled, readout he", partial(conv, readout="he"), (2, 4), 4, 6),
+        cross_entropy("CNN, pooled, GELU", partial(conv, activation="gelu"), (4,), 4, 6),
+        cross_entropy("CNN, pooled, 5×5", partial(conv, kernel=5), (4,), 4, 6),
+        cross_entropy("CNN, pooled, 16 images", conv, (4,), 16, 4),
+        cross_entropy("CNN, pooled, 1D", partial(conv, dims=1), (4,), 4, 5),
         Case("CNN, pooled, mse, drawn labels", conv, (4,), images(4, 6)[0]),
         Case("CNN, pooled, mse, both parts", conv, (4,), *images(4, 6), part="total"),
     ]
@@ -125,33 +125,33 @@ def pooled(channels: int) -> list[Case]:
 def residual_convolutional(channels: int) -> list[Case]:
     net = partial(ammup.resnet, width=channels)
     return [
-        crossed("ResNet, m = 2, all", net, (2, 4, 8, 16, 32), 4, 5),
-        crossed("ResNet, m = 2, last", partial(net, scaled="last"), (2, 8, 16), 4, 5),
-        crossed("ResNet, m = 1", partial(net, branch=1), (8,), 4, 5),
-        crossed("ResNet, conv-conv-dense", partial(net, branch=("conv", "conv", "dense")), (4, 16), 4, 5),
-        crossed("ResNet, zero padding", partial(net, padding="zero"), (8,), 4, 5),
-        crossed("ResNet, GELU", partial(net, activation="gelu"), (4,), 4, 5),
-        crossed("ResNet, 1D", partial(net, dims=1), (8,), 4, 5),
-        crossed("ResNet, 4 groups", partial(net, groups=4), (4,), 4, 5),
-        crossed("ResNet, dilation 2", partial(net, dilation=2), (4,), 4, 5),
+        cross_entropy("ResNet, m = 2, all", net, (2, 4, 8, 16, 32), 4, 5),
+        cross_entropy("ResNet, m = 2, last", partial(net, scaled="last"), (2, 8, 16), 4, 5),
+        cross_entropy("ResNet, m = 1", partial(net, branch=1), (8,), 4, 5),
+        cross_entropy("ResNet, conv-conv-dense", partial(net, branch=("conv", "conv", "dense")), (4, 16), 4, 5),
+        cross_entropy("ResNet, zero padding", partial(net, padding="zero"), (8,), 4, 5),
+        cross_entropy("ResNet, GELU", partial(net, activation="gelu"), (4,), 4, 5),
+        cross_entropy("ResNet, 1D", partial(net, dims=1), (8,), 4, 5),
+        cross_entropy("ResNet, 4 groups", partial(net, groups=4), (4,), 4, 5),
+        cross_entropy("ResNet, dilation 2", partial(net, dilation=2), (4,), 4, 5),
         Case("ResNet, field", partial(net, head="field", out_channels=channels, readout="he"), (4,), images(4, 5)[0]),
     ]
 
 
 def not_derived(channels: int) -> list[Case]:
-    """As many outputs as channels in the output part, or modules that the law does not know."""
+    """Cases without a law: the output part with as many outputs as channels, or modules that it does not cover."""
     dense = partial(ammup.mlp, width=512, in_features=512, out_features=512, readout="he")
     net = partial(ammup.resnet, width=channels)
     return [
         Case("dense, output part, 512 outputs, he", dense, (2, 4, 8), torch.ones(1, 512), part="output"),
-        crossed("ResNet, batch norm", partial(net, batchnorm=True), (4, 8), 4, 5),
-        crossed("ResNet, dropout 0.2", partial(net, dropout=0.2), (4,), 4, 5),
-        crossed("ResNet, projection at block 3", partial(net, projections=(3,)), (4,), 4, 6),
+        cross_entropy("ResNet, batch norm", partial(net, batchnorm=True), (4, 8), 4, 5),
+        cross_entropy("ResNet, dropout 0.2", partial(net, dropout=0.2), (4,), 4, 5),
+        cross_entropy("ResNet, projection at block 3", partial(net, projections=(3,)), (4,), 4, 6),
     ]
 
 
 def measure(case: Case, depth: int, draws: int) -> tuple[float, float]:
-    """η* and its relative standard error."""
+    """The measured η* and its relative standard error."""
     S = []
     for seed in range(draws):
         net = case.factory(depth, seed=seed)
@@ -162,7 +162,7 @@ def measure(case: Case, depth: int, draws: int) -> tuple[float, float]:
 
 
 def predict(case: Case, depth: int) -> float:
-    """η* of the law, or NaN where there is none."""
+    """η* of the law, or NaN if there is none."""
     law = case.factory(depth, seed=0).law
     if law is None or "output part" in case.name:
         return float("nan")
@@ -173,9 +173,9 @@ def predict(case: Case, depth: int) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--draws", type=int, default=48, help="weight draws in a cell; twice as many from L = 16 on")
-    parser.add_argument("--channels", type=int, default=256, help="channels of the convolutions")
-    parser.add_argument("--only", default="", help="run the cases whose name holds this")
+    parser.add_argument("--draws", type=int, default=48, help="weight draws in each cell; twice as many for L >= 16")
+    parser.add_argument("--channels", type=int, default=256, help="number of channels of the convolutions")
+    parser.add_argument("--only", default="", help="run only the cases whose names contain this text")
     args = parser.parse_args()
     derived = [*plain_dense(), *residual_dense(), *fields(args.channels), *pooled(args.channels)]
     derived += residual_convolutional(args.channels)

@@ -1,12 +1,12 @@
-"""Measure every kind of model, and compare with a central difference of a true step in float64.
+"""Measure many kinds of models, and compare with a central difference of an exact step in float64.
 
     python benchmarks/zoo.py constructs
     python benchmarks/zoo.py torchvision --only 'resnet' --json torchvision.jsonl --resume
 
-Each case is right (S̄ within 1 %), wrong, flagged (wrong with a warning), refused (InputError), crashed or hung (60 s);
-beside that, its model may be damaged: left different from what it was. ``--json`` appends one record a case as it is
-done, and ``--resume`` skips the cases that the file holds. The exit code is 1 if any case is wrong, damaged, crashed or
-hung. timm and transformers must be installed for their collections; no weights are downloaded.
+The result of each case is right (S̄ within 1 %), wrong, flagged (wrong with a warning), refused (InputError), crash or
+hang (60 s). In addition, a case is damaged if the measurement changed its model. ``--json`` appends one record for each
+finished case, and ``--resume`` skips the cases in that file. The exit code is 1 if any case is wrong, damaged, a crash
+or a hang. The collections timm and transformers need these packages; no weights are downloaded.
 """
 
 import argparse
@@ -26,14 +26,14 @@ UNACCEPTABLE = ("wrong", "crash", "hang")
 
 
 def main() -> int:
-    """Run the command line; return the exit code."""
+    """Run the command; returns the exit code."""
     options = _options()
     records = _stored(options.json) if options.resume else {}
     cases = [case for case in cases_of(options.collection) if re.search(options.only, case.name)]
     remaining = [case for case in cases if case.name not in records]
     if options.json and not options.resume:
         options.json.unlink(missing_ok=True)
-    for i, record in enumerate(run_cases(options.collection, remaining, _printed), 1):
+    for i, record in enumerate(run_cases(options.collection, remaining, _print_record), 1):
         records[record["name"]] = record
         if options.json:
             with options.json.open("a") as file:
@@ -41,7 +41,7 @@ def main() -> int:
         if sys.stderr.isatty():
             print(f"{i} of {len(remaining)}", end="\r", file=sys.stderr)
     chosen = [records[case.name] for case in cases]
-    print(summary(chosen) if chosen else "no case matches")
+    print(summary(chosen) if chosen else "no case matches --only")
     return int(any(r["status"] in UNACCEPTABLE or r["damage"] for r in chosen))
 
 
@@ -49,11 +49,11 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("collection", choices=list(COLLECTIONS))
     parser.add_argument("--only", default="", metavar="PATTERN", help="regular expression that names must contain")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="JSON lines, one record a case")
-    parser.add_argument("--resume", action="store_true", help="skip the cases that FILE holds already")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="JSON lines, one record for each case")
+    parser.add_argument("--resume", action="store_true", help="skip the cases in FILE")
     options = parser.parse_args()
     if options.resume and options.json is None:
-        parser.error("--resume needs --json FILE")
+        parser.error("--resume requires --json FILE")
     return options
 
 
@@ -62,7 +62,7 @@ def _stored(path: Path) -> dict[str, dict[str, Any]]:
     return {record["name"]: record for record in map(json.loads, lines)}
 
 
-def _printed(record: dict[str, Any]) -> None:
+def _print_record(record: dict[str, Any]) -> None:
     damage = f"  damaged: {record['damage'][0]}" if record["damage"] else ""
     print(f"{record['status']:<10} {record['name']}  {record['message'][:120]}{damage}", flush=True)
 

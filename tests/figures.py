@@ -1,4 +1,4 @@
-"""Sweeps to draw, and readers of what the artists of a figure hold."""
+"""Sweeps to draw, and functions that read the data of the artists of a figure."""
 
 from io import BytesIO
 
@@ -20,7 +20,7 @@ BARS = "± 1.96 s.e. (95%)"
 
 
 def sweep(depths=DEPTHS, *, seeds: int = 3, kappa: float = 2.0, slope: float = -1.4, top: float = 4.0) -> pd.DataFrame:
-    """Parabolas in log10 η with a little noise; above ``top`` a replica diverges, the first seed's already earlier."""
+    """Parabolas in log10 η with noise; a replica diverges above ``top``, the first seed above ``top / 1.5``."""
     rng = np.random.default_rng(7)
     rows = [
         {
@@ -38,14 +38,14 @@ def sweep(depths=DEPTHS, *, seeds: int = 3, kappa: float = 2.0, slope: float = -
 
 
 def flagged_sweep() -> pd.DataFrame:
-    """At depth 2 the maximum is cut off by divergence."""
+    """A sweep whose replicas of depth 2 diverge before the maximum."""
     runs = sweep()
     runs.loc[(runs["depth"] == 2) & (runs["lr"] > 0.5), ["val_accuracy", "diverged"]] = [np.nan, True]
     return runs
 
 
 def rendered(figure: Figure) -> Figure:
-    """The figure, drawn (a warning is an error), every legend in the figure and off the axes."""
+    """The figure after rendering (warnings are errors); asserts that legends lie inside it and outside the axes."""
     figure.savefig(BytesIO(), format="png", dpi=50)
     legends = [axes.get_legend() for axes in figure.axes if axes.get_legend()] + figure.legends
     assert legends
@@ -67,7 +67,7 @@ def labels(axes: Axes) -> set[str]:
 
 
 def points(axes: Axes, label: str) -> tuple[Line2D, np.ndarray]:
-    """The markers of an errorbar, and the ends of its bars: (points, 2 ends, x and y), NaN without a bar."""
+    """The markers of an errorbar, and the ends of its bars: shape (points, 2 ends, x and y), NaN without a bar."""
     (found,) = [c for c in axes.containers if isinstance(c, ErrorbarContainer) and c.get_label() == label]
     ends = [bar if len(bar) else np.full((2, 2), np.nan) for bar in found[2][0].get_segments()]
     return found[0], np.array(ends)

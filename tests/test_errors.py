@@ -8,7 +8,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from ammup.errors import InputError, check_known, check_level, checked_whole, unknown
+from ammup.errors import InputError, check_known, check_level, checked_integer, unknown
 
 
 def test_input_errors_are_value_errors() -> None:
@@ -45,7 +45,7 @@ def test_other_levels_are_refused(level: float) -> None:
 
 @pytest.mark.parametrize("value", [2, np.int64(2), np.uint8(2), 2**80])
 def test_a_whole_number_becomes_a_python_int(value: int) -> None:
-    found = checked_whole("depth", value, at_least=2)
+    found = checked_integer("depth", value, at_least=2)
     assert type(found) is int
     assert found == value
 
@@ -53,7 +53,7 @@ def test_a_whole_number_becomes_a_python_int(value: int) -> None:
 @pytest.mark.parametrize("value", [1, 0, -3, 2.0, np.float64(3), "4", None, Fraction(5, 2), [2]])
 def test_anything_else_is_refused(value: object) -> None:
     with pytest.raises(InputError, match=re.escape(f"depth={value!r}") + ".* 2$"):
-        checked_whole("depth", value, at_least=2)
+        checked_integer("depth", value, at_least=2)
 
 
 def _by_similarity(name: str) -> Callable[[str], float]:

@@ -26,7 +26,7 @@ SCALED = ("all", "last")
 class Architecture:
     """A net of one of the families, with the variance rules of its weights (paper, sections 2.3 and 3.2).
 
-    `ammup.models.families` builds it; `ammup.theory` computes its finite-depth law.
+    `ammup.models.families` builds the net; `ammup.theory` computes its finite-depth law.
 
     Attributes:
         family: "mlp", "cnn" (stride 1) or "resnet" (a stem, then pre-activation blocks).
@@ -51,7 +51,7 @@ class Architecture:
         dropout: rate of the dropout before the last branch layer.
 
     Raises:
-        InputError: a depth or a size below 1, or an unknown name.
+        InputError: a size is not an integer of at least 1, a name is unknown, or another field is out of range.
     """
 
     family: str
@@ -82,7 +82,7 @@ class Architecture:
             self._check_blocks()
         if self.dims and not isinstance(self.kernel, int | tuple):
             object.__setattr__(self, "kernel", self.offsets)
-        # Sequences become tuples, so that descriptions can be compared and hashed.
+        # Sequences are converted to tuples, so that descriptions can be compared and hashed.
         for name in ("width", "branch", "projections"):
             value = getattr(self, name)
             object.__setattr__(self, name, value if isinstance(value, int) else tuple(value))
@@ -146,7 +146,7 @@ class Architecture:
             _check_positive(width=self.width)
             return
         if isinstance(self.width, float | str):
-            raise InputError(f"width={self.width!r} must be a whole number, or one for each layer")
+            raise InputError(f"width={self.width!r}: expected an integer, or one for each layer")
         if len(self.width) != self.depth:
             given = f"width={self.width!r} gives {len(self.width)} widths for depth={self.depth}"
             raise InputError(f"{given}; give one for each layer")
@@ -170,4 +170,4 @@ class Architecture:
 def _check_positive(**sizes: object) -> None:
     for name, size in sizes.items():
         if not isinstance(size, int) or isinstance(size, bool) or size < 1:
-            raise InputError(f"{name}={size!r} must be a whole number of at least 1")
+            raise InputError(f"{name}={size!r}: expected an integer of at least 1")

@@ -23,7 +23,7 @@ def kernel_offsets(kernel: Kernel, dims: int, *, dilation: int = 1) -> Offsets:
         dilation: spacing of the taps; ignored for a list of offsets.
 
     Raises:
-        InputError: ``kernel`` has another form.
+        InputError: ``kernel`` has another form, a side below 1, or a repeated offset.
     """
     if lists_offsets(kernel):
         return _checked_offsets(kernel, dims)
@@ -46,9 +46,10 @@ def kernel_sides(kernel: object, dims: int) -> tuple[int, ...]:
 
 
 def _checked_offsets(kernel: Sequence[object], dims: int) -> Offsets:
+    """The offsets of a list as tuples of ``dims`` integers; an int stands for a tuple of one."""
     offsets = [(o,) if isinstance(o, int) else o for o in kernel]
     checked = [tuple(o) for o in offsets if isinstance(o, tuple | list) and len(o) == dims]
     integers = all(isinstance(i, int) for o in checked for i in o)
     if not offsets or len(checked) < len(offsets) or not integers or len(set(checked)) < len(checked):
-        raise InputError(f"kernel={kernel!r} must list distinct offsets of {dims} whole numbers each")
+        raise InputError(f"kernel={kernel!r} must list distinct offsets of {dims} integers each")
     return tuple(checked)

@@ -1,6 +1,6 @@
-"""Baseline files: one JSON file for each group of claims, ``baselines/<group>.json``.
+"""Baseline files: the records of measured claims, one JSON file ``baselines/<group>.json`` for each group of claims.
 
-`ammup claims` prints the ledger from them.
+`ammup claims` prints its table from these files.
 """
 
 from collections.abc import Iterable, Sequence
@@ -10,17 +10,21 @@ from ammup.claims.record import BaselineFile, ClaimRecord
 from ammup.gate.environment import write_json
 from ammup.validation import parse_versioned
 
+# The folder in the installed package.
 INSTALLED = Path(__file__).parent / "stored"
 
 
 def folder() -> Path:
-    """The folder of the baselines: in the checkout, or the one that is installed with the package."""
+    """The folder of the baseline files: that of the git checkout, or else that of the installed package."""
     checkout = Path(__file__).parents[2] / "baselines"
     return checkout if (checkout.parent / "pyproject.toml").is_file() else INSTALLED
 
 
 def read(where: Path | None = None) -> dict[str, ClaimRecord]:
-    """Every record by claim id, in the order of the files.
+    """Read all records, by claim id, in the order of the files.
+
+    Args:
+        where: the folder, by default that of :func:`folder`; a missing folder has no records.
 
     Raises:
         InputError: invalid JSON, another schema version, or an invalid record.
@@ -32,14 +36,22 @@ def read(where: Path | None = None) -> dict[str, ClaimRecord]:
 
 
 def parse(text: str | bytes, name: str) -> dict[str, ClaimRecord]:
-    """The records of one file's text, by claim id; arguments and errors as of :func:`read`."""
+    """Parse the text of one file into records, by claim id.
+
+    Args:
+        text: JSON.
+        name: the file name in error messages.
+
+    Raises:
+        InputError: as in :func:`read`.
+    """
     remedy = "restore it from git, or delete it and measure again"
     file = parse_versioned(BaselineFile, text, name=name, what="a baseline file", remedy=remedy)
     return {record.id: record for record in file.claims}
 
 
 def write(records: Iterable[ClaimRecord], group: str, where: Path | None = None) -> Path:
-    """Write one group's file atomically."""
+    """Write the file of one group atomically, and return its path."""
     path = (where or folder()) / f"{group}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(BaselineFile(schema_version=BaselineFile.READS, claims=tuple(records)).to_dict(), path)
@@ -47,6 +59,6 @@ def write(records: Iterable[ClaimRecord], group: str, where: Path | None = None)
 
 
 def ordered(records: Iterable[ClaimRecord], ids: Sequence[str]) -> list[ClaimRecord]:
-    """Records in the order of the ids; others come last."""
+    """Sort records into the order of the ids. Records with other ids come last."""
     place = {name: i for i, name in enumerate(ids)}
     return sorted(records, key=lambda record: place.get(record.id, len(place)))

@@ -1,9 +1,11 @@
 """One statement of the paper as an executable claim, and the verdict on it.
 
-A claim measures one row for each weight draw. Its statistic of all rows (a slope, say, of log means over draws) is
-estimated with a jackknife, whose pseudo-values are one slope for each seed, and the interval is compared with the
-region that the statement allows. Error rates: an interval has one-sided error rate `ALPHA` and a claim may look twice;
-`ALPHA` is such that all claims together pass wrongly with probability of at most 1 % (Bonferroni).
+A claim measures one row for each weight draw. A statistic of all rows, such as the slope of log means over the draws,
+is the estimate. Its standard error comes from a jackknife over the draws, and its confidence interval is compared with
+the region that the statement allows. If one batch of draws (a look) is inconclusive, a second batch is added.
+
+Error rates: each interval has the one-sided error rate `ALPHA`. `ALPHA` is so small that the probability of a wrong
+pass in any look at any claim is at most 1 % (Bonferroni correction).
 """
 
 from collections.abc import Callable, Sequence
@@ -19,33 +21,40 @@ from ammup.errors import InputError, unknown
 from ammup.stats.equivalence import INSIDE, OUTSIDE, Estimate, Region, jackknife
 from ammup.stats.verdicts import DOES_NOT_HOLD, HOLDS, HOLDS_WITH_CHANGE, INCONCLUSIVE
 
+# One-sided error rate of every interval.
 ALPHA = 6e-5
+# The largest number of looks at a claim.
 LOOKS = 2
 FALSE_ALARM_BUDGET = 0.01
+# Number of weight draws in the sample with which a change of the code is detected quickly.
 SAMPLE = 4
+# Distance between the first seeds of two seed roots.
 SEEDS_PER_ROOT = 1_000_000
 KEY_VERSION = 2
 
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """A statement, how it is measured, and what would make it true.
+    """A statement, its measurement, and the region in which it holds.
 
     Attributes:
-        id: short and stable, "where.what"; the part before the first dot names its baseline file.
+        id: stable identifier "group.name"; the group is the name of the baseline file.
         where: place in the paper.
-        statement: what is stated, in our words.
+        statement: the statement in our words.
         regime: nets, depths and data of the test.
-        estimator: description of the measured number.
+        estimator: description of the estimated quantity.
         rows: measures one row for each seed, shape (n, ...).
-        statistic: of the rows; its value is the estimate.
+        statistic: maps the rows to the estimate.
         stated: the region that the statement allows.
-        law: computes the region that our own theory gives, where that is not the stated one. The estimate must lie
-            in it whatever the verdict: it is what a change of code, torch or hardware would move.
-        change: with what change the statement holds, where the law amounts to such a change.
-        n: rows of one look.
-        exact: the rows are examples, not draws: there is no sampling error.
-        remark: one sentence of further explanation, or "".
+        law: computes the region that our own theory predicts, if it differs from the stated one. The estimate must lie
+            in this region regardless of the verdict, because a change of the code, torch or the hardware would move it.
+        change: the change with which the statement holds, if the law amounts to such a change, else "".
+        n: number of rows in one look.
+        exact: the rows are fixed examples instead of random draws, so there is no sampling error.
+        remark: one sentence of explanation, or "".
+
+    Raises:
+        InputError: a change without a law.
     """
 
     id: str
@@ -64,7 +73,7 @@ class Claim:
 
     def __post_init__(self) -> None:
         if self.change and self.law is None:
-            raise InputError(f"claim {self.id}: a change needs the law that holds instead; pass law=")
+            raise InputError(f"claim {self.id}: change={self.change!r} requires the law that holds instead; pass law=")
 
     @property
     def group(self) -> str:
@@ -73,46 +82,51 @@ class Claim:
 
     @property
     def guarded(self) -> Region:
-        """The region in which the estimate has to stay: the law's, or the stated one."""
+        """The region in which the estimate must lie: that of the law, or the stated region if there is no law."""
         return self.law() if self.law else self.stated
 
     @property
     def key(self) -> str:
-        """Changes with what is measured and compared: figures of different keys are not comparable.
+        """The version and digest of the definition; estimates with different keys are not comparable.
 
-        The law, the change and the texts are no part of it. Its first part is the version of the digest, see
-        :func:`ammup.claims.comparison.same_definition`.
+        The digest covers the id, the sample size, the stated region, the rows and the statistic. The law, the change
+        and the texts are not part of it. See :func:`ammup.claims.comparison.same_definition`.
         """
         parts = (self.id, self.n, self.exact, self.stated, self.rows, self.statistic)
         return f"{KEY_VERSION}-{digest(*parts)}"
 
     def seeds(self, root: int, looks: int) -> Seeds:
-        """The seeds of so many looks."""
+        """The seeds of the first ``looks`` looks with a seed root."""
         first = root * SEEDS_PER_ROOT
         return range(first, first + looks * self.n)
 
     def estimate(self, root: int, looks: int) -> tuple[Estimate, Array]:
-        """The estimate after so many looks at the draws of a seed root, and the rows that it rests on."""
+        """The estimate from the first ``looks`` looks with a seed root, and the rows behind it.
+
+        Raises:
+            InputError: a row or the estimate is not finite.
+        """
         rows = np.asarray(self.rows(self.seeds(root, looks)), dtype=np.float64)
         if not self.exact:
             return jackknife(rows, self.statistic), rows
         value = float(self.statistic(rows))
         if not np.isfinite(value):
-            raise InputError(f"claim {self.id}: its figure is {value}, not finite; check its rows")
+            raise InputError(f"claim {self.id}: the estimate is {value}, which is not finite; check the rows")
         return Estimate(value=value, se=0.0, df=1, n=len(rows)), rows
 
     def sample(self, root: int) -> tuple[Seeds, float]:
-        """The figure of the first few draws alone, and their seeds.
+        """The seeds of the first four draws and the statistic of their rows; of all rows for an exact claim.
 
-        It is no evidence for the statement, but the same seeds give the same figure, so a commit that changes it is
-        detected within a second. For an exact claim these are all rows.
+        Four draws are too few to test the statement. However, the same seeds give the same value, so a commit that
+        changes it is detected within a second.
         """
         seeds = self.seeds(root, 1)
         seeds = seeds if self.exact else seeds[:SAMPLE]
-        return seeds, float(self.statistic(np.asarray(self.rows(seeds), dtype=np.float64)))
+        rows = np.asarray(self.rows(seeds), dtype=np.float64)
+        return seeds, float(self.statistic(rows))
 
     def verdict(self, estimate: Estimate) -> str:
-        """The verdict that follows from the estimate."""
+        """One of ``VERDICTS``, from the interval of the estimate and the stated region, then that of the law."""
         stated = estimate.against(self.stated, ALPHA)
         if stated == INSIDE:
             return HOLDS
@@ -128,16 +142,16 @@ class Claim:
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """A claim's figure and verdict.
+    """The estimate of a claim and the verdict on it.
 
     Attributes:
         claim: the claim.
         estimate: its estimate.
         verdict: one of `VERDICTS`.
-        looks: how many batches of draws it took.
+        looks: number of looks.
         root: seed root.
         means: mean of every column of the rows (often S̄ at each depth).
-        mean_errors: their standard errors.
+        mean_errors: standard errors of these means.
     """
 
     claim: Claim
@@ -150,7 +164,7 @@ class Finding:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """The interval that the verdict rests on, of level 1 - 2 `ALPHA`."""
+        """The confidence interval behind the verdict, of level 1 - 2 `ALPHA`."""
         return self.estimate.interval(ALPHA)
 
     @property
@@ -160,9 +174,9 @@ class Finding:
 
     @property
     def power(self) -> float:
-        """Probability that all looks together put the estimate inside the guarded region if its centre is the truth.
+        """Probability that the interval after all looks lies inside the guarded region if its centre is the true value.
 
-        A one-sided region has no centre; the measured value takes its place.
+        For a one-sided region, which has no centre, the measured value is used as the true value.
         """
         guarded = self.claim.guarded
         truth = guarded.centre if np.isfinite(guarded.margin) else self.estimate.value
@@ -170,9 +184,9 @@ class Finding:
 
     @property
     def false_alarm(self) -> float:
-        """Probability that another seed root gives another verdict or leaves the guarded region.
+        """Probability that another seed root gives another verdict or an estimate outside the guarded region.
 
-        The measured value is taken as the true value; normal approximation.
+        A normal approximation that uses the measured value as the true value.
         """
         last = self._last_look
         if last.se == 0:
@@ -188,21 +202,21 @@ class Finding:
             low = max(low, stated.high + half)
         else:
             high = min(high, stated.low - half)
-        agree = stats.norm.cdf((high - last.value) / last.se) - stats.norm.cdf((low - last.value) / last.se)
-        return float(1 - max(agree, 0.0))
+        below_high, below_low = (stats.norm.cdf((end - last.value) / last.se) for end in (high, low))
+        return float(1 - max(below_high - below_low, 0.0))
 
     @property
     def _last_look(self) -> Estimate:
-        """The estimate with the precision that it has when all looks are taken."""
+        """The estimate with the standard error that it would have after all looks."""
         e, more = self.estimate, LOOKS / self.looks
         return Estimate(value=e.value, se=e.se / more**0.5, df=more * (e.df + 1) - 1, n=round(more * e.n))
 
 
 def examine(claim: Claim, *, root: int = 0) -> Finding:
-    """Measure a claim; if one batch of draws is inconclusive, again with the next batch, as declared in advance.
+    """Measure a claim with one look, and with a second look if the first does not settle it.
 
-    A claim is settled when its verdict is not "inconclusive" and its estimate lies inside the region that it guards, or
-    outside it with certainty at the error rate `ALPHA`.
+    A claim is settled if its verdict is not "inconclusive" and the interval of its estimate lies entirely inside or
+    entirely outside the guarded region.
     """
     looks = 1
     estimate, rows = claim.estimate(root, looks)
@@ -227,10 +241,10 @@ def _settled(claim: Claim, estimate: Estimate) -> bool:
 
 
 def claim_named(claims: Sequence[Claim], name: str) -> Claim:
-    """The claim of this id.
+    """The claim with this id.
 
     Raises:
-        InputError: there is none.
+        InputError: no claim has this id.
     """
     by_id = {claim.id: claim for claim in claims}
     if name not in by_id:

@@ -1,4 +1,4 @@
-"""What the claims measure: S̄ and S_l over weight draws, tangent vectors, and what the law says of the same nets.
+"""Measurements for the claims: S̄ and S_l over weight draws, tangent vectors, and the wide-limit law of the same nets.
 
 Axes: D weight draw, L depth, U depth unit.
 """
@@ -33,45 +33,46 @@ from ammup.theory.wide_net import WideNet, wide_net
 
 Seeds = range
 Rows = TypeVar("Rows")
-_KEPT: list[Any] = []
+_CACHES: list[Any] = []
 
 
-def kept(function: Callable[..., Rows]) -> Callable[..., Rows]:
-    """Remember what a function returned: several claims read the same draws. See :func:`forget`."""
+def memoize(function: Callable[..., Rows]) -> Callable[..., Rows]:
+    """Cache the results of a function without limit, because several claims use the same draws."""
     cached = lru_cache(maxsize=None)(function)
-    _KEPT.append(cached)
+    _CACHES.append(cached)
     return cast(Callable[..., Rows], cached)
 
 
-def forget() -> None:
-    """Drop all that :func:`kept` functions remember."""
-    for cached in _KEPT:
+def clear_cache() -> None:
+    """Clear the caches of all functions that :func:`memoize` decorates."""
+    for cached in _CACHES:
         cached.cache_clear()
 
 
 @contextmanager
-def fresh() -> Iterator[None]:
-    """Nothing measured outside is used inside, nor the other way round."""
-    forget()
+def isolated_cache() -> Iterator[None]:
+    """Clear the caches before and after the block, so that no result crosses its borders."""
+    clear_cache()
     try:
         yield
     finally:
-        forget()
+        clear_cache()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """A family on one batch: all that a measurement depends on but for the seeds.
+    """A family of nets on one batch: everything that determines a measurement except the seeds.
 
     Attributes:
         family: "mlp", "cnn" or "resnet".
-        depths: L.
-        inputs: ("ones", d) one sample; ("noise", B, *shape) standard normal; ("images", B, side) generated images.
-        arguments: of the family, as pairs; a kernel given by its offsets is a tuple of tuples.
+        depths: the depths L.
+        inputs: ("ones", d), one sample of d ones; ("noise", B, *shape), a standard normal batch; or
+            ("images", B, side), generated images.
+        arguments: keyword arguments of the family, as pairs; a kernel given by its offsets is a tuple of tuples.
         loss: "mse" or "cross_entropy".
         part: "label", "output" or "total".
-        classes: whether the images' own classes are the targets; otherwise labels are drawn.
-        label_draws: labels for each weight draw.
+        classes: use the classes of the images as targets; otherwise the labels are random.
+        label_draws: number of random labels for each weight draw.
         per_tap_lr: divide the learning rate of every convolution by its kernel cardinality.
     """
 
@@ -87,76 +88,85 @@ class Setting:
 
     @property
     def factory(self) -> Callable[..., nn.Module]:
-        """``factory(depth, seed=...)``."""
+        """A callable ``factory(depth, seed=...)`` that builds the net."""
         return partial(getattr(ammup, self.family), **dict(self.arguments))
 
     def architecture(self, depth: int) -> Architecture:
-        """What the family is to build at this depth, even where a faulty factory takes its place."""
+        """The architecture that the family specifies at this depth, even if a test replaced the family's factory."""
         return cast(Architecture, architecture_of(partial(FAMILIES[self.family], **dict(self.arguments)), depth))
 
     @property
     def batch(self) -> tuple[Tensor, Tensor | None]:
-        """The inputs, and their classes where those are the targets."""
+        """The inputs, and their classes if ``classes`` is set, else None."""
         inputs, classes = _batch(self.inputs)
         return inputs, classes if self.classes else None
 
     def at(self, *depths: int) -> "Setting":
-        """The same at other depths."""
+        """A copy with other depths."""
         return replace(self, depths=depths)
 
-    def having(self, **arguments: Any) -> "Setting":
-        """The same with some of the family's arguments changed."""
+    def with_arguments(self, **arguments: Any) -> "Setting":
+        """A copy in which some keyword arguments of the family are replaced or added."""
         return replace(self, arguments=tuple({**dict(self.arguments), **arguments}.items()))
 
     def of_width(self, width: int) -> "Setting":
-        """A dense net of this width on one sample, with as many inputs and outputs."""
+        """A copy with this width, this many inputs and outputs, and one sample of ones; for dense nets."""
         kind = "features" if self.family == "mlp" else "channels"
         sizes = {"width": width, f"in_{kind}": width, f"out_{kind}": width}
-        return replace(self.having(**sizes), inputs=("ones", width))
+        return replace(self.with_arguments(**sizes), inputs=("ones", width))
 
     def S_bar(self, seeds: Seeds) -> Array:  # noqa: N802
-        """S̄ of each draw and depth, shape (D, L)."""
+        """S̄ of each weight draw and depth, shape (D, L)."""
         return np.array([[m.S_bar for m in moments(self, depth, seeds)] for depth in self.depths]).T
 
     def S_bar_controlled(self, seeds: Seeds) -> Array:  # noqa: N802
-        """The same for dense plain ReLU nets on one sample, with the squared gradients as control variate.
+        """S̄ with a control variate, which reduces its variance; shape (D, L).
 
-        A draw with long forward vectors or long gradients has a large S̄, and ‖∂loss/∂W_l‖² knows of both; its
-        expectation is exact at any width.
+        The control variate is the mean of the squared gradient norms ‖∂loss/∂W_l‖², relative to their expectations.
+        They correlate with S̄, because both are large in draws with long forward vectors or long gradients.
+
+        Raises:
+            InputError: the expectation is exact only for plain dense ReLU nets on one sample, with mse and the label
+                part.
         """
-        columns = []
-        for depth in self.depths:
-            found = moments(self, depth, seeds)
-            net, batch, gradient = self.law_arguments(depth)
-            exact = net.activation in ("relu", "linear") and not (net.residual or net.axes) and len(batch) == 1
-            if not exact or (self.loss, self.part) != ("mse", "label"):
-                raise InputError(f"{self}: squared gradients are known exactly for dense plain ReLU nets on one sample")
-            expected = gradient_squares(net, batch, gradient)
-            squares = np.array([list(m.gradient_squares.values())[: len(expected)] for m in found])
-            columns.append(controlled(np.array([m.S_bar for m in found]), (squares / expected).mean(axis=1), 1.0))
+        columns = [self._S_bar_controlled(depth, seeds) for depth in self.depths]
         return np.array(columns).T
 
+    def _S_bar_controlled(self, depth: int, seeds: Seeds) -> Array:  # noqa: N802
+        net, batch, gradient = self.law_arguments(depth)
+        plain_dense = net.activation in ("relu", "linear") and not (net.residual or net.axes)
+        if not plain_dense or len(batch) != 1 or (self.loss, self.part) != ("mse", "label"):
+            raise InputError(
+                f"{self}: the expected squared gradients are exact only for plain dense ReLU nets on one sample with "
+                "loss='mse' and part='label'; use S_bar"
+            )
+        expected = gradient_squares(net, batch, gradient)
+        draws = moments(self, depth, seeds)
+        squares = np.array([list(m.gradient_squares.values())[: len(expected)] for m in draws])
+        control = (squares / expected).mean(axis=1)
+        return controlled(np.array([m.S_bar for m in draws]), control, 1.0)
+
     def S(self, seeds: Seeds) -> Array:  # noqa: N802
-        """S_l of each draw at the only depth, shape (D, U)."""
+        """S_l of each weight draw, shape (D, U). The setting must have exactly one depth."""
         (depth,) = self.depths
         return np.array([m.S for m in moments(self, depth, seeds)])
 
     def law_arguments(self, depth: int) -> tuple[WideNet, Array, LossGradient]:
         """The arguments of :func:`ammup.theory.wide_limit.unit_moments` for this setting."""
-        inputs, classes = self.batch
-        gradient = LossGradient(
-            loss=self.loss, part=self.part, classes=None if classes is None else classes.numpy().astype(np.int64)
-        )
+        inputs, targets = self.batch
+        classes = None if targets is None else targets.numpy().astype(np.int64)
+        gradient = LossGradient(loss=self.loss, part=self.part, classes=classes)
         return wide_net(self.architecture(depth)), inputs.double().numpy(), gradient
 
     def law(self) -> Array:
-        """η* of the wide-limit law at each depth."""
+        """η* of the wide-limit law at each depth, shape (L,)."""
         return _law(self)
 
 
-@kept
+@memoize
 def _law(setting: Setting) -> Array:
-    return np.array([float(unit_moments(*setting.law_arguments(depth)).mean()) ** -0.5 for depth in setting.depths])
+    S_bar = [float(unit_moments(*setting.law_arguments(depth)).mean()) for depth in setting.depths]
+    return np.array([value**-0.5 for value in S_bar])
 
 
 @lru_cache(maxsize=32)
@@ -169,9 +179,9 @@ def _batch(inputs: tuple[Any, ...]) -> tuple[Tensor, Tensor | None]:
     return torch.randn(*shape, generator=random_stream("noise", shape)), None
 
 
-@kept
+@memoize
 def moments(setting: Setting, depth: int, seeds: Seeds) -> list[UpdateMoments]:
-    """One measurement for each seed."""
+    """Measure one weight draw for each seed. The result is cached."""
     inputs, targets = setting.batch
     model = build_model(setting.factory, depth, seeds[0], device())
     spec = MeasurementSpec(
@@ -180,37 +190,38 @@ def moments(setting: Setting, depth: int, seeds: Seeds) -> list[UpdateMoments]:
         loss=setting.loss,
         part=setting.part,
         label_draws=setting.label_draws,
-        lr_factors=_per_tap(model) if setting.per_tap_lr else {},
+        lr_factors=_per_tap_factors(model) if setting.per_tap_lr else {},
     )
-    step = Step.of(model, spec)
-    spec, size = step.fitted(spec), stack_size(step)
-    found: list[UpdateMoments] = []
+    step = Step.from_model(model, spec)
+    spec, size = step.spec_for_draws(spec), stack_size(step)
+    results: list[UpdateMoments] = []
     for start in range(0, len(seeds), size):
         block = seeds[start : start + size]
         models = [build_model(setting.factory, depth, seed, device()) for seed in block]
-        found += measure_draws(models, spec, streams=[(depth, seed) for seed in block])
-    return found
+        results += measure_draws(models, spec, streams=[(depth, seed) for seed in block])
+    return results
 
 
-def _per_tap(model: nn.Module) -> dict[str, float]:
+def _per_tap_factors(model: nn.Module) -> dict[str, float]:
+    """1/(kernel cardinality) for each convolution weight."""
     return {name: 1 / max(1, w[0, 0].numel()) for name, w in model.named_parameters() if w.ndim > 2}
 
 
 def step_of(setting: Setting, seed: int, *, units: Sequence[str] | None = None) -> Step:
-    """One weight draw at the only depth, ready for :meth:`Step.unit_tangents` and the like."""
+    """The step of one weight draw, for tangents and gradients. The setting must have exactly one depth."""
     (depth,) = setting.depths
     spec = MeasurementSpec(inputs=setting.batch[0], part="label", label_draws=1, units=units)
-    return Step.of(build_model(setting.factory, depth, seed, device()), spec)
+    return Step.from_model(build_model(setting.factory, depth, seed, device()), spec)
 
 
 def random_direction(step: Step, names: Sequence[str], *key: object) -> dict[str, Tensor]:
-    """A standard normal direction in the space of the named weights."""
+    """A standard normal direction in the space of the named weights; ``key`` seeds it."""
     generator = random_stream("direction", *key)
     weights = {name: step.weights[name] for name in names}
     return {name: torch.randn(w.shape, generator=generator).to(w) for name, w in weights.items()}
 
 
-def pulled_back(step: Step, unit: int, vector: Tensor) -> dict[str, Tensor]:
-    """J_lᵀ v of one unit: the gradient of v · z_l with respect to every weight."""
-    _, pull_back, *_ = vjp(lambda weights: step.pre_activations(weights, None)[unit], step.weights)
-    return cast(dict[str, Tensor], pull_back(vector.to(step.inputs))[0])
+def unit_vjp(step: Step, unit: int, vector: Tensor) -> dict[str, Tensor]:
+    """The vector-Jacobian product J_lᵀ v of one unit: the gradient of v · z_l with respect to every weight."""
+    _, vjp_function, *_ = vjp(lambda weights: step.pre_activations(weights, None)[unit], step.weights)
+    return cast(dict[str, Tensor], vjp_function(vector.to(step.inputs))[0])

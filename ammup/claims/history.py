@@ -1,4 +1,4 @@
-"""The checkout that the baselines belong to: the commit of a measurement, and the records of another commit."""
+"""The git checkout of the baselines: the provenance of a measurement, and the records of another commit."""
 
 import os
 import sys
@@ -13,13 +13,13 @@ from ammup.gate.environment import environment
 
 
 def git(*arguments: str) -> str:
-    """What git prints, or nothing outside a checkout of ammup."""
+    """The output of git in the checkout of ammup; "" outside a checkout or if git fails."""
     folder = baselines.folder()
     return "" if folder == baselines.INSTALLED else _provenance.git(*arguments, cwd=folder.parent)
 
 
 def provenance(seconds: float) -> Provenance:
-    """Commit, environment, command and time of a measurement."""
+    """The provenance of a measurement that took this many seconds: commit, environment, command and date."""
     return Provenance(
         commit=git("rev-parse", "HEAD"),
         dirty=bool(_uncommitted()),
@@ -31,15 +31,18 @@ def provenance(seconds: float) -> Provenance:
 
 
 def at_commit(commit: str) -> dict[str, ClaimRecord]:
-    """The records of another commit of this checkout.
+    """The records in another commit of this checkout, by claim id.
+
+    Args:
+        commit: hash, branch or tag.
 
     Raises:
-        InputError: unknown commit, or an invalid file in it.
+        InputError: the commit is unknown or contains an invalid baseline file.
     """
     folder = baselines.folder()
     names = git("ls-tree", "--name-only", commit, f"{folder.name}/")
     if not git("rev-parse", "--verify", f"{commit}^{{commit}}"):
-        raise InputError(f"{commit!r} is not a commit of {folder.parent}; give a hash, a branch or a tag")
+        raise InputError(f"{commit!r} is not a commit of {folder.parent}; expected a hash, a branch or a tag")
     records: dict[str, ClaimRecord] = {}
     for name in names.splitlines():
         if name.endswith(".json"):
@@ -48,21 +51,27 @@ def at_commit(commit: str) -> dict[str, ClaimRecord]:
 
 
 def check_updatable(environ: Mapping[str, str] | None = None) -> None:
-    """Raise InputError where baselines must not be updated: a measurement has to be reviewed and to name its commit.
+    """Check that baselines may be updated here: the result must be reviewed, and its commit must contain the code.
+
+    Args:
+        environ: environment variables, by default those of this process.
 
     Raises:
         InputError: under CI, outside a git checkout, or with uncommitted changes.
     """
-    if (os.environ if environ is None else environ).get("CI", "") not in ("", "0", "false"):
-        raise InputError("baselines are not updated under CI, where a changed figure must fail; update them locally")
+    variables = os.environ if environ is None else environ
+    if variables.get("CI", "") not in ("", "0", "false"):
+        raise InputError("baselines cannot be updated under CI, where a changed result must fail; update them locally")
     if not git("rev-parse", "HEAD"):
-        raise InputError("baselines are updated in a git checkout of ammup, so that each figure names its commit")
+        raise InputError(
+            "baselines can be updated only in a git checkout of ammup, because each record stores the commit"
+        )
     if _uncommitted():
         raise InputError(
-            "there are uncommitted changes; commit them first, so that each figure names the code it was measured with"
+            "there are uncommitted changes; commit them first, because each record stores the commit that it measured"
         )
 
 
 def _uncommitted() -> str:
-    """Uncommitted changes except those of the baselines, so that an interrupted update can be continued."""
+    """The uncommitted changes, except those of baseline files, so that an interrupted update can be resumed."""
     return git("status", "--porcelain", "--", ".", f":!{baselines.folder().name}/*.json")

@@ -1,4 +1,4 @@
-"""Measure claims, make records of their findings, and update the baselines."""
+"""Measure claims, compare them with their baselines, and update the baselines."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -14,11 +14,12 @@ from ammup.claims.statements import CLAIMS
 from ammup.stats.equivalence import Region
 from ammup.stats.verdicts import HOLDS, INCONCLUSIVE
 
+# The largest number of columns whose means are stored.
 COLUMNS = 16
 
 
 def record_of(finding: Finding, *, seconds: float, reason: str = "") -> ClaimRecord:
-    """The record of a finding, with the figure of its first few draws."""
+    """Create the record of a finding; ``seconds`` is the duration and ``reason`` the reason for the measurement."""
     claim, estimate = finding.claim, finding.estimate
     seeds = claim.seeds(finding.root, finding.looks)
     return ClaimRecord(
@@ -57,13 +58,13 @@ def record_of(finding: Finding, *, seconds: float, reason: str = "") -> ClaimRec
 
 
 def _sample(finding: Finding) -> Sample:
-    seeds, figure = finding.claim.sample(finding.root)
-    allowed = sample_margin(finding.estimate, figure, len(seeds))
-    return Sample(seeds=(seeds[0], seeds[-1]), estimate=figure, allowed=allowed)
+    seeds, estimate = finding.claim.sample(finding.root)
+    allowed = sample_margin(finding.estimate, estimate, len(seeds))
+    return Sample(seeds=(seeds[0], seeds[-1]), estimate=estimate, allowed=allowed)
 
 
 def measure(claims: Sequence[Claim] = CLAIMS, *, root: int = 0, reason: str = "") -> Iterator[Comparison]:
-    """Measure one claim after the other and compare it with its baseline."""
+    """Measure each claim and yield its comparison with the stored baseline."""
     stored = baselines.read()
     for claim in claims:
         start = time.perf_counter()
@@ -75,49 +76,55 @@ def measure(claims: Sequence[Claim] = CLAIMS, *, root: int = 0, reason: str = ""
 def update(
     claims: Sequence[Claim], *, reason: str, accept_verdicts: bool, report: Callable[[Comparison, bool], None]
 ) -> bool:
-    """Measure claims and rewrite the records that moved, group by group: a killed run loses one group at most.
+    """Measure claims and replace the records that changed.
+
+    Files are written group by group, so an interrupted run loses at most one group. Records of claims that no longer
+    exist are removed.
 
     Args:
         claims: the claims to measure.
-        reason: why the figures may move; stored in each record.
-        accept_verdicts: whether a verdict may change.
-        report: called with every comparison and whether its new record is written.
+        reason: why the results may change; stored in each new record.
+        accept_verdicts: also replace records whose verdict changed.
+        report: called for each claim with the comparison and whether the new record is written.
 
     Returns:
-        Whether every record that moved was written.
+        True if every changed record was replaced, False if a changed verdict was rejected.
 
     Raises:
-        InputError: baselines must not be updated here, see :func:`ammup.claims.history.check_updatable`.
+        InputError: baselines may not be updated here, see :func:`ammup.claims.history.check_updatable`.
     """
     history.check_updatable()
     complete = True
     names = [claim.id for claim in CLAIMS]
     for group, members in groupby(claims, key=lambda claim: claim.group):
         stored = {name: record for name, record in baselines.read().items() if record.group == group}
-        known = {name: record for name, record in stored.items() if name in names}
+        records = {name: record for name, record in stored.items() if name in names}
         moved = False
         for comparison in measure(list(members), reason=reason):
             accepted = comparison.moved and (accept_verdicts or not comparison.verdict_changed)
             complete &= accepted or not comparison.moved
             if accepted:
-                known[comparison.id] = comparison.new
+                records[comparison.id] = comparison.new
                 moved = True
             report(comparison, accepted)
-        if moved or len(known) < len(stored):
-            baselines.write(baselines.ordered(known.values(), names), group)
+        if moved or len(records) < len(stored):
+            baselines.write(baselines.ordered(records.values(), names), group)
     return complete
 
 
 def alarms(comparison: Comparison) -> list[str]:
-    """Why a run of this claim fails: it is inconclusive, outside its guarded region, or differs from its baseline."""
+    """The reasons for which the test of a claim fails, one sentence each; empty if it passes.
+
+    They are the problems of the comparison, an inconclusive verdict, and an interval outside the guarded region.
+    """
     new = comparison.new
-    found = list(comparison.problems)
+    reasons = list(comparison.problems)
     interval = list(new.interval)
     if new.verdict == INCONCLUSIVE:
-        found.append(f"inconclusive after {new.looks} looks: {interval}")
+        reasons.append(f"inconclusive after {new.looks} looks: {interval}")
     if (new.law or new.verdict == HOLDS) and not new.agrees_with_law:
-        found.append(f"{interval} leaves {list(new.law or new.stated)}")
-    return found
+        reasons.append(f"the interval {interval} is not inside {list(new.law or new.stated)}")
+    return reasons
 
 
 def _finite(value: float) -> float | None:

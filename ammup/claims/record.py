@@ -1,4 +1,4 @@
-"""The record of one measured claim, as a baseline file stores it."""
+"""The record of one measured claim in a baseline file."""
 
 from typing import Annotated
 
@@ -18,7 +18,7 @@ def _checked_verdict(verdict: str) -> str:
 
 
 class Provenance(StoredModel):
-    """Commit, environment, command and time of a measurement; commit is "" outside a checkout."""
+    """Commit, environment, command and date of a measurement. The commit is "" outside a checkout."""
 
     commit: str
     dirty: bool | None = None
@@ -35,7 +35,7 @@ class Provenance(StoredModel):
 
 
 class Sample(StoredModel):
-    """The figure of the first few draws: their first and last seed, and by how much the figure may move."""
+    """The estimate from the first few draws, their first and last seed, and the largest allowed change."""
 
     seeds: SeedRange
     estimate: Number
@@ -43,19 +43,23 @@ class Sample(StoredModel):
 
 
 class ClaimRecord(StoredModel):
-    """What was stated, what was measured, and where; see `Claim` and `Finding` for the fields of these names.
+    """The definition, result and provenance of a measured claim.
+
+    Fields that are not listed here are those of :class:`~ammup.claims.claim.Claim` and
+    :class:`~ammup.claims.claim.Finding`.
 
     Attributes:
-        law: the region of our own theory, or None where that is the stated one.
+        law: the region of our own theory, or None if it is the stated region.
         reference: centre of the guarded region.
-        margin: half its width; None where it is one-sided.
+        margin: half the width of the guarded region; None if it is one-sided.
         alpha: one-sided error rate; 0 for an exact claim.
         column_means: means of the first columns of the rows.
-        column_errors: their standard errors.
+        column_errors: standard errors of these means.
         seeds: first and last seed.
-        sample: None in records of earlier versions, like every other field with a default.
-        key: identifies the definition of the claim.
-        reason: why the figure was measured again.
+        sample: estimate from the first few draws. Records of earlier versions lack it, as they may lack every field
+            with a default.
+        key: digest of the definition of the claim.
+        reason: why the claim was measured again.
     """
 
     id: str

@@ -1,4 +1,4 @@
-"""Statistics of rows of S̄, one row a weight draw, one column a depth or a setting."""
+"""Statistics of rows of S̄, with one row for each weight draw and one column for each depth or setting."""
 
 from collections.abc import Callable, Sequence
 
@@ -12,41 +12,41 @@ Statistic = Callable[[Array], float]
 
 
 def log_lr_star(rows: Array) -> Array:
-    """Log η* of every column: -½ log of the mean over draws of S̄."""
+    """Log η* of each column: -1/2 times the log of the mean of S̄ over draws."""
     return np.asarray(-0.5 * np.log(rows.mean(axis=0)))
 
 
 def slope_over(x: Sequence[float] | Array) -> Statistic:
-    """Least-squares slope of log η* on log x."""
+    """The statistic that fits the least-squares slope of log η* on log x; ``x`` has one value for each column."""
     weights = _slope_weights(x)
     return lambda rows: float(weights @ log_lr_star(rows))
 
 
 def slope_difference(x: Sequence[float] | Array) -> Statistic:
-    """The slope in the second half of the columns minus that in the first half."""
+    """The statistic slope of the second half of the columns minus slope of the first half, both on log x."""
     weights = _slope_weights(x)
     return lambda rows: float(np.append(-weights, weights) @ log_lr_star(rows))
 
 
 def log_ratio(rows: Array) -> float:
-    """Log of η* in the last column over η* in the first."""
+    """Log of the ratio of η* in the last column to η* in the first."""
     log_lr = log_lr_star(rows)
     return float(log_lr[-1] - log_lr[0])
 
 
 def slope_of_law(setting: Setting, x: Sequence[float] | Array | None = None) -> float:
-    """Slope of the wide-limit law, against depth unless other x are given."""
+    """Slope of log η* of the wide-limit law on log x; ``x`` is by default the depths."""
     depths = np.asarray(setting.depths if x is None else x, dtype=np.float64)
     return float(_slope_weights(depths) @ np.log(setting.law()))
 
 
 def around_slope_of_law(setting: Setting, margin: float) -> Callable[[], Region]:
-    """The law's slope ± margin."""
+    """A function that computes the region slope of the law ± margin."""
     return lambda: Region.around(slope_of_law(setting), margin)
 
 
 def side_by_side(*settings: Setting) -> Callable[[Seeds], Array]:
-    """S̄ of several settings, column after column."""
+    """A function of the seeds that concatenates the columns of S̄ of several settings."""
     return lambda seeds: np.concatenate([setting.S_bar(seeds) for setting in settings], axis=1)
 
 

@@ -1,6 +1,6 @@
-"""The command line: one library call for each verb.
+"""The command line: each verb makes one library call.
 
-Exit code 0 done, 1 claim or gate failed, 2 bad input, 3 an error of ammup's own.
+Exit codes: 0 success, 1 a claim or check failed, 2 invalid input, 3 internal error.
 """
 
 import sys
@@ -21,48 +21,53 @@ from ammup.cli.transfer import transfer
 from ammup.errors import InputError
 
 
-class _BadInput(click.ClickException):
+class _InvalidInput(click.ClickException):
     exit_code = 2
 
 
-class _OwnError(click.ClickException):
+class _InternalError(click.ClickException):
     exit_code = 3
 
 
-class _Cli(click.Group):
-    """Shows what could not be used, read or written as one line and exits with 2; with 3 what nobody foresaw."""
+class _ErrorReportingGroup(click.Group):
+    """A group that reports every exception as a one-line error, with exit code 2 or 3."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
         except (BrokenPipeError, click.ClickException, click.exceptions.Exit, click.Abort):
-            raise  # click knows what to do; after a broken pipe the reader has gone
+            raise  # click handles these, and exits quietly when the reader of a pipe has gone
         except Exception as error:
             if ctx.params["debug"]:
                 traceback.print_exc()
-            raise _failure(error) from error
+            raise _as_click_error(error) from error
 
 
-def _failure(error: Exception) -> click.ClickException:
+def _as_click_error(error: Exception) -> click.ClickException:
+    """The error that click prints: exit code 2 for invalid input, files and memory, 3 for anything unexpected."""
     if isinstance(error, InputError | OSError):
-        return _BadInput(str(error))
-    # torch, which may not be loaded, has a class for its GPUs' memory and a message for the CPU's.
+        return _InvalidInput(str(error))
+    # torch may not be imported here. It raises OutOfMemoryError on a GPU, and RuntimeError with this text on the CPU.
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "can't allocate" in str(error):
-        return _BadInput(f"not enough memory ({_line(error)}); take fewer images, a smaller width or fewer --workers")
-    return _OwnError(
-        f"an error inside ammup: {type(error).__name__}: {_line(error)}; "
-        "`ammup --debug …` shows where, for a report to its maintainers"
+        return _InvalidInput(
+            f"not enough memory ({_first_line(error)}); use fewer images, a smaller width or fewer --workers"
+        )
+    return _InternalError(
+        f"internal error: {type(error).__name__}: {_first_line(error)}; "
+        "`ammup --debug …` prints the traceback for a bug report"
     )
 
 
-def _line(error: Exception) -> str:
+def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
-@click.group(cls=_Cli, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(
+    cls=_ErrorReportingGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
+)
 @click.version_option(package_name="ammup")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
-def cli(debug: bool) -> None:  # the group reads it where an error ends a verb
+def cli(debug: bool) -> None:  # the group reads the option when a verb raises
     """How the learning rate of your network must change with depth: measured, fitted, tested.
 
     \b
@@ -77,7 +82,7 @@ for _verb in (exponent, depth, transfer, check, sweep, fit, claims, baselines, r
 
 
 def main() -> None:
-    """Entry point of the command ``ammup``: a factory in the current folder can be imported, as by ``python -m``."""
+    """Run the command ``ammup``. Factories can be imported from the current folder, as with ``python -m``."""
     if str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
     cli(prog_name="ammup")

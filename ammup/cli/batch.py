@@ -1,4 +1,4 @@
-"""The options that say what is measured: a model, a batch of images, a loss. Shared by the verbs that measure."""
+"""Options shared by the verbs that measure: the model, the batch of images and the loss."""
 
 import ast
 import functools
@@ -9,31 +9,43 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-if TYPE_CHECKING:  # the libraries behind a verb are imported when it runs: --help answers at once
+if TYPE_CHECKING:  # imported when a verb runs, so that --help stays fast
     from ammup.measurement.specification import MeasurementSpec
     from ammup.models.factory import Factory
 
 
-def parsed_depths(_ctx: click.Context, _param: click.Parameter, value: str) -> tuple[int, ...]:
-    """Whole numbers between commas."""
+def parse_depths(_ctx: click.Context, _param: click.Parameter, value: str) -> tuple[int, ...]:
+    """The integers of a comma-separated list (a click callback)."""
     try:
         return tuple(int(part) for part in value.split(","))
     except ValueError:
-        raise click.BadParameter(f"{value!r} is not a list of whole numbers such as 4,8,16,32") from None
+        raise click.BadParameter(f"{value!r} is not a comma-separated list of integers, such as 4,8,16,32") from None
 
 
-def _settings(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]) -> dict[str, Any]:
-    """NAME=VALUE pairs; a value is a Python literal, or a word such as zero."""
+def _parse_settings(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]) -> dict[str, Any]:
+    """The arguments given as NAME=VALUE (a click callback)."""
     settings = {}
     for value in values:
         name, equals, text = value.partition("=")
         if not equals or not name.isidentifier():
             raise click.BadParameter(f"{value!r} is not of the form NAME=VALUE")
-        try:
-            settings[name] = ast.literal_eval(text)
-        except (ValueError, SyntaxError):
-            settings[name] = text
+        settings[name] = _parse_value(text)
     return settings
+
+
+def _parse_value(text: str) -> Any:
+    """The value of a Python literal, or the text itself if it is not a literal, such as zero."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):  # all that literal_eval documents
+        return text
+
+
+def _format_value(value: Any) -> str:
+    """The inverse of :func:`_parse_value`: a string that looks like a literal, such as 3, is quoted."""
+    if isinstance(value, str) and _parse_value(value) == value:
+        return value
+    return ast.unparse(ast.Constant(value))  # repr, except that infinity is a literal (1e309)
 
 
 _DEFAULTS = {"data": "synthetic", "loss": "cross_entropy", "part": "total"}
@@ -45,29 +57,35 @@ _OPTIONS = (
     click.option(
         "--image-size",
         type=click.IntRange(1),
-        help="Resize images to this side.  [default if synthetic: 4, or 8 for your own factory]",
+        help="Resize images to this height and width.  [default if synthetic: 4, or 8 for your own factory]",
     ),
-    click.option("--batch-size", type=click.IntRange(1), help="Images in the step.  [default: 32, or all there are]"),
+    click.option(
+        "--batch-size", type=click.IntRange(1), help="Images in the batch.  [default: 32, or all if there are fewer]"
+    ),
     click.option("--loss", type=click.Choice(["cross_entropy", "mse"]), default=_DEFAULTS["loss"], show_default=True),
     click.option(
         "--part", type=click.Choice(["total", "label", "output"]), default=_DEFAULTS["part"], show_default=True
     ),
-    click.option("--labels", type=click.Choice(["data", "drawn"]), help="[default: data; drawn for mse]"),
+    click.option(
+        "--labels",
+        type=click.Choice(["data", "drawn"]),
+        help="Labels of the data, or drawn from N(0, 1).  [default: data; drawn for mse]",
+    ),
     click.option(
         "--set",
         "settings",
-        callback=_settings,
+        callback=_parse_settings,
         multiple=True,
         metavar="NAME=VALUE",
-        help="Any other argument of the factory, as often as there are some.",
+        help="Another argument of the factory; can be repeated.",
     ),
-    click.option("--device", help="Where to measure.  [default: cuda if there is one, else cpu]"),
+    click.option("--device", help="Torch device.  [default: cuda if available, else cpu]"),
 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class BatchOptions:
-    """What the options above say."""
+    """The parsed options; None if an option without a default was not given."""
 
     width: int | None
     data: str
@@ -81,26 +99,32 @@ class BatchOptions:
 
     @property
     def words(self) -> list[str]:
-        """The options that were given, as words of a command line."""
-        found: list[str] = []
+        """The options that differ from their defaults, as words of a command line that parses to the same options."""
+        words: list[str] = []
         for option in fields(self):
             value = getattr(self, option.name)
             if option.name == "settings":
-                found += [word for name, item in value.items() for word in ("--set", f"{name}={item}")]
+                for name, item in value.items():
+                    words += ["--set", f"{name}={_format_value(item)}"]
             elif value not in (None, _DEFAULTS.get(option.name)):
-                found += [f"--{option.name.replace('_', '-')}", str(value)]
-        return found
+                words += [f"--{option.name.replace('_', '-')}", str(value)]
+        return words
 
     def load(self, family: str, *, progress: bool) -> "Batch":
-        """Read the data and find the factory."""
+        """Load the images and import the factory.
+
+        Args:
+            family: mlp, cnn, resnet or PACKAGE.MODULE:FACTORY.
+            progress: show progress while images are decoded.
+        """
         from ammup.data.dataset import load_data
         from ammup.measurement.specification import MeasurementSpec
         from ammup.models.device import default_device
         from ammup.models.factory import named_factory
 
-        # Small enough for the finite-depth law, which is known for our families, to take seconds.
-        synthetic = 8 if ":" in family else 4
-        size = synthetic if self.image_size is None and self.data == "synthetic" else self.image_size
+        # At size 4 the finite-depth law, which exists for the built-in families only, is computed within seconds.
+        synthetic_size = 8 if ":" in family else 4
+        size = synthetic_size if self.image_size is None and self.data == "synthetic" else self.image_size
         images = load_data(self.data, image_size=size, progress=progress)
         inputs, classes = images.batch(self.batch_size or min(32, len(images.train_images)))
         arguments = self.settings if self.width is None else {"width": self.width, **self.settings}
@@ -120,22 +144,22 @@ class BatchOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """A factory, and what its models are measured on."""
+    """A factory and the specification of how its models are measured."""
 
     factory: "Factory"
     spec: "MeasurementSpec"
     name: str
 
     def heading(self, draws: int) -> str:
-        """One line on what was measured."""
+        """One line that names the model, the images, the loss and the number of weight draws."""
         inputs = self.spec.inputs
         shape = "×".join(str(n) for n in inputs.shape[1:])
         count = f"{len(inputs)} image{'' if len(inputs) == 1 else 's'} of {shape}"
         return f"{self.name}: {count}, {self.spec.loss}, weight draws at each depth: {draws}"
 
 
-def takes_batch(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options above, as one argument ``batch``."""
+def batch_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options above to a command, which receives them as one argument ``batch``."""
 
     @functools.wraps(command)
     def wrapped(**given: Any) -> None:

@@ -1,4 +1,4 @@
-"""`ammup check`: does η* of a model fall with depth as expected? For a user's continuous integration."""
+"""`ammup check`: test in continuous integration that η* of a model falls with depth as expected."""
 
 import json
 import sys
@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 import click
 
-from ammup.cli.batch import BatchOptions, parsed_depths, takes_batch
+from ammup.cli.batch import BatchOptions, batch_options, parse_depths
 from ammup.cli.files import check_folder, check_new_figure
 from ammup.errors import InputError
 
@@ -20,17 +20,21 @@ MARGIN = 0.15
 
 @click.command()
 @click.argument("family", metavar="FAMILY|PACKAGE.MODULE:FACTORY")
-@click.option("--depths", callback=parsed_depths, default="4,8,16,32", show_default=True, help="Depths to measure.")
-@click.option("--expected", type=float, help="The slope of log η* on log L, signed.  [default: the baseline's]")
-@click.option("--margin", type=float, default=MARGIN, show_default=True, help="How far from it the slope may be.")
-@click.option("--max-depth-drift", type=float, help="How much the slope may change from shallow to deep.")
+@click.option("--depths", callback=parse_depths, default="4,8,16,32", show_default=True, help="Depths to measure.")
+@click.option(
+    "--expected", type=float, help="Expected slope of log η* on log L, with its sign.  [default: the baseline's]"
+)
+@click.option(
+    "--margin", type=float, default=MARGIN, show_default=True, help="Largest accepted distance from the expected slope."
+)
+@click.option("--max-depth-drift", type=float, help="Largest accepted change of the slope with depth.")
 @click.option("--level", type=float, default=0.95, show_default=True, help="Confidence level of the interval.")
-@click.option("--seeds", type=click.IntRange(2), help="Weight draws at each depth.  [default: as many as it takes]")
-@takes_batch
+@click.option("--seeds", type=click.IntRange(2), help="Weight draws at each depth.  [default: as many as needed]")
+@batch_options
 @click.option("--baseline", type=click.Path(path_type=Path, dir_okay=False),
-              help="Record what is found, or compare with what was recorded.")  # fmt: skip
-@click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="Draw the law into a new file.")
-@click.option("--junit", type=click.Path(path_type=Path, dir_okay=False), help="Write a JUnit report.")
+              help="Record the result in this file, or compare with it if it exists.")  # fmt: skip
+@click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="Save a figure of the law to a new file.")
+@click.option("--junit", type=click.Path(path_type=Path, dir_okay=False), help="Write a JUnit XML report.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def check(
     family: str,
@@ -46,11 +50,11 @@ def check(
     junit: Path | None,
     as_json: bool,
 ) -> None:
-    """Check that the slope of log η* on log L is what is expected, beyond doubt.
+    """Check that the slope of log η* on log L has the expected value.
 
-    Exit code 0 where the whole interval lies in EXPECTED ± MARGIN; 1 where all of it lies outside, or where it is
-    inconclusive (the message says what to raise); 2 for bad input. With --baseline FILE the first run records the curve
-    and later runs compare with it; commit the file. FAMILY as for `ammup exponent`.
+    Exit code 0 if the confidence interval lies inside EXPECTED ± MARGIN; 1 if it lies outside, or if the result is
+    inconclusive (the message names the option to increase); 2 for invalid input. With --baseline FILE, the first run
+    records the curve and later runs compare with it; commit the file. FAMILY is as in `ammup exponent`.
 
     \b
     Examples:
@@ -62,7 +66,7 @@ def check(
     from ammup.gate.depth_check import Allowed, check_law
     from ammup.stats.verdicts import HOLDS
 
-    _check_files(plot, baseline, junit)
+    _check_writable(plot, baseline, junit)
     stored = DepthBaseline.read(baseline) if baseline is not None and baseline.exists() else None
     if expected is None and baseline is None:
         raise InputError("pass --expected SLOPE, or --baseline FILE to record the slope of this run")
@@ -72,20 +76,20 @@ def check(
         expected = stored.slope if expected is None else expected
         seeds = stored.seeds if seeds is None else seeds
     allowed = Allowed(expected=expected, margin=margin, level=level, max_depth_drift=max_depth_drift)
-    found = check_law(loaded.factory, depths, loaded.spec, allowed, seeds=seeds, progress=not as_json)
-    about = f"{loaded.heading(found.draws)}, part {loaded.spec.part}"
+    result = check_law(loaded.factory, depths, loaded.spec, allowed, seeds=seeds, progress=not as_json)
+    about = f"{loaded.heading(result.draws)}, part {loaded.spec.part}"
     if stored is not None:
-        found = stored.against(found, about)
-    elif baseline is not None and (first or found.outcome == HOLDS):
-        # Without --expected the first curve is recorded whatever it is; with it, only one that holds.
-        DepthBaseline.of(found, about).write(baseline)
+        result = stored.against(result, about)
+    elif baseline is not None and (first or result.outcome == HOLDS):
+        # Without --expected the first curve is always recorded; with --expected, only if the check holds.
+        DepthBaseline.from_check(result, about).write(baseline)
         click.echo(f"recorded: {baseline}", err=True)
-    _report(found, about, plot=plot, junit=junit, as_json=as_json)
-    sys.exit(0 if found.outcome == HOLDS else 1)
+    _report(result, about, plot=plot, junit=junit, as_json=as_json)
+    sys.exit(0 if result.outcome == HOLDS else 1)
 
 
-def _check_files(plot: Path | None, baseline: Path | None, junit: Path | None) -> None:
-    """Reject paths that cannot be written before anything is measured."""
+def _check_writable(plot: Path | None, baseline: Path | None, junit: Path | None) -> None:
+    """Raise InputError for a path that cannot be written, before anything is measured."""
     if plot is not None:
         check_new_figure(plot)
     for path in (baseline, junit):
@@ -94,7 +98,7 @@ def _check_files(plot: Path | None, baseline: Path | None, junit: Path | None) -
 
 
 def _report(check: "DepthCheck", about: str, *, plot: Path | None, junit: Path | None, as_json: bool) -> None:
-    """Write the files that were asked for, and print the result."""
+    """Write the requested files and print the result."""
     if plot is not None:
         from ammup.report.plots import plot_depth_law, save
 
@@ -108,14 +112,14 @@ def _report(check: "DepthCheck", about: str, *, plot: Path | None, junit: Path |
 
 
 def _write_junit(check: "DepthCheck", about: str, path: Path) -> None:
-    """One test case: a failure where the slope does not hold or is open."""
-    found = check.to_dict()
+    """Write a report with one test case, which fails if the slope does not hold or the check is inconclusive."""
+    values = check.to_dict()
     failed = check.outcome != "holds"
     suite = ElementTree.Element("testsuite", name="ammup check", tests="1", failures=str(int(failed)), errors="0")
     case = ElementTree.SubElement(suite, "testcase", classname="ammup.check", name=about)
     properties = ElementTree.SubElement(case, "properties")
     for name in ("slope", "slope_ci", "region", "seeds", "cause"):
-        ElementTree.SubElement(properties, "property", name=name, value=str(found[name]))
+        ElementTree.SubElement(properties, "property", name=name, value=str(values[name]))
     if failed:
         ElementTree.SubElement(case, "failure", message=check.outcome).text = check.report()
     ElementTree.ElementTree(suite).write(path, encoding="utf-8", xml_declaration=True)

@@ -1,4 +1,4 @@
-"""`ammup claims` and `ammup baselines`: what holds, and the figures that say so."""
+"""`ammup claims` and `ammup baselines`: the verdicts of the claims, and the stored values behind them."""
 
 import json
 import sys
@@ -9,20 +9,26 @@ import click
 from ammup.errors import InputError, unknown
 from ammup.format import with_error
 
-if TYPE_CHECKING:  # the libraries behind a verb are imported when it runs: --help answers at once
+if TYPE_CHECKING:  # imported when a verb runs, so that --help stays fast
     from ammup.claims.comparison import Comparison
     from ammup.claims.record import ClaimRecord
 
 
 @click.command()
-@click.option("--id", "name", help="Tell one claim whole.")
-@click.option("--measure", is_flag=True, help="Measure again and compare with the baselines; all take minutes.")
-@click.option("--seed-root", type=click.IntRange(0), default=0, show_default=True, help="Other weights to measure.")
+@click.option("--id", "name", help="Show one claim in full.")
+@click.option("--measure", is_flag=True, help="Measure again and compare with the baselines (all claims: minutes).")
+@click.option(
+    "--seed-root",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Seed of other weight draws, for --measure.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def claims(name: str | None, measure: bool, seed_root: int, as_json: bool) -> None:
-    """Print the ledger: each statement of the paper, the figure that was measured, and the verdict.
+    """Print the ledger: each statement of the paper with its measured value and verdict.
 
-    The figures are those of the stored baselines. With --measure the exit code is 1 where one has moved.
+    The values are those of the stored baselines. With --measure, the exit code is 1 if a value or verdict has changed.
 
     \b
     Examples:
@@ -35,9 +41,9 @@ def claims(name: str | None, measure: bool, seed_root: int, as_json: bool) -> No
     records = baselines.read()
     problems: list[str] = []
     if seed_root and not measure:
-        raise InputError("--seed-root draws other weights; give --measure with it")
+        raise InputError("--seed-root applies only to a new measurement; add --measure")
     if measure:
-        records, problems = _measured(name, seed_root, progress=not as_json)
+        records, problems = _measure(name, seed_root, progress=not as_json)
     elif name is not None and name not in records:
         raise unknown("claim", name, records, "`ammup claims` lists them")
     chosen = [record.to_dict() for record in records.values() if name in (None, record.id)]
@@ -54,33 +60,33 @@ def claims(name: str | None, measure: bool, seed_root: int, as_json: bool) -> No
         sys.exit(1)
 
 
-def _measured(name: str | None, root: int, *, progress: bool) -> "tuple[dict[str, ClaimRecord], list[str]]":
-    """Records of the claims, measured now, and where they disagree with the baselines."""
+def _measure(name: str | None, root: int, *, progress: bool) -> "tuple[dict[str, ClaimRecord], list[str]]":
+    """The records of a new measurement, and one line for each disagreement with the baselines."""
     from ammup.claims.claim import claim_named
     from ammup.claims.ledger import alarms, measure
     from ammup.claims.statements import CLAIMS
     from ammup.progress import tracked
 
     wanted = CLAIMS if name is None else (claim_named(CLAIMS, name),)
-    found = list(tracked(measure(wanted, root=root), "measuring", len(wanted), show=progress))
-    problems = [f"{comparison.id}: {problem}" for comparison in found for problem in alarms(comparison)]
-    return {comparison.id: comparison.new for comparison in found}, problems
+    comparisons = list(tracked(measure(wanted, root=root), "measuring", len(wanted), show=progress))
+    problems = [f"{comparison.id}: {problem}" for comparison in comparisons for problem in alarms(comparison)]
+    return {comparison.id: comparison.new for comparison in comparisons}, problems
 
 
 @click.group()
 def baselines() -> None:
-    """Update the stored figures of the claims, or compare two commits' files."""
+    """Update the stored values of the claims, or compare those of two commits."""
 
 
 @baselines.command("update")
-@click.option("--reason", required=True, help="Why the figures may move; stored with each.")
-@click.option("--id", "names", multiple=True, help="Only this claim; as often as needed.  [default: all, some minutes]")
-@click.option("--accept-verdicts", is_flag=True, help="Write a record even where its verdict is another one now.")
+@click.option("--reason", required=True, help="Why the values may change; stored with each record.")
+@click.option("--id", "names", multiple=True, help="Only this claim; can be repeated.  [default: all, takes minutes]")
+@click.option("--accept-verdicts", is_flag=True, help="Write a record even if its verdict has changed.")
 def update_baselines(reason: str, names: tuple[str, ...], accept_verdicts: bool) -> None:
-    """Measure the claims and rewrite the records that moved, printing old → new.
+    """Measure the claims, rewrite the records that changed, and print old → new.
 
-    Refuses under CI and with uncommitted changes (exit code 2), and leaves a record whose verdict would change as it
-    is unless --accept-verdicts is given (exit code 1).
+    In CI, or with uncommitted changes, nothing is measured (exit code 2). A record whose verdict would change is left
+    unchanged (exit code 1) unless --accept-verdicts is given.
 
     \b
     Example:
@@ -91,17 +97,17 @@ def update_baselines(reason: str, names: tuple[str, ...], accept_verdicts: bool)
     from ammup.claims.statements import CLAIMS
 
     if not reason.strip():
-        raise InputError("--reason is empty; say why the figures may move")
+        raise InputError("--reason is empty; state why the values may change")
     chosen = [claim_named(CLAIMS, name) for name in names] if names else list(CLAIMS)
 
     def report(comparison: "Comparison", written: bool) -> None:
         old, new = comparison.old, comparison.new
-        before = f"{old.estimate:.6g} ({old.verdict})" if old else "nothing"
-        state = "written" if written else "REFUSED" if comparison.moved else "unmoved"
+        before = f"{old.estimate:.6g} ({old.verdict})" if old else "none"
+        state = "written" if written else "REFUSED" if comparison.moved else "unchanged"
         click.echo(f"{comparison.id}: {before} → {new.estimate:.6g} ({new.verdict})  {state}")
 
     if not update(chosen, reason=reason, accept_verdicts=accept_verdicts, report=report):
-        click.echo("a verdict would change; look into it, or give --accept-verdicts", err=True)
+        click.echo("a verdict would change; find out why, or pass --accept-verdicts to store it", err=True)
         sys.exit(1)
 
 
@@ -119,12 +125,18 @@ def diff_baselines(before: str, after: str, as_json: bool) -> None:
     from ammup.claims.comparison import differences
     from ammup.claims.history import at_commit
 
-    found = differences(at_commit(before), at_commit(after))
+    changes = differences(at_commit(before), at_commit(after))
     if as_json:
-        rows = [{"id": name, "before": a and a.to_dict(), "after": b and b.to_dict()} for name, a, b in found]
+        rows = [{"id": name, "before": a and a.to_dict(), "after": b and b.to_dict()} for name, a, b in changes]
         click.echo(json.dumps(rows, ensure_ascii=False))
         return
-    for name, a, b in found:
-        old, new = (f"{with_error(r.estimate, r.se, '.6g', '.2g')} ({r.verdict})" if r else "nothing" for r in (a, b))
-        click.echo(f"{name}: {old} → {new}")
-    click.echo(f"{len(found)} of the claims differ")
+    for name, a, b in changes:
+        click.echo(f"{name}: {_estimate_text(a)} → {_estimate_text(b)}")
+    click.echo(f"{len(changes)} claim{'' if len(changes) == 1 else 's'} changed")
+
+
+def _estimate_text(record: "ClaimRecord | None") -> str:
+    """The estimate with its standard error and verdict, or none."""
+    if record is None:
+        return "none"
+    return f"{with_error(record.estimate, record.se, '.6g', '.2g')} ({record.verdict})"

@@ -1,13 +1,14 @@
-"""`ammup depth`: what the depth units of a model are, and how many there are."""
+"""`ammup depth`: the depth units of a model, and their number by each convention."""
 
 import json
 
 import click
 
-from ammup.cli.batch import parsed_depths
+from ammup.cli.batch import parse_depths
 
 
-def _shape(_ctx: click.Context, _param: click.Parameter, value: str | None) -> tuple[int, ...] | None:
+def _parse_shape(_ctx: click.Context, _param: click.Parameter, value: str | None) -> tuple[int, ...] | None:
+    """The shape of one input from a comma-separated list of integers (a click callback)."""
     if value is None:
         return None
     try:
@@ -18,12 +19,19 @@ def _shape(_ctx: click.Context, _param: click.Parameter, value: str | None) -> t
 
 @click.command()
 @click.argument("family", metavar="FAMILY|PACKAGE.MODULE:FACTORY")
-@click.option("--depths", callback=parsed_depths, default="4,8", show_default=True, help="Depths to build.")
-@click.option("--convention", default="paper", show_default=True, help="paper, blocks, layers, relu or shortest.")
-@click.option("--shape", callback=_shape, help="Of one input, such as 3,32,32: run the model instead of tracing it.")
+@click.option("--depths", callback=parse_depths, default="4,8", show_default=True, help="Depths to build.")
+@click.option(
+    "--convention",
+    default="paper",
+    show_default=True,
+    help="paper, blocks, layers, relu, shortest or update-bearing: how depth is counted.",
+)
+@click.option(
+    "--shape", callback=_parse_shape, help="Shape of one input, such as 3,32,32: run the model instead of tracing it."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def depth(family: str, depths: tuple[int, ...], convention: str, shape: tuple[int, ...] | None, as_json: bool) -> None:
-    """Print the depth units of a model, and how many there are by every convention.
+    """Print the depth units of a model, and their number by each convention.
 
     FAMILY is mlp, cnn or resnet, or your own PACKAGE.MODULE:FACTORY, called as factory(depth, seed=...). That module is
     imported and run. A model that torch.fx cannot trace needs --shape.
@@ -44,9 +52,9 @@ def depth(family: str, depths: tuple[int, ...], convention: str, shape: tuple[in
     check_known("convention", convention, CONVENTIONS)
     example = None if shape is None else torch.zeros(2, *shape)
     factory = family_factory(family)
-    found = {d: structure_of(build_model(factory, d, 0), example) for d in checked_depths(depths)}
-    counts = {d: {name: len(structure.units(name)) for name in CONVENTIONS} for d, structure in found.items()}
-    units = {d: structure.units(convention) for d, structure in found.items()}
+    structures = {d: structure_of(build_model(factory, d, 0), example) for d in checked_depths(depths)}
+    counts = {d: {name: len(structure.units(name)) for name in CONVENTIONS} for d, structure in structures.items()}
+    units = {d: structure.units(convention) for d, structure in structures.items()}
     if as_json:
         click.echo(json.dumps({"family": family, "convention": convention, "units": units, "counts": counts}))
         return

@@ -1,4 +1,4 @@
-"""`ammup exponent`: how η* falls with depth, without training."""
+"""`ammup exponent`: measure how η* falls with depth, without training."""
 
 import json
 import shlex
@@ -6,16 +6,16 @@ from pathlib import Path
 
 import click
 
-from ammup.cli.batch import BatchOptions, parsed_depths, takes_batch
+from ammup.cli.batch import BatchOptions, batch_options, parse_depths
 from ammup.cli.files import check_new_figure
 
 
 @click.command()
 @click.argument("family", default="cnn", metavar="[FAMILY|PACKAGE.MODULE:FACTORY]")
-@click.option("--depths", callback=parsed_depths, default="2,4,8,16", show_default=True, help="Depths to measure.")
+@click.option("--depths", callback=parse_depths, default="2,4,8,16", show_default=True, help="Depths to measure.")
 @click.option("--seeds", type=click.IntRange(1), default=24, show_default=True, help="Weight draws at each depth.")
-@takes_batch
-@click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="Draw the law into a new file.")
+@batch_options
+@click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="Save a figure of the law to a new file.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def exponent(
     family: str, depths: tuple[int, ...], seeds: int, batch: BatchOptions, plot: Path | None, as_json: bool
@@ -48,12 +48,12 @@ def exponent(
         click.echo(json.dumps({"family": family, "heading": heading, **law.to_dict()}, allow_nan=False))
         return
     from ammup.report.terminal import show
-    from ammup.report.text import depth_law_text, meaning
+    from ammup.report.text import depth_law_text, interpretation
 
     show(depth_law_text(law, heading=heading))
     if plot is not None:
         click.echo(f"figure: {plot}")
-    carry = ["ammup", "transfer", family, "--lr", "0.1", "--from", str(min(depths)), "--to", str(max(depths))]
-    command = shlex.join([*carry, *batch.words])
-    drawing = "" if plot is not None else "; `--plot law.png` draws this"
-    click.echo(f"\n{meaning(law)}\nNext: `{command}` carries a tuned rate{drawing}")
+    transfer = ["ammup", "transfer", family, "--lr", "0.1", "--from", str(min(depths)), "--to", str(max(depths))]
+    command = shlex.join([*transfer, *batch.words])
+    hint = "" if plot is not None else "; `ammup exponent … --plot law.png` saves a figure"
+    click.echo(f"\n{interpretation(law)}\nNext: `{command}` transfers a tuned learning rate{hint}")

@@ -1,4 +1,4 @@
-"""Files that a verb is going to write: checked before anything is computed."""
+"""Checks of the output files of a verb, made before anything is computed."""
 
 from pathlib import Path
 
@@ -6,22 +6,22 @@ from ammup.errors import InputError
 
 
 def check_new_file(path: Path, *, suffixes: tuple[str, ...]) -> None:
-    """Refuse a suffix that cannot be written, a file that would be replaced, and a folder that is not there."""
+    """Raise InputError unless ``path`` has one of the suffixes, does not exist yet and lies in an existing folder."""
     if path.suffix.lower() not in suffixes:
-        raise InputError(f"{path.name!r} cannot be written; allowed suffixes: {', '.join(suffixes)}")
+        raise InputError(f"unsupported suffix of {path.name!r}; expected one of: {', '.join(suffixes)}")
     if path.exists():
-        raise InputError(f"{path} exists; give another name, or remove it first")
+        raise InputError(f"{path} already exists; choose another name or remove the file")
     check_folder(path)
 
 
 def check_folder(path: Path) -> None:
-    """Refuse a folder that is not there."""
+    """Raise InputError unless the folder of ``path`` exists."""
     if not path.absolute().parent.is_dir():
-        raise InputError(f"{path}: the folder {path.absolute().parent} does not exist")
+        raise InputError(f"{path}: folder {path.absolute().parent} does not exist; create it first")
 
 
 def check_new_figure(path: Path) -> None:
-    """The same for a figure."""
+    """The checks of :func:`check_new_file` for a figure, with the suffixes that matplotlib supports."""
     from ammup.report.plots import formats
 
     check_new_file(path, suffixes=formats())

@@ -1,4 +1,4 @@
-"""`ammup fit`: how the best learning rate of a sweep falls with depth, its figures, and what transfer rules lose."""
+"""`ammup fit`: fit the best learning rates of a sweep against depth, plot them, and evaluate transfer rules."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -24,17 +24,26 @@ EXPORTS = (".csv", ".parquet", ".json")
 
 @click.command()
 @click.argument("store", type=_FILE, metavar="RUNS.db|RECORD.json")
-@click.option("--experiment", "name", help="Which one, where the store has several: a name, or the start of a key.")
+@click.option("--experiment", "name", help="Name, or first characters of the key, of an experiment of the store.")
 @click.option("--optimum", type=click.Choice(["smoothed", "argmax"]), default="smoothed", show_default=True,
-              help="A local parabola's top, or the paper's best grid point.")  # fmt: skip
-@click.option("--keep-flagged", is_flag=True, help="Fit the optima that are flagged as well.")
-@click.option("--transfer", is_flag=True, help="Show what each transfer rule loses at the depths it was not tuned at.")
-@click.option("--base", type=click.IntRange(1), help="The depth it was tuned at.  [default: the smallest]")
-@click.option("--plot", type=_FILE, help="Draw into a new file.")
+              help="Maximum of a local parabola, or the best grid point (paper).")  # fmt: skip
+@click.option("--keep-flagged", is_flag=True, help="Include flagged optima in the fit.")
+@click.option("--transfer", is_flag=True, help="Show the accuracy that each transfer rule loses at the other depths.")
+@click.option("--base", type=click.IntRange(1), help="Depth that --transfer starts from.  [default: the smallest]")
+@click.option("--plot", type=_FILE, help="Save a figure to a new file.")
 @click.option("--figure", type=click.Choice(FIGURES), default="sweep", show_default=True,
-              help="Curves and law; the paper's panel; each depth's curve; heat map; several experiments.")  # fmt: skip
-@click.option("--against", multiple=True, metavar="NAME|RECORD.json", help="Other experiments of an overlay.")
-@click.option("--export", type=_FILE, help="Write the runs: .csv, .parquet, or .json, which this verb reads again.")
+              help="Curves and law; the paper's panel; curves by depth; heat map; several experiments.")  # fmt: skip
+@click.option(
+    "--against",
+    multiple=True,
+    metavar="NAME|RECORD.json",
+    help="Another experiment for --figure overlay; can be repeated.",
+)
+@click.option(
+    "--export",
+    type=_FILE,
+    help="Write the runs to a new .csv or .parquet file, or to .json, which `ammup fit` can read.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def fit(
     store: Path,
@@ -51,10 +60,10 @@ def fit(
 ) -> None:
     """Fit how the best learning rate of a stored sweep falls with depth.
 
-    For each depth the optimum in two ways, with standard errors that include the grid spacing: the best grid point (the
-    paper's), and the top of a parabola through its neighbourhood, seeds pooled. An optimum at the edge of the grid or
-    beside a learning rate that diverged is flagged and not fitted. The line is weighted least squares of the optima on
-    log L; segments of the experiment are predicted from their anchors.
+    The optimum of each depth is estimated in two ways, with standard errors that include the grid spacing: as the best
+    grid point (as in the paper), and as the maximum of a parabola fitted near it, with all seeds pooled. An optimum at
+    the edge of the grid, or next to a learning rate that diverged, is flagged and excluded from the fit. The line is a
+    weighted least-squares fit of log η on log L. Segments of the experiment are predicted from their anchor depths.
 
     \b
     Examples:
@@ -64,40 +73,48 @@ def fit(
       ammup fit runs.db --experiment cnn-relu-cifar10-small --figure panel --plot fig2a.png
       ammup fit circular.json --against zero.json --figure overlay --plot fig4.png
     """  # noqa: D301  (click reads the \b)
-    from ammup.cli.files import check_new_figure, check_new_file
     from ammup.experiments.analysis import law_of, read_sweep, regret_of
 
-    if plot is not None:
-        check_new_figure(plot)
-    if export is not None:
-        check_new_file(export, suffixes=EXPORTS)
-    if plot is None and (against or figure != "sweep"):
-        raise InputError("--figure and --against say what --plot FILE draws; give it as well")
-    if against and figure != "overlay":
-        raise InputError(f"--against belongs to --figure overlay, not to {figure}")
+    _check_options(plot, export, figure, against)
     record = read_sweep(store, name)
-
-    fitted = partial(law_of, kind=optimum, keep_flagged=keep_flagged)
-    law = fitted(record)
+    fit_record = partial(law_of, kind=optimum, keep_flagged=keep_flagged)
+    law = fit_record(record)
     regret = regret_of(record, base=base, kind=optimum) if transfer else None
     if export is not None:
         _export(store, record, export)
     if plot is not None:
         from ammup.report.plots import save
 
-        others = {one.experiment.name: fitted(one) for one in (_other(store, other) for other in against)}
-        save(_drawn(figure, law, record, others), plot)
-    _show(law, record, regret, as_json=as_json)
+        compared = [_read_compared(store, name) for name in against]
+        others = {other.experiment.name: fit_record(other) for other in compared}
+        save(_plot(figure, law, record, others), plot)
+    _print(law, record, regret, as_json=as_json)
     for path in (plot, export):
         if path is not None:
             click.echo(f"written: {path}", err=as_json)
 
 
-def _show(law: "SweepLaw", record: "SweepRecord", regret: "Regret | None", *, as_json: bool) -> None:
+def _check_options(plot: Path | None, export: Path | None, figure: str, against: tuple[str, ...]) -> None:
+    """Raise InputError for files that cannot be written and for options that exclude each other."""
+    from ammup.cli.files import check_new_figure, check_new_file
+
+    if plot is not None:
+        check_new_figure(plot)
+    if export is not None:
+        check_new_file(export, suffixes=EXPORTS)
+    if plot is None and (against or figure != "sweep"):
+        raise InputError("--figure and --against select what --plot draws; add --plot FILE")
+    if against and figure != "overlay":
+        raise InputError(f"--against requires --figure overlay (given: {figure})")
+
+
+def _print(law: "SweepLaw", record: "SweepRecord", regret: "Regret | None", *, as_json: bool) -> None:
+    """Print the fit and the regret as tables or as JSON."""
     if as_json:
-        found = {"experiment": record.experiment.name, "missing": record.missing, **law.to_dict()}
-        shown = found if regret is None else {**found, "transfer": regret.to_rows()}
-        click.echo(json.dumps(shown, allow_nan=False, ensure_ascii=False))
+        content = {"experiment": record.experiment.name, "missing": record.missing, **law.to_dict()}
+        if regret is not None:
+            content["transfer"] = regret.to_rows()
+        click.echo(json.dumps(content, allow_nan=False, ensure_ascii=False))
         return
     from ammup.report.sweep import regret_text, sweep_law_text
     from ammup.report.terminal import show
@@ -107,33 +124,35 @@ def _show(law: "SweepLaw", record: "SweepRecord", regret: "Regret | None", *, as
         show(regret_text(regret))
 
 
-def _other(store: Path, name: str) -> "SweepRecord":
-    """Another experiment: of the same store, or of a record of its own."""
+def _read_compared(store: Path, name: str) -> "SweepRecord":
+    """An experiment given by --against: the path of a .json record, or the name of an experiment of the store."""
     from ammup.experiments.analysis import read_sweep
 
     return read_sweep(Path(name)) if name.endswith(".json") else read_sweep(store, name)
 
 
-def _drawn(figure: str, law: "SweepLaw", record: "SweepRecord", others: "Mapping[str, SweepLaw]") -> "Figure":
+def _plot(figure: str, law: "SweepLaw", record: "SweepRecord", others: "Mapping[str, SweepLaw]") -> "Figure":
+    """The figure that --figure names."""
     from ammup.experiments.analysis import rule_curves
     from ammup.report.curves import plot_accuracies, plot_heatmap
     from ammup.report.overlay import plot_overlay
     from ammup.report.panel import plot_panel
     from ammup.report.plots import plot_sweep
-    from ammup.report.summary import drawn_rules
+    from ammup.report.summary import panel_rules
 
     name = record.experiment.name
-    drawn: dict[str, Callable[[], Figure]] = {
+    plots: dict[str, Callable[[], Figure]] = {
         "sweep": lambda: plot_sweep(law, record.runs, title=name),
-        "panel": lambda: plot_panel(law, references=drawn_rules(rule_curves(record)), title=name),
+        "panel": lambda: plot_panel(law, references=panel_rules(rule_curves(record)), title=name),
         "accuracies": lambda: plot_accuracies(law, record.runs, title=name),
         "heatmap": lambda: plot_heatmap(law, record.runs, title=name),
         "overlay": lambda: plot_overlay({name: law, **others}),
     }
-    return drawn[figure]()
+    return plots[figure]()
 
 
 def _export(store: Path, record: "SweepRecord", path: Path) -> None:
+    """Write the runs in the format of the suffix; runs from a database include their provenance."""
     from ammup.experiments.analysis import traced_runs
 
     if path.suffix == ".json":
@@ -146,4 +165,6 @@ def _export(store: Path, record: "SweepRecord", path: Path) -> None:
     try:
         runs.to_parquet(path, index=False)
     except ImportError as error:
-        raise InputError("Parquet needs pyarrow: pip install 'ammup[parquet]'; or export to .csv") from error
+        raise InputError(
+            "writing .parquet requires pyarrow: pip install 'ammup[parquet]', or export to .csv"
+        ) from error

@@ -1,4 +1,4 @@
-"""`ammup report`: a store's sweeps and the ledger of claims as one HTML page."""
+"""`ammup report`: write the sweeps of a store and the ledger of claims as one HTML page."""
 
 from pathlib import Path
 
@@ -9,12 +9,12 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 
 @click.command()
 @click.argument("store", type=_FILE, metavar="RUNS.db|RECORD.json")
-@click.option("-o", "--output", type=_FILE, required=True, help="The page to write, a new .html file.")
+@click.option("-o", "--output", type=_FILE, required=True, help="New .html file for the page.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def report(store: Path, output: Path, as_json: bool) -> None:
-    """Write one self-contained HTML page: exponents, sweeps with their figures, what each transfer rule loses, claims.
+    """Write a self-contained HTML page of exponents, sweeps with figures, losses of transfer rules, and claims.
 
-    Nothing in the page comes from elsewhere: no script, no font, no image.
+    The page contains no script and loads no external resource.
 
     \b
     Examples:
@@ -23,9 +23,9 @@ def report(store: Path, output: Path, as_json: bool) -> None:
     import json
 
     from ammup.cli.files import check_new_file
-    from ammup.report.summary import report_of
+    from ammup.report.summary import html_report
 
     check_new_file(output, suffixes=(".html",))
-    page = report_of(store)
+    page = html_report(store)
     output.write_text(page, encoding="utf-8")
     click.echo(json.dumps({"written": str(output), "bytes": len(page.encode())}) if as_json else f"written: {output}")

@@ -1,4 +1,4 @@
-"""`ammup sweep`: train a grid of learning rates at every depth, and keep what comes of it."""
+"""`ammup sweep`: train a grid of learning rates at every depth, and store the runs."""
 
 import json
 import sys
@@ -17,10 +17,11 @@ if TYPE_CHECKING:
     from ammup.experiments.experiment import Experiment
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
-INTERRUPTED = 130  # what shells report of a command ended by Ctrl-C
+INTERRUPTED = 130  # exit code of a command ended by Ctrl-C: 128 + SIGINT
 
 
-def _list(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
+def _list_experiments(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
+    """Print the experiments that ammup includes, and exit (a click callback)."""
     if not value:
         return
     from ammup.experiments.files import described
@@ -31,19 +32,29 @@ def _list(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
 
 
 @click.command()
-@click.option("--list", is_flag=True, callback=_list, expose_value=False, is_eager=True,
-              help="Show the experiments that come with ammup.")  # fmt: skip
+@click.option("--list", is_flag=True, callback=_list_experiments, expose_value=False, is_eager=True,
+              help="List the experiments that ammup includes.")  # fmt: skip
 @click.argument("experiment", type=_FILE, required=False, metavar="[EXPERIMENT.toml|NAME]")
-@click.option("--profile", help="A smaller size of the experiment that its file holds, such as small.")
-@click.option("--variant", help="One of the experiments of a file with several.  [default: all, one after the other]")
-@click.option("--store", type=_FILE, required=True, help="SQLite file of the runs; made where there is none.")
-@click.option("--set", "changes", multiple=True, metavar="TABLE.NAME=VALUE", help="Change a setting of the file.")
-@click.option("--workers", type=click.IntRange(1), help="Processes.  [default: one a core; 1 runs in this process]")
+@click.option("--profile", help="Profile of the experiment file, such as small.")
+@click.option("--variant", help="Variant of the experiment file.  [default: all variants, one after another]")
+@click.option("--store", type=_FILE, required=True, help="SQLite file of the runs; created if it does not exist.")
+@click.option(
+    "--set",
+    "changes",
+    multiple=True,
+    metavar="TABLE.NAME=VALUE",
+    help="Override a setting of the file; can be repeated.",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(1),
+    help="Number of worker processes; 1 trains in this process.  [default: one per core]",
+)
 @click.option("--scheduler", metavar="ADDRESS", help="Run on a Dask cluster (pip install 'ammup[dask]').")
-@click.option("--device", help="Where to train.  [default: cuda if there is one, else cpu]")
-@click.option("--status", is_flag=True, help="Show what is done, and run nothing.")
-@click.option("--dry-run", is_flag=True, help="Show cells, operations and hours, and run nothing.")
-@click.option("--merge", type=_FILE, metavar="OTHER.db", help="Add the runs of another store, and run nothing.")
+@click.option("--device", help="Torch device.  [default: cuda if available, else cpu]")
+@click.option("--status", is_flag=True, help="Show the finished cells without training.")
+@click.option("--dry-run", is_flag=True, help="Estimate cells, operations and hours without training.")
+@click.option("--merge", type=_FILE, metavar="OTHER.db", help="Copy the runs of another store without training.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def sweep(
     experiment: Path | None,
@@ -59,13 +70,13 @@ def sweep(
     merge: Path | None,
     as_json: bool,
 ) -> None:
-    """Train every cell of an experiment's grid that is not stored yet: each depth, learning rate and seed.
+    """Train the cells of an experiment's grid (depth, learning rate, seed) that are not in the store yet.
 
-    EXPERIMENT is a TOML file, or one of the paper's that come with ammup, by name (--list shows them). With --profile
-    small those take two cores an hour or two for each experiment.
+    EXPERIMENT is a TOML file, or the name of an experiment of the paper that ammup includes (see --list). With
+    --profile small, each of these takes one to two hours on two cores.
 
-    Every finished cell is stored at once. After Ctrl-C, a crash or a power cut the same command goes on with what is
-    missing; a larger grid (--set grid.seeds=3) runs only what is new.
+    Each cell is stored as soon as it finishes. After Ctrl-C, a crash or a power cut, the same command resumes with the
+    missing cells. After enlarging the grid (--set grid.seeds=3), only the new cells are trained.
 
     \b
     Examples:
@@ -77,21 +88,21 @@ def sweep(
       ammup sweep --store runs.db --status
     """  # noqa: D301  (click reads the \b)
     if sum((status, dry_run, merge is not None)) > 1:
-        raise InputError("--status, --dry-run and --merge run nothing, each in its own way; give one of them")
+        raise InputError("--status, --dry-run and --merge are mutually exclusive; give only one of them")
     if merge is not None:
         _merge(store, merge, as_json=as_json)
         return
     from ammup.experiments.files import read_experiments
 
     if experiment is None and not status:
-        raise InputError("give an experiment file or name, or --status, --list or --merge")
-    wanted = read_experiments(experiment, profile=profile, variant=variant, changes=changes) if experiment else ()
+        raise InputError("no experiment was given; give a file or a name, or one of --status, --list or --merge")
+    experiments = read_experiments(experiment, profile=profile, variant=variant, changes=changes) if experiment else ()
     if status:
-        _show_status(store, wanted, as_json=as_json)
+        _show_status(store, experiments, as_json=as_json)
     elif dry_run:
-        _show_costs(wanted, store, workers=workers, device=device, as_json=as_json)
+        _show_costs(experiments, store, workers=workers, device=device, as_json=as_json)
     else:
-        _run(wanted, store, workers=workers, scheduler=scheduler, device=device, as_json=as_json)
+        _run(experiments, store, workers=workers, scheduler=scheduler, device=device, as_json=as_json)
 
 
 def _run(
@@ -103,6 +114,7 @@ def _run(
     device: str | None,
     as_json: bool,
 ) -> None:
+    """Train the experiments one after another; after Ctrl-C, print the status and exit."""
     from ammup.experiments.sweep import run_sweep
 
     try:
@@ -112,7 +124,7 @@ def _run(
                     experiment, store=store, executor=executor, workers=workers, device=device, progress=not as_json
                 )
     except KeyboardInterrupt:
-        click.echo("stopped; every finished cell is stored, and the same command goes on", err=True)
+        click.echo("interrupted; finished cells are stored, and the same command resumes", err=True)
         _show_status(store, experiments, as_json=as_json)
         sys.exit(INTERRUPTED)
     _show_status(store, experiments, as_json=as_json)
@@ -121,6 +133,7 @@ def _run(
 
 
 def _executor(scheduler: str | None) -> AbstractContextManager["Executor | None"]:
+    """A Dask executor for --scheduler, or None, with which the sweep starts its own workers."""
     if scheduler is None:
         return nullcontext()
     from ammup.experiments.cluster import dask_executor
@@ -129,43 +142,46 @@ def _executor(scheduler: str | None) -> AbstractContextManager["Executor | None"
 
 
 def _merge(store: Path, other: Path, *, as_json: bool) -> None:
+    """Copy the runs of another store, and print their number."""
     from ammup.experiments.merge import merge
     from ammup.experiments.store import Store
 
     if other.resolve() == store.resolve():
-        raise InputError(f"--merge {other} is the --store itself; give another store")
-    with Store(other, mode="read") as theirs, Store(store, mode="write") as ours:
-        added, differ = merge(ours, theirs)
+        raise InputError(f"--merge {other} and --store are the same file; give the path of another store")
+    with Store(other, mode="read") as source, Store(store, mode="write") as target:
+        added, differ = merge(target, source)
     if as_json:
         click.echo(json.dumps({"added": added, "differ": differ}))
         return
     click.echo(f"{added} runs added to {store}")
     if differ:
-        click.echo(f"{differ} runs are in both with other values; those of {store} are kept", err=True)
+        click.echo(f"{differ} runs are in both stores with different values; those of {store} are unchanged", err=True)
 
 
 def _show_status(store: Path, experiments: Sequence["Experiment"], *, as_json: bool) -> None:
+    """Print the finished cells of the given experiments, or of all experiments of the store."""
     from ammup.experiments.experiment import Experiment
     from ammup.experiments.status import status_of
     from ammup.experiments.store import Store
 
     with Store(store, mode="read") as opened:
-        wanted = experiments or [Experiment.from_toml(e.specification) for e in opened.experiments()]
-        found = {one.name: status_of(one, opened.runs(one.key), opened.left_out(one.key)) for one in wanted}
+        chosen = experiments or [Experiment.from_toml(e.specification) for e in opened.experiments()]
+        tables = {e.name: status_of(e, opened.runs(e.key), opened.left_out(e.key)) for e in chosen}
     if as_json:
-        tables = {name: json.loads(table.to_json(orient="records")) for name, table in found.items()}
-        click.echo(json.dumps(tables, ensure_ascii=False))
+        rows = {name: json.loads(table.to_json(orient="records")) for name, table in tables.items()}
+        click.echo(json.dumps(rows, ensure_ascii=False))
         return
     from ammup.report.sweep import status_text
     from ammup.report.terminal import show
 
-    for name, table in found.items():
+    for name, table in tables.items():
         show(status_text(name, table))
 
 
 def _show_costs(
     experiments: Sequence["Experiment"], store: Path, *, workers: int | None, device: str | None, as_json: bool
 ) -> None:
+    """Print the cost of the missing cells of each experiment."""
     from ammup.experiments.sweep import default_workers
 
     workers = workers or default_workers(device)
@@ -174,6 +190,7 @@ def _show_costs(
 
 
 def _show_cost(experiment: "Experiment", store: Path, *, workers: int, device: str | None, as_json: bool) -> None:
+    """Print the cost of the missing cells of one experiment; all of them if there is no store."""
     from ammup.experiments.cost import estimate_cost
     from ammup.experiments.store import Store
     from ammup.experiments.sweep import missing_cells
@@ -185,8 +202,8 @@ def _show_cost(experiment: "Experiment", store: Path, *, workers: int, device: s
     cost = estimate_cost(experiment, missing, workers=workers, device=device)
     if as_json:
         rows = json.loads(cost.table.to_json(orient="records"))
-        found = {"depths": rows, "flops": cost.flops, "hours": cost.hours, "workers": cost.workers}
-        click.echo(json.dumps({"experiment": experiment.name, **found}))
+        totals = {"depths": rows, "flops": cost.flops, "hours": cost.hours, "workers": cost.workers}
+        click.echo(json.dumps({"experiment": experiment.name, **totals}))
         return
     from ammup.report.sweep import cost_text
     from ammup.report.terminal import show

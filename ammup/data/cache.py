@@ -1,4 +1,4 @@
-"""The cache of decoded images: arrays by content, which appear when complete and are checked when read.
+"""The cache of decoded images: arrays under a key of their content, written atomically and checked when they are read.
 
 Axes: N image, H and W position, C channel.
 """
@@ -23,47 +23,54 @@ from ammup.errors import InputError
 
 Images = NDArray[np.uint8]
 Labels = NDArray[np.int64]
-Reader = Callable[[Path], tuple[str, ...]]  # writes arrays into a folder and returns the class names
+Reader = Callable[[Path], tuple[str, ...]]  # writes the arrays to a folder and returns the class names
 
 SPLITS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
 CACHE_VERSION = 2
-# Of a cached source: its classes, and the size of each file beside it, and where that takes no more than a few seconds,
-# for a tenth of one with CIFAR, its checksum.
-CONTENTS, CHECKED_BYTES = "contents.json", 4 << 30
+# The file that lists the classes of a cached source, and the size and checksum of each array file.
+MANIFEST = "contents.json"
+# Larger sources have no checksums: computing them takes 0.1 s for CIFAR, and a few seconds at this size.
+CHECKED_BYTES = 4 << 30
 
 
 @dataclass(frozen=True, kw_only=True)
 class Splits:
-    """Images N×H×W×C and labels by split: "train", and "val" and "test" where the source has them."""
+    """Images N×H×W×C and labels of each split: "train", and "val" and "test" if the source has them."""
 
     arrays: Mapping[str, tuple[Images, Labels]]
     classes: tuple[str, ...]
 
 
 def cache_folder() -> Path:
-    """$AMMUP_CACHE, or the user's cache directory."""
+    """The environment variable AMMUP_CACHE, or the user's cache directory."""
     return Path(os.environ.get("AMMUP_CACHE") or user_cache_path("ammup"))
 
 
 def content_key(paths: Sequence[Path], root: Path) -> str:
-    """A digest of names and bytes. Files whose names, sizes and times are as before are not read again."""
+    """A digest of the files' names relative to ``root`` and of their bytes.
+
+    The digest is stored, so files whose names, sizes and modification times have not changed are not read again.
+
+    Raises:
+        InputError: a file cannot be read.
+    """
     stats = [(str(p.relative_to(root)), (s := p.stat()).st_size, s.st_mtime_ns) for p in paths]
     fingerprint = _digest([repr((str(root.resolve()), stats)).encode()])
-    known = cache_folder() / "keys" / fingerprint
-    if known.is_file():
-        return known.read_text()
+    stored = cache_folder() / "keys" / fingerprint
+    if stored.is_file():
+        return stored.read_text()
     with ThreadPoolExecutor() as pool:
         key = _digest(
             part
-            for p, data in zip(paths, pool.map(_bytes, paths), strict=True)
+            for p, data in zip(paths, pool.map(_read_bytes, paths), strict=True)
             for part in (repr((str(p.relative_to(root)), len(data))).encode(), data)
         )
-    known.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(known, key)
+    stored.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(stored, key)
     return key
 
 
-def _bytes(path: Path) -> bytes:
+def _read_bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
@@ -77,10 +84,19 @@ def _digest(parts: Iterable[bytes]) -> str:
     return digest.hexdigest()
 
 
-def decoded(content: str, image_size: int | None, read: Reader) -> Splits:
-    """The cached arrays of this content, decoded by ``read`` where they are missing.
+def load_or_decode(content: str, image_size: int | None, read: Reader) -> Splits:
+    """Load the arrays of a source from the cache; if they are missing, decode them into it first.
 
-    The arrays appear under their name only when complete; a second process waits for the first.
+    A cache entry appears under its final name only when it is complete. A second process that needs the same entry
+    waits for the first one to write it.
+
+    Args:
+        content: the :func:`content_key` of the source, or another string that identifies its content.
+        image_size: part of the key; None keeps the images as they are.
+        read: decodes the source into a folder.
+
+    Raises:
+        InputError: the cache entry is damaged.
     """
     key = _digest([repr((CACHE_VERSION, content, image_size)).encode()])
     folder = cache_folder() / "decoded" / key
@@ -90,9 +106,9 @@ def decoded(content: str, image_size: int | None, read: Reader) -> Splits:
             if not folder.is_dir():
                 _build(folder, read)
     try:
-        contents = json.loads((folder / CONTENTS).read_text())
-        classes = tuple(contents["classes"])
-        _check_files(folder, contents["files"])
+        manifest = json.loads((folder / MANIFEST).read_text())
+        classes = tuple(manifest["classes"])
+        _check_files(folder, manifest["files"])
         arrays = {
             split: (
                 np.load(folder / f"{split}_images.npy", mmap_mode="r", allow_pickle=False),
@@ -102,35 +118,38 @@ def decoded(content: str, image_size: int | None, read: Reader) -> Splits:
             if (folder / f"{split}_labels.npy").is_file()
         }
     except (OSError, ValueError, EOFError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"the cache {folder} is damaged ({error}); delete that folder and run again") from error
+        raise InputError(f"the cache folder {folder} is damaged ({error}); delete that folder and run again") from error
     return Splits(arrays=arrays, classes=classes)
 
 
 def _check_files(folder: Path, files: Mapping[str, Sequence[int | None]]) -> None:
-    """Raise ValueError where a file is no longer what was written; a large cache has no checksums."""
+    """Raise ValueError if the size or the checksum of a file differs from the one written; None is not compared."""
     for name, (size, checksum) in files.items():
-        if (folder / name).stat().st_size != size or checksum not in (None, _checksum(folder / name)):
-            raise ValueError(f"{name} is not what was written")
+        same_size = (folder / name).stat().st_size == size
+        if not same_size or checksum not in (None, _checksum(folder / name)):
+            raise ValueError(f"{name} has changed since it was written")
 
 
 def _checksum(path: Path) -> int:
-    found = 0
+    """The CRC-32 of a file."""
+    checksum = 0
     with path.open("rb") as file:
-        while part := file.read(1 << 22):
-            found = zlib.crc32(part, found)
-    return found
+        while block := file.read(1 << 22):
+            checksum = zlib.crc32(block, checksum)
+    return checksum
 
 
 def _build(folder: Path, read: Reader) -> None:
+    """Decode a source into a temporary folder and rename it to ``folder``; nothing remains if that fails."""
     partial = folder.with_name(f"{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed
+    shutil.rmtree(partial, ignore_errors=True)  # left by a process that was killed
     partial.mkdir()
     try:
         classes = read(partial)
         sizes = {path.name: path.stat().st_size for path in sorted(partial.iterdir())}
-        whole = sum(sizes.values()) <= CHECKED_BYTES
-        files = {name: (size, _checksum(partial / name) if whole else None) for name, size in sizes.items()}
-        (partial / CONTENTS).write_text(json.dumps({"classes": classes, "files": files}))
+        checked = sum(sizes.values()) <= CHECKED_BYTES
+        files = {name: (size, _checksum(partial / name) if checked else None) for name, size in sizes.items()}
+        (partial / MANIFEST).write_text(json.dumps({"classes": classes, "files": files}))
         partial.rename(folder)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""A name or a path to image arrays in memory.
+"""`load_data`, which loads an image data set by its name or path, and `Data`, its arrays.
 
 Axes: N image, H and W position, C channel, B batch.
 """
@@ -19,12 +19,13 @@ from ammup.data.readers import NAMES, physical_memory, read_folder, read_npz, re
 from ammup.data.synthesis import synthesize
 from ammup.errors import InputError
 
-MEMORY_SHARE = 0.1  # each worker of a sweep holds two copies
+# Larger data sets stay on disk, as a fraction of the physical memory: each worker of a sweep has two copies in memory.
+MEMORY_SHARE = 0.1
 _STATISTICS_IMAGES = 10_000
 
 
 class Selection:
-    """Some images of an array on disk, read when they are asked for: ``selection[rows]`` is an array in memory."""
+    """Some images of an array on disk. Indexing reads them: ``selection[rows]`` is an array in memory."""
 
     def __init__(self, images: UInt8[np.ndarray, "N H W C"], rows: Int64[np.ndarray, "M"]) -> None:
         self.images, self.rows = images, rows
@@ -46,7 +47,7 @@ Images = UInt8[np.ndarray, "_ H W C"] | Selection
 class Data:
     """Images and labels of three splits; a split that the source does not have is empty.
 
-    Training and validation images are arrays, or a :class:`Selection` where they stay on disk.
+    Training and validation images are arrays in memory, or a :class:`Selection` of images on disk.
     """
 
     train_images: Images
@@ -65,19 +66,20 @@ class Data:
 
     @cached_property
     def channel_statistics(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Mean and standard deviation of each channel, in units of 255, over the first 10,000 training images."""
+        """Mean and standard deviation of each channel (C,), in units of 255, over the first 10,000 training images."""
         pixels = self.train_images[:_STATISTICS_IMAGES].reshape(-1, self.image_shape[2])
-        # From the counts of the 256 levels: exact, and no copy of the images as floating-point numbers.
-        counts = np.stack([np.bincount(channel, minlength=256) for channel in pixels.T]) / len(pixels)
+        # The frequencies of the 256 levels give exact statistics without a floating-point copy of the images.
+        frequencies = np.stack([np.bincount(channel, minlength=256) for channel in pixels.T]) / len(pixels)
         levels = np.arange(256) / 255
-        mean = counts @ levels
-        return mean, np.sqrt((counts * (levels - mean[:, None]) ** 2).sum(axis=1))
+        mean = frequencies @ levels
+        variance = (frequencies * (levels - mean[:, None]) ** 2).sum(axis=1)
+        return mean, np.sqrt(variance)
 
     def standardization(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """The channel statistics, all of whose standard deviations are positive.
+        """The :attr:`channel_statistics`, with standard deviations that are all positive.
 
         Raises:
-            InputError: a channel that is the same everywhere.
+            InputError: a channel is constant, so its standard deviation is 0.
         """
         mean, deviation = self.channel_statistics
         if not (deviation > 0).all():
@@ -99,14 +101,16 @@ class Data:
         """``size`` training images drawn without replacement, each channel standardized, and their class indices.
 
         Raises:
-            InputError: fewer images than ``size``, or a channel that is the same everywhere.
+            InputError: ``size`` is below 1 or above the number of training images, or a channel is constant.
         """
         if not 1 <= size <= len(self.train_images):
-            raise InputError(f"a batch of {size} images was asked of {len(self.train_images)} training images")
+            raise InputError(
+                f"batch size {size}: expected 1 to {len(self.train_images)}, the number of training images"
+            )
         mean, deviation = self.standardization()
-        chosen = np.random.default_rng((seed, 0xBA7C4)).permutation(len(self.train_images))[:size]
-        images = (self.train_images[chosen] / 255.0 - mean) / deviation
-        return torch.tensor(images, dtype=torch.float32).permute(0, 3, 1, 2), torch.tensor(self.train_labels[chosen])
+        rows = np.random.default_rng((seed, 0xBA7C4)).permutation(len(self.train_images))[:size]
+        images = (self.train_images[rows] / 255.0 - mean) / deviation
+        return torch.tensor(images, dtype=torch.float32).permute(0, 3, 1, 2), torch.tensor(self.train_labels[rows])
 
 
 def load_data(
@@ -119,27 +123,29 @@ def load_data(
     in_memory: bool | None = None,
     progress: bool = False,
 ) -> Data:
-    """Load a data set, decoding it on first use into a cache that later calls map into memory.
+    """Load an image data set. The first call decodes it into a cache; later calls map the cache into memory.
 
     Args:
-        source: "synthetic" (generated from ``seed``, 32×32, no file or network needed), "cifar10" or "cifar100"
-            (downloaded once), a folder in the layout <split>/<class>/*.jpg|jpeg|png with splits train and, where it has
-            them, val and test, or an .npz file with MedMNIST's keys (train_images, train_labels, val_…, test_…).
-        image_size: side of the square images after cropping their centre and averaging over areas; None keeps them.
-        train: number of training images; None takes all.
-        validation: number of validation images. Where the source has no validation split they are taken from the
-            training split, a tenth of it by default.
-        seed: stream of the subset and of the split (and of "synthetic").
-        in_memory: copy the training and validation images into memory, or leave them on disk (see :class:`Selection`)
-            and read them batch by batch. None: in memory where they take up to a tenth of it.
+        source: "synthetic" (generated from ``seed``, 32×32, without files or network), "cifar10" or "cifar100"
+            (downloaded once), a folder with the layout <split>/<class>/*.jpg|jpeg|png and the splits train and,
+            optionally, val and test, or an .npz file with MedMNIST's keys (train_images, train_labels, val_…, test_…).
+        image_size: side of the square images, made by cropping the centre and averaging over areas; None keeps the
+            original size.
+        train: number of training images; None uses all.
+        validation: number of validation images. If the source has no validation split, they are drawn from the
+            training split (by default a tenth of it).
+        seed: seed of the random subset and split, and of "synthetic".
+        in_memory: True copies the training and validation images into memory, False leaves them on disk (see
+            :class:`Selection`) and reads them batch by batch. None copies them if they need at most a tenth of the
+            memory.
         progress: show a progress bar on standard error while decoding.
 
     Returns:
-        Images and labels, the training and validation images in random order.
+        Images and labels; the training and validation images are in random order.
 
     Raises:
-        InputError: an unknown name, a missing or malformed folder or file, an image that cannot be read, images of
-            different sizes without ``image_size``, more images asked for than there are, or no network.
+        InputError: the name is unknown, a folder or file is missing or malformed, an image cannot be read, images
+            differ in size without ``image_size``, more images are requested than there are, or a download failed.
 
     Example:
         >>> import ammup
@@ -150,17 +156,18 @@ def load_data(
     if image_size is not None and image_size < 1:
         raise InputError(f"image_size={image_size} must be at least 1")
     if not isinstance(source, str | Path):
-        raise InputError(f"data {source!r} are a {type(source).__name__}; give a name or a path")
+        raise InputError(f"data source {source!r} is a {type(source).__name__}; expected a name or a path")
     try:
         splits = _read(source, image_size, seed, progress)
     except MemoryError as error:
         raise InputError(
-            f"data {str(source)!r} do not fit in the memory: {error}; give a smaller image_size"
+            f"data source {str(source)!r} does not fit in memory: {error}; give a smaller image_size"
         ) from error
     return _split(splits, train=train, validation=validation, seed=seed, in_memory=in_memory)
 
 
 def _read(source: str | Path, image_size: int | None, seed: int, progress: bool) -> Splits:
+    """All splits of a source, by the reader for its kind."""
     if source == "synthetic":
         return synthesize(image_size or 32, seed)
     if source in NAMES:
@@ -171,11 +178,12 @@ def _read(source: str | Path, image_size: int | None, seed: int, progress: bool)
     if path.is_file() and path.suffix == ".npz":
         return read_npz(path, image_size, progress)
     raise InputError(
-        f"data {str(source)!r} is neither a known name ({', '.join(NAMES)}) nor an existing folder or .npz file"
+        f"unknown data source {str(source)!r}; expected one of: {', '.join(NAMES)}, or an existing folder or .npz file"
     )
 
 
 def _split(splits: Splits, *, train: int | None, validation: int | None, seed: int, in_memory: bool | None) -> Data:
+    """The random subsets of the splits; without a validation split, one is drawn from the training split."""
     images, labels = splits.arrays["train"]
     rng = np.random.default_rng((seed, 0x5B117))
     order = rng.permutation(len(images))
@@ -186,8 +194,8 @@ def _split(splits: Splits, *, train: int | None, validation: int | None, seed: i
         n_val = len(images) // 10 if validation is None else _count("validation", validation, len(images) - 1)
         val_images, val_labels, val_order, order = images, labels, order[:n_val], order[n_val:]
     order = order[: _count("train", train, len(order))]
-    nothing = (np.empty((0, *images.shape[1:]), np.uint8), np.empty(0, np.int64))
-    test_images, test_labels = splits.arrays.get("test", nothing)
+    empty = (np.empty((0, *images.shape[1:]), np.uint8), np.empty(0, np.int64))
+    test_images, test_labels = splits.arrays.get("test", empty)
     if in_memory is None:
         size = (len(order) + len(val_order)) * int(np.prod(images.shape[1:]))
         in_memory = size <= MEMORY_SHARE * physical_memory()
@@ -202,9 +210,11 @@ def _split(splits: Splits, *, train: int | None, validation: int | None, seed: i
     )
 
 
-def _count(name: str, wanted: int | None, available: int) -> int:
-    if wanted is None:
+def _count(name: str, requested: int | None, available: int) -> int:
+    """The number of images of a split; None requests all."""
+    if requested is None:
         return available
-    if not 0 <= wanted <= available or (name == "train" and wanted == 0):
-        raise InputError(f"{name}={wanted} images were asked for; there are {available}")
-    return wanted
+    smallest = 1 if name == "train" else 0
+    if not smallest <= requested <= available:
+        raise InputError(f"{name}={requested}: expected {smallest} to {available}, the number of available images")
+    return requested

@@ -1,9 +1,9 @@
-"""Standardized minibatches on one device: from memory on that device, or streamed where the images do not fit.
+"""Standardized minibatches on one device, from images in its memory, or streamed if the images do not fit.
 
 Axes: N image, H and W position, C channel, B batch.
 """
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -18,26 +18,26 @@ from ammup.models.streams import random_stream
 
 Batch = tuple[Float[Tensor, "B C H W"], Int64[Tensor, "B"]]
 
-RESIDENT_SHARE = 0.5  # of the free memory of a GPU that the images may take
+RESIDENT_SHARE = 0.5  # fraction of a GPU's free memory that the images may use
 
 
 class Feed:
-    """Minibatches of a data set in an order that depends on the seed and on nothing else.
+    """Minibatches of a data set, in an order that depends only on the seed.
 
-    The images stay bytes until they are in a batch: a quarter of the memory, and standardizing a batch costs less than
-    a hundredth of a training step. A batch is channels_last as it comes.
+    Images are stored as uint8 and standardized batch by batch: this needs a quarter of the memory of float32, and less
+    than a hundredth of the time of a training step. The batches have the memory format channels_last.
 
     Args:
         data: images and labels; the validation split must not be empty.
-        batch_size: B; the last batch of an epoch is smaller where B does not divide N.
-        device: where the batches are wanted.
-        dtype: of the images in a batch.
-        resident: whether all images lie on the device. None: where `data` holds them in memory and, on a GPU, they take
-            up to half of what is free.
-        loader_workers: processes of the torch DataLoader that streams otherwise.
+        batch_size: B; the last batch of an epoch is smaller if B does not divide N.
+        device: device of the batches.
+        dtype: dtype of the images in a batch.
+        resident: whether all images are stored on the device. None: if `data` has them in memory and, on a GPU, they
+            need at most half of its free memory.
+        loader_workers: number of processes of the torch DataLoader that streams images which are not resident.
 
     Raises:
-        InputError: no validation images, a channel that is the same everywhere, or a device that cannot be used.
+        InputError: there are no validation images, a channel is constant, or the device cannot be used.
     """
 
     def __init__(
@@ -51,7 +51,9 @@ class Feed:
         loader_workers: int = 2,
     ) -> None:
         if not len(data.val_images):
-            raise InputError("the data have no validation images to choose a learning rate by; give validation=")
+            raise InputError(
+                "the data have no validation images, which are needed to compare learning rates; give validation="
+            )
         if batch_size < 1:
             raise InputError(f"batch_size={batch_size} must be at least 1")
         mean, deviation = data.standardization()
@@ -64,18 +66,20 @@ class Feed:
         self.val = self._placed(data.val_images, data.val_labels)
 
     def training_batches(self, seed: int, epochs: int, *, start: int = 0) -> Generator[Batch, None, None]:
-        """Every training image once in each epoch, in the order of this seed, from a step on."""
-        for epoch in range(start // self.steps(1), epochs):
+        """Batches with every training image once in each epoch, in this seed's order; ``start`` batches are skipped."""
+        first_epoch, skipped = divmod(start, self.steps(1))
+        for epoch in range(first_epoch, epochs):
             order = torch.randperm(len(self.train), generator=random_stream("minibatches", seed, epoch))
-            done = start % self.steps(1) if epoch == start // self.steps(1) else 0
-            yield from self._batches(self.train, order[done * self.batch_size :], self.batch_size)
+            if epoch == first_epoch:
+                order = order[skipped * self.batch_size :]
+            yield from self._batches(self.train, order, self.batch_size)
 
     def validation_batches(self, size: int) -> Iterator[Batch]:
-        """Every validation image once, in the order of the data."""
+        """Batches with every validation image once, in the order of the data."""
         return self._batches(self.val, torch.arange(len(self.val)), size)
 
     def steps(self, epochs: int) -> int:
-        """Number of training batches."""
+        """Number of training batches in this number of epochs."""
         return epochs * -(-len(self.train) // self.batch_size)
 
     def _placed(self, images: Images, labels: Int64[np.ndarray, "N"]) -> "_Source":
@@ -84,31 +88,30 @@ class Feed:
         return _Source(torch.tensor(images[:], device=self.device), torch.tensor(labels, device=self.device))
 
     def _batches(self, source: "_Source", order: Int64[Tensor, "N"], size: int) -> Iterator[Batch]:
-        if self.resident:
-            picked: Iterator[tuple[Tensor, Tensor]] = (
-                source[part] for part in torch.split(order.to(self.device), size)
-            )
-        else:
-            pinned = self.device.type == "cuda"
-            picked = iter(
-                DataLoader(
-                    source,
-                    sampler=torch.split(order, size),
-                    batch_size=None,
-                    num_workers=self.loader_workers,
-                    generator=random_stream("loader"),  # it would draw from torch's own, where dropout's masks are from
-                    pin_memory=pinned,
-                )
-            )
-        for images, labels in picked:
+        for images, labels in self._raw_batches(source, order, size):
             yield self._standardized(images.to(self.device, non_blocking=True)), labels.to(self.device)
+
+    def _raw_batches(
+        self, source: "_Source", order: Int64[Tensor, "N"], size: int
+    ) -> Iterable[tuple[UInt8[Tensor, "B H W C"], Int64[Tensor, "B"]]]:
+        if self.resident:
+            return (source[indices] for indices in torch.split(order.to(self.device), size))
+        return DataLoader(
+            source,
+            sampler=torch.split(order, size),
+            batch_size=None,
+            num_workers=self.loader_workers,
+            # The default is torch's global generator, which also draws the dropout masks.
+            generator=random_stream("loader"),
+            pin_memory=self.device.type == "cuda",
+        )
 
     def _standardized(self, images: UInt8[Tensor, "B H W C"]) -> Float[Tensor, "B C H W"]:
         return images.to(self.dtype).sub_(self.mean).mul_(self.scale).permute(0, 3, 1, 2)
 
 
 class _Source(Dataset[tuple[Tensor, Tensor]]):
-    """Images and labels by lists of indices: tensors on the device, or arrays that may lie on disk."""
+    """A map-style dataset indexed by batches of indices; its images are on the device, in memory or on disk."""
 
     def __init__(self, images: Images | Tensor, labels: Int64[np.ndarray, "N"] | Tensor) -> None:
         self.images, self.labels = images, labels
@@ -124,6 +127,7 @@ class _Source(Dataset[tuple[Tensor, Tensor]]):
 
 
 def _fits(data: Data, device: torch.device) -> bool:
+    """Whether the images can be stored on the device."""
     parts: Sequence[Images] = (data.train_images, data.val_images)
     if not all(isinstance(part, np.ndarray) for part in parts):
         return False

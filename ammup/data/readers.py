@@ -15,21 +15,21 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from ammup.data.cache import SPLITS, Images, Labels, Splits, cache_folder, content_key, decoded
+from ammup.data.cache import SPLITS, Images, Labels, Splits, cache_folder, content_key, load_or_decode
 from ammup.errors import InputError
 from ammup.progress import tracked
 
-# Sources that are no path.
+# Sources given by name instead of by path.
 NAMES = ("synthetic", "cifar10", "cifar100")
 SUFFIXES = (".jpg", ".jpeg", ".png")
-# What numpy and zipfile raise of a damaged file: MemoryError of a shape that nothing fills, RuntimeError where a bit
-# says that it is encrypted or compressed in some other way.
+# Exceptions that numpy and zipfile raise for a damaged file: MemoryError if a header declares an impossible shape,
+# RuntimeError if a flag declares encryption or an unsupported compression.
 _ARCHIVE = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError)
 _DAMAGED = (*_ARCHIVE, OSError, ValueError, KeyError, TypeError, MemoryError)
 
 
 def physical_memory() -> float:
-    """Bytes, or without end where the system does not say."""
+    """The size of this machine's memory in bytes; infinite if the system does not report it."""
     if not hasattr(os, "sysconf"):
         return float("inf")
     return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
@@ -48,23 +48,28 @@ def read_torchvision(name: str, image_size: int | None, progress: bool) -> Split
         except (OSError, RuntimeError) as error:
             raise InputError(
                 f"{name} could not be downloaded to {root} ({error}); "
-                "with no network, give the path of an image folder or .npz file instead"
+                "without network, give the path of an image folder or .npz file instead"
             ) from error
         for split, part in parts.items():
             _write(folder, split, part.data, np.asarray(part.targets), image_size, progress)
         return tuple(parts["train"].classes)
 
-    return decoded(f"{name} {dataset.tgz_md5}", image_size, read)
+    return load_or_decode(f"{name} {dataset.tgz_md5}", image_size, read)
 
 
 def read_npz(path: Path, image_size: int | None, progress: bool) -> Splits:
-    """An .npz file with MedMNIST's keys; grey images may lack the channel axis, labels may be N×1."""
+    """An .npz file with MedMNIST's keys; greyscale images may have no channel axis, labels may be N×1.
+
+    Raises:
+        InputError: the file is damaged, has other keys, unpacks to more than the memory, or its arrays have another
+            shape or dtype.
+    """
 
     def read(folder: Path) -> tuple[str, ...]:
         n_classes = 0
         _check_unpacked_size(path)
         try:
-            # Opened here: of a damaged archive numpy would leave it open.
+            # The file is opened here, because numpy would not close it if the archive is damaged.
             with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 for split in (s for s in SPLITS if f"{s}_images" in arrays or s == "train"):
                     images, labels = arrays[f"{split}_images"], arrays[f"{split}_labels"]
@@ -74,48 +79,56 @@ def read_npz(path: Path, image_size: int | None, progress: bool) -> Splits:
         except InputError:
             raise
         except _DAMAGED as error:
-            # What numpy says of a file that is no archive recommends to unpickle it.
-            reason = "it is no zip archive" if "pickled" in str(error) else error
+            # For a file that is not an archive, numpy's message recommends allow_pickle=True.
+            reason = "not a zip archive" if "pickled" in str(error) else error
             raise InputError(f"{path} is not an .npz file with keys train_images, train_labels, …: {reason}") from error
         return tuple(str(i) for i in range(n_classes))
 
-    return decoded(content_key([path], path.parent), image_size, read)
+    return load_or_decode(content_key([path], path.parent), image_size, read)
 
 
 def _check_unpacked_size(path: Path) -> None:
-    """Raise InputError where an archive of some megabytes says that it unpacks to more than the memory."""
+    """Raise InputError if the unpacked size of an archive is larger than the memory."""
     try:
         with zipfile.ZipFile(path) as archive:
             size = sum(member.file_size for member in archive.infolist())
     except (OSError, *_ARCHIVE):
-        return  # what numpy says of it is told
+        return  # opening the file with numpy reports this error
     if size > physical_memory():
         raise InputError(
-            f"{path} unpacks to {size / 2**30:.0f} GiB, more than this machine's memory; give fewer images"
+            f"{path} unpacks to {size / 2**30:.0f} GiB, more than the memory of this machine; give fewer images"
         )
 
 
 def _checked_arrays(where: str, images: NDArray[np.generic], labels: NDArray[np.generic]) -> tuple[Images, Labels]:
-    if images.dtype != np.uint8 or images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[3] not in (1, 3)):
-        raise InputError(f"{where} images are {images.dtype} {images.shape}; allowed: uint8 N×H×W, N×H×W×1 or N×H×W×3")
+    """The arrays as uint8 N×H×W×C and int64 N; ``where`` names their file and split in errors."""
+    shape_allowed = images.ndim == 3 or (images.ndim == 4 and images.shape[3] in (1, 3))
+    if images.dtype != np.uint8 or not shape_allowed:
+        raise InputError(f"{where} images are {images.dtype} {images.shape}; expected uint8 N×H×W, N×H×W×1 or N×H×W×3")
     if not len(images):
-        raise InputError(f"{where} holds no images")
+        raise InputError(f"{where} has no images")
     if not np.issubdtype(labels.dtype, np.integer) or labels.size != len(images):
-        raise InputError(f"{where} labels are {labels.dtype} {labels.shape}; give one class index for each image")
+        raise InputError(f"{where} labels are {labels.dtype} {labels.shape}; expected one class index for each image")
     if labels.min() < 0:
-        raise InputError(f"{where} labels reach {labels.min()}; class indices start at 0")
-    return (images if images.ndim == 4 else images[..., None]).astype(np.uint8), labels.reshape(-1).astype(np.int64)
+        raise InputError(f"{where} has the label {labels.min()}; expected class indices from 0 on")
+    with_channels = images if images.ndim == 4 else images[..., None]
+    return with_channels.astype(np.uint8), labels.reshape(-1).astype(np.int64)
 
 
 def read_folder(root: Path, image_size: int | None, progress: bool) -> Splits:
-    """A folder in the layout <split>/<class>/*.jpg|jpeg|png; classes are those of the training split, sorted."""
+    """A folder in the layout <split>/<class>/*.jpg|jpeg|png; classes are those of the training split, sorted.
+
+    Raises:
+        InputError: there are no training images, another split has a class without training images, an image cannot be
+            read, or images differ in size without ``image_size``.
+    """
     files = {split: _image_files(root, names) for split, names in SPLITS.items()}
     classes = tuple(sorted({path.parent.name for path in files["train"]}))
     if not classes:
-        raise InputError(f"{root} holds no training images; expected {root}/train/<class>/*.jpg|jpeg|png")
-    strange = {path.parent.name for paths in files.values() for path in paths} - set(classes)
-    if strange:
-        raise InputError(f"{root}: classes {sorted(strange)[:5]} have no training images")
+        raise InputError(f"{root} has no training images; expected {root}/train/<class>/*.jpg|jpeg|png")
+    untrained = {path.parent.name for paths in files.values() for path in paths} - set(classes)
+    if untrained:
+        raise InputError(f"{root}: classes {sorted(untrained)[:5]} have no training images")
 
     def read(folder: Path) -> tuple[str, ...]:
         for split, paths in files.items():
@@ -124,18 +137,19 @@ def read_folder(root: Path, image_size: int | None, progress: bool) -> Splits:
                 _write(folder, split, paths, labels, image_size, progress)
         return classes
 
-    return decoded(content_key([p for paths in files.values() for p in paths], root), image_size, read)
+    return load_or_decode(content_key([p for paths in files.values() for p in paths], root), image_size, read)
 
 
 def _image_files(root: Path, names: Iterable[str]) -> list[Path]:
+    """The image files in the first existing folder of these names, sorted."""
     folder = next((root / name for name in names if (root / name).is_dir()), None)
     if folder is None:
         return []
     return sorted(
         Path(entry.path)
-        for group in folder.iterdir()
-        if group.is_dir()
-        for entry in os.scandir(group)
+        for class_folder in folder.iterdir()
+        if class_folder.is_dir()
+        for entry in os.scandir(class_folder)
         if entry.name.lower().endswith(SUFFIXES)
     )
 
@@ -148,7 +162,7 @@ def _write(
     image_size: int | None,
     progress: bool,
 ) -> None:
-    """Decode ``images`` into <folder>/<split>_images.npy with all cores, and save the labels beside it."""
+    """Decode ``images`` into <folder>/<split>_images.npy on all cores, and save the labels in the same folder."""
     out: Images | None = None
     with warnings.catch_warnings(), ThreadPoolExecutor() as pool:
         warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -165,7 +179,7 @@ def _write(
 
 
 def _decode(image: Path | Images, image_size: int | None) -> Images:
-    """One image H×W×C, its centre square averaged over areas where ``image_size`` is given."""
+    """One image H×W×C; with ``image_size``, its centre square, resized by averaging over areas."""
     if isinstance(image, Path):
         try:
             with Image.open(image) as opened:
@@ -180,7 +194,8 @@ def _decode(image: Path | Images, image_size: int | None) -> Images:
         side = min(picture.size)
         left, top = (picture.width - side) // 2, (picture.height - side) // 2
         square, size = (left, top, left + side, top + side), (image_size, image_size)
-        # In float: on bytes Pillow rounds after each axis, which brightens the average by half a level.
+        # Resized as floats: with uint8, Pillow rounds after each axis, which raises the average by half a level.
         bands = [band.convert("F").resize(size, Image.Resampling.BOX, box=square) for band in picture.split()]
-        return np.asarray(np.rint(np.stack([np.asarray(band) for band in bands], axis=2)), np.uint8)
+        pixels = np.stack([np.asarray(band) for band in bands], axis=2)
+        return np.asarray(np.rint(pixels), np.uint8)
     return np.asarray(picture)

@@ -1,4 +1,4 @@
-"""Generated images, for runs that need no files and no network."""
+"""Synthetic images, for runs without files and network."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,9 +7,10 @@ from ammup.data.cache import Splits
 
 
 def synthesize(image_size: int, seed: int) -> Splits:
-    """Ten classes of textures with the 1/f amplitude spectrum and the correlated channels of natural images.
+    """10,000 training and 2,000 test images of ten classes of textures, uint8.
 
-    A class has a preferred orientation and a tint; brightness varies from image to image.
+    Like natural images, they have a 1/f amplitude spectrum and correlated channels. Each class has a preferred
+    orientation and a tint; the brightness varies from image to image.
     """
     rng = np.random.default_rng((seed, 0x1F))
     tints = rng.standard_normal((10, 3))
@@ -30,10 +31,10 @@ def _textures(rng: np.random.Generator, angles: NDArray[np.float64], size: int) 
     """N×H×W×3 fields of variance 1 whose amplitude falls as 1/frequency and is largest along each angle."""
     fy, fx = np.fft.fftfreq(size)[:, None], np.fft.rfftfreq(size)[None, :]
     frequency = np.hypot(fy, fx)
-    frequency[0, 0] = np.inf  # no mean
+    frequency[0, 0] = np.inf  # sets the mean to 0
     preference = np.exp(np.cos(2 * (np.arctan2(fy, fx) - angles[:, None, None]))).astype(np.float32)
     white = rng.standard_normal((len(angles), 4, size, size), dtype=np.float32)
     pink = np.fft.irfft2(np.fft.rfft2(white) * (preference / frequency)[:, None], s=(size, size))
-    pink /= np.sqrt(np.mean(pink**2, axis=(2, 3), keepdims=True)) + (size == 1)  # one pixel is all mean
-    channels = np.sqrt(0.7) * pink[:, :1] + np.sqrt(0.3) * pink[:, 1:]  # channels correlate at 0.7
+    pink /= np.sqrt(np.mean(pink**2, axis=(2, 3), keepdims=True)) + (size == 1)  # an image of one pixel is all 0
+    channels = np.sqrt(0.7) * pink[:, :1] + np.sqrt(0.3) * pink[:, 1:]  # the channels have a correlation of 0.7
     return np.asarray(channels.transpose(0, 2, 3, 1), np.float32)

@@ -18,7 +18,7 @@ from ammup.models.device import default_device
 from ammup.models.factory import Factory, architecture_of, named_factory
 from ammup.provenance import versions
 from ammup.training.precision import DTYPES
-from ammup.training.replicas import TRAINERS, Choice, checked_build, choose_strategy, seconds_a_step
+from ammup.training.replicas import TRAINERS, Choice, checked_build, choose_strategy, seconds_per_step
 from ammup.training.runs import Run
 from ammup.training.trainer import Build, Trainer
 
@@ -105,7 +105,7 @@ class WorkerContext:
         """Estimate the seconds to train and validate one replica, by timing a few training steps."""
         grid, training = self.experiment.grid, self.experiment.training
         lrs = grid.learning_rates if strategy == "stacked" else grid.learning_rates[:1]
-        step = seconds_a_step(self.trainer(depth, strategy), lrs, grid.seed_numbers[0]) / len(lrs)
+        step = seconds_per_step(self.trainer(depth, strategy), lrs, grid.seed_numbers[0]) / len(lrs)
         validation = len(self.feed.val) / training.batch_size / 3  # a forward pass is a third of a step
         return step * (self.feed.steps(training.epochs) + validation)
 

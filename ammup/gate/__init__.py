@@ -1,1 +1,1 @@
-"""A user's own models in CI: the check, its baseline, the pytest plugin."""
+"""Checks of users' models in CI: the depth exponent, its baseline, the pytest plugin."""

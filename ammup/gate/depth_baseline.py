@@ -1,4 +1,4 @@
-"""A recorded check of a user's own model, stored as JSON, and the comparison of a later check with it."""
+"""The baseline of a user's model: a check of its depth exponent, stored as JSON and compared with later checks."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -8,42 +8,47 @@ import numpy as np
 from pydantic import AfterValidator, Field, Strict
 
 from ammup.errors import InputError
-from ammup.gate.depth_check import DepthCheck, explained
+from ammup.gate.depth_check import DepthCheck, with_likely_cause
 from ammup.gate.environment import DRIFT_ERRORS, Environment, environment, write_json
 from ammup.validation import Number, VersionedModel, parse_versioned
 
-# With the same torch, device, dtype and seeds a tenth of a standard error is far more than rounding.
-SAME = 0.1
+# With the same seeds, torch, device and dtype, log10 η* may change by this share of its standard error. Rounding errors
+# are far smaller.
+ROUNDING_SHARE = 0.1
 
 
-def _positive(value: float) -> float:
+def _checked_positive(value: float) -> float:
     if not value > 0:
         raise ValueError("must be a positive number")
     return value
 
 
-def _not_negative(value: float) -> float:
+def _checked_not_negative(value: float) -> float:
     if not value >= 0:
         raise ValueError("must be at least 0")
     return value
 
 
-# Depth, η*, and the standard error of log10 η*.
+# (depth, η*, standard error of log10 η*)
 Point = Annotated[
-    tuple[int, Annotated[Number, AfterValidator(_positive)], Annotated[Number, AfterValidator(_not_negative)]],
+    tuple[
+        int,
+        Annotated[Number, AfterValidator(_checked_positive)],
+        Annotated[Number, AfterValidator(_checked_not_negative)],
+    ],
     Strict(False),
 ]
 
 
 class DepthBaseline(VersionedModel):
-    """A recorded check.
+    """The stored result of a check.
 
     Attributes:
-        about: description of the measurement; another description is another measurement.
-        environment: versions and device.
-        seeds: weight draws at each depth.
-        slope: of log η* on log L.
-        curve: one point for each depth.
+        about: description of what was measured; only checks with the same description are compared.
+        environment: versions, device and dtype of the measurement.
+        seeds: number of weight draws at each depth.
+        slope: slope of log η* on log L.
+        curve: one point for each depth: depth, η*, standard error of log10 η*.
     """
 
     about: str
@@ -53,8 +58,8 @@ class DepthBaseline(VersionedModel):
     curve: Annotated[tuple[Point, ...], Strict(False), Field(min_length=1)]
 
     @classmethod
-    def of(cls, check: DepthCheck, about: str) -> "DepthBaseline":
-        """The baseline that records a check."""
+    def from_check(cls, check: DepthCheck, about: str) -> "DepthBaseline":
+        """Create a baseline from a check and the description of its measurement, in the current environment."""
         rows = check.law.curve.to_dict("records")
         return cls(
             schema_version=cls.READS,
@@ -67,12 +72,12 @@ class DepthBaseline(VersionedModel):
 
     @classmethod
     def read(cls, path: Path) -> "DepthBaseline":
-        """The baseline that a file holds.
+        """Read a file that :meth:`write` wrote.
 
         Raises:
-            InputError: a file that :meth:`write` did not write.
+            InputError: invalid JSON, another schema version, or invalid values.
         """
-        remedy = "restore it from git, or remove it and record again"
+        remedy = "restore it from git, or delete it and record a new one"
         return parse_versioned(
             cls, path.read_bytes(), name=str(path), what="a baseline of `ammup check`", remedy=remedy
         )
@@ -82,25 +87,29 @@ class DepthBaseline(VersionedModel):
         write_json(self.to_dict(), path)
 
     def against(self, check: DepthCheck, about: str) -> DepthCheck:
-        """The check, with the depths at which it differs from the baseline.
+        """The check with its differences from the baseline, in :attr:`DepthCheck.moved`.
+
+        If the seeds, torch, numpy, device and dtype are the same, η* may change only by rounding. Otherwise it may
+        change as far as two independent sets of weight draws differ.
 
         Raises:
-            InputError: the baseline is of another measurement.
+            InputError: the description or the depths of the check are not those of the baseline.
         """
-        new = DepthBaseline.of(check, about)
+        new = DepthBaseline.from_check(check, about)
         depths, new_depths = (sorted(depth for depth, *_ in one.curve) for one in (self, new))
         if new.about != self.about or new_depths != depths:
             raise InputError(
-                f"the baseline is of {self.about!r} at depths {depths}, this is {new.about!r} at {new_depths}: give "
-                "the same options, or another --baseline"
+                f"the baseline measures {self.about!r} at depths {depths}, but this check measures {new.about!r} at "
+                f"depths {new_depths}: pass the same options, or another --baseline file"
             )
-        same = self.seeds == new.seeds and self.environment.relevant == new.environment.relevant
-        now = {depth: (lr, se) for depth, lr, se in new.curve}
+        repeated = self.seeds == new.seeds and self.environment.relevant == new.environment.relevant
+        reason = "the same seeds, torch and device" if repeated else "more than random weight draws explain"
+        new_points = {depth: (lr, se) for depth, lr, se in new.curve}
         moved = []
         for depth, lr, se in self.curve:
-            lr_now, se_now = now[depth]
-            change = abs(np.log10(lr_now / lr))
-            if change > (SAME * se if same else DRIFT_ERRORS * np.hypot(se, se_now)):
-                kind = "the same seeds, torch and device" if same else "more than random weight draws explain"
-                moved.append(f"moved: η* at depth {depth} was {lr:.4g} and is {lr_now:.4g} ({kind})")
-        return explained(replace(check, moved=tuple(moved)))
+            new_lr, new_se = new_points[depth]
+            change = abs(np.log10(new_lr / lr))
+            allowed = ROUNDING_SHARE * se if repeated else DRIFT_ERRORS * np.hypot(se, new_se)
+            if change > allowed:
+                moved.append(f"moved: η* at depth {depth} was {lr:.4g} and is {new_lr:.4g} ({reason})")
+        return with_likely_cause(replace(check, moved=tuple(moved)))

@@ -1,4 +1,4 @@
-"""The gate on a user's own models: does η* fall with depth as expected, beyond doubt?"""
+"""The gate on users' models: check that η* falls with depth at the expected slope."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -6,45 +6,44 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
 from torch import Tensor
 
 from ammup.errors import InputError, check_level
 from ammup.format import json_number
+from ammup.gate.check_text import check_text
 from ammup.gate.fault_patterns import likely_cause
+from ammup.gate.power import seeds_needed
+from ammup.gate.slope_drift import slope_drift
 from ammup.measurement.depth_law import DepthLaw, measure_depth_law
 from ammup.measurement.first_step import OptimizerFactory
 from ammup.measurement.loss import Loss
 from ammup.measurement.specification import MeasurementSpec
 from ammup.models.depth import Forward
 from ammup.models.factory import Factory
-from ammup.stats.equivalence import INSIDE, OUTSIDE, Estimate, Region
-from ammup.stats.intervals import t_interval, upper_probability
+from ammup.stats.equivalence import INSIDE, OUTSIDE, Region
 from ammup.stats.verdicts import DOES_NOT_HOLD, HOLDS, INCONCLUSIVE
 
-# The first draws say how many more are needed for a right slope to pass with this probability.
-PILOT, POWER, MOST_SEEDS = 8, 0.9, 64
+# Weight draws at each depth: of the pilot measurement, and at most.
+PILOT, MOST_SEEDS = 8, 64
 
 
-VERBS = {HOLDS: "holds", DOES_NOT_HOLD: "does not hold", INCONCLUSIVE: "is open"}
-
-
-class Inconclusive(AssertionError):  # noqa: N818  (pytest shows the name: it says what happened)
-    """The interval neither lies inside the allowed region nor outside it."""
+class Inconclusive(AssertionError):  # noqa: N818  (pytest shows the name, which states the outcome)
+    """The confidence interval crosses an end of the allowed region."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DepthCheck:
-    """What was measured, what was allowed, and what follows.
+    """A measured depth law, the allowed slopes, and the outcome.
 
     Attributes:
         law: the measured law.
-        region: the slopes that are allowed.
-        allowed_drift: how far the slope of the deeper half may be from that of the shallower one, or None.
-        needed: weight draws at each depth with which a slope in the middle of the region passes with probability
-            ``POWER``.
-        moved: what a baseline says against it, a sentence each.
-        cause: the fault that the curve looks like, or nothing.
+        region: the allowed slopes.
+        allowed_drift: the largest allowed difference between the slope of the deeper half of the depths and that of
+            the shallower half, or None for no limit.
+        needed: the weight draws at each depth with which a slope in the middle of the region passes with probability
+            0.9, see :func:`ammup.gate.power.seeds_needed`.
+        moved: the differences from a baseline, one sentence for each depth.
+        cause: the fault whose pattern the curve shows, or "".
     """
 
     law: DepthLaw
@@ -66,46 +65,20 @@ class DepthCheck:
 
     @property
     def drift(self) -> tuple[float, tuple[float, float]]:
-        """Slope between the deeper half of the depths minus that of the shallower half, and its interval."""
+        """The slope of the deeper half of the depths minus that of the shallower half, and its confidence interval."""
         return slope_drift(self.law)
 
     @property
     def draws(self) -> int:
-        """Weight draws at each depth."""
+        """Number of weight draws at each depth."""
         return self.law.draws
 
     def report(self) -> str:
-        """The verdict in words, the curve, and what to do."""
-        fit = self.law.power_law
-        low, high = fit.slope_ci
-        lines = [
-            f"the depth exponent {VERBS[self.outcome]}: slope {fit.slope:.3f} "
-            f"[{low:.3f}, {high:.3f}], allowed [{self.region.low:.3f}, {self.region.high:.3f}], "
-            f"{self.draws} weight draws at each depth"
-        ]
-        if self.allowed_drift is not None:
-            change, (below, above) = self.drift
-            lines.append(
-                f"slope of the deeper half minus that of the shallower: {change:.3f} [{below:.3f}, {above:.3f}], "
-                f"allowed ±{self.allowed_drift:.3f}"
-            )
-        lines += [*self.moved, _table(self.law)]
-        if self.cause:
-            lines.append(f"likely cause: {self.cause}")
-        if self.outcome == INCONCLUSIVE:
-            lines.append(self._advice())
-        return "\n".join(lines)
-
-    def _advice(self) -> str:
-        if self.draws < 2:
-            return "the factory draws nothing, so there is no interval: draw the weights from its seed= argument"
-        return (
-            f"what to raise: seeds (about {max(self.needed, 2 * self.draws)} would decide a slope in the middle of the "
-            "region), the width of the nets, or the margin"
-        )
+        """Several lines: outcome, measured curve, likely cause of a failure, and advice on an inconclusive outcome."""
+        return check_text(self)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain numbers, lists and None for JSON."""
+        """The check as JSON types: dicts, lists, text, numbers and None."""
         drift, interval = self.drift
         return {
             "outcome": self.outcome,
@@ -139,34 +112,35 @@ def check_depth_exponent(
     device: str | None = None,
     progress: bool = False,
 ) -> DepthCheck:
-    """Measure how η* falls with depth, and hold the slope's interval against ``expected`` ± ``margin``.
+    """Measure how η* falls with depth, and compare the slope's confidence interval with ``expected`` ± ``margin``.
 
-    The slope *holds* where its whole interval lies in the region, *does not hold* where all of it lies outside, and is
-    *inconclusive* otherwise, so that noise never passes.
+    The slope *holds* if its entire interval lies inside the region and *does not hold* if its entire interval lies
+    outside. Otherwise the outcome is *inconclusive*, so that a noisy measurement never passes.
 
     Args:
-        factory: as in :func:`ammup.depth_exponent`, like ``depths``, ``inputs``, ``targets``, ``loss``, ``part``,
-            ``forward``, ``optimizer``, ``device`` and ``progress``.
-        depths: two at least; the slope is against these numbers.
+        factory: builds the model of a depth; see :func:`ammup.depth_exponent`, also for ``inputs``, ``targets``,
+            ``loss``, ``part``, ``forward``, ``optimizer``, ``device`` and ``progress``.
+        depths: at least two depths; the slope is that of log η* on the log of these numbers.
         inputs: one batch.
-        targets: its targets, or None for drawn ones.
+        targets: the targets of the batch, or None for random labels.
         loss: "mse", "cross_entropy" or a callable.
         part: "total", "label" or "output".
-        expected: the slope, signed: -1.5 is the paper's limit; your own net's is what you measured when it was right.
-            None takes what is measured now, to record it.
-        margin: how far from it the slope may be.
+        expected: the expected slope with its sign, usually the slope that was measured while the model was known to be
+            correct (the paper's limit is -1.5). None stands for the slope of this measurement, for recording it.
+        margin: half the width of the allowed region.
         level: two-sided confidence level of the intervals.
-        seeds: weight draws at each depth; None takes 8, and from their scatter as many more as a right slope needs to
-            pass with probability 0.9, up to 64 in all.
-        max_depth_drift: also ask that the slope of the deeper half of the depths differ from that of the shallower
-            half by no more than this; four depths at least.
+        seeds: weight draws at each depth, at least 2. None starts with 8 and adds as many as a correct slope needs to
+            pass with probability 0.9, estimated from the scatter of the first 8, up to 64 in total.
+        max_depth_drift: the largest allowed difference between the slope of the deeper half of the depths and that of
+            the shallower half; requires at least four depths. None sets no limit.
         forward: how to call the model.
         optimizer: ``optimizer(params, lr)``.
-        device: where to measure.
+        device: the device to measure on.
         progress: show a progress bar.
 
     Raises:
-        InputError: as :func:`ammup.depth_exponent`, or a region that is empty.
+        InputError: as in :func:`ammup.depth_exponent`; a slope, margin, level or number of seeds that is not allowed;
+            or too few depths for ``max_depth_drift``.
     """
     spec = MeasurementSpec(
         inputs=inputs, targets=targets, loss=loss, part=part, forward=forward, optimizer=optimizer, device=device
@@ -177,7 +151,7 @@ def check_depth_exponent(
 
 @dataclass(frozen=True, kw_only=True)
 class Allowed:
-    """Which slopes pass; arguments and errors as in :func:`check_depth_exponent`."""
+    """The slopes that pass; the fields and errors are those of :func:`check_depth_exponent`."""
 
     expected: float | None
     margin: float
@@ -186,15 +160,16 @@ class Allowed:
 
     def __post_init__(self) -> None:
         if self.expected is not None and not np.isfinite(self.expected):
-            raise InputError(f"expected={self.expected} must be finite: the slope, signed, such as -1.5")
+            raise InputError(f"expected={self.expected} must be finite: the slope, with its sign, such as -1.5")
         for name, value in (("margin", self.margin), ("max_depth_drift", self.max_depth_drift)):
             if value is not None and not 0 < value < np.inf:
                 raise InputError(f"{name}={value} must be positive and finite")
         check_level(self.level)
 
     def region(self, measured: float) -> Region:
-        """The allowed slopes; around the measured one where none is expected."""
-        return Region.around(measured if self.expected is None else self.expected, self.margin)
+        """The allowed slopes, centred on ``expected``, or on the measured slope if ``expected`` is None."""
+        centre = measured if self.expected is None else self.expected
+        return Region.around(centre, self.margin)
 
 
 def check_law(
@@ -206,23 +181,25 @@ def check_law(
     seeds: int | None = None,
     progress: bool = False,
 ) -> DepthCheck:
-    """:func:`check_depth_exponent` of a specification."""
+    """The same as :func:`check_depth_exponent`, for a specification that was built before."""
     n_depths = len(np.atleast_1d(np.asarray(depths)))
     if seeds is not None and seeds < 2:
-        raise InputError(f"seeds={seeds}: give at least 2 for an interval, or None to have them chosen")
+        raise InputError(
+            f"seeds={seeds}: expected at least 2, or None to choose the number; one draw gives no interval"
+        )
     if allowed.max_depth_drift is not None and n_depths < 4:
-        raise InputError(f"max_depth_drift needs four depths at least, two in each half; {n_depths} were given")
+        raise InputError(f"max_depth_drift requires at least four depths, two in each half; {n_depths} were given")
 
-    def measured(numbers: Sequence[int]) -> DepthLaw:
-        return measure_depth_law(factory, depths, spec, seeds=numbers, level=allowed.level, progress=progress)
+    def measure(seed_range: Sequence[int]) -> DepthLaw:
+        return measure_depth_law(factory, depths, spec, seeds=seed_range, level=allowed.level, progress=progress)
 
-    law = measured(range(seeds or PILOT))
+    law = measure(range(seeds or PILOT))
     needed = seeds_needed(law, allowed.margin, allowed.max_depth_drift)
     if seeds is None and law.draws == PILOT < needed:
-        law = law.joined(measured(range(PILOT, min(needed, MOST_SEEDS))))
+        law = law.joined(measure(range(PILOT, min(needed, MOST_SEEDS))))
     region = allowed.region(law.power_law.slope)
     check = DepthCheck(law=law, region=region, allowed_drift=allowed.max_depth_drift, needed=needed)
-    return explained(check)
+    return with_likely_cause(check)
 
 
 def assert_depth_exponent(
@@ -241,13 +218,13 @@ def assert_depth_exponent(
     forward: Forward | None = None,
     optimizer: OptimizerFactory | None = None,
 ) -> DepthCheck:
-    """:func:`check_depth_exponent`, for a test of your own; returns the check where it holds.
+    """Run :func:`check_depth_exponent` inside a test, and return the check if the slope holds.
 
     Raises:
-        AssertionError: the slope does not hold; the message shows the curve and, where it looks like a known fault,
-            its likely cause.
-        Inconclusive: it is open; the message says what to raise.
-        InputError: as :func:`check_depth_exponent`.
+        AssertionError: the slope does not hold. The message contains the measured curve and, if the curve has the
+            pattern of a common fault, the likely cause.
+        Inconclusive: the outcome is inconclusive. The message states what to increase.
+        InputError: as in :func:`check_depth_exponent`.
 
     Example:
         >>> import ammup, torch
@@ -267,61 +244,15 @@ def assert_depth_exponent(
 
 
 def raise_unless_holds(check: DepthCheck) -> None:
-    """Turn an outcome into what a test raises."""
+    """Raise :class:`Inconclusive` or another AssertionError, with the report of the check, unless the slope holds."""
     if check.outcome == INCONCLUSIVE:
         raise Inconclusive(check.report())
     if check.outcome == DOES_NOT_HOLD:
         raise AssertionError(check.report())
 
 
-def explained(check: DepthCheck) -> DepthCheck:
-    """The same with the cause that the curve looks like, where the slope does not hold."""
-    return check if check.outcome != DOES_NOT_HOLD else replace(check, cause=likely_cause(check.law, check.region))
-
-
-def seeds_needed(law: DepthLaw, margin: float, max_depth_drift: float | None) -> int:
-    """Weight draws with which a slope in the middle of the region passes with probability ``POWER``.
-
-    The standard error falls with the square root of the draws, from what it is in ``law``.
-    """
-    n = law.draws
-    pairs = [(law.power_law.slope_se, margin)]
-    if max_depth_drift is not None:
-        _, (low, high) = slope_drift(law)
-        pairs.append(((high - low) / 2 / stats.norm.ppf(upper_probability(law.power_law.level)), max_depth_drift))
-    if n < 2 or not all(np.isfinite(se) for se, _ in pairs):
-        return n
-    alpha = (1 - law.power_law.level) / 2
-    for draws in range(2, 10_000):
-        right = [
-            Estimate(value=0.0, se=se * (n / draws) ** 0.5, df=max(draws - 1, 1), n=draws).power(
-                Region.around(0.0, allowed), alpha
-            )
-            for se, allowed in pairs
-        ]
-        if min(right) >= POWER:
-            return draws
-    return 10_000
-
-
-def slope_drift(law: DepthLaw) -> tuple[float, tuple[float, float]]:
-    """Slope of the deeper half of the depths minus that of the shallower half, with the interval of the draws."""
-    curve = law.curve
-    x, y = np.log10(curve["depth"].to_numpy(dtype=np.float64)), np.log10(curve["lr_star"].to_numpy())
-    half = len(x) // 2
-    if half < 2:
-        return float("nan"), (float("nan"), float("nan"))
-    weights = np.zeros(len(x))
-    for sign, part in ((-1.0, slice(0, half)), (1.0, slice(len(x) - half, None))):
-        centred = x[part] - x[part].mean()
-        weights[part] += sign * centred / (centred @ centred)
-    se = float(np.sqrt(np.sum((weights * curve["se_log10"].to_numpy()) ** 2)))
-    df = max(int(curve["seeds"].min()) - 1, 1)
-    change = float(weights @ y)
-    return change, t_interval(change, se, df=df, probability=upper_probability(law.power_law.level))
-
-
-def _table(law: DepthLaw) -> str:
-    curve = law.curve.assign(units=[law.units[depth] for depth in law.curve["depth"]])
-    shown = curve[["depth", "units", "lr_star", "se_log10", "local_slope"]]
-    return str(shown.to_string(index=False, float_format=lambda v: "" if np.isnan(v) else f"{v:.3g}"))
+def with_likely_cause(check: DepthCheck) -> DepthCheck:
+    """The check with the likely cause of its failure; unchanged if the slope holds or the outcome is inconclusive."""
+    if check.outcome != DOES_NOT_HOLD:
+        return check
+    return replace(check, cause=likely_cause(check.law, check.region))

@@ -1,4 +1,4 @@
-"""What a stored figure depends on besides the code, when two of them differ, and the JSON files that store them."""
+"""The environment of a measurement (versions, device, dtype), and the JSON files that store measured values."""
 
 import json
 import platform
@@ -11,13 +11,15 @@ import numpy as np
 from ammup.atomic import write_atomically
 from ammup.validation import StoredModel
 
+# The fields of an environment on which a measured value depends by more than rounding.
 ENVIRONMENT = ("torch", "numpy", "device", "dtype")
-# Two samples differ by more than this many standard errors of the difference once in ten million.
+# Two independent estimates of the same quantity differ by more than this many standard errors of their difference with
+# probability 1e-7.
 DRIFT_ERRORS = 5.3
 
 
 class Environment(StoredModel):
-    """Versions, device, dtype and threads of a process."""
+    """The versions, device, dtype and number of threads of a process."""
 
     python: str | None = None
     torch: str
@@ -29,7 +31,7 @@ class Environment(StoredModel):
 
     @property
     def relevant(self) -> tuple[str, ...]:
-        """The values on which a figure depends by more than rounding."""
+        """The values of the fields in ``ENVIRONMENT``."""
         return tuple(getattr(self, name) for name in ENVIRONMENT)
 
 
@@ -51,5 +53,9 @@ def environment() -> Environment:
 
 
 def write_json(content: Mapping[str, Any], path: Path) -> None:
-    """Write indented JSON atomically, one value a line, so that a diff shows what changed."""
+    """Write indented JSON atomically, with one value per line so that a diff shows the changed values.
+
+    Raises:
+        ValueError: a number is NaN or infinite.
+    """
     write_atomically(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")

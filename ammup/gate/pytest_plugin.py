@@ -1,6 +1,7 @@
-"""pytest's side of the claims: marker `statistical`, options, and the figures of every claim that was measured.
+"""The pytest plugin: the marker `statistical`, options, fixtures, and a summary of the measured claims.
 
-Loaded by pytest in any project where ammup is installed; it imports nothing heavy until a claim is measured.
+pytest loads it in every project where ammup is installed, so torch and other large packages are imported only when a
+fixture measures something.
 """
 
 import math
@@ -19,25 +20,34 @@ _ROOT = pytest.StashKey[int]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the options of statistical tests."""
+    """Add the options for statistical tests."""
     group = parser.getgroup("ammup", "statistical tests of learning-rate laws")
-    group.addoption("--ammup-seed-root", type=int, default=0, metavar="N", help="Draw other weights.  [default: 0]")
-    group.addoption("--ammup-vary-seed", action="store_true", help="Take the seed root from the clock, and print it.")
-    group.addoption("--ammup-full", action="store_true", help="Also run what takes hours: many seed roots.")
+    group.addoption(
+        "--ammup-seed-root",
+        type=int,
+        default=0,
+        metavar="N",
+        help="Draw the weights from the seeds of root N.  [default: 0]",
+    )
+    group.addoption(
+        "--ammup-vary-seed", action="store_true", help="Choose the seed root from the clock and print it in the header."
+    )
+    group.addoption("--ammup-full", action="store_true", help="Also run the tests that take hours (many seed roots).")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the marker and settle the seed root."""
+    """Register the marker and choose the seed root."""
     config.addinivalue_line(
         "markers", "statistical: a statement about random networks, with its sample size and margin"
     )
-    varied = time.time_ns() // 10**6 % 10**6 + 1
-    config.stash[_ROOT] = varied if config.getoption("--ammup-vary-seed") else config.getoption("--ammup-seed-root")
+    root_of_clock = time.time_ns() // 10**6 % 10**6 + 1
+    vary = config.getoption("--ammup-vary-seed")
+    config.stash[_ROOT] = root_of_clock if vary else config.getoption("--ammup-seed-root")
     config.stash[_COMPARISONS] = []
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:
-    """Name the seed root where it is not the usual one."""
+    """The line that states the seed root, unless it is the default."""
     root = config.stash[_ROOT]
     return f"ammup: seed root {root}" if root else None
 
@@ -52,13 +62,12 @@ def seed_root(request: pytest.FixtureRequest) -> int:
 def record_claim(
     request: pytest.FixtureRequest, record_property: Callable[[str, object], None]
 ) -> "Callable[[Comparison], None]":
-    """A function that takes down a measured claim, for JUnit and for the table at the end."""
+    """A function that records a measured claim as JUnit properties and for the summary at the end of the run."""
 
     def record(comparison: "Comparison") -> None:
         request.config.stash[_COMPARISONS].append(comparison)
         measured = comparison.new.to_dict()
-        names = ("verdict", "estimate", "se", "interval", "n", "looks", "power", "stated", "law")
-        for name in names:
+        for name in ("verdict", "estimate", "se", "interval", "n", "looks", "power", "stated", "law"):
             record_property(name, measured[name])
 
     return record
@@ -66,7 +75,7 @@ def record_claim(
 
 @pytest.fixture
 def depth_law(record_property: Callable[[str, object], None]) -> "Callable[..., DepthCheck]":
-    """`ammup.assert_depth_exponent`, which also takes down what it measured for JUnit; returns the check."""
+    """:func:`ammup.assert_depth_exponent` with the arguments of ``check_depth_exponent``; adds JUnit properties."""
     from ammup.gate.depth_check import check_depth_exponent, raise_unless_holds
 
     def assert_depth_exponent(*arguments: Any, **options: Any) -> "DepthCheck":
@@ -81,7 +90,7 @@ def depth_law(record_property: Callable[[str, object], None]) -> "Callable[..., 
 
 
 def pytest_terminal_summary(terminalreporter: "pytest.TerminalReporter", config: pytest.Config) -> None:
-    """Print one line for each measured claim."""
+    """Print one line for each measured claim, with its differences from the baseline."""
     comparisons = config.stash[_COMPARISONS]
     if not comparisons:
         return
@@ -91,8 +100,8 @@ def pytest_terminal_summary(terminalreporter: "pytest.TerminalReporter", config:
     for comparison in comparisons:
         record = comparison.new
         ends = [math.nan if end is None else end for end in record.interval]
-        figure = with_interval(record.estimate, ends, "9.4f")
+        measured = with_interval(record.estimate, ends, "9.4f")
         terminalreporter.write_line(
-            f"{record.id:<52} {figure}  n = {record.n:<5} {record.verdict}"
+            f"{record.id:<52} {measured}  n = {record.n:<5} {record.verdict}"
             f"{''.join(f'; {problem}' for problem in comparison.problems)}"
         )

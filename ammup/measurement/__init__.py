@@ -1,1 +1,1 @@
-"""How it is measured: data, one step, depth laws."""
+"""Measurements of models: one gradient step, laws over depth, and tools for training with them."""

@@ -242,8 +242,8 @@ class _Net:
     @classmethod
     def from_model(cls, model: nn.Module, spec: MeasurementSpec, stream: object) -> "_Net":
         prepared = prepared_for_draws(model, spec, stream)
-        stackable = not prepared.agreed and prepared.method != "difference"
-        stack = stack_size(Step.of(model, prepared)) if stackable else 1
+        stackable = not prepared.methods_agree and prepared.method != "difference"
+        stack = stack_size(Step.from_model(model, prepared)) if stackable else 1
         return cls(units=tuple(prepared.units or ()), stack=stack, spec=prepared)
 
 

@@ -1,12 +1,13 @@
-"""One gradient step of any model that trains, measured by what training itself does.
+"""The method "difference": one gradient step of any model that can be trained, by ordinary backward and forward passes.
 
-A plain backward gives the gradient g, so every hook, detached statistic and custom backward acts as in training. Plain
-forwards at the weights w + ε d and w - ε d, with d the step of g, give the change of every depth unit as a central
-difference. The weights are moved in place and restored from copies, in float64 where the model runs in it.
+An ordinary backward pass gives the gradient g, so every hook, detached statistic and custom backward has the same
+effect as in training. Forward passes at the weights w + ε d and w - ε d, where d is the step for the gradient g, give
+the change of every depth unit as a central difference. The weights are changed in place and restored from copies, in
+float64 if the model runs in float64.
 
-The *bend* |z₊ + z₋ - 2 z₀| / |z₊ - z₋| of a unit says how far its difference can be from the derivative: it is of first
-order in ε where the unit is curved, and grows like 1/ε where rounding errors dominate. Several ε are tried; the
-smallest bend is reported as the relative error.
+The relative curvature |z₊ + z₋ - 2 z₀| / |z₊ - z₋| of a unit bounds how far its central difference is from the
+derivative. It is proportional to ε if the unit is nonlinear in the weights, and to 1/ε if rounding errors dominate.
+Several ε are tried, and the smallest curvature is reported as the relative error.
 
 Axes: R residual row, B batch, U depth unit.
 """
@@ -25,9 +26,10 @@ from torch.utils._pytree import tree_leaves
 from ammup.arrays import Array
 from ammup.errors import InputError
 from ammup.measurement.first_step import FirstStep
+from ammup.measurement.loss import Residuals
 from ammup.measurement.observation import checked_outputs, checked_units, observed_units
 from ammup.measurement.specification import MeasurementSpec
-from ammup.models.depth import cannot_be_run
+from ammup.models.depth import Forward, cannot_be_run
 from ammup.models.eager import run_eagerly
 from ammup.models.flow import check_outside_transforms
 from ammup.models.state import ModelState
@@ -35,38 +37,43 @@ from ammup.models.streams import random_stream, seeded
 
 Weights = dict[str, Tensor]
 
-# Relative changes of the unit that moves most: 1e-6 for smooth models in float64, the larger ones for models that
-# compute partly in float32, whose rounding errors are 1e-7 of a pre-activation.
-LADDER = (1e-6, 1e-4, 1e-3)
-# A bend below this ends the search for a better ε.
-SMALL_BEND = 1e-4
-# The first ε is guessed from the weights; it is corrected where the units move this many times more or less.
-WIDE = 30.0
+# The ε that are tried, given as relative change of the unit that changes most: 1e-6 for smooth models in float64, and
+# larger ones for models that compute partly in float32, whose rounding errors are 1e-7 of a pre-activation.
+RELATIVE_STEPS = (1e-6, 1e-4, 1e-3)
+# The search for a better ε ends if no curvature is larger than this.
+SMALL_CURVATURE = 1e-4
+# The first ε is estimated from the size of the weights. It is corrected if the units change by more than this factor
+# more or less than intended.
+LARGEST_RATIO = 30.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class RowMoments:
-    """What one residual row contributes.
+    """The contribution of one residual row.
 
     Attributes:
         S: mean square of every unit's change at learning rate 1, (U,).
-        bend: relative error of every unit's change, (U,).
+        curvature: relative curvature of every unit, which bounds the relative error of its change, (U,).
         squares: squared norm of the gradient of each weight.
     """
 
     S: Array
-    bend: Array
+    curvature: Array
     squares: Array
 
 
 class Difference:
-    """A model in the middle of a measurement: restored before every pass, run at moved weights.
+    """The measurement of one model, whose state is restored before every pass.
 
     Args:
-        model: the module; its state must be preserved by the caller.
-        spec: what is measured.
+        model: the module; the caller must preserve its state.
+        spec: the specification of the measurement.
         units: names of the observed modules.
-        stream: what labels and dropout masks depend on.
+        stream: key of the random numbers for labels and dropout masks.
+
+    Raises:
+        InputError: the model has no trainable weights, a unit or a weight in ``spec.lr_factors`` is unknown, or the
+            optimizer is invalid.
     """
 
     def __init__(self, model: nn.Module, spec: MeasurementSpec, units: Sequence[str], stream: object) -> None:
@@ -80,133 +87,142 @@ class Difference:
         self.targets = spec.targets_on(like)
         parameters = dict(model.named_parameters())
         self._checkpointed = False
-        self.optimizer = None if spec.optimizer is None else FirstStep.of(spec.optimizer, parameters)
+        self.optimizer = None if spec.optimizer is None else FirstStep.from_optimizer(spec.optimizer, parameters)
 
     def rows(self) -> tuple[list[RowMoments], list[RowMoments]]:
-        """The moments of every fixed and every drawn residual row, see :class:`ammup.measurement.loss.Residuals`."""
-        z0, fixed, drawn = self._gradients()
-        return [self._row(g, z0) for g in fixed], [self._row(g, z0) for g in drawn]
+        """The moments of every fixed and every drawn residual row; see :class:`ammup.measurement.loss.Residuals`."""
+        z0, fixed, drawn = self.gradients()
+        return [self._row_moments(g, z0) for g in fixed], [self._row_moments(g, z0) for g in drawn]
 
-    def _gradients(self) -> tuple[list[Tensor], list[Weights], list[Weights]]:
-        """The units' outputs, and the gradients of all fixed and drawn rows, by one forward."""
+    def gradients(self) -> tuple[list[Tensor], list[Weights], list[Weights]]:
+        """(outputs of the units, gradients of the fixed rows, gradients of the drawn rows), from one forward pass."""
         objective, z0 = self.spec.objective, dict[str, Tensor]()
         self.state.restore()
         with torch.enable_grad(), seeded("masks", self.stream):
-            with observed_units(self.model, self.units, partial(_keep, z0)):
-                outputs = self._call()
-            self._checkpointed = _has_checkpoints(outputs)
+            with observed_units(self.model, self.units, partial(_record, z0)):
+                outputs = call_model(self.model, self.inputs, self.spec.forward)
+            self._checkpointed = has_checkpoints(outputs)
             if callable(objective.loss):
                 scalar = objective.scalar(outputs, self.targets)
                 fixed, drawn = self._backward([(scalar, None)]), []
             else:
-                plain = checked_outputs(outputs, self.inputs, objective)
-                residuals = self._residuals(plain.detach())
-                rows = [*residuals[0], *residuals[1]]
-                found = self._backward([(plain, row) for row in rows])
-                fixed, drawn = found[: len(residuals[0])], found[len(residuals[0]) :]
+                tensor = checked_outputs(outputs, self.inputs, objective)
+                residuals = self._residuals(tensor.detach())
+                gradients = self._backward([(tensor, row) for row in (*residuals.fixed, *residuals.drawn)])
+                n_fixed = len(residuals.fixed)
+                fixed, drawn = gradients[:n_fixed], gradients[n_fixed:]
         return [z0[unit] for unit in self.units], fixed, drawn
 
-    def _residuals(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
+    def _residuals(self, outputs: Tensor) -> Residuals:
+        """The residuals of the given targets or, without targets, of drawn labels."""
         objective = self.spec.objective
         if self.targets is not None:
             objective.check_targets(outputs, self.targets)
-            found = objective.residuals(outputs, self.targets, drawn=False)
-        else:
-            labels = objective.draw_labels(outputs.shape, outputs, random_stream("labels", self.stream))
-            found = objective.residuals(outputs, labels, drawn=True, whole=self.optimizer is not None)
-        return found.fixed, found.drawn
+            return objective.residuals(outputs, self.targets, drawn=False)
+        labels = objective.draw_labels(outputs.shape, outputs, random_stream("labels", self.stream))
+        return objective.residuals(outputs, labels, drawn=True, per_label=self.optimizer is not None)
 
     def _backward(self, roots: Sequence[tuple[Tensor, Tensor | None]]) -> list[Weights]:
-        """The gradient of every weight for each pair of an output and the row that it is multiplied by."""
-        # A forward may freeze a weight; backward leaves that one out then.
-        moving = {name: w for name, w in self.weights.items() if w.requires_grad}
-        weights = list(moving.values())
-        found = []
+        """The gradients of all weights, for each pair of an output and the residual row it is multiplied by."""
+        # A forward pass may freeze a weight, which then has no gradient.
+        unfrozen = {name: w for name, w in self.weights.items() if w.requires_grad}
+        weights = list(unfrozen.values())
+        results = []
         for number, (output, row) in enumerate(roots):
-            kept = number < len(roots) - 1
+            retain_graph = number < len(roots) - 1
             gradients: Sequence[Tensor | None]
             if any(w._post_accumulate_grad_hooks for w in weights) or self._checkpointed:
-                gradients = _accumulated(output, row, weights, retain_graph=kept)
+                gradients = _accumulated_gradients(output, row, weights, retain_graph=retain_graph)
             else:
-                gradients = torch.autograd.grad(output, weights, row, retain_graph=kept, allow_unused=True)
-            slopes = dict(zip(moving, gradients, strict=True))
-            found.append({name: _dense(slopes.get(name), w) for name, w in self.weights.items()})
-        return found
+                gradients = torch.autograd.grad(output, weights, row, retain_graph=retain_graph, allow_unused=True)
+            by_name = dict(zip(unfrozen, gradients, strict=True))
+            results.append({name: _to_dense(by_name.get(name), w) for name, w in self.weights.items()})
+        return results
 
-    def _row(self, gradient: Weights, z0: list[Tensor]) -> RowMoments:
-        squares = np.array([float(_square(g)) for g in gradient.values()])
+    def _row_moments(self, gradient: Weights, z0: list[Tensor]) -> RowMoments:
+        """The moments of the step for one gradient; ``z0`` has the units' outputs before the step."""
+        squares = np.array([float(_squared_norm(g)) for g in gradient.values()])
         direction = gradient
         if self.optimizer is not None:
-            start = {name: w.detach().clone() for name, w in self.weights.items()}
-            direction = self.optimizer.direction(start, gradient)
+            current = {name: w.detach().clone() for name, w in self.weights.items()}
+            direction = self.optimizer.direction(current, gradient)
         factors = self.spec.lr_factors
         direction = {name: d * factors[name] if name in factors else d for name, d in direction.items()}
-        S, bend = self._moments(direction, z0)
-        return RowMoments(S=S, bend=bend, squares=squares)
+        S, curvature = self._moments(direction, z0)
+        return RowMoments(S=S, curvature=curvature, squares=squares)
 
     def _moments(self, direction: Weights, z0: list[Tensor]) -> tuple[Array, Array]:
-        """(S_l, bend) of every unit along a direction, at the ε with the least bend of each."""
-        size = math.sqrt(sum(float(_square(d)) for d in direction.values()))
-        scale = math.sqrt(sum(float(_square(w)) for w in self.weights.values()))
+        """(S_l, curvature) of every unit along a direction, each at the ε for which its curvature is smallest."""
+        size = math.sqrt(sum(float(_squared_norm(d)) for d in direction.values()))
+        scale = math.sqrt(sum(float(_squared_norm(w)) for w in self.weights.values()))
         if size == 0:
             return np.zeros(len(z0)), np.zeros(len(z0))
-        epsilon = LADDER[0] * (scale or 1.0) / size
-        best_S, best_bend = np.zeros(len(z0)), np.full(len(z0), np.inf)
-        for number, tau in enumerate(LADDER):
-            S, bend, moved = self._central(direction, epsilon, z0)
-            if number == 0 and moved and not 1 / WIDE < moved / tau < WIDE:
-                epsilon *= tau / moved
-                S, bend, moved = self._central(direction, epsilon, z0)
-            better = (bend < best_bend) | (number == 0)
-            best_S, best_bend = np.where(better, S, best_S), np.where(better, bend, best_bend)
-            if (best_bend <= SMALL_BEND).all():
+        epsilon = RELATIVE_STEPS[0] * (scale or 1.0) / size
+        best_S, best_curvature = np.zeros(len(z0)), np.full(len(z0), np.inf)
+        for number, intended in enumerate(RELATIVE_STEPS):
+            S, curvature, moved = self._central_difference(direction, epsilon, z0)
+            if number == 0 and moved and not 1 / LARGEST_RATIO < moved / intended < LARGEST_RATIO:
+                epsilon *= intended / moved
+                S, curvature, moved = self._central_difference(direction, epsilon, z0)
+            better = (curvature < best_curvature) | (number == 0)
+            best_S, best_curvature = np.where(better, S, best_S), np.where(better, curvature, best_curvature)
+            if (best_curvature <= SMALL_CURVATURE).all():
                 break
-            if moved and number + 1 < len(LADDER):
-                epsilon *= LADDER[number + 1] / moved
-        return best_S, best_bend
+            if moved and number + 1 < len(RELATIVE_STEPS):
+                epsilon *= RELATIVE_STEPS[number + 1] / moved
+        return best_S, best_curvature
 
-    def _central(self, direction: Weights, epsilon: float, z0: list[Tensor]) -> tuple[Array, Array, float]:
-        """(S_l, bend, largest relative movement) from the forwards at plus and minus ε."""
-        plus = self._at(direction, epsilon)
-        minus = self._at(direction, -epsilon)
-        S, bend, moved = [], [], 0.0
-        for a, b, middle in zip(plus, minus, z0, strict=True):
-            change, curve = float(_square(a - b)), float(_square((a - middle) + (b - middle)))
-            size = float(_square(middle))
-            S.append(change / (4 * epsilon**2) / max(1, a.numel()))
-            bend.append(math.sqrt(curve / change) if change > 0 else (0.0 if curve == 0 else math.inf))
-            if size > 0:  # a unit that starts at zero has no relative movement
-                moved = max(moved, math.sqrt(change / size) / 2)
-        return np.array(S), np.array(bend), moved
+    def _central_difference(self, direction: Weights, epsilon: float, z0: list[Tensor]) -> tuple[Array, Array, float]:
+        """(S_l, curvature, largest relative change) of the units, from the forward passes at plus and minus ε."""
+        plus = self.outputs_at(direction, epsilon)
+        minus = self.outputs_at(direction, -epsilon)
+        S, curvature, moved = [], [], 0.0
+        for ahead, behind, middle in zip(plus, minus, z0, strict=True):
+            first = float(_squared_norm(ahead - behind))
+            second = float(_squared_norm((ahead - middle) + (behind - middle)))
+            size = float(_squared_norm(middle))
+            S.append(first / (4 * epsilon**2) / max(1, ahead.numel()))
+            if first > 0:
+                curvature.append(math.sqrt(second / first))
+            else:
+                curvature.append(0.0 if second == 0 else math.inf)
+            if size > 0:  # the relative change of a unit that starts at zero is not defined
+                moved = max(moved, math.sqrt(first / size) / 2)
+        return np.array(S), np.array(curvature), moved
 
-    def _at(self, direction: Weights, epsilon: float) -> list[Tensor]:
-        """Every unit's output at the weights moved by ε times the direction."""
-        found: dict[str, Tensor] = {}
+    def outputs_at(self, direction: Weights, epsilon: float) -> list[Tensor]:
+        """Every unit's output at the weights plus ε times the direction."""
+        outputs: dict[str, Tensor] = {}
         self.state.restore()
         for name, d in direction.items():
             self.weights[name].data.add_(d, alpha=epsilon)
-        # With gradients, as in training: some modules compute otherwise without (the fast path of attention).
-        keep = partial(_keep, found)
-        with torch.enable_grad(), seeded("masks", self.stream), observed_units(self.model, self.units, keep):
-            self._call()
-        return [found[unit] for unit in self.units]
+        record = partial(_record, outputs)
+        # With gradients enabled, as in training, because some modules use other kernels without (such as attention).
+        with torch.enable_grad(), seeded("masks", self.stream), observed_units(self.model, self.units, record):
+            call_model(self.model, self.inputs, self.spec.forward)
+        return [outputs[unit] for unit in self.units]
 
-    def _call(self) -> Any:
-        call = self.spec.forward
-        try:
-            with run_eagerly():
-                return self.model(self.inputs) if call is None else call(self.model, self.inputs)
-        except InputError:
-            raise
-        except Exception as error:  # whatever the user's forward raises
-            raise cannot_be_run(self.model, self.inputs, error) from error
+
+def call_model(model: nn.Module, inputs: Any, forward: Forward | None) -> Any:
+    """The outputs of the model, or of ``forward``, without compilation.
+
+    Raises:
+        InputError: the forward fails.
+    """
+    try:
+        with run_eagerly():
+            return model(inputs) if forward is None else forward(model, inputs)
+    except InputError:
+        raise
+    except Exception as error:  # the user's forward may raise anything
+        raise cannot_be_run(model, inputs, error) from error
 
 
 def trainable(model: nn.Module) -> Weights:
-    """The trainable weights by name, complex ones included.
+    """The trainable weights by name, including complex ones.
 
     Raises:
-        InputError: there are none.
+        InputError: the model has no trainable weights.
     """
     weights: Weights = {name: p for name, p in model.named_parameters() if p.requires_grad}
     if not weights:
@@ -214,10 +230,10 @@ def trainable(model: nn.Module) -> Weights:
     return weights
 
 
-def _accumulated(
+def _accumulated_gradients(
     output: Tensor, row: Tensor | None, weights: Sequence[Tensor], *, retain_graph: bool
 ) -> list[Tensor | None]:
-    """The gradients as hooks on their accumulation leave them, by a backward like that of training."""
+    """The gradients that a backward pass accumulates in ``w.grad``, which hooks on the accumulation may change."""
     for w in weights:
         w.grad = None
     torch.autograd.backward([output], None if row is None else [row], retain_graph=retain_graph)
@@ -227,15 +243,15 @@ def _accumulated(
     return gradients
 
 
-def _dense(gradient: Tensor | None, weight: Tensor) -> Tensor:
-    """A gradient of any layout as a dense tensor, zero where the weight has none."""
+def _to_dense(gradient: Tensor | None, weight: Tensor) -> Tensor:
+    """A gradient of any layout as a dense tensor; zeros if the weight has no gradient."""
     if gradient is None:
         return torch.zeros_like(weight).detach()
     return (gradient.to_dense() if gradient.is_sparse else gradient).detach()
 
 
-def _has_checkpoints(outputs: Any) -> bool:
-    """Whether reentrant checkpoints are in the graph, which only a plain backward runs."""
+def has_checkpoints(outputs: Any) -> bool:
+    """Whether the graph has reentrant checkpoints, which ``torch.autograd.grad`` does not support."""
     pending = [leaf.grad_fn for leaf in tree_leaves(outputs) if isinstance(leaf, Tensor)]
     seen: set[Any] = set()
     while pending:
@@ -249,11 +265,13 @@ def _has_checkpoints(outputs: Any) -> bool:
     return False
 
 
-def _keep(found: dict[str, Tensor], name: str, z: Tensor) -> None:
+def _record(outputs: dict[str, Tensor], name: str, z: Tensor) -> None:
+    """Store a copy of a unit's output."""
     check_outside_transforms(name, z)
-    found[name] = z.detach().clone()  # an activation may work in place
+    outputs[name] = z.detach().clone()  # a copy, because a later activation may change z in place
 
 
-def _square(tensor: Tensor) -> Tensor:
+def _squared_norm(tensor: Tensor) -> Tensor:
+    """The squared norm of all elements, in float64."""
     norm: Tensor = torch.linalg.vector_norm(tensor.detach())
     return norm.double().square()

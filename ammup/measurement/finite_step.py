@@ -1,33 +1,37 @@
-"""First order against a true step of finite size."""
+"""`check_finite_step`, which compares the first-order moments with those of a true step of finite size."""
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Shaped
 from torch import Tensor, nn
 
 from ammup.arrays import Array
 from ammup.errors import InputError
+from ammup.measurement.difference import Difference, call_model, trainable
 from ammup.measurement.loss import Loss
-from ammup.measurement.moments import to_numpy
+from ammup.measurement.observation import checked_outputs
 from ammup.measurement.specification import MeasurementSpec
-from ammup.measurement.step import Step
-from ammup.models.state import ModelState, check_initialized
+from ammup.measurement.updates import measure_draws
+from ammup.models.depth import Forward
+from ammup.models.precision import double_precision
+from ammup.models.state import check_initialized, preserved
+from ammup.models.streams import random_stream, seeded
+from ammup.models.wrappers import unwrapped
 
 
 @dataclass(frozen=True, kw_only=True)
 class FiniteStep:
-    """First order against the true step at one learning rate; every array has one value a unit.
+    """Moments to first order and of the true step, at one learning rate. Every array has one value for each unit.
 
     Attributes:
         units: names of the depth units.
         lr: learning rate of the step.
         first_order: η² S_l.
         true: mean of (z(θ - ηg) - z(θ))².
-        gap: true / first_order - 1.
+        gap: true / first_order - 1, the relative difference.
     """
 
     units: tuple[str, ...]
@@ -37,24 +41,26 @@ class FiniteStep:
 
     @property
     def gap(self) -> Array:
-        """Relative gap of each unit."""
+        """Relative difference of each unit."""
         return self.true / self.first_order - 1
 
 
 def check_finite_step(
     model: nn.Module,
-    inputs: Shaped[Tensor, "B *shape"],
+    inputs: Any,
     targets: Tensor | None = None,
     *,
     lr: float,
     loss: Loss = "mse",
     units: Sequence[str] | None = None,
     seed: int = 0,
+    forward: Forward | None = None,
 ) -> FiniteStep:
-    """Compare first order with a true SGD step at ``lr`` by two forwards, before and after the step.
+    """Compare the first order in the learning rate with a true SGD step, by forwards before and after that step.
 
-    Arguments and errors as in :func:`measure_updates`; without targets one label is drawn. It runs on a copy of the
-    model in float64, for in float32 the difference of the two forwards cancels at small steps.
+    Arguments and errors as in :func:`ammup.measure_updates`; without targets one label is drawn. The model runs in
+    float64, because in float32 the difference of two forwards loses its digits at small steps; afterwards it is
+    restored. A model that does not run in float64 is compared in its own precision.
 
     Example:
         >>> import ammup, torch
@@ -65,28 +71,35 @@ def check_finite_step(
     """
     if not (np.isfinite(lr) and lr > 0):
         raise InputError(f"lr={lr} must be positive and finite")
-    spec = MeasurementSpec(inputs=inputs, targets=targets, loss=loss, label_draws=1, units=units)
-    copied = _copied(model).double()
-    step = Step.of(copied, spec, state=ModelState(copied))
-    outputs, pull_back = step.backward(seed)
-    labels = step.labels(outputs, seed)
-    if labels is not None:
-        step = replace(step, targets=labels[0])
-    (gradient,) = pull_back(step.residuals(outputs, None).fixed[0])
-    first_order = step.tangent_moments(step.weights, gradient, seed)[:-1]
-    with torch.no_grad():
-        before = step.pre_activations(step.weights, seed)
-        after = step.pre_activations({name: w - lr * gradient[name] for name, w in step.weights.items()}, seed)
-    true = [float((z - z0).square().mean()) for z0, z in zip(before, after, strict=True)]
-    return FiniteStep(units=step.units, lr=lr, first_order=lr**2 * to_numpy(first_order), true=np.asarray(true))
-
-
-def _copied(model: nn.Module) -> nn.Module:
-    """A deep copy; torch refuses to copy a tensor with a graph, which a model may keep from its last forward."""
+    model = unwrapped(model)
     check_initialized(model)
-    kept = [tensor for tensor in ModelState(model, record=False).tensors if not tensor.is_leaf]
-    try:
-        return copy.deepcopy(model, {id(tensor): tensor.detach().clone() for tensor in kept})
-    except Exception as error:  # whatever an attribute of the user's raises
-        reason = str(error) or type(error).__name__
-        raise InputError(f"{type(model).__name__} cannot be copied: {reason}") from error
+    spec = MeasurementSpec(inputs=inputs, targets=targets, loss=loss, label_draws=1, units=units, forward=forward)
+    with preserved(model) as state:
+        try:
+            with double_precision(model):
+                return _compared(model, spec, lr, seed)
+        except InputError:  # it does not run in float64
+            state.restore()
+            return _compared(model, spec, lr, seed)
+
+
+def _compared(model: nn.Module, spec: MeasurementSpec, lr: float, seed: int) -> FiniteStep:
+    spec = _with_labels(model, spec, seed)
+    (moments,) = measure_draws([model], spec, streams=[seed])
+    with preserved(model):
+        step = Difference(model, spec, moments.units, seed)
+        before, (gradient,), _ = step.gradients()
+        after = step.outputs_at(gradient, -lr)
+    true = [float((z - z0).square().mean()) for z0, z in zip(before, after, strict=True)]
+    return FiniteStep(units=moments.units, lr=lr, first_order=lr**2 * moments.S, true=np.asarray(true))
+
+
+def _with_labels(model: nn.Module, spec: MeasurementSpec, seed: int) -> MeasurementSpec:
+    """The specification with one drawn label if it has no targets."""
+    if spec.targets is not None or callable(spec.loss):
+        return spec
+    like = next(iter(trainable(model).values()))
+    with preserved(model), torch.no_grad(), seeded("masks", seed):
+        outputs = checked_outputs(call_model(model, spec.inputs_on(like), spec.forward), spec.inputs, spec.objective)
+    labels = spec.objective.draw_labels(outputs.shape, outputs, random_stream("labels", seed))
+    return replace(spec, targets=labels[0])

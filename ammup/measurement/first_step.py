@@ -13,8 +13,8 @@ from ammup.errors import InputError
 
 OptimizerFactory = Callable[[list[Tensor], float], Optimizer]
 OptimizerLike = OptimizerFactory | Optimizer
-# Relative tolerance for the proportionality of steps to the learning rate; they are computed in float64.
-LINEAR = 1e-6
+# Relative tolerance of the check that steps are proportional to the learning rate; they are computed in float64.
+LINEARITY_TOLERANCE = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,16 +22,17 @@ class FirstStep:
     """One step of an optimizer on copies of the weights; the original optimizer is not changed.
 
     Attributes:
-        build: (copies of the weights, learning rate) -> an optimizer of these copies, before its step.
+        build: maps (copies of the weights, learning rate) to an optimizer of these copies, before its step.
     """
 
     build: Callable[[Mapping[str, Tensor], float], Optimizer]
 
     @classmethod
-    def of(cls, optimizer: OptimizerLike, parameters: Mapping[str, nn.Parameter]) -> "FirstStep":
-        """From ``optimizer(params, lr)``, or from an optimizer in the middle of training, with its state.
+    def from_optimizer(cls, optimizer: OptimizerLike, parameters: Mapping[str, nn.Parameter]) -> "FirstStep":
+        """The first step of ``optimizer(params, lr)``, or the next step of an existing optimizer with its state.
 
-        The learning rate of an optimizer is that of its first group; the other groups keep their ratio to it.
+        The learning rate of an existing optimizer is that of its first group. The learning rates of the other groups
+        keep their ratio to it.
 
         Raises:
             InputError: ``optimizer`` is neither, has none of the model's parameters, or has a learning rate of 0.
@@ -39,18 +40,18 @@ class FirstStep:
         if not isinstance(optimizer, Optimizer):
             factory = optimizer
             if not callable(factory):
-                raise InputError(f"optimizer={optimizer!r}: give optimizer(params, lr), or a torch.optim.Optimizer")
-            return cls(build=lambda weights, lr: _built(factory, weights, lr))
+                raise InputError(f"optimizer={optimizer!r}: expected optimizer(params, lr) or a torch.optim.Optimizer")
+            return cls(build=lambda weights, lr: _new_optimizer(factory, weights, lr))
         names = {id(p): name for name, p in parameters.items()}
-        own = [p for group in optimizer.param_groups for p in group["params"]]
-        if not any(id(p) in names for p in own):
+        optimized = [p for group in optimizer.param_groups for p in group["params"]]
+        if not any(id(p) in names for p in optimized):
             raise InputError("the optimizer has none of the model's parameters; build it from this model")
         if not optimizer.param_groups[0]["lr"] > 0:
             raise InputError(f"the optimizer's learning rate is {optimizer.param_groups[0]['lr']}; it must be positive")
-        return cls(build=lambda weights, lr: _resumed(optimizer, names, weights, lr))
+        return cls(build=lambda weights, lr: _optimizer_copy(optimizer, names, weights, lr))
 
     def direction(self, weights: Mapping[str, Tensor], gradient: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Minus the step of every weight, at learning rate 1.
+        """Minus the change of every weight in one step at learning rate 1.
 
         Raises:
             InputError: the optimizer fails, or its step is not proportional to its learning rate.
@@ -58,7 +59,7 @@ class FirstStep:
         full, half = (self._step(weights, gradient, lr) for lr in (1.0, 0.5))
         size = max(float(step.abs().max()) for step in full.values())
         gap = max(float((full[name] - 2 * half[name]).abs().max()) for name in full)
-        if not gap <= LINEAR * size:
+        if not gap <= LINEARITY_TOLERANCE * size:
             raise InputError(
                 "the optimizer's step is not proportional to its learning rate, so S̄(η) = 1 cannot be solved from one "
                 "step; use an optimizer whose step is (SGD, momentum, Adam, AdamW, …)"
@@ -66,7 +67,8 @@ class FirstStep:
         return {name: step.to(weights[name]) for name, step in full.items()}
 
     def _step(self, weights: Mapping[str, Tensor], gradient: Mapping[str, Tensor], lr: float) -> dict[str, Tensor]:
-        # In float64, because the difference of the weights before and after the step loses digits.
+        """Minus the change of every weight in one step at a learning rate, in float64."""
+        # Not in the weights' own dtype, because the difference of the weights before and after the step loses digits.
         copies = {name: nn.Parameter(_copied(w)) for name, w in weights.items()}
         for name, w in copies.items():
             w.grad = _copied(gradient[name])
@@ -77,28 +79,30 @@ class FirstStep:
             raise
         except (RuntimeError, TypeError, ValueError, KeyError) as error:
             raise InputError(f"the optimizer failed: {type(error).__name__}: {error}") from error
-        return {name: weights[name].detach().double() - w.detach() for name, w in copies.items()}
+        return {name: _copied(weights[name]) - w.detach() for name, w in copies.items()}
 
 
-def _built(factory: OptimizerFactory, weights: Mapping[str, Tensor], lr: float) -> Optimizer:
-    """A new optimizer of these weights."""
+def _new_optimizer(factory: OptimizerFactory, weights: Mapping[str, Tensor], lr: float) -> Optimizer:
+    """A new optimizer of these weights, from the user's factory."""
     optimizer = factory(list(weights.values()), lr)
     if not isinstance(optimizer, Optimizer):
         raise InputError(
-            f"optimizer(params, lr) returned {type(optimizer).__name__}; it must be a torch.optim.Optimizer"
+            f"optimizer(params, lr) returned {type(optimizer).__name__}; it must return a torch.optim.Optimizer"
         )
     return optimizer
 
 
-def _resumed(optimizer: Optimizer, names: Mapping[int, str], weights: Mapping[str, Tensor], lr: float) -> Optimizer:
-    """A copy of an optimizer, including its state, for other tensors."""
+def _optimizer_copy(
+    optimizer: Optimizer, names: Mapping[int, str], weights: Mapping[str, Tensor], lr: float
+) -> Optimizer:
+    """A copy of an optimizer and its state, for other tensors; ``names`` maps a parameter's id to its name."""
     first = optimizer.param_groups[0]["lr"]
-    resumed = object.__new__(type(optimizer))
+    copied = object.__new__(type(optimizer))
     # A scheduler replaces `step` on the optimizer, and hooks can have side effects, so the copy has neither.
-    resumed.__dict__.update({key: value for key, value in vars(optimizer).items() if key != "step"})
+    copied.__dict__.update({key: value for key, value in vars(optimizer).items() if key != "step"})
     for hooks in ("_optimizer_step_pre_hooks", "_optimizer_step_post_hooks"):
-        setattr(resumed, hooks, OrderedDict())
-    resumed.param_groups = [
+        setattr(copied, hooks, OrderedDict())
+    copied.param_groups = [
         {
             **copy.deepcopy({key: value for key, value in group.items() if key != "params"}),
             "params": [weights[name] for p in group["params"] if (name := names.get(id(p), "")) in weights],
@@ -106,16 +110,21 @@ def _resumed(optimizer: Optimizer, names: Mapping[int, str], weights: Mapping[st
         }
         for group in optimizer.param_groups
     ]
-    resumed.state = defaultdict(dict)
+    copied.state = defaultdict(dict)
     for p, state in optimizer.state.items():
         if (name := names.get(id(p), "")) in weights:
-            resumed.state[weights[name]] = {
+            copied.state[weights[name]] = {
                 key: _copied(value) if isinstance(value, Tensor) else copy.deepcopy(value)
                 for key, value in state.items()
             }
-    return resumed
+    return copied
 
 
 def _copied(tensor: Tensor) -> Tensor:
-    """A copy, in float64 if the tensor has floating-point numbers; an optimizer may change it in place."""
-    return tensor.detach().to(torch.float64 if tensor.is_floating_point() else tensor.dtype, copy=True)
+    """A copy in double precision (integers stay integers); an optimizer may change it in place."""
+    dtype = tensor.dtype
+    if tensor.is_complex():
+        dtype = torch.complex128
+    elif tensor.is_floating_point():
+        dtype = torch.float64
+    return tensor.detach().to(dtype, copy=True)

@@ -1,4 +1,4 @@
-"""What forward-mode differentiation asks of torch: rules for every operator, and layouts that they support."""
+"""Forward-mode differentiation in torch: kernels and memory layouts for which it is implemented."""
 
 import warnings
 from collections.abc import Iterator
@@ -13,8 +13,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 
 @contextmanager
-def forward_rules_for_all() -> Iterator[None]:
-    """Attention by kernels that have a forward-mode rule: the fused ones have none."""
+def attention_with_forward_rule() -> Iterator[None]:
+    """A context in which attention uses kernels with a forward-mode rule, which the fused kernels do not have."""
     before = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
@@ -26,20 +26,22 @@ def forward_rules_for_all() -> Iterator[None]:
 
 @cache
 def load_forward_rules() -> None:
-    """Have torch load its forward-mode rules, and keep to ourselves that torch 2.14 deprecates how it does so."""
+    """Make torch load its forward-mode rules; suppresses the deprecation warning that torch 2.14 itself causes then."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated")
         jvp(torch.sin, (torch.ones(1),), (torch.ones(1),))
 
 
 def supports_channels_last(model: nn.Module) -> bool:
-    """Whether every module has a forward-mode rule for that layout."""
-    return _group_norm_takes_channels_last() or not any(isinstance(module, nn.GroupNorm) for module in model.modules())
+    """Whether every module of a model has a forward-mode rule for the memory format channels_last."""
+    return _group_norm_supports_channels_last() or not any(
+        isinstance(module, nn.GroupNorm) for module in model.modules()
+    )
 
 
 @cache
-def _group_norm_takes_channels_last() -> bool:
-    """Whether its forward-mode rule does, which that of torch 2.6 to 2.9 does not."""
+def _group_norm_supports_channels_last() -> bool:
+    """Whether the forward-mode rule of group norm supports channels_last; in torch 2.6 to 2.9 it does not."""
     x = torch.ones(1, 2, 2, 2).contiguous(memory_format=torch.channels_last)
     load_forward_rules()
     try:
@@ -50,7 +52,7 @@ def _group_norm_takes_channels_last() -> bool:
 
 
 def channels_last(tensor: Tensor) -> Tensor:
-    """channels_last for images and 2D kernels on the CPU, where convolutions otherwise reorder at every call."""
+    """The tensor in channels_last if it has four axes and is on a CPU, where convolutions would convert it each time."""
     if tensor.ndim == 4 and tensor.device.type == "cpu":
         return tensor.contiguous(memory_format=torch.channels_last)
     return tensor

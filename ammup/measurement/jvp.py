@@ -46,9 +46,9 @@ def measure_by_jvp(
         steps: list[Step] = []
         for model in models:
             state = None if _writes_nothing(model, spec.forward) else stack.enter_context(preserved(model))
-            steps.append(Step.of(model, spec, state=state))
+            steps.append(Step.from_model(model, spec, state=state))
             if spec.units is None:
-                spec = steps[0].fitted(spec)
+                spec = steps[0].spec_for_draws(spec)
         measure = measure_stacked if stack_size(steps[0]) > 1 else measure_each
         return measure(steps, streams)
 

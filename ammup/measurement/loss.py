@@ -45,7 +45,7 @@ class Objective:
 
     def __post_init__(self) -> None:
         if not callable(self.loss) and self.loss not in LOSSES:
-            raise InputError(f"loss={self.loss!r} is not known; allowed: {', '.join(LOSSES)}, or a callable")
+            raise InputError(f"unknown loss={self.loss!r}; expected one of: {', '.join(LOSSES)}, or a callable")
         check_known("part", self.part, PARTS)
         if callable(self.loss) and self.part != "total":
             raise InputError(f"part={self.part!r} of a callable loss is not defined; use part='total'")
@@ -98,10 +98,10 @@ class Objective:
             raise InputError(f"the loss returned {got}; it must return a scalar tensor")
         return value
 
-    def residuals(self, outputs: Tensor, targets: Tensor, *, drawn: bool, whole: bool = False) -> Residuals:
+    def residuals(self, outputs: Tensor, targets: Tensor, *, drawn: bool, per_label: bool = False) -> Residuals:
         """Residuals of given targets, or of drawn labels with the draw as leading axis.
 
-        ``whole`` asks for rows that are gradients of a loss each, for an optimizer that is not linear in them.
+        ``per_label`` asks for rows that are gradients of a loss each, for an optimizer that is not linear in them.
 
         With drawn labels and mse, "total" is the average over each label and its negative, to which
         ½ Q(z - y) + ½ Q(z + y) = Q(z) + Q(y) gives one row for z and one for each y: the cross term, of mean zero,
@@ -119,7 +119,7 @@ class Objective:
             return Residuals(fixed=output, drawn=none)
         if self.part == "total" and not drawn:
             return Residuals(fixed=output - label, drawn=none)
-        if self.part == "total" and self.loss == "mse" and not whole:
+        if self.part == "total" and self.loss == "mse" and not per_label:
             return Residuals(fixed=output, drawn=label)
         rows = label if self.part == "label" else output - label
         return Residuals(fixed=none, drawn=rows) if drawn else Residuals(fixed=rows, drawn=none)

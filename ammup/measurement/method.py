@@ -22,7 +22,7 @@ LARGEST_ERROR = 5e-3
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
-def doubt(model: nn.Module, spec: MeasurementSpec) -> str:
+def reason_against_jvp(model: nn.Module, spec: MeasurementSpec) -> str:
     """Why jvp cannot be relied on for this model, or nothing."""
     if spec.forward is not None:
         return "forward= runs code of its own"

@@ -6,25 +6,19 @@ works.
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
-import torch
 from torch import Tensor, nn
 
 from ammup.errors import InputError, check_known
 from ammup.measurement.loss import Loss
-from ammup.measurement.moments import UpdateMoments
+from ammup.measurement.own_weights import per_unit_factors
 from ammup.measurement.specification import MeasurementSpec
-from ammup.measurement.step import Step
-from ammup.measurement.updates import measure_updates
 from ammup.models.depth import Forward, structure_of
-from ammup.models.flow import observed
 from ammup.models.layers import SupportConv
-from ammup.models.state import preserved
-from ammup.models.streams import seeded
+from ammup.models.wrappers import unwrapped
 
 RULES: Mapping[str, str] = {
     "global": "one learning rate for all",
@@ -107,6 +101,7 @@ def param_groups(
     if not (math.isfinite(lr) and lr > 0):
         raise InputError(f"lr={lr} must be positive and finite")
     check_known("rule", rule, RULES)
+    model = unwrapped(model)
     trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
     if not trainable:
         raise InputError(f"{type(model).__name__} has no trainable weights, so there is nothing to group")
@@ -116,10 +111,9 @@ def param_groups(
     elif rule == "per-unit":
         if inputs is None:
             raise InputError("rule='per-unit' measures the model: give inputs=, and targets= or drawn labels are used")
-        spec = MeasurementSpec(inputs=inputs, targets=targets, loss=loss, label_draws=1, units=units, forward=forward)
-        with preserved(model) as state:
-            step = Step.of(model, spec, state=state)
-            assigned = _by_unit(step, partial(measure_updates, model, inputs, targets, loss=loss, forward=forward))
+        assigned = per_unit_factors(
+            model, MeasurementSpec(inputs=inputs, targets=targets, loss=loss, units=units, forward=forward)
+        )
     groups: dict[str, dict[str, Any]] = {}
     for name, p in trainable.items():
         label, factor = assigned.get(name, ("all" if rule == "global" else REST, 1.0))
@@ -218,50 +212,3 @@ def _by_kernel(model: nn.Module, trainable: Mapping[str, Tensor], inputs: Any, f
         k = math.prod(p.shape[2:]) if id(p) in kernels else 1
         assigned[name] = (f"k={k}", 1 / k)
     return assigned
-
-
-def _by_unit(step: Step, measured: Callable[..., UpdateMoments]) -> _Assignment:
-    """(unit, factor) of each weight by the first unit that it reaches."""
-    owners = first_units(step)
-    unscaled = measured(units=step.units).S_bar
-    factors: dict[str, float] = {}
-    for unit in dict.fromkeys(owners.values()):
-        others = {name: 0.0 for name in step.weights if owners.get(name) != unit}
-        try:
-            factors[unit] = measured(units=[unit], lr_factors=others).S_bar ** -0.5
-        except InputError as error:
-            raise InputError(f"rule='per-unit' cannot scale the own weights of unit {unit!r}: {error}") from error
-    # Weights that reach no unit do not contribute to S̄, so S̄ is exactly quadratic in a common factor of all others.
-    scaled = measured(units=step.units, lr_factors={name: factors[unit] for name, unit in owners.items()}).S_bar
-    common = (unscaled / scaled) ** 0.5
-    return {name: (unit, factors[unit] * common) for name, unit in owners.items()}
-
-
-def first_units(step: Step) -> dict[str, str]:
-    """The first unit in the order of computation that each weight reaches; without weights that reach no unit."""
-    # From autograd's graph, because it includes norms and biases, which a Structure does not.
-    leaves = {name: w.detach().requires_grad_() for name, w in step.weights.items()}
-    names = {id(leaf): name for name, leaf in leaves.items()}
-    roots: dict[str, Any] = {}
-
-    def record(unit: str, z: Tensor) -> None:
-        roots.setdefault(unit, z.grad_fn)
-
-    step.restore_model()
-    with torch.enable_grad(), seeded("first units"), observed(step.model, step.units, record):
-        step.run(leaves)
-    step.restore_model()  # each later measurement records the model's state again
-    owners: dict[str, str] = {}
-    seen = {None}
-    for unit, root in roots.items():
-        stack = [root]
-        while stack:
-            node = stack.pop()
-            if node in seen:
-                continue
-            seen.add(node)
-            name = names.get(id(getattr(node, "variable", None)))
-            if name is not None:
-                owners[name] = unit
-            stack += [source for source, _ in node.next_functions]
-    return owners

@@ -43,7 +43,7 @@ def measure_short_run(
             measured.append(Measurement(depth=depth, lr=lr, seed=seed, step=step, S_bar=moments.S_bar))
 
     try:
-        trainer.watch(lr, seed, steps=max(steps) + 1, callback=measure)
+        trainer.train_with_callback(lr, seed, steps=max(steps) + 1, callback=measure)
     except InputError:
         if not measured:  # the model cannot be measured at all; a later failure means that the weights diverged
             raise

@@ -36,7 +36,8 @@ class MeasurementSpec:
         optimizer: whose step is measured; None for SGD.
         device: where models are measured that a factory builds; None leaves them where the factory put them.
         method: "auto", "jvp" or "difference", see :mod:`ammup.measurement.method`.
-        agreed: whether "auto" has found both methods to agree on a draw of this net, and may take jvp for the others.
+        methods_agree: whether both methods gave the same result on one draw of this net; "auto" then uses jvp for
+            the other draws.
 
     Raises:
         InputError: an unknown loss or part, or inputs that are empty, not floating point or not finite.
@@ -53,7 +54,7 @@ class MeasurementSpec:
     optimizer: OptimizerLike | None = None
     device: torch.device | str | None = None
     method: str = "auto"
-    agreed: bool = False
+    methods_agree: bool = False
 
     def __post_init__(self) -> None:
         objective = self.objective  # which checks loss and part

@@ -17,8 +17,8 @@ from torch.utils._pytree import tree_map
 from ammup.errors import InputError
 from ammup.measurement.first_step import FirstStep
 from ammup.measurement.forward_mode import (
+    attention_with_forward_rule,
     channels_last,
-    forward_rules_for_all,
     load_forward_rules,
     supports_channels_last,
 )
@@ -77,7 +77,7 @@ class Step:
     state: ModelState | None = None
 
     @classmethod
-    def of(cls, model: nn.Module, spec: MeasurementSpec, *, state: ModelState | None = None) -> "Step":
+    def from_model(cls, model: nn.Module, spec: MeasurementSpec, *, state: ModelState | None = None) -> "Step":
         """Check everything that can be checked before the first pass.
 
         Args:
@@ -108,12 +108,12 @@ class Step:
             targets=spec.targets_on(like),
             objective=spec.objective,
             lr_factors=spec.lr_factors,
-            optimizer=None if spec.optimizer is None else FirstStep.of(spec.optimizer, parameters),
+            optimizer=None if spec.optimizer is None else FirstStep.from_optimizer(spec.optimizer, parameters),
             forward=_call_module if spec.forward is None else spec.forward,
             state=state,
         )
 
-    def fitted(self, spec: MeasurementSpec) -> MeasurementSpec:
+    def spec_for_draws(self, spec: MeasurementSpec) -> MeasurementSpec:
         """The specification for other weight draws of this model: its units found, its batch moved and laid out."""
         return replace(spec, inputs=self.inputs, targets=self.targets, units=self.units)
 
@@ -124,7 +124,7 @@ class Step:
 
     def _call(self, tensors: Weights, inputs: Any) -> Tensor:
         try:
-            with forward_rules_for_all(), substituted(self.model, tensors):
+            with attention_with_forward_rule(), substituted(self.model, tensors):
                 outputs = self.forward(self.model, inputs)
         except InputError:
             raise
@@ -154,7 +154,7 @@ class Step:
         """Residual rows of the drawn ``labels``, or of the given targets where there are none."""
         if self.targets is None:
             assert labels is not None
-            return self.objective.residuals(outputs, labels, drawn=True, whole=self.optimizer is not None)
+            return self.objective.residuals(outputs, labels, drawn=True, per_label=self.optimizer is not None)
         self.objective.check_targets(outputs, self.targets)
         return self.objective.residuals(outputs, self.targets, drawn=False)
 

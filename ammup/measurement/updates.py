@@ -21,7 +21,7 @@ from ammup.measurement.difference import Difference, trainable
 from ammup.measurement.first_step import OptimizerLike
 from ammup.measurement.jvp import measure_by_jvp
 from ammup.measurement.loss import Loss
-from ammup.measurement.method import LARGEST_ERROR, doubt
+from ammup.measurement.method import LARGEST_ERROR, reason_against_jvp
 from ammup.measurement.moments import UpdateMoments, combined_moments
 from ammup.measurement.specification import MeasurementSpec
 from ammup.measurement.step import Step
@@ -144,7 +144,7 @@ def measure_draws(
         spec: what is measured of each.
         streams: for each model what its labels and dropout masks depend on.
     """
-    unknown = "" if spec.agreed else doubt(models[0], spec)
+    unknown = "" if spec.methods_agree else reason_against_jvp(models[0], spec)
     reason = {"auto": unknown, "jvp": "", "difference": "it was asked for"}[spec.method]
     if not reason:
         try:
@@ -171,9 +171,9 @@ def prepared_for_draws(model: nn.Module, spec: MeasurementSpec, stream: object) 
     Where jvp is not known to be right for the net's modules, this draw is measured both ways. If they agree, jvp is
     taken for the other draws, which differ in their weights alone.
     """
-    reason = doubt(model, spec)
+    reason = reason_against_jvp(model, spec)
     if not reason or spec.method == "jvp":
-        return Step.of(model, spec).fitted(spec)
+        return Step.from_model(model, spec).spec_for_draws(spec)
     exact = _measure_by_difference(model, spec, stream, reason)
     spec = replace(spec, units=exact.units)
     if spec.method == "difference":
@@ -183,7 +183,7 @@ def prepared_for_draws(model: nn.Module, spec: MeasurementSpec, stream: object) 
     except InputError:
         return replace(spec, method="difference")
     agreed = exact.error + fast.error <= LARGEST_ERROR and np.allclose(fast.S, exact.S, rtol=LARGEST_ERROR)
-    return replace(spec, agreed=True) if agreed else replace(spec, method="difference")
+    return replace(spec, methods_agree=True) if agreed else replace(spec, method="difference")
 
 
 def _measure_by_difference(model: nn.Module, spec: MeasurementSpec, stream: object, reason: str) -> UpdateMoments:
@@ -207,5 +207,5 @@ def _difference(model: nn.Module, spec: MeasurementSpec, stream: object, reason:
     fixed, drawn = measured.rows()
     rows = [np.concatenate([row.S, [0.0], row.squares]) for row in (*fixed, *drawn)]
     moments = combined_moments(measured.units, list(measured.weights), rows[: len(fixed)], rows[len(fixed) :])
-    wrong = max(float(row.S @ row.bend / row.S.sum()) if row.S.sum() > 0 else 0.0 for row in (*fixed, *drawn))
+    wrong = max(float(row.S @ row.curvature / row.S.sum()) if row.S.sum() > 0 else 0.0 for row in (*fixed, *drawn))
     return replace(moments, method="difference", reason=reason, error=wrong)

@@ -9,7 +9,7 @@ from torch.utils._pytree import tree_leaves
 from ammup.errors import InputError, check_known
 from ammup.models.eager import run_eagerly
 from ammup.models.flow import recorded
-from ammup.models.operation import Operation
+from ammup.models.operation import Operation, owner_of
 from ammup.models.state import ModelState, check_initialized, preserved
 from ammup.models.streams import seeded
 from ammup.models.structure import Structure
@@ -18,12 +18,14 @@ from ammup.models.wrappers import unwrapped
 
 Forward = Callable[[nn.Module, Any], Tensor]
 
+# Each describes what is counted on the path with the most units, except that "shortest" takes the one with the fewest.
 CONVENTIONS: Mapping[str, str] = {
     "paper": "each residual addition, and each weight layer outside a residual branch (section 3.2)",
     "blocks": "each residual addition",
     "layers": "each weight layer, except projections on a skip connection",
     "relu": "each input of an activation (PathSum, arXiv 2402.17440, section 3.3)",
     "shortest": "weight layers and residual additions on the path with the fewest of them (arXiv 2602.07494)",
+    "update-bearing": "as paper with the stem, if a weight of the unit is trained (arXiv 2602.07494, revised)",
 }
 
 
@@ -32,14 +34,17 @@ def depth_units(
 ) -> tuple[str, ...]:
     """The names of the model's depth units, in the order of computation.
 
-    Neither the readout nor the stem is counted. A stem is a weight layer that reads raw inputs before the first
-    residual block. `ammup.models.depth.CONVENTIONS` describes the conventions.
+    The units are in sequence: they lie on one path from an input to the first output, so that parallel branches do not
+    add to the depth. Gates (squeeze-and-excitation, attention weights), auxiliary heads and computations that do not
+    depend on the input are not on the path. Neither the readout nor the stem is counted; a stem is the weight layers
+    of the first module that reads raw inputs before a residual block. `ammup.models.depth.CONVENTIONS` describes the
+    conventions.
 
     Args:
         model: any module that torch.fx can trace; with ``example_input``, any module.
         example_input: (B, …), or whatever ``forward`` takes. The operations are then recorded from one run, after which
             the model and the global random generators are restored.
-        convention: "paper", "blocks", "layers", "relu" or "shortest".
+        convention: "paper", "blocks", "layers", "relu", "shortest" or "update-bearing".
         forward: ``forward(model, example_input)``; None calls the model with the input.
 
     Returns:
@@ -82,7 +87,7 @@ def minimal_depth(
 
 
 OWN_NETS = "ammup.models.nets"
-_TRACED: dict[tuple[type, str], Structure] = {}
+_TRACED: dict[tuple[type, str, frozenset[str]], Structure] = {}
 
 
 def structure_of(
@@ -110,7 +115,7 @@ def structure_of(
         with preserved(model, state), seeded("structure"):  # tracing runs its forward on proxies, which it may store
             return _checked(model, traced(model))
     # Cached, because a trace takes as long as a small measurement. The repr of these nets determines their forward.
-    key = (type(model), repr(model))
+    key = (type(model), repr(model), frozen_layers(model))
     if key not in _TRACED:
         _TRACED[key] = _checked(model, traced(model))
     return _TRACED[key]
@@ -137,7 +142,15 @@ def cannot_be_run(model: nn.Module, inputs: Any, error: Exception) -> InputError
 
 def _checked(model: nn.Module, flow: list[Operation]) -> Structure:
     """The structure of a flow that has at least one weight layer."""
-    structure = Structure(flow)
+    structure = Structure(flow, frozen_layers(model))
     if not structure.layers:
-        raise InputError(f"{type(model).__name__} has no linear or convolutional layer, so it has no depth")
+        raise InputError(f"{type(model).__name__} has no linear, convolutional or recurrent layer, so it has no depth")
     return structure
+
+
+def frozen_layers(model: nn.Module) -> frozenset[str]:
+    """Names of the layers of which no weight is trained, as in :attr:`Operation.layer`."""
+    owners = {owner_of(name): False for name, _ in model.named_parameters()}
+    for name, parameter in model.named_parameters():
+        owners[owner_of(name)] |= parameter.requires_grad
+    return frozenset(owner for owner, trained in owners.items() if not trained)

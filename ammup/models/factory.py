@@ -58,7 +58,7 @@ def family_factory(name: str) -> Factory:
         return _imported(name)
     if name not in FAMILIES:
         raise InputError(
-            f"family {name!r} is not known; allowed: {', '.join(FAMILIES)}, or PACKAGE.MODULE:FACTORY for your own"
+            f"unknown family {name!r}; expected one of: {', '.join(FAMILIES)}, or PACKAGE.MODULE:FACTORY for your own"
         )
     return FAMILIES[name]
 

@@ -3,7 +3,6 @@
 `ammup.models.operation` defines the names.
 """
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -11,63 +10,23 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
 from ammup.errors import InputError
-from ammup.models.operation import Names, Operation, function_name, function_operation, is_activation, weight_of_module
+from ammup.models.listener import CallListener, check_observable
+from ammup.models.operation import (
+    CONSTANTS,
+    RECURRENT,
+    Operation,
+    function_operation,
+    is_activation,
+    owner_of,
+    recurrent_operations,
+    weight_of_module,
+)
 
 
-class _CallListener(TorchFunctionMode, ABC):
-    """Receives every function call of the model and every return of a module, with the names of their outputs."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model, self.names = model, Names()
-
-    def __deepcopy__(self, _memo: object) -> "_CallListener":
-        """Return the same object: a model that copies its modules during its forward also copies their hooks."""
-        return self
-
-    @abstractmethod
-    def function(self, name: str, function: str, arguments: list[Tensor], output: Any) -> None:
-        """A function has returned."""
-
-    @abstractmethod
-    def module(self, name: str, module: nn.Module, arguments: list[Tensor], output: Any) -> None:
-        """A module has returned."""
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        output = func(*args, **(kwargs or {}))
-        called = function_name(func)
-        name = self.names.function(called)
-        if name:
-            arguments = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
-            self.function(name, called, arguments, args[0] if output is None and args else output)
-        return output
-
-    @contextmanager
-    def listening(self) -> Iterator[None]:
-        """Observe the runs of the model inside the context."""
-        check_observable(self.model)
-        handles = []
-        for path, module in self.model.named_modules():
-            handles.append(module.register_forward_pre_hook(lambda m, a, path=path: self.names.enter(path)))
-            handles.append(module.register_forward_hook(self._returned, with_kwargs=True, always_call=True))
-        try:
-            with self:
-                yield
-        finally:
-            for handle in handles:
-                handle.remove()
-
-    def _returned(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
-        arguments = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
-        with torch._C.DisableTorchFunction():
-            self.module(self.names.leave(), module, arguments, output)
-
-
-class _Recorder(_CallListener):
+class _Recorder(CallListener):
     """Records the flow of one run."""
 
     def __init__(self, model: nn.Module) -> None:
@@ -77,52 +36,95 @@ class _Recorder(_CallListener):
         self.weights = {id(p): name for name, p in model.named_parameters()}
         self.alive: list[Tensor] = []  # keeps the tensors, so that no id is reused
         self.paths = {module: path for path, module in model.named_modules()}
+        self.floating: set[int] = set()  # places of floating-point values
+        self.starts: list[int] = []  # for each running module, the number of operations before it
+        self.returned: Any = None  # what the model itself returned
 
     def begin(self, inputs: Iterable[Tensor]) -> None:
         """Record the inputs of the forward."""
         for tensor in inputs:
             self._put(tensor, Operation(sources=(), is_input=True))
 
+    def end(self, returned: Any) -> None:
+        """Record the outputs of the forward: those of ``returned`` that the model computed, or all of the model."""
+        for outputs in (returned, self.returned):
+            leaves = [leaf for leaf in tree_leaves(outputs) if isinstance(leaf, Tensor)]
+            computed = list(dict.fromkeys(self.places[id(leaf)] for leaf in leaves if id(leaf) in self.places))
+            for position, place in enumerate(computed):
+                self.flow[place] = replace(self.flow[place], output=position)
+            if computed:
+                return
+
+    def entered(self, path: str) -> None:
+        super().entered(path)
+        self.starts.append(len(self.flow))
+
     def function(self, name: str, function: str, arguments: list[Tensor], output: Any) -> None:
-        sources = tuple(dict.fromkeys(self.places[id(a)] for a in arguments if id(a) in self.places))
-        weight = next((self.weights[id(a)] for a in arguments if id(a) in self.weights), "")
+        if function in CONSTANTS:
+            return
+        sources = self._sources(arguments)
+        weights = [self.weights[id(a)] for a in arguments if id(a) in self.weights]
         outputs = [leaf for leaf in tree_leaves(output) if isinstance(leaf, Tensor)]
         if not sources:
-            if weight:  # a tensor computed from weights only counts as a weight
-                self.weights |= {id(tensor): weight for tensor in outputs}
+            if weights:  # a tensor computed from weights only counts as a weight
+                self.weights |= {id(tensor): weights[0] for tensor in outputs}
                 self.alive += outputs
             return
-        operation = function_operation(sources, function, name, weight)
+        if function in RECURRENT and weights:
+            layers = {weight.rpartition("_l")[2].removesuffix("_reverse") for weight in weights}
+            chain = {"owner": owner_of(weights[0]), "n_layers": len(layers)}
+            self.flow += recurrent_operations(sources, len(self.flow), function, name, **chain)
+        else:
+            operation = function_operation(sources, function, name, next(iter(weights), ""))
+            if len(outputs) == 1:
+                self._put(outputs[0], operation)
+                return
+            self.flow.append(operation)
+        container = len(self.flow) - 1
+        self.floating.add(container)
         for tensor in outputs:
-            self._put(tensor, operation)
-            operation = replace(operation, sources=(self.places[id(outputs[0])],), layer=None, function="")
+            self._put(tensor, Operation(sources=(container,), function="part"))
 
     def module(self, name: str, module: nn.Module, arguments: list[Tensor], output: Any) -> None:
+        start = self.starts.pop()
+        if module is self.model:
+            self.returned = output
+        if isinstance(module, nn.RNNBase) and len(self.flow) > start:
+            self._name_recurrent(name, start)
         if not isinstance(output, Tensor):
             return
         if id(output) not in self.places:  # computed without a visible function call, as in a torch.autograd.Function
-            sources = tuple(dict.fromkeys(self.places[id(a)] for a in arguments if id(a) in self.places))
             layer, weight = weight_of_module(self.paths.get(module, ""), module)  # a copied module has no path
-            self._put(output, Operation(sources=sources, layer=layer, weight=weight))
+            self._put(output, Operation(sources=self._sources(arguments), layer=layer, weight=weight))
+        if id(output) not in self.places:
+            return
         place = self.places[id(output)]
-        activation = module if is_activation(module) else self.flow[place].activation
-        named = name or self.flow[place].name  # the root module has an empty name
-        self.flow[place] = replace(self.flow[place], name=named, activation=activation)
+        operation = self.flow[place]
+        if is_activation(module):
+            operation = replace(operation, activation=module)
+        # The innermost module that computed the value names it. The root module has an empty name.
+        if name and place >= start and (":" in operation.name or not operation.name):
+            operation = replace(operation, name=name)
+        self.flow[place] = operation
+
+    def _sources(self, arguments: list[Tensor]) -> tuple[int, ...]:
+        """The places of the computed tensors among the arguments of a function, without repetition."""
+        return tuple(dict.fromkeys(self.places[id(a)] for a in arguments if id(a) in self.places))
+
+    def _name_recurrent(self, name: str, start: int) -> None:
+        """Name the last layer of a recurrent module after the module, which returns a tuple."""
+        last = max((i for i in range(start, len(self.flow)) if self.flow[i].function in RECURRENT), default=None)
+        if last is not None:
+            self.flow[last] = replace(self.flow[last], name=name)
 
     def _put(self, tensor: Tensor, operation: Operation) -> None:
+        if tensor.is_floating_point() or tensor.is_complex():
+            self.floating.add(len(self.flow))
+        elif self.floating.intersection(operation.sources):
+            return  # an index or a mask, which has no derivative
         self.places[id(tensor)] = len(self.flow)
         self.flow.append(operation)
         self.alive.append(tensor)
-
-
-def check_observable(model: nn.Module) -> None:
-    """Raise InputError if a module of the model does not support hooks."""
-    for path, module in model.named_modules():
-        if isinstance(module, torch.jit.ScriptModule):
-            name = f"module {path!r}" if path else "the model"
-            raise InputError(
-                f"{name} is a TorchScript module, whose values cannot be observed; measure the module it was made from"
-            )
 
 
 def check_outside_transforms(name: str, value: Tensor) -> None:
@@ -140,16 +142,16 @@ def recorded(model: nn.Module, inputs: Iterable[Tensor], run: Callable[[], Any])
     Args:
         model: the module.
         inputs: the input tensors of its forward.
-        run: a function that runs the forward.
+        run: a function that runs the forward and returns its outputs.
     """
     recorder = _Recorder(model)
     with torch.no_grad(), recorder.listening():
         recorder.begin(inputs)
-        run()
+        recorder.end(run())
     return recorder.flow
 
 
-class _Observer(_CallListener):
+class _Observer(CallListener):
     """Passes the values of the given names to a function."""
 
     def __init__(self, model: nn.Module, names: Iterable[str], record: Callable[[str, Any], None]) -> None:

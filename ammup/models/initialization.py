@@ -94,7 +94,7 @@ def initialize_(
     for name, value, allowed in (("gain", gain, GAINS), ("scaled", scaled, SCALED), ("readout", readout, READOUTS)):
         check_known(name, value, allowed)
     if seed is not None and not isinstance(seed, SupportsIndex):
-        raise InputError(f"seed={seed!r} must be a whole number, or None")
+        raise InputError(f"seed={seed!r}: expected an integer, or None")
     if not (np.isfinite(c) and c > 0):
         raise InputError(f"c={c} must be positive and finite")
     layers, n_blocks = _layers(model, blocks, activation)

@@ -16,6 +16,14 @@ from torch.nn import functional as F
 from ammup.models.layers import WEIGHT_LAYERS
 
 ATTENTION = "multi_head_attention_forward"
+RECURRENT = ("lstm", "gru", "rnn_tanh", "rnn_relu")
+CELLS = tuple(f"{name}_cell" for name in RECURRENT)
+# Functions whose result depends on the shape of their input only.
+CONSTANTS = (
+    *("zeros_like", "ones_like", "full_like", "empty_like", "rand_like", "randn_like", "randint_like"),
+    *("new_zeros", "new_ones", "new_full", "new_empty", "new_tensor", "size", "dim", "numel"),
+)
+SELECTIONS = ("part", "getitem", "select", "narrow")
 # Other names of the same function in Python and torch.
 SPELLINGS = {"iadd": "add", "radd": "add", "imatmul": "matmul", "rmatmul": "matmul"}
 PRODUCTS = (
@@ -23,7 +31,9 @@ PRODUCTS = (
     *(f"conv_transpose{n}d" for n in (1, 2, 3)),
     *("linear", "bilinear", "matmul", "mm", "bmm", "addmm", "baddbmm", "einsum", "tensordot"),
     ATTENTION,
+    *CELLS,
 )
+SEVERAL_WEIGHTS = (ATTENTION, *CELLS)
 ACTIVATION_FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     name: getattr(F, name)
     for name in ("relu", "gelu", "silu", "elu", "selu", "mish", "hardswish", "relu6", "leaky_relu")
@@ -36,12 +46,14 @@ class Operation:
 
     Attributes:
         sources: indices of the operations whose outputs it reads.
-        function: "add", "relu", "conv2d", …; empty for inputs and for modules whose inside is not recorded.
+        function: "add", "relu", "conv2d", …; "part" for one of several outputs of a function; empty for inputs and for
+            modules whose inside is not recorded.
         name: name of its output.
         layer: name of the module that owns the weight, if the operation multiplies by a weight.
-        weight: name of that weight in ``named_parameters``; empty for attention, which has several.
+        weight: name of that weight in ``named_parameters``; empty for attention and recurrent layers, which have several.
         activation: the activation, if the operation applies one.
         is_input: whether it is an input of the forward.
+        output: its position among the outputs of the forward; None if it is not an output.
     """
 
     sources: tuple[int, ...]
@@ -51,6 +63,12 @@ class Operation:
     weight: str = ""
     activation: Callable[[Tensor], Tensor] | None = None
     is_input: bool = False
+    output: int | None = None
+
+    @property
+    def kind(self) -> str:
+        """The function, or the class of the activation module in lower case: "sigmoid", "softmax", …."""
+        return self.function or ("" if self.activation is None else type(self.activation).__name__.lower())
 
     @property
     def is_sum(self) -> bool:
@@ -97,20 +115,39 @@ def function_operation(sources: tuple[int, ...], function: str, name: str, weigh
         sources=sources,
         function=function,
         name=name,
-        layer=_owner(weight) if multiplies else None,
-        weight=weight if multiplies and function != ATTENTION else "",
+        layer=owner_of(weight) if multiplies else None,
+        weight=weight if multiplies and function not in SEVERAL_WEIGHTS else "",
         activation=ACTIVATION_FUNCTIONS.get(function),
     )
 
 
+def recurrent_operations(
+    sources: tuple[int, ...], place: int, function: str, name: str, *, owner: str, n_layers: int
+) -> list[Operation]:
+    """The chain of layers of a recurrent module; the first operation has the index ``place``.
+
+    The last operation has the given name; the k-th of the others is called ``path:layer_k``.
+    """
+    call = name.partition(":")[0]
+    return [
+        Operation(
+            sources=sources if k == 1 else (place + k - 2,),
+            function=function,
+            name=name if k == n_layers else f"{call}:layer_{k}",
+            layer=owner,
+        )
+        for k in range(1, n_layers + 1)
+    ]
+
+
 def weight_of_module(path: str, module: nn.Module) -> tuple[str | None, str]:
-    """(layer, weight) of a module that multiplies by a weight; attention has several, so its weight is empty."""
-    if isinstance(module, nn.MultiheadAttention):
+    """(layer, weight) of a module that multiplies by a weight; the weight is empty if there are several."""
+    if isinstance(module, nn.MultiheadAttention | nn.RNNCellBase):
         return path, ""
     return (path, f"{path}.weight") if isinstance(module, WEIGHT_LAYERS) else (None, "")
 
 
-def _owner(parameter: str) -> str:
+def owner_of(parameter: str) -> str:
     """Name of the module that owns a parameter; for a parameter of the root module, its own name."""
     return parameter.rpartition(".")[0] or parameter
 

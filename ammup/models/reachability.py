@@ -9,6 +9,8 @@ compare this module with networkx.
 """
 
 from collections.abc import Iterable, Sequence
+from functools import cached_property, reduce
+from operator import and_
 
 
 class Reachability:
@@ -19,12 +21,22 @@ class Reachability:
     """
 
     def __init__(self, sources: Iterable[Sequence[int]]) -> None:
+        self._sources = [tuple(read) for read in sources]
         self._before: list[int] = []  # a bit mask for each operation: itself and its dependencies
-        for place, read in enumerate(sources):
+        for place, read in enumerate(self._sources):
             mask = 1 << place
             for source in read:
                 mask |= self._before[source]
             self._before.append(mask)
+
+    @cached_property
+    def _after(self) -> list[int]:
+        """A bit mask for each operation: itself and the operations that depend on it."""
+        masks = [1 << place for place in range(len(self._sources))]
+        for place in reversed(range(len(masks))):
+            for source in self._sources[place]:
+                masks[source] |= masks[place]
+        return masks
 
     def depends(self, later: int, earlier: int) -> bool:
         """Whether the operation ``later`` depends on ``earlier`` or is the same operation."""
@@ -38,12 +50,16 @@ class Reachability:
         """Whether at least one of the other operations in ``later`` depends on ``earlier``."""
         return any(self.depends(place, earlier) for place in later if place != earlier)
 
-    def latest_common(self, one: int, other: int) -> int | None:
-        """The latest operation that both operations depend on, or None."""
-        common = self._before[one] & self._before[other]
+    def latest_common(self, *places: int) -> int | None:
+        """The latest operation that all the given operations depend on, or None."""
+        common = reduce(and_, (self._before[place] for place in places))
         return common.bit_length() - 1 if common else None
+
+    def span(self, start: int, end: int) -> int:
+        """A bit mask of the operations on all paths from ``start`` to ``end``, excluding ``start``."""
+        return self._before[end] & self._after[start] & ~(1 << start)
 
     def between(self, start: int, end: int, places: Iterable[int]) -> tuple[int, ...]:
         """The operations among ``places`` that lie on a path from ``start`` to ``end``, excluding ``start``."""
-        reached = [place for place in places if self.depends(end, place)]
-        return tuple(place for place in reached if self.depends(place, start) and place != start)
+        span = self.span(start, end)
+        return tuple(place for place in places if span >> place & 1)

@@ -1,11 +1,14 @@
 """The structure of a forward: its depth units, the role of each weight layer, and a sum over its paths."""
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from torch import Tensor
 
+from ammup.models.additions import Additions, ResidualAddition
+from ammup.models.main_path import MainPath
 from ammup.models.operation import Operation
 from ammup.models.reachability import Reachability
 
@@ -19,7 +22,7 @@ class WeightLayer:
 
     Attributes:
         name: its name in ``named_modules``.
-        weight: name of its weight in ``named_parameters``; empty for attention, which has several.
+        weight: name of its weight in ``named_parameters``; empty if it has several (attention, recurrent layers).
         role: "plain", "branch" (inside a residual branch), "last" (the last layer of a branch), "skip" (a projection on
             a skip connection) or "readout".
         activation: the activation between the previous weight layer, addition or input and this layer; None if there is
@@ -33,14 +36,18 @@ class WeightLayer:
 
 
 class Structure:
-    """Units, roles and paths in a flow, whose operations are identified by their index."""
+    """Units, roles and paths in a flow, whose operations are identified by their index.
 
-    def __init__(self, flow: Sequence[Operation]) -> None:
-        self.flow = flow
+    Args:
+        flow: the operations.
+        frozen: names of the layers whose weights are not trained.
+    """
+
+    def __init__(self, flow: Sequence[Operation], frozen: Collection[str] = ()) -> None:
+        self.flow, self._frozen = flow, frozen
         self._reach = Reachability(operation.sources for operation in flow)
         self._layers = [i for i, operation in enumerate(flow) if operation.layer is not None]
         self._inputs = [i for i, operation in enumerate(flow) if operation.is_input]
-        self._blocks = {i: sides for i in range(len(flow)) if (sides := self._residual_sides(i)) is not None}
 
     @property
     def n_blocks(self) -> int:
@@ -49,16 +56,18 @@ class Structure:
 
     def units(self, convention: str) -> tuple[str, ...]:
         """Names of the units; see :data:`ammup.models.depth.CONVENTIONS`."""
-        counted = [i for i in self._layers if i not in self._readout]
-        outside = set(counted) - self._skip - self._branch - self._stem
-        operations = {
-            "paper": lambda: sorted([*self._blocks, *outside]),
-            "blocks": lambda: sorted(self._blocks),
-            "layers": lambda: [i for i in counted if i not in self._skip],
-            "relu": lambda: sorted({o.sources[0] for o in self.flow if o.activation is not None and o.sources}),
-            "shortest": lambda: self._shortest({*counted, *self._blocks}),
-        }[convention]()
-        return tuple(self.flow[i].name for i in operations)
+        layers = set(self._layers) - self._readout
+        outside = layers - self._skip - self._branch
+        counted: Callable[[], Iterable[int]] = {
+            "paper": lambda: {*self._blocks, *(outside - self._stem)},
+            "blocks": lambda: self._blocks,
+            "layers": lambda: layers - self._skip,
+            "relu": lambda: {o.sources[0] for o in self.flow if o.activation is not None and o.sources},
+            "shortest": lambda: {*layers, *self._blocks},
+            "update-bearing": lambda: self._trained({*self._blocks, *outside}),
+        }[convention]
+        path = self._main_path.shortest if convention == "shortest" else self._main_path.longest
+        return tuple(self.flow[i].name for i in path(counted()))
 
     @property
     def layers(self) -> tuple[WeightLayer, ...]:
@@ -83,35 +92,45 @@ class Structure:
             else:
                 total = (int(operation.is_input), 0, 0, 0)
             moments.append(total if operation.activation is None else _with_one_more(total))
+        return moments[self._output][3]
+
+    @cached_property
+    def _output(self) -> int:
+        """The first output that depends on a weight layer; without a known output, the last value that nothing reads."""
+        outputs = sorted((o.output, i) for i, o in enumerate(self.flow) if o.output is not None)
+        for _, i in outputs:
+            if any(self._reach.depends(i, layer) for layer in self._layers):
+                return i
         used = {source for operation in self.flow for source in operation.sources}
         ends = [i for i in range(len(self.flow)) if i not in used]
-        output = max(i for i in ends if any(self._reach.depends(i, start) for start in self._inputs))
-        return moments[output][3]
+        return max(i for i in ends if any(self._reach.depends(i, start) for start in self._inputs))
 
-    def _shortest(self, counted: set[int]) -> list[int]:
-        """The counted operations on a path from an input to the readout with the fewest of them."""
-        shortest: list[list[int] | None] = []
-        for i, operation in enumerate(self.flow):
-            paths = [path for source in operation.sources if (path := shortest[source]) is not None]
-            if operation.is_input:
-                paths.append([])
-            path = min(paths, key=len) if paths else None
-            shortest.append([*path, i] if path is not None and i in counted else path)
-        ends = sorted(self._readout) or [len(self.flow) - 1]
-        return shortest[ends[-1]] or []
+    @cached_property
+    def _main_path(self) -> MainPath:
+        return MainPath(self.flow, self._reach, self._output)
+
+    @cached_property
+    def _blocks(self) -> dict[int, ResidualAddition]:
+        """The residual blocks on the main path, by the index of their additions."""
+        return Additions(self.flow, self._reach).blocks(self._main_path.members())
+
+    def _trained(self, units: Iterable[int]) -> set[int]:
+        """The units that have a weight which is trained."""
+        trained = {i for i in self._layers if self.flow[i].layer not in self._frozen}
+        return {i for i in units if trained.intersection(self._blocks[i].branch if i in self._blocks else (i,))}
 
     @cached_property
     def _skip(self) -> frozenset[int]:
-        return frozenset(i for skip, _ in self._blocks.values() for i in skip)
+        return frozenset(i for block in self._blocks.values() for i in block.skip)
 
     @cached_property
     def _branch(self) -> frozenset[int]:
-        return frozenset(i for _, branch in self._blocks.values() for i in branch)
+        return frozenset(i for block in self._blocks.values() for i in block.branch)
 
     @cached_property
     def _last(self) -> frozenset[int]:
         """Weight layers that no other weight layer of their branch depends on."""
-        branches = [branch for _, branch in self._blocks.values()]
+        branches = [block.branch for block in self._blocks.values()]
         return frozenset(i for branch in branches for i in branch if not self._reach.reaches_any(i, branch))
 
     @cached_property
@@ -122,22 +141,21 @@ class Structure:
 
     @cached_property
     def _stem(self) -> frozenset[int]:
-        """Weight layers that read raw inputs before a residual block."""
-        first = [i for i in self._layers if not self._reach.depends_on_any(i, self._layers)]
-        return frozenset(i for i in first if self._reach.reaches_any(i, self._blocks))
+        """Weight layers that read raw inputs before a residual block, and those after them in the same child module.
 
-    def _residual_sides(self, i: int) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
-        """(weight layers on the skip, in the branch) of a residual addition; None for any other operation."""
-        if not self.flow[i].is_sum:
-            return None
-        one, other = self.flow[i].sources
-        fork = self._reach.latest_common(one, other)
-        from_input = any(self._reach.depends(one, i) and self._reach.depends(other, i) for i in self._inputs)
-        if fork is None or not from_input:
-            return None
-        sides = [self._reach.between(fork, term, self._layers) for term in (one, other)]
-        skip, branch = sorted(sides, key=len)
-        return (skip, branch) if branch else None
+        The child is that of the innermost module which contains the layer and the next residual addition.
+        """
+        outside = [i for i in self._layers if i not in self._skip and i not in self._branch]
+        first = [i for i in outside if not self._reach.depends_on_any(i, self._layers)]
+        stem: set[int] = set()
+        for i in first:
+            block = min((b for b in self._blocks if self._reach.depends(b, i)), default=None)
+            if block is None:
+                continue
+            child = _child(str(self.flow[i].layer), re.split("[:@]", self.flow[block].name)[0])
+            chain = [j for j in outside if self._reach.depends(j, i) and _contains(child, str(self.flow[j].layer))]
+            stem.update(j for j in chain if j == i or not self._reach.depends_on_any(j, self._blocks))
+        return frozenset(stem)
 
     def _activation(self, i: int) -> Callable[[Tensor], Tensor] | None:
         """The activation between operation ``i`` and the last weight layer, addition or input before it."""
@@ -150,6 +168,19 @@ class Structure:
                 return None
             sources = operation.sources
         return None
+
+
+def _child(path: str, other: str) -> str:
+    """The path of the first module on the way to ``path`` that does not contain ``other``."""
+    parts, others = path.split("."), other.split(".")
+    common = 0
+    while common < min(len(parts) - 1, len(others)) and parts[common] == others[common]:
+        common += 1
+    return ".".join(parts[: common + 1])
+
+
+def _contains(module: str, path: str) -> bool:
+    return path == module or path.startswith(f"{module}.")
 
 
 def _sum_of(moments: Sequence[Moments]) -> Moments:

@@ -1,13 +1,25 @@
 """The operations of a forward (its flow), traced by torch.fx without running it."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from torch import fx, nn
 
 from ammup.errors import InputError
 from ammup.models.layers import SupportConv
-from ammup.models.operation import Names, Operation, function_name, function_operation, is_activation, weight_of_module
+from ammup.models.operation import (
+    CONSTANTS,
+    Names,
+    Operation,
+    function_name,
+    function_operation,
+    is_activation,
+    recurrent_operations,
+    weight_of_module,
+)
+
+CONSTANT_ATTRIBUTES = ("shape", "dtype", "device", "ndim")
 
 
 def traced(model: nn.Module) -> list[Operation]:
@@ -32,27 +44,43 @@ def traced(model: nn.Module) -> list[Operation]:
     for node in graph.nodes:
         sources = tuple(places[source] for source in node.all_input_nodes if source in places)
         weight = next((weights[source] for source in node.all_input_nodes if source in weights), "")
-        if node.op == "get_attr":
+        if node.op == "output":
+            for position, place in enumerate(sources):
+                flow[place] = replace(flow[place], output=position)
+        elif node.op == "get_attr":
             weights[node] = str(node.target)
-        elif node.op == "placeholder" or (sources and node.op != "output"):
-            places[node] = len(flow)
-            flow.append(_traced_operation(node, sources, weight, modules, tracer.names_of.get(node, "")))
+        elif node.op == "placeholder" or (sources and not _is_constant(node)):
+            flow += _traced_operations(node, sources, len(flow), weight, modules, tracer.names_of.get(node, ""))
+            places[node] = len(flow) - 1
         elif weight:  # a value computed from weights only counts as a weight
             weights[node] = weight
     return flow
 
 
-def _traced_operation(
-    node: fx.Node, sources: tuple[int, ...], weight: str, modules: Mapping[str, nn.Module], name: str
-) -> Operation:
+def _is_constant(node: fx.Node) -> bool:
+    """Whether the value depends on the shape of its input only."""
+    if node.op not in ("call_function", "call_method"):
+        return False
+    name = function_name(node.target)
+    return name in CONSTANTS or (name == "getattr" and node.args[1] in CONSTANT_ATTRIBUTES)
+
+
+def _traced_operations(
+    node: fx.Node, sources: tuple[int, ...], place: int, weight: str, modules: Mapping[str, nn.Module], name: str
+) -> list[Operation]:
+    """The operations of a node, of which the first has the index ``place``: one, or the layers of a recurrent module."""
     if node.op == "placeholder":
-        return Operation(sources=(), name=str(node.target), is_input=True)
+        return [Operation(sources=(), name=str(node.target), is_input=True)]
     if node.op == "call_module":
         path = str(node.target)
-        activation = modules[path] if is_activation(modules[path]) else None
-        layer, weight = weight_of_module(path, modules[path])
-        return Operation(sources=sources, name=name, layer=layer, weight=weight, activation=activation)
-    return function_operation(sources, function_name(node.target), name, weight)
+        module = modules[path]
+        if isinstance(module, nn.RNNBase):
+            function = type(module).__name__.lower()
+            return recurrent_operations(sources, place, function, name, owner=path, n_layers=module.num_layers)
+        activation = module if is_activation(module) else None
+        layer, weight = weight_of_module(path, module)
+        return [Operation(sources=sources, name=name, layer=layer, weight=weight, activation=activation)]
+    return [function_operation(sources, function_name(node.target), name, weight)]
 
 
 class _Tracer(fx.Tracer):
@@ -62,6 +90,7 @@ class _Tracer(fx.Tracer):
         super().__init__()
         self.names = Names()
         self.names_of: dict[fx.Node, str] = {}
+        self.created: dict[fx.Node, int] = {}  # the order of the nodes
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return isinstance(m, SupportConv) or super().is_leaf_module(m, module_qualified_name)
@@ -74,14 +103,18 @@ class _Tracer(fx.Tracer):
         self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
         self.names.enter(self.path_of_module(m))
+        start = len(self.created)
         value = super().call_module(m, forward, args, kwargs)
         name = self.names.leave()
-        if isinstance(value, fx.Proxy):
-            self.names_of[value.node] = name
+        # The innermost module that computed the value names it.
+        if isinstance(value, fx.Proxy) and self.created[value.node] >= start:
+            current = self.names_of.get(value.node, ":")
+            self.names_of[value.node] = name if ":" in current else current
         return value
 
     def create_node(self, kind: str, target: Any, *args: Any, **kwargs: Any) -> fx.Node:
         node = super().create_node(kind, target, *args, **kwargs)
+        self.created[node] = len(self.created)
         if kind in ("call_function", "call_method"):
             self.names_of[node] = self.names.function(function_name(target))
         return node

@@ -1,4 +1,4 @@
-"""Accuracy against learning rate: one axes for each depth, or a heat map over the whole grid."""
+"""Accuracy against learning rate: one axes for each depth, or a heat map of the complete grid."""
 
 import math
 from collections.abc import Sequence
@@ -12,21 +12,21 @@ from matplotlib.patheffects import AbstractPathEffect, withStroke
 from numpy.typing import NDArray
 
 from ammup.arrays import Array
-from ammup.report import plots
-from ammup.report.panel import BARS, FLAGGED, INTERVAL, PAPER_LABEL, Look, anchor_depth
+from ammup.report import plots, styles
+from ammup.report.panel import BARS, FLAGGED, INTERVAL, PAPER_LABEL, ArtistOptions, anchor_depth
 from ammup.report.plots import PAPER_SLOPE
 from ammup.stats.optimum import SweepLaw
 
-# Seeds whose points are drawn: of more no eye sees one, and a page of a million points no browser opens.
-MOST_SEEDS = 20
+# The most seeds whose points are drawn: more cannot be distinguished, and make the SVG too large for a browser.
+MAX_SEEDS = 20
 
 
 def plot_accuracies(law: SweepLaw, runs: pd.DataFrame, *, title: str = "") -> Figure:
     """Validation accuracy against learning rate, one axes for each depth, with the optimum and its interval.
 
     Args:
-        law: what :func:`ammup.stats.optimum.fit_sweep` found.
-        runs: what it was given.
+        law: the result of :func:`ammup.stats.optimum.fit_sweep`.
+        runs: the runs that it was fitted to.
         title: heading of the figure.
     """
     count = len(law.optima)
@@ -44,61 +44,61 @@ def plot_accuracies(law: SweepLaw, runs: pd.DataFrame, *, title: str = "") -> Fi
         axes.remove()
     entries = [entry for axes in figure.axes for entry in zip(*axes.get_legend_handles_labels(), strict=True)]
     named = {label: handle for handle, label in entries}
-    look: Look = {"ncols": 1 + columns, "fontsize": "small", "frameon": False}
-    figure.legend(list(named.values()), list(named), loc="outside lower center", **look)
+    options: ArtistOptions = {"ncols": 1 + columns, "fontsize": "small", "frameon": False}
+    figure.legend(list(named.values()), list(named), loc="outside lower center", **options)
     figure.supylabel("validation accuracy", fontsize="medium")
     figure.suptitle(title)
     return figure
 
 
 def draw_accuracy(axes: Axes, law: SweepLaw, depth: int, runs: pd.DataFrame) -> None:
-    """One depth: seeds, their mean where none diverged (as the optimum has it), crosses where one did."""
+    """Accuracies at one depth: each seed, their mean if none diverged (as in the optimum), a cross if one did."""
     axes.set_xscale("log")
-    lost = runs["lr"].isin(runs[runs["diverged"]]["lr"])
-    kept, crosses = runs[~runs["diverged"]], np.unique(runs[lost]["lr"])
-    mean = runs["val_accuracy"].where(~lost).groupby(runs["lr"]).mean()
+    has_divergence = runs["lr"].isin(runs[runs["diverged"]]["lr"])
+    finite, crosses = runs[~runs["diverged"]], np.unique(runs[has_divergence]["lr"])
+    mean = runs["val_accuracy"].where(~has_divergence).groupby(runs["lr"]).mean()
     seeds = np.unique(runs["seed"])
-    dots, label = kept, "one seed"
-    if len(seeds) > MOST_SEEDS:
-        dots, label = kept[kept["seed"].isin(seeds[:MOST_SEEDS])], f"one seed, {MOST_SEEDS} of {len(seeds)}"
-    axes.plot(dots["lr"], dots["val_accuracy"], ".", color=plots.GREY, markersize=3, label=label)
-    axes.plot(mean.index, mean, "-o", color=plots.BLUE, markersize=3.5, label="mean over seeds")
+    dots, label = finite, "one seed"
+    if len(seeds) > MAX_SEEDS:
+        dots, label = finite[finite["seed"].isin(seeds[:MAX_SEEDS])], f"one seed, {MAX_SEEDS} of {len(seeds)}"
+    axes.plot(dots["lr"], dots["val_accuracy"], ".", color=styles.GREY, markersize=3, label=label)
+    axes.plot(mean.index, mean, "-o", color=styles.BLUE, markersize=3.5, label="mean over seeds")
     if crosses.size:
         floor, on_floor = np.full(crosses.size, 0.04), axes.get_xaxis_transform()
-        axes.plot(crosses, floor, "x", color=plots.VERMILION, transform=on_floor, label="a replica diverged")
+        axes.plot(crosses, floor, "x", color=styles.VERMILION, transform=on_floor, label="a replica diverged")
     best, se = law.lr_star(depth)
-    axes.axvline(best, color=plots.BLACK, linestyle="--", linewidth=1, label="optimum η*")
+    axes.axvline(best, color=styles.BLACK, linestyle="--", linewidth=1, label="optimum η*")
     interval = ""
     if np.isfinite(se):
         factor = 10 ** (INTERVAL * se)
-        axes.axvspan(best / factor, best * factor, color=plots.ORANGE, alpha=0.3, linewidth=0, label=f"η* {BARS}")
+        axes.axvspan(best / factor, best * factor, color=styles.ORANGE, alpha=0.3, linewidth=0, label=f"η* {BARS}")
         interval = f" ×/÷ {factor:.3g}"
     axes.set_title(f"L = {depth}: η* = {best:.2g}{interval}", fontsize="medium")
-    free = "left" if np.log(best) > np.log(runs["lr"]).mean() else "right"
-    flags, beside = "\n".join(law.optima[depth].flags), {"left": 0.03, "right": 0.97}[free]
-    axes.text(beside, 0.95, flags, transform=axes.transAxes, ha=free, va="top", fontsize="small")
+    side = "left" if np.log(best) > np.log(runs["lr"]).mean() else "right"
+    flags, x = "\n".join(law.optima[depth].flags), {"left": 0.03, "right": 0.97}[side]
+    axes.text(x, 0.95, flags, transform=axes.transAxes, ha=side, va="top", fontsize="small")
 
 
 def plot_heatmap(law: SweepLaw, runs: pd.DataFrame, *, title: str = "") -> Figure:
-    """Mean validation accuracy over seeds, a row for each depth and a column for each learning rate.
+    """Heat map of the mean validation accuracy over seeds: one row for each depth, one column for each learning rate.
 
     Args:
-        law: what :func:`ammup.stats.optimum.fit_sweep` found.
-        runs: what it was given.
+        law: the result of :func:`ammup.stats.optimum.fit_sweep`.
+        runs: the runs that it was fitted to.
         title: heading of the figure.
     """
-    kept = runs.assign(val_accuracy=runs["val_accuracy"].where(~runs["diverged"]))
-    cells = kept.groupby(["depth", "lr"])[["val_accuracy", "diverged"]].mean()
-    accuracy, lost = (cells[name].unstack() for name in ("val_accuracy", "diverged"))
+    finite = runs.assign(val_accuracy=runs["val_accuracy"].where(~runs["diverged"]))
+    cells = finite.groupby(["depth", "lr"])[["val_accuracy", "diverged"]].mean()
+    accuracy, diverged = (cells[name].unstack() for name in ("val_accuracy", "diverged"))
     depths, edges = [int(depth) for depth in accuracy.index], _edges(accuracy.columns.to_numpy())
     figure = Figure(figsize=(9, 2.2 + 0.5 * len(depths)), layout="constrained")
     axes = figure.subplots()
     axes.set(xscale="log", xlabel="learning rate η", ylabel="depth L", xlim=edges[[0, -1]])
     values, borders = np.ma.masked_invalid(accuracy.to_numpy()), np.arange(len(depths) + 1) - 0.5
     figure.colorbar(axes.pcolormesh(edges, borders, values, cmap="cividis"), label="mean validation accuracy")
-    share = lost.to_numpy()
-    _mark(axes, (share > 0) & (share < 1), edges, label="some replicas diverged", fill="none", line=plots.VERMILION)
-    _mark(axes, share == 1, edges, label="every replica diverged", fill=plots.SILVER, line=plots.BLACK)
+    share = diverged.to_numpy()
+    _mark(axes, (share > 0) & (share < 1), edges, label="some replicas diverged", fill="none", line=styles.VERMILION)
+    _mark(axes, share == 1, edges, label="every replica diverged", fill=styles.SILVER, line=styles.BLACK)
     _draw_row_optima(axes, law, depths)
     axes.set_yticks(range(len(depths)), labels=[str(depth) for depth in depths])
     plots.legend_below(axes)
@@ -107,32 +107,33 @@ def plot_heatmap(law: SweepLaw, runs: pd.DataFrame, *, title: str = "") -> Figur
 
 
 def _edges(lrs: Array) -> Array:
-    """Where the cells around learning rates begin and end, halfway in log."""
+    """Edges of the cells around the learning rates, halfway between neighbours in log."""
     u = np.log10(lrs)
     step = np.diff(u) if u.size > 1 else np.array([0.1])
     return np.asarray(10 ** np.concatenate([u[:1] - step[0] / 2, (u[1:] + u[:-1]) / 2, u[-1:] + step[-1] / 2]))
 
 
 def _mark(axes: Axes, where: NDArray[np.bool_], edges: Array, *, label: str, fill: str, line: str) -> None:
-    """Hatch the chosen cells."""
+    """Hatch the cells in which ``where`` is true."""
     corners = ((0, -0.5), (1, -0.5), (1, 0.5), (0, 0.5))
     cells = [[(edges[j + right], i + up) for right, up in corners] for i, j in zip(*np.nonzero(where), strict=True)]
     if cells:
-        look: Look = {"facecolor": fill, "edgecolor": line, "linewidth": 0, "hatch": "//////"}
-        axes.add_collection(PolyCollection(cells, **look, label=label))
+        options: ArtistOptions = {"facecolor": fill, "edgecolor": line, "linewidth": 0, "hatch": "//////"}
+        axes.add_collection(PolyCollection(cells, **options, label=label))
 
 
 def _draw_row_optima(axes: Axes, law: SweepLaw, depths: Sequence[int]) -> None:
-    """The optimum of each row, and the paper's rule through the one at which rules are compared."""
+    """Draw the optimum of each row, and the paper's rule through the optimum at the anchor depth."""
     outline: list[AbstractPathEffect] = [withStroke(linewidth=3, foreground="white")]
-    for used, fill, label in ((True, plots.BLACK, f"{law.kind} optimum {BARS}"), (False, "white", FLAGGED)):
+    for used, fill, label in ((True, styles.BLACK, f"{law.kind} optimum {BARS}"), (False, "white", FLAGGED)):
         rows = [row for row, depth in enumerate(depths) if (depth in law.used) == used]
         if rows:
             values, se = np.array([law.lr_star(depths[row]) for row in rows]).T
-            look: Look = {"fmt": "o", "color": plots.BLACK, "markerfacecolor": fill, "capsize": 3, "label": label}
-            drawn = axes.errorbar(values, np.array(rows), xerr=plots.error_lengths(values, INTERVAL * se), **look)
+            errors = plots.error_lengths(values, INTERVAL * se)
+            options: ArtistOptions = {"fmt": "o", "color": styles.BLACK, "markerfacecolor": fill, "capsize": 3}
+            drawn = axes.errorbar(values, np.array(rows), xerr=errors, label=label, **options)
             for artist in drawn.get_children():
                 artist.set_path_effects(outline)
     anchor = anchor_depth(law)
     line = law.lr_star(anchor)[0] * (np.array(depths) / anchor) ** PAPER_SLOPE
-    axes.plot(line, range(len(depths)), "--", color=plots.VERMILION, path_effects=outline, label=PAPER_LABEL)
+    axes.plot(line, range(len(depths)), "--", color=styles.VERMILION, path_effects=outline, label=PAPER_LABEL)

@@ -1,4 +1,4 @@
-"""One self-contained HTML page: sweeps with their fits, the ledger of claims, and where both come from."""
+"""A self-contained HTML page: sweeps with their fits, the ledger of claims, and the provenance of both."""
 
 import base64
 import io
@@ -28,9 +28,9 @@ class Picture:
     """A figure of the page.
 
     Attributes:
-        caption: shown below it.
-        alt: what it shows, for who cannot see it.
-        figure: drawn into the page as SVG with its text as outlines, so that it looks the same everywhere.
+        caption: text below the figure.
+        alt: description for screen readers.
+        figure: embedded as SVG with text as outlines, so that it does not depend on the fonts of the reader.
     """
 
     caption: str
@@ -43,18 +43,18 @@ class SweepSection:
     """The section of one sweep.
 
     Attributes:
-        name: of the sweep.
+        name: name of the sweep.
         specification: the experiment as TOML.
-        law: what :func:`ammup.stats.optimum.fit_sweep` found.
-        missing: cells of the grid that are not done.
-        seeds: replicas of each learning rate.
-        stored: slope, slope_ci (low, high) and source of the baseline of that name, or None.
-        regret: what each transfer rule loses, or None.
-        pictures: shown in this order.
-        provenance: label -> text.
+        law: the result of :func:`ammup.stats.optimum.fit_sweep`.
+        missing: number of cells of the grid without a run.
+        seeds: number of seeds.
+        stored: slope, slope_ci (low, high) and source of the baseline with that name, or None.
+        regret: the losses of each transfer rule, or None.
+        pictures: the figures, in this order.
+        provenance: text by label.
 
     Raises:
-        InputError: a stored slope that lacks a field.
+        InputError: ``stored`` lacks a field.
     """
 
     name: str
@@ -69,17 +69,17 @@ class SweepSection:
 
     def __post_init__(self) -> None:
         stored = {"slope", "slope_ci", "source"} if self.stored is None else self.stored
-        if lacking := [name for name in ("slope", "slope_ci", "source") if name not in stored]:
-            raise InputError(f"the stored slope of sweep {self.name!r} lacks {', '.join(lacking)}")
+        if missing := [name for name in ("slope", "slope_ci", "source") if name not in stored]:
+            raise InputError(f"stored slope of sweep {self.name!r}: missing {', '.join(missing)}")
 
     @property
     def comparison(self) -> str:
-        """Whether the slope's interval overlaps with the stored one: "same", "moved", "no baseline", or a dash."""
+        """Whether the slope's interval overlaps the stored one: "same", "moved", "no baseline", or a dash."""
         if self.stored is None:
             return "no baseline"
         fit = self.law.power_law
         ends = [] if fit is None else [*fit.slope_ci, *self.stored["slope_ci"]]
-        if not ends or not all(map(_known, ends)):
+        if not ends or not all(map(_is_number, ends)):
             return DASH
         low, high, stored_low, stored_high = ends
         return "same" if low <= stored_high and stored_low <= high else "moved"
@@ -88,17 +88,17 @@ class SweepSection:
 def report_page(
     *, sweeps: Sequence[SweepSection], claims: Sequence[Record], provenance: Mapping[str, str], title: str, made: str
 ) -> str:
-    """One HTML page that needs nothing else: no script, no font, no image and no style from elsewhere.
+    """One self-contained HTML page, without scripts and external resources.
 
     Args:
-        sweeps: in the order in which they are shown.
+        sweeps: sections of the sweeps, in this order.
         claims: records of the ledger; they are grouped by the part of their id before the dot.
-        provenance: of the page itself, label -> text.
+        provenance: text by label, about the page itself.
         title: heading of the page.
-        made: when and by what it was made.
+        made: when the page was created.
 
     Returns:
-        The whole document. Every text is escaped; a number that does not exist is an en dash.
+        The complete document. Every text is escaped; a missing number is shown as an en dash.
     """
     context = {"sweeps": sweeps, "claims": claims, "places": _places(claims), "provenance": provenance}
     template = _template_environment().get_template("page.html.jinja")
@@ -110,14 +110,15 @@ def _template_environment() -> Environment:
     environment = Environment(
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    numbers = (figure, rate, share, level, factor, span, region, rate_error)
-    functions = (*numbers, told, style, band, regret_means, count_verdicts, tally, data_uri, change_text)
+    numbers = (number, rate, share, level, factor, interval, region, rate_error)
+    texts = (text_or_dash, css_class, count_verdicts, verdict_counts, data_uri, change_text)
+    functions = (*numbers, *texts, fitted_line, regret_means)
     environment.filters |= {function.__name__: function for function in functions}
     return environment
 
 
 def _places(claims: Sequence[Record]) -> list[tuple[str, list[Record]]]:
-    """(Place in the paper, its claims) for each group of ids, in the order of their first claims."""
+    """(Place in the paper, its claims) of each group of ids, in the order of their first claims."""
     groups: dict[str, list[Record]] = {}
     for record in claims:
         groups.setdefault(str(record["id"]).partition(".")[0], []).append(record)
@@ -125,120 +126,122 @@ def _places(claims: Sequence[Record]) -> list[tuple[str, list[Record]]]:
 
 
 def _place(group: str, members: Sequence[Record]) -> str:
-    """The place that all claims of a group name, or the words of their ids where they differ."""
+    """The place in the paper that all claims of a group share, or the words of the group's id if they differ."""
     places = {str(record["where"]).partition(",")[0] for record in members}
     words = [word.upper() if len(word) == 1 else word for word in group.split("-")]
     place = places.pop() if len(places) == 1 else " ".join(words)
     return place[:1].upper() + place[1:]
 
 
-# Filters of the template, each under its own name. Missing values are a dash.
+# Filters of the template, under the names of the functions. Missing values are shown as a dash.
 
 
-def _known(value: object) -> bool:
+def _is_number(value: object) -> bool:
     return isinstance(value, Real) and not math.isnan(value)
 
 
-def _written(value: Any, form: str) -> str:
-    if not _known(value):
+def _format(value: Any, form: str) -> str:
+    """The number in a format of Python, or as in the ledger if ``form`` is empty."""
+    if not _is_number(value):
         return DASH
     text = number_text(float(value)) if form == "" else format(float(value), form)
     return text.rstrip(".").replace("inf", "∞")
 
 
-def figure(value: object) -> str:
-    """A number as the ledger writes it."""
-    return _written(value, "")
+def number(value: object) -> str:
+    """A number formatted as in the ledger."""
+    return _format(value, "")
 
 
 def rate(value: object) -> str:
-    """A learning rate, or another positive number of any size."""
-    return _written(value, "#.3g")
+    """A learning rate, or another positive number of any magnitude, with three digits."""
+    return _format(value, "#.3g")
 
 
 def share(value: object) -> str:
-    """A share as a percentage."""
-    return _written(value, "z.1%")
+    """A fraction as a percentage."""
+    return _format(value, "z.1%")
 
 
 def level(value: Any) -> str:
-    """A confidence level as a percentage, with as many digits as it has."""
-    return f"{100 * value:.7g}%" if _known(value) else DASH
+    """A confidence level as a percentage, with all its digits."""
+    return f"{100 * value:.7g}%" if _is_number(value) else DASH
 
 
 def factor(log10: Any) -> str:
-    """By how much a number is off, from the decimal logarithm of the quotient."""
-    return _written(10.0**log10 if _known(log10) else None, ".2f")
+    """The ratio of two numbers, from its decimal logarithm."""
+    return _format(10.0**log10 if _is_number(log10) else None, ".2f")
 
 
-NUMBERS = {"figure": figure, "rate": rate, "share": share, "factor": factor}
+NUMBERS = {"number": number, "rate": rate, "share": share, "factor": factor}
 
 
-def told(value: object) -> str:
-    """A text or a whole number."""
-    return DASH if value is None or value == "" or (isinstance(value, Real) and not _known(value)) else str(value)
+def text_or_dash(value: object) -> str:
+    """A text or an integer."""
+    return DASH if value is None or value == "" or (isinstance(value, Real) and not _is_number(value)) else str(value)
 
 
-def span(ends: Sequence[Any] | None, kind: str = "figure") -> str:
-    """An interval with both ends, its numbers written as ``kind``."""
-    if ends is None or not all(map(_known, ends)):
+def interval(ends: Sequence[Any] | None, kind: str = "number") -> str:
+    """An interval, with its ends formatted by the filter ``kind``."""
+    if ends is None or not all(map(_is_number, ends)):
         return DASH
     return interval_text((float(end) for end in ends), NUMBERS[kind])
 
 
 def region(ends: Sequence[float | None] | None) -> str:
-    """A region of the ledger, which None leaves open at an end."""
-    if ends is None or not all(end is None or _known(end) for end in ends):
+    """A region of the ledger; None is the missing bound of a one-sided region."""
+    if ends is None or not all(end is None or _is_number(end) for end in ends):
         return DASH
     return region_text(ends).replace("inf", "∞")
 
 
-def rate_error(found: tuple[float, float]) -> str:
+def rate_error(estimate: tuple[float, float]) -> str:
     """The standard error of a learning rate in its own units, from (η*, standard error of log10 η*)."""
-    value, se_log10 = found
-    return _written(error_from_log10(value, se_log10), "#.2g")
+    value, se_log10 = estimate
+    return _format(error_from_log10(value, se_log10), "#.2g")
 
 
-def band(law: SweepLaw) -> dict[int, tuple[str, str]]:
-    """(The line, its band) by depth."""
-    return {int(depth): (rate(at), span((low, high), "rate")) for depth, at, low, high in law.line.to_numpy()}
+def fitted_line(law: SweepLaw) -> dict[int, tuple[str, str]]:
+    """(Fitted η*, its confidence band) by depth."""
+    rows = law.line.to_numpy()
+    return {int(depth): (rate(fitted), interval((low, high), "rate")) for depth, fitted, low, high in rows}
 
 
 def regret_means(regret: Regret) -> list[tuple[str, ...]]:
-    """For each rule: its name, its held-out depths, and what it is off by, loses and adds in the mean over them."""
-    depths = regret.by_depth.groupby("rule")["depth"].agg(lambda found: ", ".join(f"{depth:.0f}" for depth in found))
+    """For each rule: name, held-out depths, and means over them of the error, the lost accuracy and the added loss."""
+    depths = regret.by_depth.groupby("rule")["depth"].agg(lambda group: ", ".join(f"{depth:.0f}" for depth in group))
     return [
         (
             row["rule"],
             depths[row["rule"]],
             factor(row["abs_log10_error"]),
             share(row["accuracy_lost"]),
-            span((row["accuracy_low"], row["accuracy_high"]), "share"),
-            figure(row["loss_added"]),
+            interval((row["accuracy_low"], row["accuracy_high"]), "share"),
+            number(row["loss_added"]),
         )
         for row in regret.mean.to_dict("records")
     ]
 
 
 def count_verdicts(claims: Sequence[Record]) -> list[tuple[str, int]]:
-    """(Verdict, how many claims have it), the best first."""
+    """(Verdict, number of claims with it), from the best to the worst."""
     return [(verdict, sum(record["verdict"] == verdict for record in claims)) for verdict in STYLES]
 
 
-def tally(claims: Sequence[Record]) -> str:
-    """How many claims have each verdict that there is, in words."""
+def verdict_counts(claims: Sequence[Record]) -> str:
+    """The verdicts that occur with their numbers of claims, as text."""
     return ", ".join(f"{verdict} {count}" for verdict, count in count_verdicts(claims) if count)
 
 
 def data_uri(drawn: Figure) -> str:
-    """A figure as the source of an image element: a document of its own, whose ids cannot clash with others."""
+    """A figure as the src of an img element. As a separate document, its ids cannot clash with those of the page."""
     file = io.BytesIO()
-    with mpl.rc_context({"svg.fonttype": "path", "svg.hashsalt": "ammup"}):  # the same figure is the same text
+    with mpl.rc_context({"svg.fonttype": "path", "svg.hashsalt": "ammup"}):  # equal figures give equal text
         drawn.savefig(file, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
     content = file.getvalue()
     return f"data:image/svg+xml;base64,{base64.b64encode(content[content.index(b'<svg') :]).decode()}"
 
 
-def style(word: str) -> str:
-    """The class of a verdict or of a comparison: its letters, joined by hyphens."""
+def css_class(word: str) -> str:
+    """The CSS class of a verdict or of a comparison, such as holds-with-change."""
     return re.sub(r"[^a-z]+", "-", word)

@@ -1,4 +1,4 @@
-"""The paper's full panel (its figure 3): segments, fit and rules, errors of the segments, linear view."""
+"""The paper's full panel (figure 3): segments, fit and rules, errors of the segments, linear axes."""
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,33 +14,34 @@ from matplotlib.ticker import MaxNLocator
 
 from ammup.arrays import Array
 from ammup.errors import InputError
-from ammup.report import plots
-from ammup.report.plots import PAPER_SLOPE, SWEPT, Style
+from ammup.report import plots, styles
+from ammup.report.plots import PAPER_SLOPE
+from ammup.report.styles import SWEPT, Style
 from ammup.stats.optimum import SweepLaw
 from ammup.stats.power_law import fit_power_law
 from ammup.stats.segment import Segment
 from ammup.transfer.carry import transfer_lr
 
-# The 95 % interval of a normal estimate, in standard errors.
+# Half-width of a 95 % interval of a normal estimate, in standard errors.
 INTERVAL = 1.96
 BARS = "± 1.96 s.e. (95%)"
 FLAGGED = "flagged, not fitted"
 PAPER_LABEL = "am-mup, L^(−3/2)"
-Look = dict[str, Any]  # matplotlib's keyword arguments
+ArtistOptions = dict[str, Any]  # keyword arguments of matplotlib
 QUANTITY = "best learning rate after training η*"
 
 
 def plot_panel(law: SweepLaw, *, references: Mapping[str, Mapping[int, float]], title: str = "") -> Figure:
-    """The paper's full panel (figure 3): segments, global fit beside depth rules, errors, linear axes.
+    """The paper's full panel (figure 3): segments, global fit with depth rules, errors, linear axes.
 
     Args:
-        law: what :func:`ammup.stats.optimum.fit_sweep` found.
-        references: for each rule η* by depth, in any unit. All are scaled to the optimum at the same depth: the
-            smallest that the line was fitted to. The paper's L^(-3/2) is added unless "am-mup" is among them.
+        law: the result of :func:`ammup.stats.optimum.fit_sweep`.
+        references: η* by depth for each rule, up to a factor. Each is scaled to the optimum at the smallest depth that
+            the line was fitted to. The paper's L^(-3/2) is added unless "am-mup" is given.
         title: heading of the figure.
 
     Raises:
-        InputError: a reference that does not span the depth at which it is scaled, or is not positive.
+        InputError: a reference does not cover the depth at which it is scaled, or is not positive.
     """
     figure = Figure(figsize=(12, 10), layout="constrained")
     segments, fit, errors, linear = figure.subplots(2, 2).flat
@@ -51,7 +52,7 @@ def plot_panel(law: SweepLaw, *, references: Mapping[str, Mapping[int, float]], 
         draw_rules(axes, law, curves)
     for axes in (segments, fit):
         log_axes(axes, law.optima)
-    _keep_to_values(fit, law, curves)
+    _limit_to_values(fit, law, curves)
     _linear_axes(linear, law, curves)
     headings = ("lines through anchors", "global fit and depth rules", "errors of the lines", "as (b), linear axes")
     for letter, axes, heading in zip("abcd", (segments, fit, errors, linear), headings, strict=True):
@@ -63,37 +64,37 @@ def plot_panel(law: SweepLaw, *, references: Mapping[str, Mapping[int, float]], 
 
 
 def log_axes(axes: Axes, depths: Iterable[int]) -> None:
-    """η* against L, both logarithmic."""
+    """Label the axes of η* against L, both logarithmic."""
     plots.depth_ticks(axes, np.array(list(depths), dtype=np.float64))
     axes.set(yscale="log", xlabel="depth L", ylabel=QUANTITY)
 
 
 def _values(law: SweepLaw, curves: Sequence["Curve"]) -> Array:
-    """All that is drawn as a point."""
+    """The learning rates of all optima and curves."""
     return np.concatenate([[law.lr_star(depth)[0] for depth in law.optima], *(curve.lr_star for curve in curves)])
 
 
-def _keep_to_values(axes: Axes, law: SweepLaw, curves: Sequence["Curve"]) -> None:
-    """A decade around the values at most: the band of a line through few depths may be dozens wide."""
+def _limit_to_values(axes: Axes, law: SweepLaw, curves: Sequence["Curve"]) -> None:
+    """Limit the axis to a decade around the values: the band of a line through few depths can be much wider."""
     values, (low, high) = _values(law, curves), axes.get_ylim()
     axes.set_ylim(max(low, values.min() / 10), min(high, values.max() * 10))
 
 
 def _linear_axes(axes: Axes, law: SweepLaw, curves: Sequence["Curve"]) -> None:
-    """From 0 to twice the largest value at most: one wide interval would press all else to the floor."""
+    """Limit the axis to twice the largest value, so that one wide interval does not hide the others."""
     largest = _values(law, curves).max()
     axes.set(xlabel="depth L", ylabel=QUANTITY, ylim=(0, min(axes.get_ylim()[1], 2 * largest)))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
 
 def anchor_depth(law: SweepLaw) -> int:
-    """Where rules are compared: the smallest depth that the line was fitted to, or the smallest if there is none."""
+    """The depth at which rules are compared: the smallest that was fitted, or the smallest if there is no fit."""
     return min(law.used or law.optima)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Curve:
-    """A depth rule in the units of the swept optima: ``lr_star`` at the depths ``depth``, ascending."""
+    """A depth rule scaled to the swept optima: ``lr_star`` at the depths ``depth``, ascending."""
 
     label: str
     style: Style
@@ -103,18 +104,19 @@ class Curve:
 
 def _curves(law: SweepLaw, references: Mapping[str, Mapping[int, float]]) -> Iterator[Curve]:
     paper = {depth: depth**PAPER_SLOPE for depth in law.optima}
-    others = [name for name in references if name not in plots.RULES]
+    others = [name for name in references if name not in styles.RULES]
     for name, rule in {"am-mup": paper, **references}.items():
         depth = np.array(sorted(rule), dtype=np.float64)
-        lr_star = np.array([_anchored(law, name, rule, d) for d in sorted(rule)])
+        lr_star = np.array([_scaled_to_optimum(law, name, rule, d) for d in sorted(rule)])
         label = name if name in references else PAPER_LABEL
         if name in references and depth.size > 1:
-            label += minus(f": slope {fit_power_law(depth, lr_star).slope:z.2f}")
-        style = plots.RULES[name] if name in plots.RULES else plots.series_style(6 + others.index(name), "*pdh12")
+            label += with_minus_sign(f": slope {fit_power_law(depth, lr_star).slope:z.2f}")
+        style = styles.RULES[name] if name in styles.RULES else styles.series_style(6 + others.index(name), "*pdh12")
         yield Curve(label=label, style=style, depth=depth, lr_star=lr_star)
 
 
-def _anchored(law: SweepLaw, name: str, rule: Mapping[int, float], depth: int) -> float:
+def _scaled_to_optimum(law: SweepLaw, name: str, rule: Mapping[int, float], depth: int) -> float:
+    """η* of a rule at ``depth``, scaled to equal the optimum at the anchor depth."""
     anchor = anchor_depth(law)
     try:
         return transfer_lr(law.lr_star(anchor)[0], anchor, depth, measured=rule)
@@ -124,40 +126,42 @@ def _anchored(law: SweepLaw, name: str, rule: Mapping[int, float], depth: int) -
         ) from error
 
 
-def minus(text: str) -> str:
-    """With the sign that matplotlib sets in its ticks."""
+def with_minus_sign(text: str) -> str:
+    """The text with the minus sign that matplotlib uses in tick labels."""
     return text.replace("-", "−")
 
 
 def draw_rules(axes: Axes, law: SweepLaw, curves: Sequence[Curve]) -> None:
-    """Optima with their intervals, the weighted fit with its band, and the rules."""
+    """Draw the optima with their intervals, the weighted fit with its band, and the rules."""
     draw_swept(axes, law, SWEPT)
     if law.power_law is not None:
-        label, band = minus(f"weighted fit: {plots.slope_text(law.power_law)}"), f"its {law.power_law.level:.0%} band"
-        plots.draw_fit(axes, law.power_law, fitted_depths(law), style=SWEPT, label=label, band=band)
+        fit = law.power_law
+        label, band = with_minus_sign(f"weighted fit: {plots.slope_text(fit)}"), f"{fit.level:.0%} band of the fit"
+        plots.draw_fit(axes, fit, fitted_depths(law), style=SWEPT, label=label, band=band)
     for place, curve in enumerate(curves):
         every = math.ceil(curve.depth.size / 8)
         axes.plot(curve.depth, curve.lr_star, **curve.style.hollow, markevery=(place % every, every), label=curve.label)
 
 
 def draw_swept(axes: Axes, law: SweepLaw, style: Style) -> None:
-    """The optima with their 95 % intervals, hollow where they are flagged."""
+    """Draw the optima with their 95 % intervals; flagged ones are hollow."""
     plots.draw_swept(axes, law, style=style, label=f"{law.kind} optimum {BARS}", flagged=FLAGGED, times=INTERVAL)
 
 
 def fitted_depths(law: SweepLaw) -> Array:
-    """Where a fitted line is drawn."""
+    """The depths at which a fitted line is drawn."""
     return np.geomspace(min(law.optima), max(law.optima), 200)
 
 
 def _segments(law: SweepLaw) -> Iterator[tuple[str, Style, Segment, pd.DataFrame | None]]:
+    """(Letter, style, segment, its predictions or None) of each segment."""
     for place, (segment, table) in enumerate(law.predictions.items()):
-        yield ascii_uppercase[place % 26], plots.series_style(place), segment, table
+        yield ascii_uppercase[place % 26], styles.series_style(place), segment, table
 
 
 def draw_segments(axes: Axes, law: SweepLaw) -> None:
-    """Optima with their intervals; for each segment its anchors, the line through them, and what it predicts."""
-    draw_swept(axes, law, Style(colour=plots.BLACK, marker="o"))
+    """Draw the optima with their intervals, and each segment's anchors, fitted line and predictions."""
+    draw_swept(axes, law, Style(colour=styles.BLACK, marker="o"))
     for name, style, segment, table in _segments(law):
         anchors = ", ".join(str(depth) for depth in segment.anchors)
         if table is None:
@@ -173,8 +177,8 @@ def draw_segments(axes: Axes, law: SweepLaw) -> None:
 
 
 def draw_relative_errors(axes: Axes, law: SweepLaw) -> None:
-    """Predicted over swept optimum, less 1, a bar for each predicted depth, segment by segment."""
-    axes.axhline(0, color=plots.BLACK, linewidth=0.8)
+    """Draw predicted / swept optimum − 1 as a bar for each predicted depth of each segment."""
+    axes.axhline(0, color=styles.BLACK, linewidth=0.8)
     axes.set(xlabel="predicted depth L, by segment", ylabel="predicted / swept − 1 (%)")
     if not law.predictions:
         axes.text(0.5, 0.6, "no segments", transform=axes.transAxes, ha="center")
@@ -184,8 +188,8 @@ def draw_relative_errors(axes: Axes, law: SweepLaw) -> None:
         place = start + np.arange(len(segment.predict), dtype=np.float64)
         ticks |= {x: str(depth) for x, depth in zip(place, segment.predict, strict=True)}
         if table is None:
-            look: Look = {"rotation": 90, "ha": "center", "va": "bottom"}
-            axes.text(place.mean(), 0.55, f"{name}: no predictions", transform=axes.get_xaxis_transform(), **look)
+            options: ArtistOptions = {"rotation": 90, "ha": "center", "va": "bottom"}
+            axes.text(place.mean(), 0.55, f"{name}: no predictions", transform=axes.get_xaxis_transform(), **options)
         else:
             percent = 100 * (table["predicted"] / table["measured"] - 1)
             _draw_bars(axes, place, percent.to_numpy(), style, f"segment {name}")
@@ -199,6 +203,6 @@ def draw_relative_errors(axes: Axes, law: SweepLaw) -> None:
 
 def _draw_bars(axes: Axes, place: Array, percent: Array, style: Style, label: str) -> None:
     bars = axes.bar(place, percent, color="white", edgecolor=style.colour, hatch=style.hatch, label=label)
-    axes.bar_label(bars, fmt=lambda v: minus(f"{v:+z.0f}"), padding=2, fontsize="x-small")
+    axes.bar_label(bars, fmt=lambda v: with_minus_sign(f"{v:+z.0f}"), padding=2, fontsize="x-small")
     for x in place[np.isnan(percent)]:
         axes.text(x, 0, " no optimum", rotation=90, ha="center", va="bottom", fontsize="small")

@@ -1,6 +1,5 @@
-"""The panels of the paper and ours, drawn without a global figure state."""
+"""Figures of depth laws and sweeps, drawn without the global state of pyplot."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,71 +11,26 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, ScalarFormatter
 from matplotlib.transforms import ScaledTranslation
 
+from ammup.arrays import Array
 from ammup.errors import InputError
 from ammup.format import with_interval
+from ammup.report.styles import BLUE, GREEN, GREY, SWEPT, VERMILION, Style
 from ammup.stats.optimum import SweepLaw
 from ammup.stats.power_law import PowerLaw
 
-if TYPE_CHECKING:  # it needs torch, which the figures of a sweep do not
+if TYPE_CHECKING:  # imports torch, which the figures of a sweep do not need
     from ammup.measurement.depth_law import DepthLaw
 
-from ammup.arrays import Array
-
-Dashes = str | tuple[float, tuple[float, ...]]
-
-# Okabe-Ito colours, told apart by colour-blind readers; every line also has a dash pattern of its own for print.
-BLUE, VERMILION, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#555555"
-BLACK, SILVER, ORANGE, SKY, PURPLE = "#000000", "#999999", "#E69F00", "#56B4E9", "#CC79A7"
 PAPER_SLOPE = -1.5
-# As a share of the width of a log axis: labels of depths that are nearer to one another would overlap.
-APART = 1 / 18
-
-
-@dataclass(frozen=True, kw_only=True)
-class Style:
-    """What tells a series apart, in colour and in black-and-white print: never the colour alone."""
-
-    colour: str
-    marker: str
-    dashes: Dashes = "-"
-    hatch: str = ""
-
-    @property
-    def hollow(self) -> dict[str, Any]:
-        """A line with hollow markers, as ``Axes.plot`` takes it."""
-        look = {"color": self.colour, "marker": self.marker, "linestyle": self.dashes}
-        return look | {"markerfacecolor": "white", "markersize": 5}
-
-
-SWEPT = Style(colour=BLUE, marker="o")
-COLOURS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)
-DASHES: tuple[Dashes, ...] = ("-", (0, (6, 2)), (0, (6, 2, 1, 2)), (0, (1, 1.5)), (0, (10, 3)), (0, (3, 1, 1, 1, 1, 1)))
-HATCHES = ("///", "...", "xxx", "\\\\\\", "++", "oo")
-# The rules that carry a learning rate: in every figure the same.
-RULES = {
-    "am-mup": Style(colour=VERMILION, marker="s", dashes=DASHES[1]),
-    "finite-depth": Style(colour=GREEN, marker="^", dashes=DASHES[2]),
-    "pathsum": Style(colour=PURPLE, marker="D", dashes=DASHES[3]),
-    "measured": Style(colour=ORANGE, marker="v", dashes=DASHES[4]),
-    "measured-late": Style(colour=SKY, marker="P", dashes=DASHES[5]),
-    "constant": Style(colour=GREY, marker="X", dashes=(0, (1, 4))),
-    "L^-1/2": Style(colour=BLACK, marker="<", dashes=(0, (4, 4))),
-    "L^-1": Style(colour=SILVER, marker=">", dashes=(0, (8, 2, 2, 2, 2, 2))),
-}
-
-
-def series_style(place: int, markers: str = "s^DvPX") -> Style:
-    """One of 36 styles for series without a style of their own; any six in a row differ in all they have."""
-    turn, i = divmod(place, 6)
-    at = (i + turn) % 6
-    return Style(colour=COLOURS[i], marker=markers[at % len(markers)], dashes=DASHES[at], hatch=HATCHES[at])
+# Smallest distance of two depth labels, as a fraction of the width of the log axis: closer ones would overlap.
+LABEL_SPACING = 1 / 18
 
 
 def plot_depth_law(law: "DepthLaw", *, title: str = "") -> Figure:
     """η* against L on log axes with its fit and references, and S_l against l at each depth.
 
     Args:
-        law: what :func:`ammup.depth_exponent` returned.
+        law: the result of :func:`ammup.depth_exponent`.
         title: heading of the figure.
     """
     figure = Figure(figsize=(10, 4.2), layout="constrained")
@@ -89,7 +43,7 @@ def plot_depth_law(law: "DepthLaw", *, title: str = "") -> Figure:
 
 
 def draw_lr_star(axes: Axes, law: "DepthLaw") -> None:
-    """η*(L) ± one standard error, the fitted line with its band, and lines of the reference slopes."""
+    """Draw η*(L) ± one standard error, the fitted line with its band, and lines with the reference slopes."""
     curve = law.curve
     depth, lr_star = curve["depth"].to_numpy(float), curve["lr_star"].to_numpy(float)
     errors = error_lengths(lr_star, curve["se_log10"].to_numpy(float))
@@ -98,17 +52,21 @@ def draw_lr_star(axes: Axes, law: "DepthLaw") -> None:
     if law.reference is not None:
         label = f"slope {law.reference:.2f} (finite-depth law)"
         axes.plot(x, _through_centre(law.power_law, depth, x, law.reference), ":", color=GREEN, label=label)
-    _against_depth(axes, depth, "maximal-update learning rate η*")
+    _label_axes(axes, depth, "maximal-update learning rate η*")
 
 
 def error_lengths(values: Array, se_log10: Array) -> Array:
-    """Lengths below and above of ± one standard error of log10 values; NaN, which draws no bar, where not known."""
+    """Lengths of error bars of ± one standard error of log10 values.
+
+    Returns:
+        Shape (2, number of values): below and above; NaN, for which no bar is drawn, if the error is unknown.
+    """
     spread = 10**se_log10
     return np.stack([values * (1 - 1 / spread), values * (spread - 1)])
 
 
 def _draw_line(axes: Axes, fit: PowerLaw, depth: Array, name: str) -> Array:
-    """The fitted line with its band and the paper's slope through its centre; the depths they were drawn at."""
+    """Draw the fitted line with its band, and the paper's slope through its centre; returns the depths of the lines."""
     x = np.geomspace(depth.min(), depth.max(), 100)
     draw_fit(axes, fit, x, style=SWEPT, label=f"{name}: {slope_text(fit)}", band=f"{fit.level:.0%} band")
     axes.plot(x, _through_centre(fit, depth, x, PAPER_SLOPE), "--", color=VERMILION, label="slope −3/2 (paper)")
@@ -116,12 +74,12 @@ def _draw_line(axes: Axes, fit: PowerLaw, depth: Array, name: str) -> Array:
 
 
 def slope_text(fit: PowerLaw) -> str:
-    """The slope with its interval, where it has one."""
+    """The slope, followed by its interval unless that is NaN."""
     return f"slope {with_interval(fit.slope, fit.slope_ci, 'z.2f')}"
 
 
 def draw_fit(axes: Axes, fit: PowerLaw, x: Array, *, style: Style, label: str, band: str) -> None:
-    """The line at the depths x, and its band, labelled ``band``, where it has one."""
+    """Draw the line at the depths ``x``, and its band, with the label ``band``, if it is finite."""
     axes.plot(x, fit.predict(x), color=style.colour, linestyle=style.dashes, label=label)
     lower, upper = fit.band(x)
     if np.isfinite(lower).all():
@@ -129,12 +87,12 @@ def draw_fit(axes: Axes, fit: PowerLaw, x: Array, *, style: Style, label: str, b
 
 
 def depth_ticks(axes: Axes, depth: Array) -> None:
-    """A log axis of depths with a tick at each, and a number at those that leave room for it."""
+    """Make a log axis with a tick at each depth; depths whose labels would overlap have none."""
     axes.set_xscale("log")
     depth = np.unique(depth)
     place, labelled = np.log(depth), [0]
     for i in range(1, depth.size):
-        if place[i] - place[labelled[-1]] >= APART * np.ptp(place):
+        if place[i] - place[labelled[-1]] >= LABEL_SPACING * np.ptp(place):
             labelled.append(i)
     axes.set_xticks(depth[labelled])
     axes.set_xticks(np.delete(depth, labelled), minor=True)
@@ -142,19 +100,21 @@ def depth_ticks(axes: Axes, depth: Array) -> None:
     axes.xaxis.set_minor_formatter(NullFormatter())
 
 
-def _against_depth(axes: Axes, depth: Array, quantity: str) -> None:
+def _label_axes(axes: Axes, depth: Array, quantity: str) -> None:
+    """Label the axes of a quantity against depth, both logarithmic, and add a legend."""
     depth_ticks(axes, depth)
     axes.set(yscale="log", xlabel="depth L", ylabel=quantity)
     axes.legend(fontsize="small")
 
 
 def _through_centre(fit: PowerLaw, depth: Array, x: Array, slope: float) -> Array:
+    """A line of the given slope through the fit at the geometric mean of the depths, evaluated at ``x``."""
     centre = np.exp(np.log(depth).mean())
     return np.asarray(fit.predict(centre) * (x / centre) ** slope)
 
 
 def legend_below(axes: Axes, *, columns: int = 2, heading: str = "") -> None:
-    """A legend that covers no data, under the label of the axis."""
+    """Place the legend below the label of the x axis, where it covers no data."""
     below = axes.transAxes + ScaledTranslation(0, -36 / 72, axes.figure.dpi_scale_trans)
     axes.legend(
         loc="upper center",
@@ -171,7 +131,7 @@ def legend_below(axes: Axes, *, columns: int = 2, heading: str = "") -> None:
 
 
 def draw_profiles(axes: Axes, law: "DepthLaw") -> None:
-    """S_l at η = η* against l/L; by definition each curve has mean 1."""
+    """Draw S_l at η = η* against l/L; each curve has mean 1 by definition of η*."""
     colours = colormaps["viridis"](np.linspace(0, 0.85, len(law.S)))
     for marker, colour, (depth, S) in zip("osD^vP*X" * len(law.S), colours, law.S.items(), strict=False):
         unit = np.arange(1, len(S) + 1)
@@ -185,8 +145,8 @@ def plot_sweep(law: SweepLaw, runs: pd.DataFrame, *, title: str = "") -> Figure:
     """Validation accuracy against learning rate at each depth, and the optima against depth with their line.
 
     Args:
-        law: what :func:`ammup.stats.optimum.fit_sweep` found.
-        runs: what it was given.
+        law: the result of :func:`ammup.stats.optimum.fit_sweep`.
+        runs: the runs that it was fitted to.
         title: heading of the figure.
     """
     figure = Figure(figsize=(10, 4.2), layout="constrained")
@@ -199,47 +159,47 @@ def plot_sweep(law: SweepLaw, runs: pd.DataFrame, *, title: str = "") -> Figure:
 
 
 def draw_accuracies(axes: Axes, law: SweepLaw, runs: pd.DataFrame) -> None:
-    """Mean over seeds, a dot for each seed, a cross where a replica diverged, a dashed line at each optimum."""
+    """Draw the mean over seeds, a dot for each seed, a cross for each divergence, and a dashed line at the optimum."""
     colours = colormaps["viridis"](np.linspace(0, 0.85, len(law.optima)))
     for marker, colour, depth in zip("osD^vP*X" * len(law.optima), colours, law.optima, strict=False):
         here = runs[runs["depth"] == depth]
-        kept = here[~here["diverged"]]
-        mean = kept.groupby("lr")["val_accuracy"].mean()
+        finite = here[~here["diverged"]]
+        mean = finite.groupby("lr")["val_accuracy"].mean()
         axes.plot(mean.index, mean, marker=marker, markersize=4, color=colour, label=f"L = {depth}")
-        axes.plot(kept["lr"], kept["val_accuracy"], ".", markersize=3, color=colour, alpha=0.5)
-        lost = here[here["diverged"]]["lr"].unique()
-        axes.plot(lost, np.full(len(lost), runs["val_accuracy"].min()), "x", color=colour)
+        axes.plot(finite["lr"], finite["val_accuracy"], ".", markersize=3, color=colour, alpha=0.5)
+        diverged = here[here["diverged"]]["lr"].unique()
+        axes.plot(diverged, np.full(len(diverged), runs["val_accuracy"].min()), "x", color=colour)
         axes.axvline(law.lr_star(depth)[0], color=colour, linewidth=0.8, linestyle="--")
     axes.set(xscale="log", xlabel="learning rate η", ylabel="validation accuracy")
     axes.legend(fontsize="small")
 
 
 def draw_optima(axes: Axes, law: SweepLaw) -> None:
-    """Optima ± one standard error, hollow where they are flagged, the fitted line with its band, and slope −3/2."""
+    """Draw the optima ± one standard error, hollow if flagged, the fitted line with its band, and slope −3/2."""
     depth = np.array(list(law.optima), dtype=np.float64)
     draw_swept(axes, law, style=SWEPT, label=f"best learning rate ({law.kind}) ± s.e.", flagged="flagged, not fitted")
     if law.power_law is not None:
         _draw_line(axes, law.power_law, depth, "weighted fit")
-    _against_depth(axes, depth, "best learning rate after training")
+    _label_axes(axes, depth, "best learning rate after training")
 
 
 def draw_swept(
     axes: Axes, law: SweepLaw, *, style: Style, label: str, flagged: str, times: float = 1.0, shift: float = 0.0
 ) -> None:
-    """Optima ± ``times`` standard errors, hollow and labelled ``flagged`` where the line was not fitted to them.
+    """Draw the optima ± ``times`` standard errors; those excluded from the fit are hollow, with the label ``flagged``.
 
     Args:
-        axes: to draw on.
-        law: whose optima.
-        style: of the points.
-        label: of the points that the line was fitted to.
-        flagged: of the others.
-        times: length of a bar in standard errors.
-        shift: to the right, in points, so that two series at the same depths do not cover one another.
+        axes: the axes to draw on.
+        law: the sweep law whose optima are drawn.
+        style: style of the points.
+        label: legend label of the points that the line was fitted to.
+        flagged: legend label of the other points.
+        times: length of an error bar in standard errors.
+        shift: shift to the right in typographic points, so that series at equal depths do not overlap.
     """
     used = [depth for depth in law.optima if depth in law.used]
-    others = [depth for depth in law.optima if depth not in law.used]
-    for depths, fill, name in ((used, style.colour, label), (others, "white", flagged)):
+    excluded = [depth for depth in law.optima if depth not in law.used]
+    for depths, fill, name in ((used, style.colour, label), (excluded, "white", flagged)):
         if depths:
             values, se = np.array([law.lr_star(depth) for depth in depths]).T
             errors = error_lengths(values, times * se)
@@ -249,26 +209,26 @@ def draw_swept(
 def draw_points(
     axes: Axes, x: list[int], y: Array, errors: Array, *, style: Style, fill: str, label: str, shift: float = 0.0
 ) -> None:
-    """Points with error bars, ``shift`` points to the right of where they are."""
-    look: dict[str, Any] = {"fmt": style.marker, "color": style.colour, "markerfacecolor": fill, "markersize": 5}
-    drawn = axes.errorbar(np.array(x), y, errors, **look, capsize=3, label=label, zorder=3)
-    if shift:  # afterwards, because the limits of the axes follow from where the points are
-        moved = axes.transData + ScaledTranslation(shift / 72, 0, axes.figure.dpi_scale_trans)
+    """Draw data points with error bars, shifted to the right by ``shift`` typographic points."""
+    options: dict[str, Any] = {"fmt": style.marker, "color": style.colour, "markerfacecolor": fill, "markersize": 5}
+    drawn = axes.errorbar(np.array(x), y, errors, **options, capsize=3, label=label, zorder=3)
+    if shift:  # after errorbar, so that the axis limits are those of the unshifted points
+        shifted = axes.transData + ScaledTranslation(shift / 72, 0, axes.figure.dpi_scale_trans)
         for artist in drawn.get_children():
-            artist.set_transform(moved)
+            artist.set_transform(shifted)
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write the figure in the format of the path's suffix.
+    """Write the figure in the format given by the suffix of the path.
 
     Raises:
-        InputError: the format is unknown.
+        InputError: matplotlib does not support the suffix.
     """
     if path.suffix.lower() not in formats():
-        raise InputError(f"a figure cannot be written as {path.name!r}; allowed suffixes: {', '.join(formats())}")
+        raise InputError(f"unsupported suffix of {path.name!r}; expected one of: {', '.join(formats())}")
     figure.savefig(path, dpi=150)
 
 
 def formats() -> tuple[str, ...]:
-    """Suffixes that matplotlib can write a figure with."""
+    """The suffixes of the formats that matplotlib can write."""
     return tuple(f".{name}" for name in sorted(Figure().canvas.get_supported_filetypes()))

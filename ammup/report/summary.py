@@ -1,4 +1,4 @@
-"""A store's sweeps and the ledger of claims, put together into the page of `ammup report`."""
+"""Collection of the sweeps of a store and the ledger of claims for the page of `ammup report`."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -14,21 +14,21 @@ from ammup.report.page import Picture, SweepSection, report_page
 from ammup.report.panel import plot_panel
 from ammup.stats.optimum import SweepLaw
 
-# Rules that stand for a theory or a measurement; rules of thumb would only fill a panel.
-DRAWN = ("am-mup", "finite-depth", "pathsum", "measured", "measured-late")
+# The rules that a panel shows: theories and measurements, without the rules of thumb.
+PANEL_RULES = ("am-mup", "finite-depth", "pathsum", "measured", "measured-late")
 
 
-def report_of(path: Path) -> str:
-    """The page for a store, or for a record, as HTML.
+def html_report(path: Path) -> str:
+    """The HTML page of a store (.db) or of a sweep record (.json).
 
     Raises:
-        InputError: a file that cannot be read.
+        InputError: the file cannot be read.
     """
-    sweeps = [section_of(record) for record in read_sweeps(path)]
+    sweeps = [sweep_section(record) for record in read_sweeps(path)]
     commit, dirty = commit_of(Path(__file__).parents[1])
     provenance = {
         "file": str(path),
-        "commit of ammup": f"{commit or 'not known'}{', with changes' if dirty else ''}",
+        "commit of ammup": f"{commit or 'unknown'}{', with uncommitted changes' if dirty else ''}",
         "versions": ", ".join(f"{name} {text}" for name, text in versions().items()),
     }
     return report_page(
@@ -40,11 +40,11 @@ def report_of(path: Path) -> str:
     )
 
 
-def section_of(record: SweepRecord) -> SweepSection:
-    """What the page tells of one sweep."""
+def sweep_section(record: SweepRecord) -> SweepSection:
+    """The section of the page for one sweep, with its fit, regret and figures."""
     experiment = record.experiment
     law = law_of(record)
-    several = record.runs["depth"].nunique() > 1
+    several_depths = record.runs["depth"].nunique() > 1
     return SweepSection(
         name=experiment.name,
         specification=experiment.to_toml(),
@@ -52,19 +52,19 @@ def section_of(record: SweepRecord) -> SweepSection:
         missing=record.missing,
         seeds=record.runs["seed"].nunique(),
         stored=stored_slope(experiment.name),
-        regret=regret_of(record) if several and not record.searched else None,
+        regret=regret_of(record) if several_depths and not record.searched else None,
         pictures=_pictures(law, record),
         provenance=record.provenance,
     )
 
 
-def drawn_rules(curves: Curves) -> Curves:
-    """Those of the curves that belong into a panel."""
-    return {rule: curves[rule] for rule in DRAWN if rule in curves}
+def panel_rules(curves: Curves) -> Curves:
+    """The curves of the rules that a panel shows."""
+    return {rule: curves[rule] for rule in PANEL_RULES if rule in curves}
 
 
 def stored_slope(name: str) -> Mapping[str, Any] | None:
-    """Slope of the sweep that ammup keeps under this name in baselines/sweeps, or None."""
+    """Slope, interval and source of the sweep with this name in baselines/sweeps, or None."""
     path = baselines.folder() / "sweeps" / f"{name}.json"
     if not path.is_file():
         return None
@@ -73,12 +73,13 @@ def stored_slope(name: str) -> Mapping[str, Any] | None:
 
 
 def _pictures(law: SweepLaw, record: SweepRecord) -> list[Picture]:
+    """The figures of one sweep."""
     name = record.experiment.name
     return [
         Picture(
             caption="Best learning rates against depth: segments, weighted fit and rules, errors, linear view.",
-            alt=f"Four panels on how the best learning rate of {name} falls with depth",
-            figure=plot_panel(law, references=drawn_rules(rule_curves(record))),
+            alt=f"Four panels that show how the best learning rate of {name} falls with depth",
+            figure=plot_panel(law, references=panel_rules(rule_curves(record))),
         ),
         Picture(
             caption="Validation accuracy against learning rate at each depth, with the optimum and its 95 % interval.",
@@ -86,7 +87,7 @@ def _pictures(law: SweepLaw, record: SweepRecord) -> list[Picture]:
             figure=plot_accuracies(law, record.runs),
         ),
         Picture(
-            caption="Mean validation accuracy of every cell of the grid; hatched where a replica diverged.",
+            caption="Mean validation accuracy of every cell of the grid; cells with a diverged replica are hatched.",
             alt=f"Heat map of the accuracy of {name} over learning rate and depth",
             figure=plot_heatmap(law, record.runs),
         ),

@@ -1,4 +1,4 @@
-"""Sweeps for a terminal: progress, cost, fitted optima and regret."""
+"""Tables of a sweep for a terminal: progress, cost, fitted optima and regret."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -14,32 +14,32 @@ from ammup.format import error_from_log10, interval_text, with_interval
 from ammup.stats.optimum import SweepLaw
 from ammup.stats.regret import SWEPT, Regret
 
-if TYPE_CHECKING:  # it needs torch
+if TYPE_CHECKING:  # imports torch
     from ammup.experiments.cost import Cost
 
 
 def status_text(name: str, status: pd.DataFrame) -> RenderableType:
-    """One row for each depth, and the sum."""
+    """One row for each depth, and the total number of finished cells."""
     done = (status["done"] + status["left_out"]).sum()
     return Group(status_table(name, status), Text(f"{done} of {status['total'].sum()} cells are done"))
 
 
 def cost_text(name: str, cost: "Cost") -> RenderableType:
-    """One row for each depth, and what they come to."""
-    title = f"{name}: what is missing"
-    table = Table("L", "cells", "operations", "seconds a cell", title=title, title_justify="left")
+    """One row for each depth, and the totals."""
+    title = f"{name}: missing cells"
+    table = Table("L", "cells", "operations", "seconds per cell", title=title, title_justify="left")
     for column in table.columns:
         column.justify = "right"
     for row in cost.table.to_dict("records"):
         cells = (str(int(row["depth"])), str(int(row["cells"])), f"{row['flops']:.2g}", f"{row['seconds']:.3g}")
         table.add_row(*cells)
-    searched = ", and an adaptive search takes a third to a quarter of what is left" if cost.searched else ""
+    searched = ", and an adaptive search needs a quarter to a third of this" if cost.searched else ""
     workers = f"{cost.workers} worker{'s' if cost.workers > 1 else ''}, strategy {cost.strategy}"
     return Group(
         table,
         Text(
             f"{int(cost.table['cells'].sum())} cells, {cost.flops:.2g} floating-point operations, about "
-            f"{cost.hours:.2g} hours on this machine ({workers}); diverging replicas end early{searched}"
+            f"{cost.hours:.2g} hours on this machine ({workers}); diverging replicas stop early{searched}"
         ),
     )
 
@@ -51,64 +51,66 @@ def sweep_law_text(law: SweepLaw, *, heading: str, missing: int) -> RenderableTy
     for column in table.columns:
         column.justify = "right"
     level = law.power_law.level if law.power_law else 0.95
-    table.add_column(f"line, {level:.0%} band")
+    table.add_column(f"fit, {level:.0%} band")
     table.add_column("flags")
-    for (depth, found), (_, fitted, low, high) in zip(law.optima.items(), law.line.to_numpy(), strict=True):
+    for (depth, optimum), (_, fitted, low, high) in zip(law.optima.items(), law.line.to_numpy(), strict=True):
         table.add_row(
             str(depth),
-            *_with_error(found.argmax, found.argmax_se),
-            *_with_error(found.smoothed, found.smoothed_se),
-            f"{found.accuracy:.1%}",
+            *_with_error(optimum.argmax, optimum.argmax_se),
+            *_with_error(optimum.smoothed, optimum.smoothed_se),
+            f"{optimum.accuracy:.1%}",
             "" if np.isnan(fitted) else with_interval(fitted, (low, high), ".3g", ".2g"),
-            ", ".join(found.flags),
+            ", ".join(optimum.flags),
         )
     lines = [*_slope(law), *_segments(law)]
     if missing:
-        lines.append(f"note: {missing} cells of the grid are not done yet; `ammup sweep` goes on with them")
+        lines.append(f"note: {missing} cells of the grid are missing; `ammup sweep` trains them")
     return Group(table, Text("\n".join(lines)))
 
 
 def regret_text(regret: Regret) -> RenderableType:
-    """What each rule loses on average over the held-out depths, and at each of them."""
+    """The losses of each rule: the mean over the held-out depths, and each depth."""
     by_depth = regret.by_depth
     depths = sorted(by_depth["depth"].unique())
-    title = f"tuned at one depth, carried to L = {', '.join(str(depth) for depth in depths)}: accuracy lost by rule"
+    title = f"tuned at one depth, transferred to L = {', '.join(str(depth) for depth in depths)}: accuracy lost by rule"
     table = Table("rule", "|log10 error|", "mean", "loss added", title=title, title_justify="left")
     for depth in depths:
         table.add_column(f"L = {depth}")
     for column in table.columns[1:]:
         column.justify = "right"
     for row in regret.mean.to_dict("records"):
-        mine = by_depth[by_depth["rule"] == row["rule"]].set_index("depth")
-        lost = [percent_text(mine.loc[depth].to_dict()) if depth in mine.index else "" for depth in depths]
+        of_rule = by_depth[by_depth["rule"] == row["rule"]].set_index("depth")
+        lost = [percent_text(of_rule.loc[depth].to_dict()) if depth in of_rule.index else "" for depth in depths]
         means = (f"{row['abs_log10_error']:.2f}", percent_text(row), f"{row['loss_added']:.3f}")
         table.add_row(row["rule"], *means, *lost)
     note = (
-        f"accuracy lost is relative to the best of the grid; {SWEPT!r} is each depth's own optimum: what it loses is "
-        "the noise of the best of many points"
+        f"accuracy lost is relative to the best grid point; {SWEPT!r} is the optimum of each depth, whose loss comes "
+        "from the noise in the maximum of many points"
     )
     return Group(table, Text(note))
 
 
 def percent_text(row: Mapping[Any, Any]) -> str:
-    """The accuracy that a row of a regret says is lost, with its interval where that is known."""
+    """The relative loss of accuracy of a row of a regret, with its interval if that is known."""
     ends = (100 * row["accuracy_low"], 100 * row["accuracy_high"])
     return with_interval(row["accuracy_lost"], ends, ".1%", ".1f")
 
 
 def _with_error(value: float, se_log10: float) -> tuple[str, str]:
-    """A learning rate, and the error of its log10 in its own units."""
+    """A learning rate, and its standard error converted from that of log10."""
     return f"{value:.3g}", f"{error_from_log10(value, se_log10):.2g}"
 
 
 def _slope(law: SweepLaw) -> list[str]:
+    """The lines about the fitted slope."""
     flagged = [depth for depth in law.optima if depth not in law.used]
-    notes = (
-        [f"not fitted: L = {', '.join(str(d) for d in flagged)} (flagged; --keep-flagged fits them)"] if flagged else []
-    )
+    notes = []
+    if flagged:
+        depths = ", ".join(str(depth) for depth in flagged)
+        notes.append(f"excluded from the fit: L = {depths} (flagged; --keep-flagged includes them)")
     fit = law.power_law
     if fit is None:
-        return ["no line: it takes two depths with an optimum that can be trusted", *notes]
+        return ["no fit: fewer than two depths have a valid optimum", *notes]
     ends = interval_text(fit.slope_ci, ".2f")
     interval = f"{fit.level:.0%} interval {ends}" if ends else "no interval from two depths"
     return [
@@ -119,11 +121,12 @@ def _slope(law: SweepLaw) -> list[str]:
 
 
 def _segments(law: SweepLaw) -> list[str]:
+    """One line for each predicted depth of each segment."""
     lines = []
     for segment, table in law.predictions.items():
         anchors = ", ".join(str(depth) for depth in segment.anchors)
         if table is None:
-            lines.append(f"segment on L = {anchors}: an anchor has no optimum that can be trusted")
+            lines.append(f"segment on L = {anchors}: an anchor has no valid optimum")
             continue
         for row in table.to_dict("records"):
             if np.isnan(row["measured"]):

@@ -1,4 +1,4 @@
-"""Tables for a terminal."""
+"""Tables for a terminal: depth laws, depth units and transfer rules."""
 
 from collections.abc import Mapping, Sequence
 
@@ -14,7 +14,7 @@ from ammup.models.depth import CONVENTIONS
 
 
 def depth_law_text(law: DepthLaw, *, heading: str) -> RenderableType:
-    """Depth, η* ± s.e. and local slope in a table, then the fitted slope and what it is compared with."""
+    """A table of depth, η* ± s.e. and local slope, followed by the fitted slope and reference slopes."""
     table = Table("L", "η*", "± s.e.", "local slope", title=heading, title_justify="left", title_style="bold")
     for column in table.columns:
         column.justify = "right"
@@ -28,67 +28,79 @@ def depth_law_text(law: DepthLaw, *, heading: str) -> RenderableType:
 
 
 def _slopes(law: DepthLaw) -> list[str]:
+    """The fitted slope and the reference slopes."""
     fit = law.power_law
     ends = interval_text(fit.slope_ci, ".2f")
     interval = f"{fit.level:.0%} interval {ends}" if ends else "no interval from one weight draw"
     depths = ", ".join(str(depth) for depth in law.S)
-    known = f"{law.reference:.2f}" if law.reference is not None else "not computed for this net and batch"
+    if law.reference is None:
+        reference = "not computed for this net and batch"
+    else:
+        reference = f"{law.reference:.2f}   at L = {depths}"
     return [
         f"slope of log η* on log L   {fit.slope:.2f}   {interval}",
-        f"finite-depth law           {known}{f'   at L = {depths}' if law.reference is not None else ''}",
+        f"finite-depth law           {reference}",
         "paper's limit, L^(-3/2)    -1.50",
     ]
 
 
-# An interval of the slope that holds 0 and is no wider says that η* does not depend on depth: 10 % for each doubling.
-FLAT = 0.14
-UNDECIDED = "these draws do not show whether a tuned learning rate must"
+# An interval of the slope that contains 0 and is at most this wide shows that η* does not depend on depth: a factor of
+# 2^0.14 per doubling is 10 %.
+FLAT_WIDTH = 0.14
 
 
-def meaning(law: DepthLaw) -> str:
-    """One sentence in plain words: what the slope says about the learning rate of a net of twice the depth."""
+def interpretation(law: DepthLaw) -> str:
+    """One sentence: how a tuned learning rate must change when the depth doubles."""
     low, high = law.power_law.slope_ci
-    interval = f" ({2**low:.3g} to {2**high:.3g})" if np.isfinite(low) else ""
     if np.isfinite(low) and low <= 0 <= high:
-        flat = high - low <= FLAT
-        change = f"{'a tuned learning rate need not' if flat else UNDECIDED} change with depth: "
-        change += f"for each doubling its factor lies between {2**low:.3g} and {2**high:.3g}"
-        change += "" if flat else "; more --seeds narrow that range"
+        change = _undirected_change(low, high)
     else:
+        interval = f" ({2**low:.3g} to {2**high:.3g})" if np.isfinite(low) else ""
         change = (
             "each time the depth doubles, multiply a tuned learning rate by about "
-            f"{2**law.power_law.slope:.3g}{interval} to keep the first update equally large"
+            f"{2**law.power_law.slope:.3g}{interval} to keep the size of the first update constant"
         )
     return f"In plain words: {change}{_theory(law)}."
 
 
+def _undirected_change(low: float, high: float) -> str:
+    """The sentence for an interval of the slope that contains 0."""
+    factors = f"with each doubling, it changes by a factor between {2**low:.3g} and {2**high:.3g}"
+    if high - low <= FLAT_WIDTH:
+        return f"a tuned learning rate need not change with depth: {factors}"
+    undecided = "these weight draws do not show whether a tuned learning rate must change with depth"
+    return f"{undecided}: {factors}; increase --seeds to narrow that range"
+
+
 def _theory(law: DepthLaw) -> str:
+    """Comparison of the interval with the finite-depth law; empty if one of them is unknown."""
     low, high = law.power_law.slope_ci
     if law.reference is None or not np.isfinite(low):
         return ""
     place = "inside" if low <= law.reference <= high else "outside"
-    return f"; the finite-depth law, which is for infinite width, gives {2**law.reference:.3g}, {place} that range"
+    return f"; the finite-depth law, which assumes infinite width, gives {2**law.reference:.3g}, {place} that range"
 
 
 def _notes(law: DepthLaw) -> list[str]:
+    """Warnings about noisy means, and about depths that differ from the number of depth units."""
     notes = []
     if law.noisy_depths:
         depths = ", ".join(str(depth) for depth in law.noisy_depths)
         notes.append(
-            f"note: at L = {depths} a few weight draws carry the mean of S̄, and its standard error is rough; "
-            "more --seeds or a larger --width make it firm"
+            f"note: at L = {depths} a few weight draws dominate the mean of S̄, so its standard error is unreliable; "
+            "increase --seeds or --width"
         )
     uneven = {depth: n for depth, n in law.units.items() if depth != n}
     if uneven:
-        counts = ", ".join(f"{depth} gave {n}" for depth, n in uneven.items())
-        notes.append(f"note: depths and counted depth units differ ({counts}); the slope is against the depths given")
+        counts = ", ".join(f"{depth} has {n} units" for depth, n in uneven.items())
+        notes.append(f"note: depths and numbers of depth units differ ({counts}); the fit uses the given depths")
     return notes
 
 
 def depth_units_text(
     counts: Mapping[int, Mapping[str, int]], units: Mapping[int, Sequence[str]], *, heading: str, convention: str
 ) -> RenderableType:
-    """How many units there are at each depth by each convention, what that counts, and the units of the deepest net."""
+    """The number of units at each depth by each convention, what each counts, and the units of the deepest net."""
     table = Table("depth", *CONVENTIONS, title=heading, title_justify="left", title_style="bold")
     for column in table.columns:
         column.justify = "right"
@@ -97,7 +109,7 @@ def depth_units_text(
     deepest = max(units)
     lines = [
         *(f"{name:<9} {words}" for name, words in CONVENTIONS.items()),
-        "the readout is not counted, nor, by the paper, is a stem",
+        "no convention counts the readout; the paper's also excludes a stem",
         f"units at depth {deepest}, {convention}:",
         *(f"  {unit}" for unit in units[deepest]),
     ]
@@ -105,7 +117,7 @@ def depth_units_text(
 
 
 def transfer_text(rules: pd.DataFrame, *, heading: str) -> RenderableType:
-    """A learning rate by every rule, with its interval and what it assumes."""
+    """The learning rate by every rule, with its interval and assumption."""
     table = Table("rule", "lr", "95% interval", "assumes", title=heading, title_justify="left", title_style="bold")
     table.columns[1].justify = "right"
     for row in rules.to_dict("records"):

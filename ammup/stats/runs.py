@@ -42,7 +42,7 @@ def _check_values(runs: pd.DataFrame) -> None:
     """Raise InputError if a value is out of range or a cell has two runs."""
     for name in ("depth", "seed"):
         if not (np.isfinite(runs[name]) & (runs[name] == runs[name].round())).all():
-            raise InputError(f"the runs contain a {name} that is not a whole number")
+            raise InputError(f"the runs contain a {name} that is not an integer")
     if not ((runs["lr"] > 0) & np.isfinite(runs["lr"])).all():
         raise InputError("the runs contain learning rates that are not positive and finite")
     if not (runs["val_accuracy"].dropna().abs() <= LARGEST).all():

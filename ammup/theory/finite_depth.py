@@ -46,7 +46,7 @@ def finite_depth_law(
     """η* at each depth in the limit of wide layers, constants included; derived in `ammup/theory/wide_limit.md`.
 
     Args:
-        depths: depths L, whole numbers of at least 1.
+        depths: depths L, integers of at least 1.
         family: "mlp", "cnn" (stride 1) or "resnet" (K = L blocks after a trained stem; convolutional if there are
             positions, otherwise dense).
         activation: "relu", "gelu", "linear", or a pair of functions φ and φ'.

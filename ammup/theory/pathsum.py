@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike
 
 from ammup.architecture.architecture import FAMILIES
 from ammup.arrays import Array
-from ammup.errors import InputError, check_known, checked_whole
+from ammup.errors import InputError, check_known, checked_integer
 from ammup.stats.power_law import checked_depths
 
 Node = TypeVar("Node", bound=Hashable)
@@ -163,7 +163,7 @@ def residual_graph(
         outside: c, layers outside the blocks.
 
     Raises:
-        InputError: an argument is not a whole number or is too small.
+        InputError: an argument is not an integer or is too small.
 
     Example:
         >>> from ammup.theory.pathsum import enumerate_path_sum, path_sum, residual_graph
@@ -172,7 +172,7 @@ def residual_graph(
         >>> enumerate_path_sum(*residual_graph(4, branch=2, outside=1)) == path_sum(4, branch=2, outside=1)
         True
     """
-    blocks = checked_whole("n_blocks", n_blocks, at_least=0)
+    blocks = checked_integer("n_blocks", n_blocks, at_least=0)
     m, c = _layer_counts(branch, outside)
     edges: dict[int, list[int]] = {0: []}
     relus = set(range(1, c + 1))
@@ -198,13 +198,13 @@ def _path_moments(depth: int, family: str, branch: int, outside: int) -> tuple[i
 
 def _layer_counts(branch: int, outside: int) -> tuple[int, int]:
     """(m, c), checked."""
-    return checked_whole("branch", branch, at_least=1), checked_whole("outside", outside, at_least=0)
+    return checked_integer("branch", branch, at_least=1), checked_integer("outside", outside, at_least=0)
 
 
 def _kernel_ratio(family: str, kernel: int, base_kernel: int | None) -> float:
     """q_base / q."""
-    side = checked_whole("kernel", kernel, at_least=1)
-    base_side = side if base_kernel is None else checked_whole("base_kernel", base_kernel, at_least=1)
+    side = checked_integer("kernel", kernel, at_least=1)
+    base_side = side if base_kernel is None else checked_integer("base_kernel", base_kernel, at_least=1)
     if family == "mlp" and (side, base_side) != (1, 1):
         raise InputError(f"kernel={side} and base_kernel={base_side}: family='mlp' has no kernel; leave both out")
     return base_side / side

@@ -1,9 +1,9 @@
 """Settings of glibc's allocator that prevent it from returning freed memory to the operating system after every step.
 
-glibc immediately returns each freed block of more than 32 MiB, and the next step pays for it again in page faults: at
-64 channels of 32×32 images and batch size 128 they take a quarter of a training step
-(`python benchmarks/training_step.py`). The settings apply to the complete process and cannot be read back, so only a
-process that exists to train may change them: a worker of a sweep, or a benchmark. Never the process of a caller.
+glibc immediately returns each freed block of more than 32 MiB, so the next step has page faults when it allocates the
+block again. With 64 channels, 32×32 images and batch size 128, the page faults take a quarter of a training step
+(`python benchmarks/training_step.py`). The settings apply to the entire process and cannot be read back. Only a process
+that is started for training may change them, such as a sweep worker or a benchmark, never the process of a caller.
 """
 
 import ctypes
@@ -11,8 +11,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-# Parameters of mallopt. Setting one permanently ends glibc's own adaptation of its thresholds; _ADAPTED are the values
-# that it adapts to in a process that frees large blocks.
+# Parameters of mallopt. Setting any of them permanently disables glibc's dynamic adjustment of its thresholds.
+# _ADAPTED has the values that the adjustment reaches in a process that frees large blocks.
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -2, -3, -4
 _KEEP = {_TRIM_THRESHOLD: 2**31 - 1, _TOP_PAD: 64 << 20, _MMAP_MAX: 0}
 _ADAPTED = {_TRIM_THRESHOLD: 64 << 20, _TOP_PAD: 0, _MMAP_THRESHOLD: 32 << 20, _MMAP_MAX: 65536}
@@ -27,7 +27,7 @@ def keep_freed_memory() -> None:
 
 @contextmanager
 def freed_memory_kept() -> Iterator[None]:
-    """A context that keeps freed memory and returns it at the end, for benchmarks that compare both."""
+    """A context that keeps freed memory and returns it at the end, for benchmarks that compare both behaviours."""
     keep_freed_memory()
     try:
         yield

@@ -1,4 +1,4 @@
-"""Recording a training step as a CUDA graph and replaying it: launching operations dominates the time of small nets."""
+"""Records a training step as a CUDA graph and replays it, because kernel launches dominate the time of small nets."""
 
 from collections.abc import Callable, Iterable
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ammup.training.plan import random_state
 
-# Steps before the recording: they choose kernels and allocate workspaces, which must not happen in a recording.
+# Steps before the recording. They select kernels and allocate workspaces, which must not happen during a recording.
 WARM_UP = 3
 
 Step = Callable[[Tensor, Tensor], Tensor]  # images, labels -> losses
@@ -40,9 +40,9 @@ class RecordedStep:
 
 
 class StepRecorder:
-    """Calls a step, and replays a recording of it where that is faster and the model allows it.
+    """Calls a step directly, or replays a recording of it if that is faster and the step can be recorded.
 
-    The first call is never recorded: it shows whether the step draws random numbers, which a recording would repeat.
+    The first call is never recorded. It shows whether the step draws random numbers, which a recording would repeat.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -61,7 +61,7 @@ class StepRecorder:
         return self.recorded(images, labels)
 
     def reset(self) -> None:
-        """Delete the recording: because the step writes to other tensors now, or to free its memory."""
+        """Delete the recording, because the step now writes to other tensors, or to free its memory."""
         self.recorded = None
 
     def _first_step(self, step: Step, images: Tensor, labels: Tensor) -> Tensor:
@@ -76,7 +76,9 @@ class StepRecorder:
             self.recorded = RecordedStep(step, state, images, labels)
         except torch.OutOfMemoryError:
             raise
-        except RuntimeError:  # the step runs but cannot be recorded, such as a forward that copies from the CPU
+        except (
+            RuntimeError
+        ):  # the step runs but cannot be recorded, for example because its forward copies from the CPU
             self.enabled = False
 
 
@@ -86,7 +88,7 @@ def recording_helps(device: torch.device) -> bool:
 
 
 def record(step: Callable[[], Tensor], state: list[Tensor]) -> tuple[Callable[[], None], Tensor]:
-    """(function that replays the step, the losses that it writes); the values in ``state`` are not changed."""
+    """(function that replays the step, tensor of losses that it writes to); the values in ``state`` are not changed."""
     device = state[0].device
     with torch.cuda.device(device):  # streams and graphs belong to the current device
         current, stream = torch.cuda.current_stream(), torch.cuda.Stream()  # type: ignore[no-untyped-call]
@@ -95,11 +97,11 @@ def record(step: Callable[[], Tensor], state: list[Tensor]) -> tuple[Callable[[]
             _warm_up(step, state, stream)
             current.wait_stream(stream)
             graph = torch.cuda.CUDAGraph()
-            # Other threads may call CUDA meanwhile, such as the one that pins the next minibatch.
+            # Other threads may call CUDA during the recording, such as the one that pins the next minibatch.
             with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
                 losses = step()
         finally:
-            torch.cuda.set_stream(current)  # a recording that fails leaves its own stream set
+            torch.cuda.set_stream(current)  # torch does not reset the stream if a recording fails
             current.wait_stream(stream)
 
     def replay() -> None:
@@ -110,7 +112,7 @@ def record(step: Callable[[], Tensor], state: list[Tensor]) -> tuple[Callable[[]
 
 
 def _warm_up(step: Callable[[], Tensor], state: list[Tensor], stream: torch.cuda.Stream) -> None:
-    """Take some steps on the stream and restore the state."""
+    """Call the step a few times on the stream and restore the state."""
     before = [tensor.clone() for tensor in state]
     with torch.cuda.stream(stream):
         try:

@@ -1,8 +1,8 @@
-"""A step of SGD of a stack of the paper's dense nets, in as few passes over memory as possible.
+"""An SGD step of stacked dense nets (those of the paper), with as few passes over memory as possible.
 
-The gradient of a loss is linear in the gradient of its logits. With the latter multiplied by minus the learning rate of
-each replica, backpropagation yields the update of each weight instead of its gradient, and the matrix product that
-computes the update also adds it in place: no gradients are stored, and no optimizer reads the weights again.
+The gradient of a loss is linear in the gradient of its logits. If the latter is multiplied by minus the learning rate
+of each replica, backpropagation yields the update of each weight instead of its gradient, and the matrix product that
+computes the update also adds it in place. No gradients are stored, and no optimizer reads the weights again.
 
 Axes: R replica, B batch, N features in, M features out.
 """
@@ -22,10 +22,10 @@ from ammup.training.runs import Training
 
 @dataclass(frozen=True, kw_only=True)
 class DenseStep:
-    """A step of dense layers without biases, of which the last one returns the logits.
+    """An SGD step of dense layers without biases; the last layer returns the logits.
 
     Attributes:
-        names: of the weights, from the first layer to the last.
+        names: names of the weights, from the first layer to the last.
         activation: "relu", "gelu", or None for the identity.
     """
 
@@ -45,17 +45,18 @@ class DenseStep:
         losses, gradient = _cross_entropy(torch.bmm(inputs[-1], weights[-1].mT), labels)
         gradient *= -lrs[:, None, None]
         for i in reversed(range(len(weights))):
-            below = torch.bmm(gradient, weights[i]) if i else None  # with the weight before its update
+            # The gradient of the layer's inputs, computed before its weight is updated.
+            input_gradient = torch.bmm(gradient, weights[i]) if i else None
             weights[i].baddbmm_(gradient.mT, inputs[i])
-            if below is not None:
-                gradient = _activation_backward(below, outputs[i - 1], inputs[i], self.activation)
+            if input_gradient is not None:
+                gradient = _activation_backward(input_gradient, outputs[i - 1], inputs[i], self.activation)
         return losses
 
 
 def dense_step(model: nn.Module, training: Training) -> DenseStep | None:
-    """The step of a net of `ammup.mlp` trained by plain SGD in the precision of its weights; None for other models.
+    """The step of a net from `ammup.mlp` that is trained by plain SGD in the precision of its weights.
 
-    None also for a subclass, and for a model with hooks, replaced layers, frozen weights or tied weights.
+    None for any other model, including a subclass, and for a net with hooks, replaced layers, frozen or tied weights.
     """
     if type(model) is not MLP or training.momentum or training.weight_decay or training.dtype == "bfloat16":
         return None
@@ -74,7 +75,7 @@ def dense_step(model: nn.Module, training: Training) -> DenseStep | None:
 def _cross_entropy(
     logits: Float[Tensor, "R B classes"], labels: Int64[Tensor, " B"]
 ) -> tuple[Float[Tensor, " R"], Float[Tensor, "R B classes"]]:
-    """The mean over the batch, and its gradient."""
+    """The mean cross-entropy over the batch, and its gradient with respect to the logits."""
     log_p = logits.log_softmax(2)
     indices = labels[None, :, None].expand(len(logits), -1, 1)
     losses = -log_p.gather(2, indices).mean((1, 2))
@@ -92,7 +93,7 @@ def _activate(z: Float[Tensor, "R B M"], activation: str | None) -> Float[Tensor
 def _activation_backward(
     gradient: Float[Tensor, "R B M"], z: Float[Tensor, "R B M"], a: Float[Tensor, "R B M"], activation: str | None
 ) -> Float[Tensor, "R B M"]:
-    """The gradient of the pre-activations z from that of the activations a."""
+    """The gradient with respect to the pre-activations z, from that with respect to the activations a."""
     if activation is None:
         return gradient
     backward: Tensor = (

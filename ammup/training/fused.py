@@ -1,10 +1,10 @@
-"""The forward of the library's own families with activation and padding in one pass over memory, in channels_last.
+"""A fused forward of the library's own families: activation and padding in one pass over memory, in channels_last.
 
-`F.pad(mode="circular")` loses the channels_last layout and, with a separate activation, reads and writes every
-activation twice more than a convolution needs. Here the activation writes into the centre of the padded buffer and the
-edges are copied; the backward pass adds the edges' gradients in place and applies the derivative. Nets with one
-position axis, for which torch has no channels_last, are computed as images of one row. The result and the parameters
-are those of the model.
+`F.pad(mode="circular")` does not preserve the channels_last layout and, with a separate activation, reads and writes
+every activation two times more than a convolution needs. Here the activation writes into the centre of the padded
+buffer, and the edges are copied from there. The backward pass adds the edges' gradients in place and applies the
+derivative. Nets with one position axis, for which torch has no channels_last, are computed as images with one row. The
+forward uses the model's own parameters and returns the same result.
 
 Axes: B batch, C channel, H and W position.
 """
@@ -84,7 +84,7 @@ class ActivatedPad(torch.autograd.Function):
             centre[:, :, :, width - left :] += gradient[:, :, rows, :left]
         (saved,) = ctx.saved_tensors
         if ctx.activation == "relu":
-            # One pass where `centre * (activated > 0)` would take two.
+            # One pass over memory; `centre * (activated > 0)` would need two.
             return torch.ops.aten.threshold_backward(centre, saved[:, :, rows, columns], 0), None, None
         if ctx.activation == "gelu":
             return torch.ops.aten.gelu_backward(centre, saved), None, None
@@ -92,10 +92,10 @@ class ActivatedPad(torch.autograd.Function):
 
 
 def fused_forward(model: nn.Module) -> Forward | None:
-    """A forward of the model with the fused passes; None if the model is not one of `ammup.cnn` or `ammup.resnet`.
+    """A forward of the model with the fused passes; None if the model is not from `ammup.cnn` or `ammup.resnet`.
 
-    None also for a subclass, which may override the forward, and for a model with hooks. Dropout masks are drawn in the
-    order of positions within channels in any memory layout, so they equal those of the model on contiguous images.
+    None also for a subclass, which may override the forward, for a dense net, and for a model with hooks. Dropout masks
+    are drawn in contiguous order in any memory layout, so they equal those of the model on contiguous images.
     """
     if type(model) not in (CNN, ResNet) or any(has_hooks(module) for module in model.modules()):
         return None
@@ -103,18 +103,19 @@ def fused_forward(model: nn.Module) -> Forward | None:
     if net.dims == 0:
         return None
     convolutions = {layer: _Convolution.from_layer(layer) for layer in net.modules()}
-    return _FusedNet(net, {layer: one for layer, one in convolutions.items() if one is not None})
+    supported = {layer: convolution for layer, convolution in convolutions.items() if convolution is not None}
+    return _FusedNet(net, supported)
 
 
 def has_hooks(module: nn.Module) -> bool:
-    """Whether a call does more than the forward of the module's class."""
+    """Whether a module has hooks or a replaced forward, so that a call does more than the forward of its class."""
     hooks = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)
     return any(hooks) or "forward" in vars(module)
 
 
 @dataclass(frozen=True)
 class _FusedNet:
-    """The forward of a net with one or two position axes; z is (B, C, H, W), with H = 1 if there is one axis."""
+    """The fused forward of a net with one or two position axes; z is (B, C, H, W), with H = 1 for one axis."""
 
     net: CNN | ResNet
     convolutions: "Mapping[nn.Module, _Convolution]"
@@ -141,7 +142,8 @@ class _FusedNet:
                 h = self._convolve(layer, _dropout(block.activation(h), block.dropout.p), None)
             else:
                 h = self._convolve(layer, h, block.activation)
-        return (z if isinstance(block.skip, nn.Identity) else self._convolve(block.skip, z, None)) + h
+        skip = z if isinstance(block.skip, nn.Identity) else self._convolve(block.skip, z, None)
+        return skip + h
 
     def _normalize(self, norm: nn.Module, z: Tensor) -> Tensor:
         if isinstance(norm, nn.Identity):
@@ -219,7 +221,7 @@ class _Convolution:
         return F.conv2d(padded, kernel, self.bias, self.stride, padding, self.dilation, self.groups)
 
     def zero_padded(self, z: Tensor) -> Tensor:
-        """The convolution with zero padding, left to torch's kernels where both sides have equal padding."""
+        """The convolution with zero padding, computed by torch's own padding if both sides have equal padding."""
         left, right, top, bottom = self.pads
         if left == right and top == bottom:
             return self(z, (top, left))
@@ -227,6 +229,7 @@ class _Convolution:
 
 
 def _pads(layer: nn.Conv1d | nn.Conv2d) -> Pads:
+    """The padding of a layer on each of the four sides."""
     total = [d * (k - 1) for d, k in zip(layer.dilation, layer.kernel_size, strict=True)]
     if isinstance(layer.padding, str):  # "same" puts an odd remainder at the end; "valid" does not pad
         low = [t // 2 if layer.padding == "same" else 0 for t in total]
@@ -245,7 +248,7 @@ def activation_name(activation: nn.Module | None) -> str | None:
 
 
 def _batch_norm(norm: nn.BatchNorm1d, z: Float[Tensor, "B C 1 W"]) -> Tensor:
-    """The forward of the module, which itself rejects four axes."""
+    """The forward of a BatchNorm1d on four axes, which the module itself rejects."""
     if norm.training:
         norm.num_batches_tracked.add_(1)  # type: ignore[union-attr]
     return F.batch_norm(

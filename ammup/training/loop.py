@@ -24,7 +24,7 @@ StepCallback = Callable[[int, nn.Module, Batch], None]
 
 
 class SingleReplica(ReplicaGroup):
-    """A group of one replica, trained by torch.optim.SGD; ``plan`` is how its model processes a minibatch."""
+    """A group of one replica, trained by torch.optim.SGD. ``plan`` sets how its model processes a minibatch."""
 
     def __init__(self, model: nn.Module, feed: Feed, training: Training, lr: float, seed: int, plan: Plan) -> None:
         super().__init__(model.to(memory_format=plan.memory_format), feed, training, [lr], seed)
@@ -55,7 +55,7 @@ class SingleReplica(ReplicaGroup):
         return {name: tensor.detach() for name, tensor in self.model.state_dict().items()}
 
     def _backward(self, images: Tensor, labels: Tensor) -> Float[Tensor, " R"]:
-        """Add the gradient of the batch's mean loss to the parameters' gradients and return the loss."""
+        """Add the gradient of the batch's mean loss to the parameters' gradients; returns the loss."""
         total = torch.zeros(1, dtype=torch.float64, device=images.device)
         for x, y in micro_batches(images, labels, self.plan.micro_batch):
             with autocast(self.training, images.device):
@@ -91,8 +91,8 @@ class LoopTrainer(Trainer):
         replica.add_time_since(start)
         return replica
 
-    def watch(self, lr: float, seed: int, *, steps: int, callback: StepCallback) -> TrainedReplica:
-        """Train the first ``steps`` steps of a replica and call ``callback`` before each of them."""
+    def train_with_callback(self, lr: float, seed: int, *, steps: int, callback: StepCallback) -> TrainedReplica:
+        """Train the first ``steps`` steps of a replica, without validation, and call ``callback`` before each step."""
         replica = self.group([lr], seed)
         replica.callback = callback
         replica.advance(min(self.steps, steps))

@@ -1,4 +1,4 @@
-"""How a model processes a minibatch: memory layout and micro-batches, determined by trying.
+"""How a model processes a minibatch: memory layout and micro-batches, determined by a trial on one batch.
 
 Axes: B batch, C channel, H and W position.
 """
@@ -17,20 +17,20 @@ from ammup.training.fused import fused_forward
 from ammup.training.precision import autocast
 from ammup.training.runs import Training
 
-# The largest activation of a micro-batch in bytes: what fits a core's share of the cache and of the memory.
+# Limit on the largest activation of a micro-batch in bytes, so that it fits a core's share of the cache and memory.
 MICRO_BATCH_BYTES = {"cpu": 64 << 20, "cuda": 1 << 30}
-# Largest relative difference between the gradients of a batch and of its micro-batches. It is rounding where
-# micro-batches are exact, and far more under batch norm.
+# Largest accepted relative difference between the gradient of a batch and that of its micro-batches. Rounding errors
+# are below it; with batch norm, whose micro-batches give another gradient, the difference is far above it.
 GRADIENT_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """How one model processes a minibatch; determined by trying, so it is valid for any user's module.
+    """How one model processes a minibatch; determined by a trial, so it is valid for any user's module.
 
     Attributes:
         memory_format: channels_last, except for a model that does not accept it, and for a model that draws random
-            numbers in its forward: in another layout it would draw other dropout masks.
+            numbers in its forward, because in another layout it would draw other dropout masks.
         micro_batch: images in one forward pass; fewer than a minibatch only if the gradient is the same.
     """
 
@@ -39,7 +39,7 @@ class Plan:
 
     @classmethod
     def from_model(cls, model: nn.Module, batch: Batch, training: Training) -> "Plan":
-        """Try the model's forward and backward on one batch; the model itself is not changed."""
+        """The plan for a model, from trial passes of a copy on one batch; the model itself is not changed."""
         images, labels = batch
         with seeded("plan"):
             trial = copy.deepcopy(model).train()
@@ -87,7 +87,7 @@ def _draws_random_numbers(model: nn.Module, images: Tensor, training: Training) 
 
 
 def _supports_channels_last(model: nn.Module, images: Tensor) -> bool:
-    """Whether the forward accepts images in that layout: one that calls view() on them does not."""
+    """Whether the forward accepts images in channels_last; one that calls view() on them does not."""
     try:
         with torch.no_grad():
             trial = copy.deepcopy(model).to(memory_format=torch.channels_last)
@@ -98,7 +98,7 @@ def _supports_channels_last(model: nn.Module, images: Tensor) -> bool:
 
 
 def _micro_batch_within_limit(model: nn.Module, images: Tensor) -> int:
-    """Images whose largest activation is within ``MICRO_BATCH_BYTES``: the batch, halved as often as necessary."""
+    """A number of images whose largest activation is within ``MICRO_BATCH_BYTES``, by halving the batch."""
     limit = MICRO_BATCH_BYTES["cuda" if images.device.type == "cuda" else "cpu"]
     bytes_per_image = activation_bytes(model, images)[0]
     micro = len(images)
@@ -109,7 +109,7 @@ def _micro_batch_within_limit(model: nn.Module, images: Tensor) -> int:
 
 def _same_gradient(model: nn.Module, images: Tensor, labels: Tensor, micro_batch: int) -> bool:
     """Whether micro-batches give the gradient of the batch."""
-    images, labels = images[: 2 * micro_batch], labels[: 2 * micro_batch]  # the complete batch may not fit the memory
+    images, labels = images[: 2 * micro_batch], labels[: 2 * micro_batch]  # the complete batch may not fit in memory
 
     def gradient(size: int) -> list[Tensor]:
         model.zero_grad()

@@ -29,7 +29,7 @@ class TrainedReplica:
 
     Attributes:
         weights: parameters and buffers by name.
-        losses: minibatch losses (steps), up to the first NaN.
+        losses: minibatch losses (steps,), up to the first NaN.
         val_accuracy: fraction of validation images classified correctly; NaN if not validated.
         val_loss: mean cross-entropy of the validation images; NaN if not validated.
         seconds: wall time.
@@ -71,24 +71,24 @@ def thinned(losses: Tensor, points: int = CURVE_POINTS) -> tuple[tuple[int, floa
 
 
 class ReplicaGroup(ABC):
-    """Replicas of one seed that see the same minibatches and draw the same dropout masks.
+    """Replicas of one seed that use the same minibatches and dropout masks.
 
-    A group can be trained part by part: the losses, the random state and the position in the minibatches are kept
-    between the parts. A replica whose loss becomes NaN is retired, since its loss stays NaN. A subclass implements one
-    strategy: how a step and an evaluation are computed.
+    A group can be trained in several parts; the losses, the random state and the position in the minibatches are kept
+    between them. A replica whose loss becomes NaN is not trained any further, because its loss would stay NaN. Each
+    subclass implements one strategy: how a step and an evaluation are computed.
 
     Args:
         model: built from the seed, in the dtype of the weights and in training mode.
         feed: minibatches.
         training: settings of every replica.
         lrs: learning rates, one for each replica.
-        seed: of the weights, the minibatch order and the dropout masks.
+        seed: seed of the weights, the minibatch order and the dropout masks.
 
     Attributes:
-        rows: row in ``losses`` of each learning rate that is still wanted, diverged ones included.
-        active: rows of the replicas that are still trained.
-        losses: (steps, R), NaN where there is none yet.
-        steps_done: steps taken so far.
+        rows: index on axis R of each learning rate that has not been discarded, including diverged ones.
+        active: indices on axis R of the replicas that are still trained.
+        losses: (steps, R); NaN for steps that have not been taken.
+        steps_done: number of steps taken.
         validation_batch_size: images in one forward pass of the evaluation.
     """
 
@@ -110,18 +110,18 @@ class ReplicaGroup(ABC):
 
     @abstractmethod
     def score(self, images: Float[Tensor, "B C H W"], labels: Int64[Tensor, " B"]) -> Float[Tensor, "2 R"]:
-        """(correct images, summed cross-entropy) of the active replicas, the model being in evaluation mode."""
+        """(correct images, sum of cross-entropies) of the active replicas; the model is in evaluation mode."""
 
     @abstractmethod
     def weights(self, index: int) -> dict[str, Tensor]:
         """Parameters and buffers of one active replica, by name."""
 
     def select(self, mask: Bool[Tensor, " R"]) -> None:
-        """Train only these of the active replicas from here on."""
+        """Train only the active replicas in the mask from now on."""
         self.active = self.active[mask]
 
-    def release_cache(self) -> None:  # noqa: B027  (most groups have none)
-        """Free memory that only makes further steps faster."""
+    def release_cache(self) -> None:  # noqa: B027  (only some groups have a cache)
+        """Free memory that is needed only to make further steps faster."""
 
     def advance(self, steps: int) -> None:
         """Train up to this number of steps, or until every replica has diverged."""
@@ -156,7 +156,7 @@ class ReplicaGroup(ABC):
         return {lr: losses[: _steps_before_nan(losses[:, row]), row] for lr, row in self.rows.items()}
 
     def results(self, lrs: Sequence[float], *, validate: bool) -> dict[float, TrainedReplica]:
-        """The present state of these replicas, by learning rate; diverged ones are not validated."""
+        """The current state of these replicas, by learning rate; diverged ones are not validated."""
         start = time.perf_counter()
         scores = torch.full((2, self.losses.shape[1]), math.nan, dtype=torch.float64)
         if validate and len(self.active):
@@ -177,13 +177,13 @@ class ReplicaGroup(ABC):
         return {lr: result(lr, self.rows[lr]) for lr in lrs}
 
     def add_time_since(self, start: float) -> None:
-        """Charge the wall time since ``start`` (of ``time.perf_counter``) to the replicas in equal parts."""
+        """Add the wall time since ``start`` (from ``time.perf_counter``) to the replicas' times in equal parts."""
         share = (time.perf_counter() - start) / len(self.rows)
         for lr in self.rows:
             self._seconds[lr] += share
 
     def _retire_diverged(self, nan: Bool[Tensor, " R"]) -> None:
-        """Store the weights of the active replicas whose loss is NaN, and train the others only."""
+        """Store the weights of the active replicas whose loss is NaN, and train only the others."""
         if nan.any():
             for i in nan.nonzero().flatten().tolist():
                 self._diverged[int(self.active[i])] = self.weights(i)
@@ -191,7 +191,7 @@ class ReplicaGroup(ABC):
 
     @torch.no_grad()
     def _validate(self) -> Float[Tensor, "2 R"]:
-        """(accuracies, mean cross-entropies) of the validation images, in the precision of the weights."""
+        """(accuracies, mean cross-entropies) on the validation images, in the precision of the weights."""
         self.model.eval()
         totals = torch.zeros(2, len(self.active), dtype=torch.float64, device=self.feed.device)
         with precision(self.feed.device, tf32=False):
@@ -202,7 +202,7 @@ class ReplicaGroup(ABC):
 
 
 def _nan_check_interval(device: torch.device) -> int:
-    """Steps between two checks for NaN. A check makes a GPU wait, and a NaN loss stays NaN, so a late check is safe."""
+    """Steps between checks for NaN. A check synchronizes a GPU; it may be late, because a NaN loss stays NaN."""
     return 32 if device.type == "cuda" else 1
 
 

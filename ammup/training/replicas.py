@@ -1,4 +1,4 @@
-"""The sweep kernel: replicas (learning rate × seed) of one model trained on one device."""
+"""`train_replicas`, which trains replicas (learning rate × seed) of one model on one device, and its strategies."""
 
 import time
 from collections.abc import Iterable, Sequence
@@ -18,19 +18,19 @@ from ammup.training.trainer import Build, Trainer
 
 TRAINERS: dict[str, type[Trainer]] = {"loop": LoopTrainer, "stacked": StackedTrainer}
 
-# The trial of a strategy: number of replicas, and steps that are timed after those of the warm-up.
+# The trial of a strategy: number of replicas, and number of steps that are timed after the warm-up.
 TRIAL_REPLICAS, TRIAL_STEPS = {"cpu": 8, "cuda": 64}, 5
 WARM_UP_STEPS = 2
 
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """The faster strategy and the timings that it was chosen by.
+    """The faster strategy, and the timings it was chosen by.
 
     Attributes:
         strategy: "loop" or "stacked".
-        loop: seconds per step of one replica.
-        stacked: the same in a stack; None if it was not timed.
+        loop: seconds per step and replica, of the loop.
+        stacked: seconds per step and replica, of the stack; None if it was not timed.
         reason: why the stack was not timed; empty if it was.
     """
 
@@ -55,34 +55,34 @@ def train_replicas(
     device: str | None = None,
     strategy: str = "auto",
 ) -> list[Run]:
-    """Train the model of one depth with SGD on cross-entropy at every learning rate from every seed (section 4.1).
+    """Train the model of one depth by SGD on cross-entropy, for every pair of learning rate and seed (section 4.1).
 
-    Learning rates of one seed start from the same weights and see the same minibatches and dropout masks. A replica
-    whose loss becomes NaN ends there, since it stays NaN; every other replica is trained on every minibatch.
+    The replicas of one seed start from the same weights and use the same minibatches and dropout masks. A replica whose
+    loss becomes NaN is not trained any further; every other replica is trained on all minibatches.
 
     Args:
-        factory: ``factory(depth, seed=...)`` or ``factory(depth)``; its module takes images (B, C, H, W) and returns
-            one logit for each class (B, classes).
+        factory: ``factory(depth, seed=...)`` or ``factory(depth)``; its module maps images (B, C, H, W) to one logit
+            for each class (B, classes).
         depth: L.
         lrs: learning rates, positive and finite.
         seeds: seeds of the weights, the minibatches and dropout, or their number n (0, 1, …, n - 1).
         data: images and labels, with validation images.
         batch_size: images in a minibatch.
         epochs: passes over the training images.
-        momentum: of SGD; the paper has none.
-        weight_decay: of SGD, on every parameter; the paper has none.
-        dtype: "float32", "float64", or "bfloat16" or "tf32" on float32 master weights. Without "tf32" a GPU computes
-            float32 in float32, convolutions included.
-        device: where to train; None selects a GPU if there is one.
+        momentum: momentum of SGD; 0 in the paper.
+        weight_decay: weight decay of SGD, on every parameter; 0 in the paper.
+        dtype: "float32", "float64", or "bfloat16" or "tf32" on float32 master weights. With "float32", a GPU computes
+            convolutions in float32 as well, not in TF32.
+        device: device to train on; None selects a GPU if there is one.
         strategy: "loop" (one replica after another), "stacked" (all learning rates of a seed simultaneously), or
-            "auto", the one that is faster on the first steps. Their results differ by rounding.
+            "auto", which selects the faster one by timing their first steps. Their results differ by rounding.
 
     Returns:
-        One run for each seed and learning rate, seed by seed.
+        One run for each seed and learning rate, ordered by seed.
 
     Raises:
-        InputError: an empty or invalid grid, data without validation images, an unknown name, a factory that fails or
-            whose outputs are not logits of the data's classes, or "stacked" with a module that torch.func rejects.
+        InputError: the grid is empty or invalid, the data have no validation images, a name is unknown, the factory
+            fails, the outputs are not one logit per class, or "stacked" is given with a module that torch.func rejects.
 
     Example:
         >>> import ammup
@@ -94,7 +94,7 @@ def train_replicas(
     """
     check_known("strategy", strategy, STRATEGIES)
     training = Training(batch_size=batch_size, epochs=epochs, momentum=momentum, weight_decay=weight_decay, dtype=dtype)
-    rates = _numbers(lrs)
+    rates = _floats(lrs)
     numbers = seed_numbers(seeds)
     check_grid(rates, numbers)
     device = device or default_device()
@@ -107,13 +107,17 @@ def train_replicas(
 
 
 def checked_build(factory: Factory, depth: int, seed: int, feed: Feed, data: Data) -> Build:
-    """Seed -> the model on the feed's device, after checking that the model of one seed returns logits."""
+    """A function that maps a seed to the model on the feed's device; the model of one seed is checked to return logits.
+
+    Raises:
+        InputError: the factory or the forward fails, or the output is not one logit per class.
+    """
     build = partial(build_model, factory, depth, device=feed.device)
     images, _ = next(feed.training_batches(seed, 1))
     model = build(seed).to(feed.dtype).eval()
     try:
         outputs = model(images[:2].contiguous())
-    except Exception as error:  # whatever the user's forward raises
+    except Exception as error:  # the user's forward may raise anything
         raise InputError(
             f"the model of depth {depth} failed on images {tuple(images.shape)}: {type(error).__name__}: {error}"
         ) from error
@@ -128,18 +132,21 @@ def checked_build(factory: Factory, depth: int, seed: int, feed: Feed, data: Dat
 def choose_strategy(build: Build, feed: Feed, training: Training, *, lrs: Sequence[float], seed: int) -> Choice:
     """Time both strategies on the first steps of this grid and choose the faster one."""
     trial = lrs[: TRIAL_REPLICAS["cuda" if feed.device.type == "cuda" else "cpu"]]
-    loop = seconds_a_step(LoopTrainer(build, feed, training), trial[:1], seed)
+    loop = seconds_per_step(LoopTrainer(build, feed, training), trial[:1], seed)
     if len(lrs) == 1:
-        return Choice(strategy="loop", loop=loop, stacked=None, reason="there is one learning rate only")
+        return Choice(strategy="loop", loop=loop, stacked=None, reason="there is only one learning rate")
     try:
-        stacked = seconds_a_step(StackedTrainer(build, feed, training), trial, seed) / len(trial)
+        stacked = seconds_per_step(StackedTrainer(build, feed, training), trial, seed) / len(trial)
     except InputError as error:
         return Choice(strategy="loop", loop=loop, stacked=None, reason=str(error))
     return Choice(strategy="stacked" if stacked < loop else "loop", loop=loop, stacked=stacked, reason="")
 
 
-def seconds_a_step(trainer: Trainer, lrs: Sequence[float], seed: int) -> float:
-    """Seconds per step of all these replicas, after a warm-up that chooses kernels and records steps."""
+def seconds_per_step(trainer: Trainer, lrs: Sequence[float], seed: int) -> float:
+    """Seconds for one step of all these replicas, extrapolated from one group.
+
+    A warm-up, in which kernels are selected and steps are recorded, is not timed.
+    """
     part = next(iter(trainer.parts(lrs, seed)))
     first = max(0, min(WARM_UP_STEPS, trainer.steps - 1))
     last = min(trainer.steps, first + TRIAL_STEPS)
@@ -147,10 +154,11 @@ def seconds_a_step(trainer: Trainer, lrs: Sequence[float], seed: int) -> float:
     group.advance(first)
     start = time.perf_counter()
     group.advance(last)
-    return (time.perf_counter() - start) / (last - first) * len(lrs) / len(part)
+    part_seconds = (time.perf_counter() - start) / (last - first)
+    return part_seconds * len(lrs) / len(part)
 
 
-def _numbers(lrs: Iterable[float]) -> tuple[float, ...]:
+def _floats(lrs: Iterable[float]) -> tuple[float, ...]:
     try:
         return tuple(float(lr) for lr in lrs)
     except (TypeError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""Settings and records of training runs. Nothing here needs torch, which takes a second to import."""
+"""Settings and records of training runs. This module does not import torch, because that takes a second."""
 
 import math
 from collections.abc import Sequence
@@ -19,9 +19,12 @@ class Training:
     Attributes:
         batch_size: images in a minibatch.
         epochs: passes over the training images.
-        momentum: of SGD.
-        weight_decay: of SGD, on every parameter.
+        momentum: momentum of SGD.
+        weight_decay: weight decay of SGD, on every parameter.
         dtype: "float32", "float64", or "bfloat16" or "tf32" on float32 master weights, which are validated in float32.
+
+    Raises:
+        InputError: a value is out of range, or the dtype is unknown.
     """
 
     batch_size: int = 128
@@ -52,15 +55,15 @@ class Run:
     Attributes:
         depth: L, as given to the factory.
         lr: learning rate.
-        seed: of the weights, of the minibatch order and of dropout.
+        seed: seed of the weights, the minibatch order and dropout.
         val_accuracy: fraction of the validation images classified correctly after training; NaN if diverged.
         val_loss: mean cross-entropy of the validation images; NaN if diverged.
         train_loss: mean minibatch loss over the last tenth of the steps; NaN if diverged.
-        diverged: the loss became NaN.
+        diverged: whether the loss became NaN.
         steps: minibatches before the loss became NaN, or all of them.
         curve: (steps, mean loss of the minibatches since the previous point), up to 50 points.
         seconds: wall time, divided equally among replicas that were trained together.
-        images_per_second: training images in that time.
+        images_per_second: training images processed per second of that time.
         strategy: "loop" or "stacked".
     """
 
@@ -85,9 +88,9 @@ class Measurement:
     Attributes:
         depth: L.
         lr: learning rate of the short run.
-        seed: of its weights and of its minibatch order.
+        seed: seed of its weights and of its minibatch order.
         step: training steps before the measurement; 0 is initialization.
-        S_bar: of the step on the next minibatch, at learning rate 1; infinite if the run has diverged before.
+        S_bar: S̄ of the step on the next minibatch, at learning rate 1; infinite if the run diverged before it.
     """
 
     depth: int
@@ -102,7 +105,7 @@ def check_grid(lrs: Sequence[float], seeds: Sequence[int]) -> None:
     if not all(isinstance(lr, Real) for lr in lrs):
         raise InputError(f"lrs={list(lrs)} must be numbers")
     if not all(isinstance(seed, Integral) for seed in seeds):
-        raise InputError(f"seeds={list(seeds)} must be whole numbers")
+        raise InputError(f"seeds={list(seeds)} must be integers")
     if not lrs or not all(0 < lr < float("inf") for lr in lrs) or len(set(lrs)) < len(lrs):
         raise InputError(f"lrs={list(lrs)} must be one or more distinct learning rates, positive and finite")
     if not seeds or len(set(seeds)) < len(seeds):
@@ -113,9 +116,9 @@ def seed_numbers(seeds: int | Sequence[int]) -> tuple[int, ...]:
     """The seeds as a tuple; a count n gives 0, 1, …, n - 1.
 
     Raises:
-        InputError: not a whole number and not a sequence of whole numbers.
+        InputError: not an integer and not a sequence of integers.
     """
     try:
         return tuple(range(seeds)) if isinstance(seeds, int) else tuple(index(seed) for seed in seeds)
     except TypeError as error:
-        raise InputError(f"seeds={seeds!r} must be a count or a sequence of whole numbers") from error
+        raise InputError(f"seeds={seeds!r} must be a count or a sequence of integers") from error

@@ -1,7 +1,7 @@
 """The strategy "stacked": all learning rates of a seed in one computation, on stacked parameters [R, …].
 
-The replicas share their initial weights, the minibatches and the dropout masks, so the first layer processes one batch
-and vmap draws each mask once.
+The replicas share the initial weights, the minibatches and the dropout masks, so images are not stacked and vmap draws
+each mask once.
 
 Axes: R replica, B batch.
 """
@@ -34,14 +34,14 @@ GPU_SHARE, CPU_BYTES = 0.3, 1 << 30
 
 @contextmanager
 def _translate_errors() -> Iterator[None]:
-    """Raise InputError where torch.func rejects a module, which it does with various RuntimeErrors."""
+    """Raise InputError if torch.func rejects a module, which it does with various RuntimeErrors."""
     try:
         yield
     except torch.OutOfMemoryError:
         raise
     except RuntimeError as error:
         reason = str(error).splitlines()[0]
-        raise InputError(f"the model cannot be trained in a stack ({reason}); use strategy='loop'") from error
+        raise InputError(f"the model cannot be trained in a stack ({reason}); use strategy='loop' instead") from error
 
 
 class StackedReplicas(ReplicaGroup):
@@ -101,7 +101,7 @@ class StackedReplicas(ReplicaGroup):
         self._recorder.reset()
 
     def release_cache(self) -> None:
-        """Delete the recorded step, which holds the memory of a complete step."""
+        """Delete the recorded step, which owns the memory of a complete step."""
         self._recorder.reset()
 
     def _state(self) -> list[Tensor]:
@@ -109,7 +109,7 @@ class StackedReplicas(ReplicaGroup):
         return [*self.parameters.values(), *self.buffers.values(), *self.momentum.values()]
 
     def _eager_step(self, images: Tensor, labels: Tensor) -> Float[Tensor, " R"]:
-        """A step that is not recorded: of every active replica, in place."""
+        """A step of every active replica, in place and without a recording."""
         if self._dense is not None:
             return self._dense(self.parameters, self.lrs, images, labels)
 
@@ -124,11 +124,11 @@ class StackedReplicas(ReplicaGroup):
             if buffer.data_ptr() != self.buffers[name].data_ptr():
                 self.buffers[name].copy_(buffer)
         self._update(gradients)
-        before: Tensor = losses.detach()
-        return before
+        detached: Tensor = losses.detach()
+        return detached
 
     def _update(self, gradients: Stack) -> None:
-        """The update of SGD, in place."""
+        """Update the parameters by SGD, in place."""
         for name, parameter in self.parameters.items():
             gradient = gradients[name]
             if self.training.weight_decay:
@@ -140,7 +140,7 @@ class StackedReplicas(ReplicaGroup):
 
 
 class StackedTrainer(Trainer):
-    """Trains all learning rates of a seed simultaneously, in stacks that fit the memory."""
+    """Trains all learning rates of a seed simultaneously, in stacks that fit in memory."""
 
     strategy = "stacked"
 
@@ -164,7 +164,7 @@ class StackedTrainer(Trainer):
 
 
 def _stack_size(model: nn.Module, images: Tensor) -> int:
-    """Replicas whose activations fit the limit; at least one."""
+    """The number of replicas whose activations are within the limit; at least one."""
     bytes_per_replica = 2 * len(images) * activation_bytes(model, images)[1]
     limit = CPU_BYTES
     if images.device.type == "cuda":

@@ -1,4 +1,4 @@
-"""What both strategies have in common: dividing learning rates into groups, training the groups, recording runs."""
+"""The base class of the strategies: it divides learning rates into groups, trains the groups and records the runs."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -11,14 +11,14 @@ from ammup.training.precision import DTYPES
 from ammup.training.replica import ReplicaGroup, TrainedReplica
 from ammup.training.runs import Run, Training
 
-Build = Callable[[int], nn.Module]  # seed -> the model with the weights of that seed
+Build = Callable[[int], nn.Module]  # maps a seed to the model with the weights of that seed
 
 
 class Trainer(ABC):
     """Trains the replicas of one depth; each strategy is a subclass.
 
     Args:
-        build: seed -> the model with that seed's weights, on the device of the feed.
+        build: maps a seed to the model with that seed's weights, on the device of the feed.
         feed: minibatches.
         training: settings of every replica.
     """
@@ -38,7 +38,7 @@ class Trainer(ABC):
 
     @property
     def steps(self) -> int:
-        """Minibatches of the complete training."""
+        """Number of minibatches of the complete training."""
         return self.feed.steps(self.training.epochs)
 
     def parts(self, lrs: Sequence[float], seed: int) -> Iterator[Sequence[float]]:
@@ -47,7 +47,7 @@ class Trainer(ABC):
         return (lrs[i : i + size] for i in range(0, len(lrs), size))
 
     def begin(self, seed: int) -> "Session":
-        """Replicas of a seed that are to be trained part by part."""
+        """A session that trains replicas of a seed in several parts."""
         return Session(self, seed)
 
     def train(self, lrs: Sequence[float], seed: int, *, steps: int | None = None) -> list[TrainedReplica]:
@@ -67,7 +67,7 @@ class Trainer(ABC):
         return self.build(seed).to(DTYPES[self.training.dtype]).train()
 
     def _train_group(self, lrs: Sequence[float], seed: int, steps: int | None) -> list[TrainedReplica]:
-        """A function of its own, so that a group is freed before the next one is built."""
+        """Train one group. This is a separate function so that the group is freed before the next one is built."""
         group = self.group(lrs, seed)
         group.advance(min(self.steps, steps or self.steps))
         results = group.results(lrs, validate=steps is None)
@@ -75,10 +75,10 @@ class Trainer(ABC):
 
 
 class Session:
-    """Replicas of one seed that are trained part by part.
+    """Trains replicas of one seed in several parts.
 
-    The result is that of one uninterrupted training: bit for bit where each replica is trained by itself, and up to
-    rounding in a stack, whose rounding depends on the other replicas in it.
+    The result equals that of one uninterrupted training: exactly if each replica is trained separately, and up to
+    rounding in a stack, whose rounding errors depend on the other replicas in it.
     """
 
     def __init__(self, trainer: Trainer, seed: int) -> None:
@@ -86,25 +86,25 @@ class Session:
         self.groups: list[ReplicaGroup] = []
 
     def advance(self, lrs: Sequence[float], steps: int) -> list[Tensor]:
-        """Train these learning rates up to this number of steps from where they are; discard all others.
+        """Continue the training of these learning rates up to this number of steps, and discard all others.
 
-        Returns the losses of each, up to the first NaN.
+        Returns the losses of each learning rate, up to the first NaN.
         """
-        begun = {lr for group in self.groups for lr in group.rows}
+        started = {lr for group in self.groups for lr in group.rows}
         self.groups = [group for group in self.groups if any(lr in group.rows for lr in lrs)]
         for group in self.groups:
             group.keep(lrs)
-        new = [lr for lr in lrs if lr not in begun]
+        new = [lr for lr in lrs if lr not in started]
         self.groups += [self.trainer.group(part, self.seed) for part in self.trainer.parts(new, self.seed)]
         for group in self.groups:
             group.advance(steps)
             if len(self.groups) > 1:
                 group.release_cache()  # the next group needs the memory
-        losses = {lr: before for group in self.groups for lr, before in group.losses_before_nan().items()}
+        losses = {lr: values for group in self.groups for lr, values in group.losses_before_nan().items()}
         return [losses[lr] for lr in lrs]
 
     def trained(self, lrs: Sequence[float], *, validate: bool) -> list[TrainedReplica]:
-        """The present state of these replicas; diverged ones are not validated."""
+        """The current state of these replicas; diverged ones are not validated."""
         results: dict[float, TrainedReplica] = {}
         for group in self.groups:
             members = [lr for lr in lrs if lr in group.rows]

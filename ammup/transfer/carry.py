@@ -44,7 +44,7 @@ def transfer_lr(
         The learning rate at ``to_depth``; ``lr`` if the depths are equal.
 
     Raises:
-        InputError: the learning rate is not positive and finite, a depth is not a positive whole number, the rule is
+        InputError: the learning rate is not positive and finite, a depth is not a positive integer, the rule is
             unknown or lacks an argument that it needs, or a depth lies outside the measured ones.
 
     Example:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ammup.errors import InputError, checked_whole
+from ammup.errors import InputError, checked_integer
 from ammup.stats.power_law import checked_depths
 
 
@@ -13,7 +13,7 @@ def overlap_sum(depth: int) -> int:
     """Σ_{h1,h2≤l} min(h1, h2) = l(l+1)(2l+1)/6, the paper's count of overlaps at unit l (appendix B).
 
     Args:
-        depth: l, a whole number of at least 1.
+        depth: l, an integer of at least 1.
 
     Raises:
         InputError: the depth is invalid.
@@ -34,7 +34,7 @@ def overlap_sum_of_law(depth: int, growth: float = 2.0) -> float:
     l³: this one with factor r/3, :func:`overlap_sum` with 1/3. At r = 1 they are equal.
 
     Args:
-        depth: l, a whole number of at least 1.
+        depth: l, an integer of at least 1.
         growth: r, the growth per layer of the normalised second spectral moment: 2 for ReLU, 1 for a linear net.
 
     Raises:
@@ -57,7 +57,7 @@ def boundary_fraction(offsets: Sequence[tuple[int, ...]], sizes: Sequence[int]) 
     This is the order of the correction to η* by the zero padding of one layer; the paper takes the maximum over layers.
 
     Args:
-        offsets: the kernel's support, one whole number for each axis, as from
+        offsets: the kernel's support, one integer for each axis, as from
             :func:`ammup.architecture.kernels.kernel_offsets`.
         sizes: positions along each axis.
 
@@ -73,7 +73,7 @@ def boundary_fraction(offsets: Sequence[tuple[int, ...]], sizes: Sequence[int]) 
         >>> boundary_fraction([(-1,), (0,), (1,)], [8])
         0.125
     """
-    shape = [checked_whole("sizes", size, at_least=1) for size in sizes]
+    shape = [checked_integer("sizes", size, at_least=1) for size in sizes]
     rows = [_checked_offset(offset, len(shape)) for offset in offsets]
     if not shape or not rows:
         raise InputError(f"offsets={offsets!r} and sizes={sizes!r}: give at least one offset and one axis")
@@ -100,8 +100,8 @@ def residual_factor(block: int, *, n_blocks: int, c: float = 2.0) -> float:
         >>> round(residual_factor(2, n_blocks=4, c=2.0), 6)
         1.5625
     """
-    blocks = checked_whole("n_blocks", n_blocks, at_least=1)
-    unit = checked_whole("block", block, at_least=0)
+    blocks = checked_integer("n_blocks", n_blocks, at_least=1)
+    unit = checked_integer("block", block, at_least=0)
     if unit > blocks:
         raise InputError(f"block={unit} exceeds n_blocks={blocks}; give 0 to {blocks}")
     # (1 + x)^l through log1p: the sum 1 + c/(2K) loses the digits of a small c/(2K).
@@ -125,7 +125,7 @@ def _variance_constant(c: float) -> float:
 
 def _checked_offset(offset: object, axes: int) -> tuple[int, ...]:
     if not isinstance(offset, tuple | list) or len(offset) != axes:
-        raise InputError(f"offsets contain {offset!r}, sizes have {axes} axes; give tuples of {axes} whole numbers")
+        raise InputError(f"offsets contain {offset!r}, sizes have {axes} axes; give tuples of {axes} integers")
     if not all(isinstance(step, int | np.integer) for step in offset):
-        raise InputError(f"offsets contain {offset!r}; a step must be a whole number of positions")
+        raise InputError(f"offsets contain {offset!r}; a step must be an integer of positions")
     return tuple(int(step) for step in offset)

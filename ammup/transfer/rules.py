@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ammup.architecture.architecture import FAMILIES
-from ammup.errors import InputError, check_known, check_level, checked_whole
+from ammup.errors import InputError, check_known, check_level, checked_integer
 from ammup.theory.finite_depth import finite_depth_law
 from ammup.theory.pathsum import log_path_sum
 from ammup.transfer.measured_curve import Measured, MeasuredCurve
@@ -59,7 +59,7 @@ class DepthChange:
     """Two depths, and the data for the rules; the fields are arguments of :func:`ammup.transfer_lr`.
 
     Raises:
-        InputError: a depth is not a positive whole number, the family is unknown, or ``branch`` is missing or not
+        InputError: a depth is not a positive integer, the family is unknown, or ``branch`` is missing or not
             allowed.
     """
 
@@ -72,8 +72,8 @@ class DepthChange:
     path_sums: Mapping[int, float] | None = None
 
     def __post_init__(self) -> None:
-        checked_whole("from_depth", self.from_depth, at_least=1)
-        checked_whole("to_depth", self.to_depth, at_least=1)
+        checked_integer("from_depth", self.from_depth, at_least=1)
+        checked_integer("to_depth", self.to_depth, at_least=1)
         if self.family is not None:
             check_known("family", self.family, FAMILIES)
         if self.family == "resnet" and self.branch is None:
@@ -85,7 +85,7 @@ class DepthChange:
             raise InputError(
                 f"branch={self.branch!r} and family={self.family!r}: only 'resnet' has branches; leave it out"
             )
-        checked_whole("branch", self._branch_layers, at_least=1)
+        checked_integer("branch", self._branch_layers, at_least=1)
         for kind in [] if isinstance(self.branch, int) else self.branch or []:
             check_known("branch", kind, ("conv", "dense"))
 

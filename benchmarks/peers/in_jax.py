@@ -1,4 +1,4 @@
-"""The same training in JAX: jit(vmap over learning rates of scan over minibatches)."""
+"""The training of benchmarks/peers/training.py in JAX: jit(vmap over learning rates of scan over minibatches)."""
 
 from typing import Any
 
@@ -40,7 +40,7 @@ FEATURES = {"mlp": _mlp, "cnn": _cnn, "resnet": _resnet}
 
 
 def in_jax(case: Case) -> Prepared:
-    """All replicas, from the weights that torch drew."""
+    """Training of all replicas in JAX, from the initial weights of torch."""
     jax.config.update("jax_enable_x64", case.dtype == "float64")
     start = {name: jnp.asarray(p.detach().numpy(), dtype=case.dtype) for name, p in case.model().named_parameters()}
     *hidden, readout = start
@@ -52,14 +52,14 @@ def in_jax(case: Case) -> Prepared:
         features = FEATURES[case.family]([weights[name] for name in hidden], x)
         return -jnp.take_along_axis(jax.nn.log_softmax(features @ weights[readout].T), y[:, None], 1).mean()
 
-    def trained(lr: Any) -> Any:
+    def train(lr: Any) -> Any:
         def step(weights: Any, batch: Any) -> Any:
-            found = jax.grad(loss)(weights, *batch)
-            return {name: w - lr * found[name] for name, w in weights.items()}, None
+            gradients = jax.grad(loss)(weights, *batch)
+            return {name: w - lr * gradients[name] for name, w in weights.items()}, None
 
         return lax.scan(step, start, (images, labels))[0]
 
-    grid = jax.jit(jax.vmap(trained))
+    grid = jax.jit(jax.vmap(train))
     lrs = jnp.asarray(case.lrs, dtype=case.dtype)
     return Prepared(
         run=lambda: jax.block_until_ready(grid(lrs)),

@@ -1,17 +1,17 @@
-"""CPU seconds to the depth exponent of η*, by four ways, all scaled to the same standard error of the slope.
+"""Compare the CPU time of four methods for the depth exponent of η*, at equal standard errors of the slope.
 
-* "coordinate check": what is done with hooks today. For each weight draw and each learning rate of a grid a fresh net,
-  a forward pass with hooks on the units, a step of torch.optim.SGD, another forward pass; η* is where S̄ = 1, between
-  two points of the grid.
-* "mup's": the same by `mup.coord_check.get_coord_data` (pip install mup), which records the mean absolute value of
-  every module's output and no difference: it gives no η*, so that only its seconds are shown, for the same nets, weight
-  draws and learning rates, two steps each.
-* "plain": `ammup.measure_updates`, a net at a time; the mean over weight draws.
+* "coordinate check": the common method with hooks. For each weight draw and each learning rate of a grid, a new net
+  runs a forward pass with hooks on the units, a step of torch.optim.SGD, and another forward pass. η* is the learning
+  rate with S̄ = 1, interpolated between two points of the grid.
+* "mup": the same with `mup.coord_check.get_coord_data` (pip install mup). It records the mean absolute output of every
+  module and no differences, and thus gives no η*. Only its time is printed, for the same nets, weight draws and
+  learning rates, with two steps each.
+* "plain": `ammup.measure_updates` for one net after another; the mean over weight draws.
 * "library": `ammup.depth_exponent`, all draws and depths in one call.
 
-All but mup's estimate the same S̄ from the same weight draws, and each way's seconds are multiplied by (s.e./0.02)².
-Ways take turns, in one process, after a turn to warm up. What the control variate of dense nets is worth beside that,
-benchmarks/variance_reduction.py shows.
+All except mup estimate the same S̄ from the same weight draws, and the time of each is multiplied by (s.e./0.02)². The
+methods alternate in one process, after a warm-up. benchmarks/variance_reduction.py shows the additional gain of the
+control variate of dense nets.
 
     python -m benchmarks.peers.measurement --rounds 3
 """
@@ -30,7 +30,7 @@ from torch import Tensor, nn
 import ammup
 from ammup.claims.statistics import slope_over
 from ammup.stats.equivalence import jackknife
-from benchmarks.tracked.measurement import stepped
+from benchmarks.tracked.measurement import step_moment
 
 Array = NDArray[np.float64]
 Rows = Callable[[range], Array]  # seeds -> S̄ [seed, depth] at learning rate 1
@@ -41,19 +41,19 @@ LRS = np.geomspace(1e-3, 10, 9)
 
 
 def coordinate_check(factory: Callable[..., nn.Module], images: Tensor, labels: Tensor, seeds: range) -> Array:
-    """S̄ = η*^(-2), with η* between two points of a grid of learning rates."""
+    """S̄ = η*^(-2), with η* interpolated between two points of a grid of learning rates."""
     rows = []
     for seed in seeds:
         row = []
         for depth in DEPTHS:
-            S = [stepped(factory(depth, seed=seed), images, labels, lr) for lr in LRS]
+            S = [step_moment(factory(depth, seed=seed), images, labels, lr) for lr in LRS]
             row.append(float(np.exp(np.interp(0.0, np.log(S), np.log(LRS)))) ** -2)
         rows.append(row)
     return np.array(rows)
 
 
-def mups(factory: Callable[..., nn.Module], images: Tensor, labels: Tensor, seeds: range) -> None:
-    """The records of mup's coordinate check, which nobody reads here."""
+def mup_check(factory: Callable[..., nn.Module], images: Tensor, labels: Tensor, seeds: range) -> None:
+    """Run the coordinate check of mup, whose records are discarded."""
     from mup.coord_check import get_coord_data
 
     for seed in seeds:
@@ -65,7 +65,7 @@ def mups(factory: Callable[..., nn.Module], images: Tensor, labels: Tensor, seed
 
 
 def plain(factory: Callable[..., nn.Module], images: Tensor, labels: Tensor, seeds: range) -> Array:
-    """A net at a time."""
+    """S̄ of one net after another."""
     return np.array(
         [
             [
@@ -78,16 +78,16 @@ def plain(factory: Callable[..., nn.Module], images: Tensor, labels: Tensor, see
 
 
 def library(factory: Callable[..., nn.Module], images: Tensor, labels: Tensor, seeds: range) -> Array:
-    """The whole depth curve in one call."""
+    """S̄ of the complete depth curve in one call."""
     law = ammup.depth_exponent(factory, DEPTHS, inputs=images, targets=labels, loss="cross_entropy", seeds=list(seeds))
     return law.table.pivot(index="seed", columns="depth", values="S_bar").to_numpy()
 
 
 def check_equality(factory: Callable[..., nn.Module], images: Tensor, labels: Tensor) -> None:
-    """A true step at a small learning rate, plain and library: the same S̄, in float64."""
+    """Check in float64 that plain and library give the S̄ of an actual step with a small learning rate."""
     exact = partial(_double, factory)
     lr = 1e-5
-    by_hooks = [stepped(exact(depth, seed=0), images.double(), labels, lr) / lr**2 for depth in DEPTHS]
+    by_hooks = [step_moment(exact(depth, seed=0), images.double(), labels, lr) / lr**2 for depth in DEPTHS]
     for way in (plain, library):
         np.testing.assert_allclose(way(exact, images.double(), labels, range(2))[0], by_hooks, rtol=1e-2)
 
@@ -97,7 +97,7 @@ def _double(factory: Callable[..., nn.Module], depth: int, seed: int) -> nn.Modu
 
 
 def compare(name: str, ways: dict[str, Rows], *, draws: int, rounds: int) -> None:
-    """Seconds of each way, scaled to the target, and how many times those of the library's they are."""
+    """Print the time of each method, scaled to the target standard error, and its ratio to the fastest."""
     rows: dict[str, list[Array]] = {way: [] for way in ways}
     seconds = dict.fromkeys(ways, 0.0)
     for turn in range(-1, rounds):
@@ -121,13 +121,13 @@ def compare(name: str, ways: dict[str, Rows], *, draws: int, rounds: int) -> Non
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--draws", type=int, default=16, help="weight draws in a round")
+    parser.add_argument("--draws", type=int, default=16, help="weight draws in each round")
     parser.add_argument("--rounds", type=int, default=3)
-    given = parser.parse_args()
-    size = {"draws": given.draws, "rounds": given.rounds}
+    arguments = parser.parse_args()
+    size = {"draws": arguments.draws, "rounds": arguments.rounds}
     data = ammup.load_data("synthetic", image_size=8)
     images, labels = data.batch(16)
-    print(f"{'net':<34} {'way':<30} {'slope':>6} {'s.e.':>6} {'CPU s':>7} {'CPU s to 0.02':>14} {'× the best':>9}")
+    print(f"{'net':<34} {'method':<30} {'slope':>6} {'s.e.':>6} {'CPU s':>7} {'CPU s to 0.02':>14} {'× the best':>9}")
     for width in (16, 64):
         for family, net in (("cnn", ammup.cnn), ("resnet", ammup.resnet)):
             factory = partial(net, width=width)
@@ -140,7 +140,7 @@ def main() -> None:
             compare(f"{family}, width {width}, cross-entropy", ways, **size)
             if importlib.util.find_spec("mup"):
                 start = time.process_time()
-                mups(factory, images, labels, range(1))
+                mup_check(factory, images, labels, range(1))
                 seconds = (time.process_time() - start) * size["draws"] * size["rounds"]
                 print(f"{'':<34} {'mup.coord_check (no η*)':<30} {'':>6} {'':>6} {seconds:7.1f}")
 

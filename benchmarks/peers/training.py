@@ -1,16 +1,16 @@
-"""Training a grid of learning rates: ours against what else could be done with the same machine.
+"""Compare the speed of ammup with that of other methods for training a grid of learning rates on the same machine.
 
-Every way trains the same replicas (learning rates) of the same net from the same weights on the same minibatches, with
-all cores: "obvious loop" is Conv2d(padding_mode="circular"), a DataLoader and torch.optim.SGD, replica after replica;
-"vmap" is torch.func's grad and vmap over stacked weights, as its tutorial on ensembles has it, eager and compiled;
-"JAX" is jit(vmap(scan)); "ours, loop" trains replica after replica in one process with all threads, "ours, stacked"
-all replicas at once, and "ours, processes" is what `ammup sweep` does: a process of one thread for each core, and in
-each of them the faster of the two.
+Every method trains the same replicas (learning rates) of the same net from the same weights on the same minibatches,
+with all cores. "obvious loop" is a plain PyTorch loop: Conv2d(padding_mode="circular"), a DataLoader and
+torch.optim.SGD, one replica after another. "vmap" is torch.func's grad and vmap over stacked weights, as in its
+tutorial on ensembles, eager and compiled. "JAX" is jit(vmap(scan)). "ours, loop" trains one replica after another in a
+process with all threads, "ours, stacked" all replicas simultaneously, and "ours, processes" works like `ammup sweep`: a
+process with one thread for each core, which uses the faster of the two.
 
-First all of them are shown to end with the same weights in float64. Then they take turns, each in a process of its own;
-a cell is the median over the turns of training images times replicas a second, with the time to compile apart. A way
-that fails, that takes more than 20 seconds for a turn after its first, or that is not installed (pip install jax), is a
-dash.
+First, the script checks in float64 that all methods give the same weights. Then they alternate in separate processes.
+A table cell is the median, over the turns, of training images times replicas per second, and the compilation time. A
+dash marks a method that fails, that takes more than 20 seconds in a turn after its first, or that is not installed
+(pip install jax).
 
     python -m benchmarks.peers.training --turns 5
     python -m benchmarks.peers.training --device cuda
@@ -37,7 +37,7 @@ from benchmarks.peers.ways import BATCH, Case, Prepared, Weights, obvious, ours,
 
 
 def _jax(case: Case) -> Prepared:
-    from benchmarks.peers.in_jax import in_jax  # which not everybody has
+    from benchmarks.peers.in_jax import in_jax  # jax is optional
 
     return in_jax(case)
 
@@ -52,15 +52,15 @@ WAYS: dict[str, Callable[[Case], Prepared]] = {
 }
 PROCESSES = "ours, processes"
 SHAPES = {"mlp": (8, 8), "cnn": (10, 16), "resnet": (4, 16)}  # depth, side of the images
-MOST_STEPS = 75  # as many as the generated images are enough for
-FIRST_LIMIT, LIMIT = 120, 20  # seconds of the first turn, with compiling, and of others; then a peer is given up
+MAX_STEPS = 75  # the number of synthetic images suffices for these
+FIRST_LIMIT, LIMIT = 120, 20  # seconds of the first turn, which compiles, and of the others; a slower method is stopped
 
 
 _prepared: dict[tuple[str, Case], Prepared] = {}
 
 
 def seconds(way: str, case: Case) -> float:
-    """Of one training of all replicas; the first call of a case prepares, and compiles where that is done."""
+    """Seconds of one training of all replicas; the first call of a case also prepares and compiles."""
     start = time.perf_counter()
     if (way, case) not in _prepared:
         _prepared.clear()
@@ -74,6 +74,7 @@ def seconds(way: str, case: Case) -> float:
 
 
 def outcome(way: str, case: Case) -> Weights:
+    """The weights of all replicas after training."""
     prepared = WAYS[way](case)
     return prepared.weights(prepared.run())
 
@@ -82,7 +83,7 @@ _shares: dict[tuple[Case, tuple[float, ...]], Prepared] = {}
 
 
 def share(case: Case, lrs: tuple[float, ...]) -> None:
-    """A worker's part of the replicas, by the strategy that is faster at the first call, as a sweep chooses it."""
+    """Train the replicas of one worker with the strategy that was faster in the first call, as in a sweep."""
     if (case, lrs) in _shares:
         _shares[case, lrs].run()
         return
@@ -97,7 +98,7 @@ def share(case: Case, lrs: tuple[float, ...]) -> None:
 
 
 def in_processes(pools: list[LocalPool], case: Case) -> float:
-    """Seconds of all replicas, dealt to the workers."""
+    """Seconds of all replicas, distributed among the workers."""
     start = time.perf_counter()
     futures = [pool.submit(share, case, tuple(case.lrs[i :: len(pools)])) for i, pool in enumerate(pools)]
     for future in futures:
@@ -105,33 +106,33 @@ def in_processes(pools: list[LocalPool], case: Case) -> float:
     return time.perf_counter() - start
 
 
-class Alone(LocalPool):
-    """A process with all threads, which can be killed and begun again."""
+class SingleProcess(LocalPool):
+    """A process with all threads, which can be killed and restarted."""
 
     def __init__(self) -> None:
         ProcessPoolExecutor.__init__(self, 1, mp_context=multiprocessing.get_context("spawn"))
 
 
-def check_equality(case: Case, processes: dict[str, Alone]) -> None:
-    """Same weights in the end, in float64."""
+def check_equality(case: Case, processes: dict[str, SingleProcess]) -> None:
+    """Check in float64 that all methods give the same weights."""
     reference = processes["obvious loop"].submit(outcome, "obvious loop", case).result()
     for way, process in processes.items():
-        for mine, theirs in zip(process.submit(outcome, way, case).result(), reference, strict=True):
-            for name, weight in theirs.items():
-                np.testing.assert_allclose(mine[name], weight, rtol=1e-8, atol=1e-11, err_msg=f"{way}: {name}")
+        for result, expected in zip(process.submit(outcome, way, case).result(), reference, strict=True):
+            for name, weight in expected.items():
+                np.testing.assert_allclose(result[name], weight, rtol=1e-8, atol=1e-11, err_msg=f"{way}: {name}")
     print(f"{case.family}: the same weights after {case.steps} steps in float64: {', '.join(processes)}", flush=True)
 
 
-def in_turn(processes: dict[str, Alone], way: str, case: Case, limit: float) -> float:
-    """Seconds; NaN, and why, of a peer that cannot do it."""
+def in_turn(processes: dict[str, SingleProcess], way: str, case: Case, limit: float) -> float:
+    """Seconds of one turn; for a peer that fails, print the reason and return NaN."""
     try:
         return processes[way].submit(seconds, way, case).result(timeout=limit)
     except TimeoutError:
         images = BATCH * case.steps * case.replicas
-        reason = f"not done after {limit} seconds, less than {images / limit:.0f} a second"
+        reason = f"stopped after {limit} seconds: fewer than {images / limit:.0f} images per second"
         processes[way].kill()
-        processes[way] = Alone()
-    except Exception as error:  # whatever a peer raises
+        processes[way] = SingleProcess()
+    except Exception as error:  # a peer can raise anything
         if way.startswith("ours"):
             raise
         reason = f"{type(error).__name__}: {str(error).splitlines()[0][:100]}"
@@ -140,31 +141,33 @@ def in_turn(processes: dict[str, Alone], way: str, case: Case, limit: float) -> 
 
 
 def compare(
-    case: Case, turns: int, processes: dict[str, Alone], pools: list[LocalPool]
+    case: Case, turns: int, processes: dict[str, SingleProcess], pools: list[LocalPool]
 ) -> dict[str, tuple[float, float]]:
-    """(images × replicas a second, seconds of the first training over those of a later one) of each way."""
+    """(Images × replicas per second, additional seconds of the first training) of each method."""
     ways = [*processes, *([PROCESSES] if pools else [])]
-    seen: dict[str, list[float]] = {way: [] for way in ways}
+    times: dict[str, list[float]] = {way: [] for way in ways}
     for turn in range(turns + 1):
         for way in ways:
-            if seen[way] and math.isnan(seen[way][-1]):
-                seen[way].append(float("nan"))
+            if times[way] and math.isnan(times[way][-1]):
+                times[way].append(float("nan"))
             elif way == PROCESSES:
-                seen[way].append(in_processes(pools, case))
+                times[way].append(in_processes(pools, case))
             else:
-                seen[way].append(in_turn(processes, way, case, LIMIT if turn else FIRST_LIMIT))
+                times[way].append(in_turn(processes, way, case, LIMIT if turn else FIRST_LIMIT))
     images = BATCH * case.steps * case.replicas
-    medians = {way: statistics.median(found[1:]) for way, found in seen.items()}
-    return {way: (images / medians[way], found[0] - medians[way]) for way, found in seen.items()}
+    medians = {way: statistics.median(seconds[1:]) for way, seconds in times.items()}
+    return {way: (images / medians[way], seconds[0] - medians[way]) for way, seconds in times.items()}
 
 
 def row(case: Case, names: list[str], rates: dict[str, tuple[float, float]]) -> str:
-    """A line of the table."""
-    known = {way: rate for way, (rate, _) in rates.items() if not math.isnan(rate)}
-    best = max(rate for way, rate in known.items() if way.startswith("ours"))
-    others = [rate for way, rate in known.items() if not way.startswith("ours")]
-    cells = [f"{rates[name][0]:>11.0f} ({rates[name][1]:>4.1f})" if name in known else f"{'–':>18}" for name in names]
-    ratios = [f"{best / rate:.2f}×" if rate else "–" for rate in (known.get("obvious loop"), max(others, default=None))]
+    """One line of the table."""
+    finite = {way: rate for way, (rate, _) in rates.items() if not math.isnan(rate)}
+    best = max(rate for way, rate in finite.items() if way.startswith("ours"))
+    others = [rate for way, rate in finite.items() if not way.startswith("ours")]
+    cells = [f"{rates[name][0]:>11.0f} ({rates[name][1]:>4.1f})" if name in finite else f"{'–':>18}" for name in names]
+    ratios = [
+        f"{best / rate:.2f}×" if rate else "–" for rate in (finite.get("obvious loop"), max(others, default=None))
+    ]
     net = f"{case.family}, {case.width}, {case.side}×{case.side}, {case.replicas} rates"
     return "".join([f"{net:<28}", *cells, f"{ratios[0]:>14}{ratios[1]:>16}"])
 
@@ -174,34 +177,38 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--widths", type=int, nargs="+", default=[8, 16, 64])
-    parser.add_argument("--without", choices=WAYS, nargs="+", default=[], help="ways to leave out")
+    parser.add_argument("--without", choices=WAYS, nargs="+", default=[], help="methods to exclude")
     parser.add_argument("--families", choices=SHAPES, nargs="+", default=list(SHAPES))
     parser.add_argument("--replicas", type=int, nargs="+", default=[4, 40])
-    given = parser.parse_args()
-    has_jax = importlib.util.find_spec("jax") is not None and given.device == "cpu"
-    ways = [way for way in WAYS if way not in given.without and (way != "JAX" or has_jax)]
-    processes = {way: Alone() for way in ways}
-    cores = len(os.sched_getaffinity(0)) if given.device == "cpu" else 0
+    arguments = parser.parse_args()
+    has_jax = importlib.util.find_spec("jax") is not None and arguments.device == "cpu"
+    ways = [way for way in WAYS if way not in arguments.without and (way != "JAX" or has_jax)]
+    processes = {way: SingleProcess() for way in ways}
+    cores = len(os.sched_getaffinity(0)) if arguments.device == "cpu" else 0
     pools = [LocalPool(1) for _ in range(cores)]
     for family in ("mlp", "cnn", "resnet"):
-        exact = Case(family=family, depth=3, width=8, side=8, replicas=3, steps=5, dtype="float64", device=given.device)
+        exact = Case(
+            family=family, depth=3, width=8, side=8, replicas=3, steps=5, dtype="float64", device=arguments.device
+        )
         check_equality(exact, processes)
     names = [*processes, *([PROCESSES] if pools else [])]
-    print(f"\nimages × replicas a second (and seconds that the first time takes longer), {given.device}, {cores} cores")
+    print(
+        f"\nimages × replicas per second (and additional seconds of the first turn), {arguments.device}, {cores} cores"
+    )
     print("".join([f"{'net':<28}", *(f"{name:>18}" for name in names), f"{'ours/obvious':>14}{'ours/best peer':>16}"]))
-    for family in given.families:
+    for family in arguments.families:
         depth, side = SHAPES[family]
-        for width, replicas in itertools.product(given.widths, given.replicas):
+        for width, replicas in itertools.product(arguments.widths, arguments.replicas):
             case = Case(
                 family=family,
                 depth=depth,
                 width=8 * width if family == "mlp" else width,
                 side=side,
                 replicas=replicas,
-                steps=MOST_STEPS if family == "mlp" else min(MOST_STEPS, max(2, 240 // (replicas * width // 8))),
-                device=given.device,
+                steps=MAX_STEPS if family == "mlp" else min(MAX_STEPS, max(2, 240 // (replicas * width // 8))),
+                device=arguments.device,
             )
-            print(row(case, names, compare(case, given.turns, processes, pools)), flush=True)
+            print(row(case, names, compare(case, arguments.turns, processes, pools)), flush=True)
     for pool in [*processes.values(), *pools]:
         pool.shutdown()
 

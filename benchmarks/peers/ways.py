@@ -1,4 +1,4 @@
-"""Ways to train a grid of learning rates, each on the same replicas; benchmarks/peers/training.py times them."""
+"""Methods that train a grid of learning rates, on the same replicas; benchmarks/peers/training.py times them."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -18,15 +18,15 @@ from ammup.models.streams import random_stream
 from ammup.training.allocator import freed_memory_kept
 from ammup.training.replicas import TRAINERS
 from ammup.training.runs import Training
-from benchmarks.tracked.obvious import standardized, train
+from benchmarks.tracked.obvious import standardized_data, train
 
 BATCH = 128
-Weights = list[dict[str, np.ndarray]]  # of each replica
+Weights = list[dict[str, np.ndarray]]  # one dictionary for each replica
 
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """A net, a grid, and how long it is trained."""
+    """A net, a grid of learning rates, and the number of training steps."""
 
     family: str
     depth: int
@@ -39,47 +39,47 @@ class Case:
 
     @property
     def torch_dtype(self) -> torch.dtype:
-        """Of weights and images."""
+        """The dtype of weights and images."""
         return torch.float64 if self.dtype == "float64" else torch.float32
 
     @property
     def lrs(self) -> list[float]:
-        """Small enough that nobody diverges."""
+        """The learning rates, small enough that no replica diverges."""
         return np.geomspace(1e-3, 3e-2, self.replicas).tolist()
 
     def model(self, seed: int = 0) -> nn.Module:
-        """Its weights drawn from the seed."""
+        """The net with weights drawn from the seed."""
         if self.family == "mlp":
             return ammup.mlp(self.depth, width=self.width, in_features=3 * self.side**2, out_features=10, seed=seed)
         net = {"cnn": ammup.cnn, "resnet": ammup.resnet}[self.family]
         return net(self.depth, width=self.width, seed=seed)
 
     def data(self) -> Data:
-        """As many images as the steps take."""
+        """As many synthetic images as the steps need."""
         return ammup.load_data("synthetic", image_size=self.side, train=BATCH * self.steps, validation=10)
 
     def images(self) -> TensorDataset:
-        """Standardized, in the order of seed 0."""
+        """The standardized images, in the order of seed 0."""
         data = self.data()
         order = torch.randperm(len(data.train_images), generator=random_stream("minibatches", 0, 0))
-        return TensorDataset(*standardized(data, self.torch_dtype)[order])
+        return TensorDataset(*standardized_data(data, self.torch_dtype)[order])
 
     def batches(self) -> list[tuple[Tensor, Tensor]]:
-        """The minibatches."""
+        """The minibatches in their order."""
         images, labels = self.images().tensors
         return list(zip(torch.split(images, BATCH), torch.split(labels, BATCH), strict=True))
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A way, ready to run: training is what is timed; ``weights`` tells what came of it."""
+    """A prepared training: ``run`` is timed, and ``weights`` converts its result to the weights of each replica."""
 
     run: Callable[[], Any]
-    weights: Callable[[Any], Weights] = field(default=lambda found: found)
+    weights: Callable[[Any], Weights] = field(default=lambda result: result)
 
 
 def obvious(case: Case) -> Prepared:
-    """Replica after replica, as anybody would write it."""
+    """A plain PyTorch loop, one replica after another."""
     images = case.images()
 
     def run() -> list[nn.Module]:
@@ -93,7 +93,7 @@ def obvious(case: Case) -> Prepared:
 
 
 def vmapped(case: Case, *, compiled: bool) -> Prepared:
-    """torch.func, as in its tutorial on ensembles."""
+    """Vmap over stacked weights, as in the torch.func tutorial on ensembles."""
     model = case.model().to(case.device, case.torch_dtype)
     batches = [(x.to(case.device), y.to(case.device)) for x, y in case.batches()]
     lrs = torch.tensor(case.lrs, dtype=case.torch_dtype, device=case.device)
@@ -106,20 +106,20 @@ def vmapped(case: Case, *, compiled: bool) -> Prepared:
         gradients = torch.compile(gradients)
 
     def run() -> dict[str, Tensor]:
-        model = case.model().to(case.device, case.torch_dtype)  # as every way does, within the time
+        model = case.model().to(case.device, case.torch_dtype)  # timed, as in every method
         parameters, _ = stack_module_state([model] * case.replicas)
         parameters = {name: p.detach().clone() for name, p in parameters.items()}
         for x, y in batches:
-            found, _ = gradients(parameters, x, y)
+            gradient, _ = gradients(parameters, x, y)
             for name, p in parameters.items():
-                p.addcmul_(found[name], lrs.reshape(-1, *[1] * (p.ndim - 1)), value=-1)
+                p.addcmul_(gradient[name], lrs.reshape(-1, *[1] * (p.ndim - 1)), value=-1)
         return parameters
 
     return Prepared(run=run, weights=lambda p: [_arrays({n: t[i] for n, t in p.items()}) for i in range(case.replicas)])
 
 
 def ours(case: Case, *, strategy: str, lrs: Sequence[float] | None = None) -> Prepared:
-    """The sweep kernel; ``lrs`` are a share of the replicas."""
+    """The sweep kernel; ``lrs`` are the learning rates of one worker, by default all."""
     feed = Feed(case.data(), batch_size=BATCH, device=case.device, dtype=case.torch_dtype)
     trainer = TRAINERS[strategy](lambda seed: case.model(seed).to(case.device), feed, Training(dtype=case.dtype))
 

@@ -1,7 +1,7 @@
-"""Exponents over commits: of the paper's families, and of every claim with a baseline.
+"""Exponents over commits, of the families of the paper and of every claim with a baseline.
 
-Seeds, threads and dtype are fixed, so that a figure moves only where code moves it. asv judges numbers that are
-positive and better when lower: the distance from a reference, and never less than a floor, under which all is well.
+Seeds, threads and dtype are fixed, so that a value changes only if the code changes. asv needs positive numbers that
+are better when lower. The checked numbers are therefore distances from a reference, bounded below by a tolerance.
 """
 
 import json
@@ -23,9 +23,9 @@ RECORDS = {
     for path in sorted(STORED.glob("*.json"))
     for record in json.loads(path.read_text(encoding="utf-8"))["claims"]
 }
-# 0.05 is what sampling and the order L/width may take from the slope; a wrong variance takes tenths.
+# Sampling and the terms of order L/width change the slope by at most 0.05; a wrong variance changes it by tenths.
 SLOPE_FLOOR = 0.05
-# A drift of 1 is as much as is allowed (see `sample_margin` in ammup/claims/comparison.py).
+# The largest accepted drift is 1 (see `sample_margin` in ammup/claims/comparison.py).
 DRIFT_FLOOR = 1.0
 
 
@@ -34,11 +34,11 @@ class Family:
     """Nets of one kind on one batch, with S̄ of the label part of the mean squared error.
 
     Attributes:
-        factory: a public name of ammup.
-        inputs: shape of the batch; one dense sample of ones, or white noise.
+        factory: name of a public function of ammup.
+        inputs: shape of the batch: a dense sample of ones if it has two axes, otherwise white noise.
         depths: L.
-        arguments: of the factory.
-        seeds: weight draws.
+        arguments: keyword arguments of the factory.
+        seeds: number of weight draws.
     """
 
     factory: str
@@ -48,8 +48,8 @@ class Family:
     seeds: int = 48
 
     def measure(self) -> dict[str, float]:
-        """Slope, prefactor, and distance of the slope from that of the finite-depth law."""
-        import torch  # the processes that report one figure each do without it
+        """The slope, the prefactor, and the distance of the slope from that of the finite-depth law."""
+        import torch  # not needed by the processes that report one cached value
 
         dense = len(self.inputs) == 2
         inputs = torch.ones(self.inputs) if dense else torch.randn(self.inputs, generator=torch.manual_seed(0))
@@ -78,7 +78,7 @@ FAMILIES = {
     "theorem 3, resnet, last layer scaled": Family(
         factory="resnet", inputs=(1, 256), depths=(4, 8), arguments=_BLOCKS | {"scaled": "last"}
     ),
-    # The order L/width is larger for GELU: wider, and not as deep.
+    # Terms of order L/width are larger for GELU, so this net is wider and less deep.
     "appendix E, mlp of gelu": Family(
         factory="mlp",
         inputs=(1, 512),
@@ -89,36 +89,36 @@ FAMILIES = {
 
 
 def drift(name: str) -> float:
-    """By how many times what is allowed the figure of a claim's first draws differs from its baseline's."""
+    """The difference between a claim's value on its first draws and in its baseline, divided by the allowed one."""
     sample = RECORDS[name]["sample"]
     first, last = sample["seeds"]
     claim = module("ammup.claims.claim").claim_named(module("ammup.claims.statements").CLAIMS, name)
-    figure = float(claim.statistic(np.asarray(claim.rows(range(first, last + 1)), dtype=np.float64)))
-    return abs(figure - sample["estimate"]) / sample["allowed"]
+    value = float(claim.statistic(np.asarray(claim.rows(range(first, last + 1)), dtype=np.float64)))
+    return abs(value - sample["estimate"]) / sample["allowed"]
 
 
-def _measured(function: Callable[[Any], Any], cases: Iterable[Any]) -> list[Any]:
-    """What it returns for each case, or the error: a claim that a commit cannot measure leaves the others theirs."""
+def _results_or_errors(function: Callable[[Any], Any], cases: Iterable[Any]) -> list[Any]:
+    """The result of each case, or its exception, so that one claim that fails does not affect the others."""
     results = []
     for case in cases:
         try:
             results.append(function(case))
-        except Exception as error:  # whatever that commit raises
+        except Exception as error:  # an earlier commit can raise anything
             results.append(RuntimeError(f"{type(error).__name__}: {error}"))
     return results
 
 
-def _found(result: Any) -> Any:
-    """A result; asv shows a benchmark that raises as failed."""
+def _checked(result: Any) -> Any:
+    """The result; raise it if it is an exception, which asv reports as a failed benchmark."""
     if isinstance(result, Exception):
         raise result
     return result
 
 
 def _finite(value: float) -> float:
-    """Raise on NaN: asv takes it for "skipped", which nobody would look at."""
+    """The value; raise if it is not finite, because asv treats NaN as a skipped benchmark."""
     if not np.isfinite(value):
-        raise ValueError(f"{value} is no exponent")
+        raise ValueError(f"{value} is not finite")
     return value
 
 
@@ -131,24 +131,24 @@ class Families:
     param_names = ("family",)
 
     def setup_cache(self) -> dict[str, Any]:
-        """Every family, once."""
-        return dict(zip(FAMILIES, _measured(Family.measure, FAMILIES.values()), strict=True))
+        """Measure every family once."""
+        return dict(zip(FAMILIES, _results_or_errors(Family.measure, FAMILIES.values()), strict=True))
 
-    def track_slope(self, found: dict[str, Any], family: str) -> float:
-        """Shown."""
-        return _finite(_found(found[family])["slope"])
+    def track_slope(self, results: dict[str, Any], family: str) -> float:
+        """The slope, which is not checked."""
+        return _finite(_checked(results[family])["slope"])
 
-    def track_prefactor(self, found: dict[str, Any], family: str) -> float:
-        """Shown."""
-        return _finite(_found(found[family])["prefactor"])
+    def track_prefactor(self, results: dict[str, Any], family: str) -> float:
+        """The prefactor κ, which is not checked."""
+        return _finite(_checked(results[family])["prefactor"])
 
-    def track_slope_error(self, found: dict[str, Any], family: str) -> float:
-        """Judged."""
-        return max(_finite(_found(found[family])["slope_error"]), SLOPE_FLOOR)
+    def track_slope_error(self, results: dict[str, Any], family: str) -> float:
+        """The distance from the slope of the finite-depth law, which is checked."""
+        return max(_finite(_checked(results[family])["slope_error"]), SLOPE_FLOOR)
 
 
 class Claims:
-    """How far the figure of each claim's first draws is from its baseline, in multiples of what is allowed."""
+    """The drift of each claim: the change of its value on the first draws, in multiples of the allowed change."""
 
     version = "1"
     unit = "of what is allowed"
@@ -156,9 +156,9 @@ class Claims:
     param_names = ("claim",)
 
     def setup_cache(self) -> dict[str, Any]:
-        """Every claim, once."""
-        return dict(zip(RECORDS, _measured(drift, RECORDS), strict=True))
+        """Measure every claim once."""
+        return dict(zip(RECORDS, _results_or_errors(drift, RECORDS), strict=True))
 
-    def track_drift(self, found: dict[str, Any], claim: str) -> float:
-        """Judged."""
-        return max(_finite(_found(found[claim])), DRIFT_FLOOR)
+    def track_drift(self, results: dict[str, Any], claim: str) -> float:
+        """The drift, which is checked."""
+        return max(_finite(_checked(results[claim])), DRIFT_FLOOR)

@@ -1,4 +1,4 @@
-"""A trainer of the sweep kernel that has warmed up, and what it is compared with: the work behind sweep_kernel.py."""
+"""The trainers that sweep_kernel.py times: the sweep kernel after a warm-up, and a reference loop."""
 
 import statistics
 import time
@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import ammup
 
 from .moved import module
-from .obvious import standardized, train
+from .obvious import standardized_data, train
 
 if TYPE_CHECKING:
     from ammup.data.dataset import Data
@@ -38,7 +38,7 @@ FAMILIES: dict[str, Callable[..., nn.Module]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """What is trained, and where."""
+    """A model, its images, and the strategy, dtype and device of its training."""
 
     family: str = "cnn"
     width: int = 16
@@ -50,18 +50,18 @@ class Case:
     device: str = "cpu"
 
     def model(self, seed: int) -> nn.Module:
-        """The net, on the device."""
-        given = {"in_features": 3 * self.image_size**2} if self.family == "mlp" else {}
-        net = FAMILIES[self.family](self.depth, width=self.width, seed=seed, **given)
+        """The model, on the device."""
+        arguments = {"in_features": 3 * self.image_size**2} if self.family == "mlp" else {}
+        net = FAMILIES[self.family](self.depth, width=self.width, seed=seed, **arguments)
         return net.to(self.device, DTYPES[self.dtype])
 
     def data(self) -> "Data":
-        """Generated images, as many as the steps take."""
+        """Synthetic images, as many as the steps need."""
         return ammup.load_data("synthetic", image_size=self.image_size, train=BATCH * STEPS, validation=16)
 
 
 class Kernel:
-    """A trainer that has warmed up."""
+    """A trainer of the sweep kernel after a warm-up."""
 
     def __init__(self, case: Case) -> None:
         torch.set_num_threads(1)
@@ -73,19 +73,19 @@ class Kernel:
         self.train()
 
     def train(self) -> None:
-        """`STEPS` steps of every replica, with what a replica costs before its first."""
+        """Train every replica for `STEPS` steps, including the set-up of the replicas."""
         self.trainer.train(self.lrs, 0, steps=STEPS)
         if self.case.device == "cuda":
             torch.cuda.synchronize()
 
-    def obviously(self) -> None:
-        """The same by the obvious loop."""
-        data = standardized(self.data, DTYPES[self.case.dtype])
+    def train_reference(self) -> None:
+        """Train the same replicas one after another with a plain PyTorch loop."""
+        data = standardized_data(self.data, DTYPES[self.case.dtype])
         for lr in self.lrs:
             train(self.case.model(0), data, lr=lr, steps=STEPS, batch=BATCH, device=self.case.device)
 
     def seconds_per_replica_step(self) -> float:
-        """Median over rounds."""
+        """The median time over rounds."""
         return statistics.median(seconds(self.train) for _ in range(ROUNDS)) / (STEPS * self.case.replicas)
 
     def operations(self) -> int:
@@ -103,7 +103,7 @@ def seconds(run: Callable[[], None]) -> float:
 
 
 def product_peak(dtype: str, device: str, n: int = 1024) -> float:
-    """Operations a second of the best of several matrix products."""
+    """Operations per second of the fastest of several matrix products."""
     computed = torch.bfloat16 if dtype == "bfloat16" else DTYPES[dtype]
     a, b = (torch.randn(n, n, device=device, dtype=computed) for _ in range(2))
     best = float("inf")

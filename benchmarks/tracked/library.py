@@ -1,4 +1,4 @@
-"""What is waited for around the kernels: imports, fits, and the store."""
+"""The speed of everything except training and measurement: imports, commands, fits and the store."""
 
 import subprocess
 import sys
@@ -19,22 +19,22 @@ VERSIONS = {"ammup": "?"}
 
 
 class Imports:
-    """In a fresh interpreter."""
+    """Imports in a new interpreter."""
 
     version = "1"
     rounds = 1
 
     def timeraw_ammup(self) -> str:
-        """The package: instant."""
+        """The package alone."""
         return "import ammup"
 
     def timeraw_measure_updates(self) -> str:
-        """A public name, and with it torch."""
+        """A public name that imports torch."""
         return "from ammup import measure_updates"
 
 
 class CommandLine:
-    """A command in a fresh interpreter, once."""
+    """A command in a new interpreter, once."""
 
     version = "1"
     number = 1
@@ -48,7 +48,7 @@ class CommandLine:
         _command("--help")
 
     def time_exponent(self) -> None:
-        """`ammup exponent`, with no options."""
+        """`ammup exponent` without options."""
         _command("exponent")
 
 
@@ -59,18 +59,18 @@ class Fitting:
     rounds = 1
 
     def setup(self) -> None:
-        """Values about a power law."""
+        """Noisy values of a power law."""
         torch.set_num_threads(1)
         rng = np.random.default_rng(0)
         self.depths = np.arange(3, 31)
         self.values = self.depths**-1.5 * np.exp(0.1 * rng.standard_normal(28))
 
     def time_fit_power_law(self) -> None:
-        """28 points."""
+        """A fit of 28 points."""
         ammup.fit_power_law(self.depths, self.values)
 
     def time_finite_depth_law(self) -> None:
-        """Dense nets up to 64 layers."""
+        """The law of dense nets with up to 64 layers."""
         ammup.finite_depth_law([4, 8, 16, 32, 64], family="mlp")
 
 
@@ -83,23 +83,23 @@ class Storage:
     param_names = ("runs",)
 
     def setup(self, runs: int) -> None:
-        """A store that holds them, and a place for another one."""
+        """Create a store that contains the runs, and a folder for another one."""
         self.folder = tempfile.TemporaryDirectory()
         self.runs = {str(i): _run(i) for i in range(runs)}
         self.full = Path(self.folder.name) / "full.db"
         self._write(self.full)
 
     def teardown(self, runs: int) -> None:
-        """Leave nothing behind."""
+        """Remove the folder."""
         self.folder.cleanup()
 
     def time_put_runs(self, runs: int) -> None:
-        """One transaction for each run, as a sweep does it."""
+        """One transaction for each run, as in a sweep."""
         with tempfile.TemporaryDirectory(dir=self.folder.name) as folder:
             self._write(Path(folder) / "runs.db")
 
     def time_table(self, runs: int) -> None:
-        """All runs as a DataFrame."""
+        """Read all runs as a DataFrame."""
         with Store(self.full, mode="read") as store:
             store.table("experiment")
 
@@ -116,7 +116,7 @@ def _command(*arguments: str) -> None:
     subprocess.run([sys.executable, "-m", "ammup", *arguments], check=True, capture_output=True)
 
 
-_WORKER = Worker(host="here", device="cpu", threads=1, versions=VERSIONS)
+_WORKER = Worker(host="local", device="cpu", threads=1, versions=VERSIONS)
 _INVOCATION = Invocation(
     command="none", folder="/", commit=None, dirty=None, ammup_commit=None, ammup_dirty=None, versions=VERSIONS
 )

@@ -1,4 +1,4 @@
-"""Speed and memory of one measurement, S_l of every depth unit of one net on one batch, and of a whole depth curve."""
+"""Speed and memory of a measurement: S_l of every depth unit of one net on one batch, and a depth curve."""
 
 import time
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from .sweep_kernel import DEVICES, require
 
 
 class MeasureUpdates:
-    """A CNN on 16 images of 16×16 in cross-entropy."""
+    """A CNN with cross-entropy on 16 images of 16×16."""
 
     version = "1"
     rounds = 1
@@ -22,7 +22,7 @@ class MeasureUpdates:
     param_names = ("depth", "width", "device")
 
     def setup(self, depth: int, width: int, device: str) -> None:
-        """The net and its batch."""
+        """Create the net and its batch."""
         require(device)
         torch.set_num_threads(1)
         images, labels = ammup.load_data("synthetic", image_size=16).batch(16)
@@ -31,11 +31,11 @@ class MeasureUpdates:
         self.model = ammup.cnn(depth, width=width).to(device)
 
     def time_measure_updates(self, depth: int, width: int, device: str) -> None:
-        """Seconds."""
+        """Time of a measurement."""
         self._measure()
 
     def peakmem_measure_updates(self, depth: int, width: int, device: str) -> None:
-        """Bytes, with torch itself."""
+        """Peak memory of the process, including torch."""
         self._measure()
 
     def _measure(self) -> None:
@@ -45,9 +45,9 @@ class MeasureUpdates:
 
 
 class DepthCurve:
-    """CPU seconds of two obvious ways over those of `ammup.depth_exponent`, for the same weight draws; more is better.
+    """CPU time of two simple methods divided by that of `ammup.depth_exponent`, for equal weight draws; more is better.
 
-    benchmarks/peers/measurement.py has the whole comparison, at equal standard errors.
+    benchmarks/peers/measurement.py contains the complete comparison, at equal standard errors.
     """
 
     version = "1"
@@ -55,18 +55,18 @@ class DepthCurve:
     depths, draws, lrs = (4, 8), 8, 9
 
     def setup(self) -> None:
-        """Narrow nets and small images, as laptops have them."""
+        """Create narrow nets and small images, as for a laptop."""
         torch.set_num_threads(1)
         self.images, self.labels = ammup.load_data("synthetic", image_size=8).batch(16)
         self.factory = partial(ammup.cnn, width=16)
         self._library()
 
     def track_times_one_by_one(self) -> float:
-        """`ammup.measure_updates`, a net at a time."""
+        """Compare with `ammup.measure_updates` for one net after another."""
         return _cpu_seconds(self._one_by_one) / _cpu_seconds(self._library)
 
     def track_times_coordinate_check(self) -> float:
-        """Two forward passes with hooks around a step of SGD, for every learning rate of a grid."""
+        """Compare with forward passes before and after a step of SGD, for every learning rate of a grid."""
         return _cpu_seconds(self._coordinate_check) / _cpu_seconds(self._library)
 
     def _library(self) -> None:
@@ -91,22 +91,22 @@ class DepthCurve:
             for seed in range(self.draws):
                 for i in range(self.lrs):
                     net = self.factory(depth, seed=seed)
-                    stepped(net, self.images, self.labels, 10.0 ** (i - self.lrs))
+                    step_moment(net, self.images, self.labels, 10.0 ** (i - self.lrs))
 
 
-def stepped(model: torch.nn.Module, images: torch.Tensor, labels: torch.Tensor, lr: float) -> float:
-    """S̄ of one true step: forward with hooks, SGD, forward with hooks."""
-    seen: list[torch.Tensor] = []
+def step_moment(model: torch.nn.Module, images: torch.Tensor, labels: torch.Tensor, lr: float) -> float:
+    """S̄ of a step of SGD, from the outputs of forward hooks before and after it."""
+    outputs: list[torch.Tensor] = []
     units = dict(model.named_modules())
     for name in ammup.depth_units(model, images):
-        units[name].register_forward_hook(lambda _module, _inputs, output: seen.append(output.detach()))
+        units[name].register_forward_hook(lambda _module, _inputs, output: outputs.append(output.detach()))
     sgd = torch.optim.SGD(model.parameters(), lr=lr)
     F.cross_entropy(model(images), labels).backward()
     sgd.step()
-    before, seen[:] = list(seen), []
+    before, outputs[:] = list(outputs), []
     with torch.no_grad():
         model(images)
-    return sum(float((b - a).double().square().mean()) for a, b in zip(before, seen, strict=True)) / len(seen)
+    return sum(float((b - a).double().square().mean()) for a, b in zip(before, outputs, strict=True)) / len(outputs)
 
 
 def _cpu_seconds(run: Callable[[], None]) -> float:

@@ -1,4 +1,4 @@
-"""Modules of ammup by their present names, in commits that have them elsewhere too."""
+"""Import of modules of ammup by their current names, also in commits in which they had other names."""
 
 from importlib import import_module
 from types import ModuleType
@@ -18,7 +18,7 @@ EARLIER = {
 
 
 def module(name: str) -> ModuleType:
-    """The module of this name, or of its earlier names, the most recent one first."""
+    """The module with this name, or else with one of its earlier names, from the most recent to the oldest."""
     try:
         return import_module(name)
     except ModuleNotFoundError:

@@ -1,4 +1,4 @@
-"""What anybody would write: `Conv2d(padding_mode="circular")`, a DataLoader, torch.optim.SGD, and nothing else."""
+"""A reference training loop in plain PyTorch: a DataLoader and torch.optim.SGD."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from ammup.data.dataset import Data
 
 
-def standardized(data: "Data", dtype: torch.dtype = torch.float32) -> TensorDataset:
-    """The training images, each channel standardized, and their labels."""
+def standardized_data(data: "Data", dtype: torch.dtype = torch.float32) -> TensorDataset:
+    """The training images, standardized by channel, with their labels."""
     mean, deviation = data.standardization()
     images = (torch.tensor(data.train_images[:] / 255.0) - torch.tensor(mean)) / torch.tensor(deviation)
     return TensorDataset(images.permute(0, 3, 1, 2).contiguous().to(dtype), torch.tensor(data.train_labels))
@@ -29,7 +29,7 @@ def train(
     order: Iterable[int] | None = None,
     device: str = "cpu",
 ) -> None:
-    """So many steps of SGD, in a random order where none is given."""
+    """Train for ``steps`` steps of SGD, in the order of the images that ``order`` gives, or in random order."""
     sgd = torch.optim.SGD(model.parameters(), lr=lr)
     loader = DataLoader(data, batch_size=batch, shuffle=order is None, sampler=order)
     for _, (images, labels) in zip(range(steps), loader, strict=False):

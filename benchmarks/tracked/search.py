@@ -1,4 +1,4 @@
-"""What the adaptive search saves, and how often it ends where the full grid does: replayed on stored full grids."""
+"""The adaptive search replayed on stored full grids: the steps that it saves, and how often it finds the optimum."""
 
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -17,17 +17,17 @@ GRIDS = Path(__file__).parents[2] / "baselines" / "sweeps" / "grids.npz"
 
 @dataclass(frozen=True, kw_only=True)
 class Grids:
-    """Full grids of learning rates, one for each experiment, depth and seed; axes: G grid, R rate, P part of the run.
+    """Full grids of learning rates, for each experiment, depth and seed; axes: G grid, R rate, P part of the run.
 
     Attributes:
-        experiment: name, [G].
-        depth: [G].
-        seed: [G].
-        lrs: ascending, [G, R].
-        accuracy: of validation, -1 where the run diverged, [G, R].
-        steps: that each run took, [G, R].
-        losses: mean training loss in each part, infinite once it is NaN, [G, R, P].
-        lr_star: the measured η* that a search begins at, [G].
+        experiment: name of the experiment, [G].
+        depth: depth, [G].
+        seed: seed, [G].
+        lrs: learning rates, ascending, [G, R].
+        accuracy: validation accuracy, -1 if the run diverged, [G, R].
+        steps: number of steps of each run, [G, R].
+        losses: mean training loss in each part, infinite after divergence, [G, R, P].
+        lr_star: the measured η* at which a search starts, [G].
     """
 
     experiment: NDArray[np.str_]
@@ -41,17 +41,17 @@ class Grids:
 
     @classmethod
     def read(cls, path: Path = GRIDS) -> "Grids":
-        """From an npz file."""
+        """Read an npz file."""
         with np.load(path, allow_pickle=False) as file:
             return cls(**{column.name: file[column.name] for column in fields(cls)})
 
     def write(self, path: Path) -> None:
-        """As an npz file, losses in float32."""
+        """Write an npz file, with the losses in float32."""
         columns = {column.name: getattr(self, column.name) for column in fields(self)}
         np.savez_compressed(path, **columns | {"losses": self.losses.astype(np.float32)})
 
     def searched(self, grid: int, start: int) -> tuple[tuple[int, ...], float]:
-        """(places left, replica-steps taken) of a search in one grid from a place on."""
+        """(Indices of the remaining learning rates, steps of all replicas) of a search in a grid from ``start``."""
         steps, losses = self.steps[grid], self.losses[grid].astype(np.float64)
         total, parts = steps.max(), losses.shape[1]
         recent = max(1, round(RECENT * parts))
@@ -71,7 +71,7 @@ class Grids:
                 return end.value, float(taken.sum())
 
     def replayed(self) -> pd.DataFrame:
-        """A row for each grid: how many places off its best the search ends, and the steps of both."""
+        """One row for each grid: the index error of the search, and the steps of the grid and of the search."""
         rows = []
         for grid in range(len(self.depth)):
             accuracy = self.accuracy[grid]
@@ -83,22 +83,22 @@ class Grids:
                 "grid": int(self.steps[grid].sum()),
             }
             measured = int(np.abs(np.log(self.lrs[grid]) - np.log(self.lr_star[grid])).argmin())
-            for way, start in (("", measured), (" from the middle", len(accuracy) // 2)):
-                left, taken = self.searched(grid, start)
-                found = max(left, key=lambda place: accuracy[place], default=-1)
-                row |= {f"off{way}": found - row["best"], f"steps{way}": taken}
-                row |= {f"accuracy lost{way}": accuracy.max() - max(accuracy[list(left)], default=0.0)}
+            for suffix, start in (("", measured), (" from the middle", len(accuracy) // 2)):
+                remaining, taken = self.searched(grid, start)
+                best = max(remaining, key=lambda place: accuracy[place], default=-1)
+                row |= {f"off{suffix}": best - row["best"], f"steps{suffix}": taken}
+                row |= {f"accuracy lost{suffix}": accuracy.max() - max(accuracy[list(remaining)], default=0.0)}
             rows.append(row)
         return pd.DataFrame(rows)
 
 
 class AdaptiveSearch:
-    """Over all stored grids, without training anything."""
+    """The search over all stored grids, without training."""
 
     version = "1"
 
     def setup_cache(self) -> dict[str, float]:
-        """Replayed once."""
+        """Replay the search once."""
         rows = Grids.read().replayed()
         return {
             "share": float(rows["steps"].sum() / rows["grid"].sum()),
@@ -106,14 +106,14 @@ class AdaptiveSearch:
             "lost": float(rows["accuracy lost"].mean()),
         }
 
-    def track_share_of_the_steps(self, found: dict[str, float]) -> float:
-        """Steps of the search over those of the full grids."""
-        return found["share"]
+    def track_share_of_the_steps(self, summary: dict[str, float]) -> float:
+        """The steps of the search divided by those of the full grids."""
+        return summary["share"]
 
-    def track_share_missed(self, found: dict[str, float]) -> float:
-        """Grids where it ends neither at the best learning rate nor beside it."""
-        return found["missed"]
+    def track_share_missed(self, summary: dict[str, float]) -> float:
+        """The fraction of grids in which the search misses the best learning rate by more than one index."""
+        return summary["missed"]
 
-    def track_accuracy_lost(self, found: dict[str, float]) -> float:
-        """Mean over the grids."""
-        return found["lost"]
+    def track_accuracy_lost(self, summary: dict[str, float]) -> float:
+        """The mean loss of accuracy over the grids."""
+        return summary["lost"]

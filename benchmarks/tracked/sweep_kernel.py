@@ -1,7 +1,7 @@
 """Speed and memory of the sweep kernel: training steps of replicas, on one CPU thread or one GPU.
 
-A case changes some of the defaults of :class:`Case` in kernel.py. asv's own timings (`time_steps`) are what two commits
-are compared by within one job; the `track_` figures are for reading. A device that is not there is skipped.
+A case overrides defaults of :class:`Case` in kernel.py. Commits are compared within one job by the timings of asv
+(`time_steps`); the `track_` values are informative. Devices that are not available are skipped.
 """
 
 import statistics
@@ -10,7 +10,7 @@ from typing import Any
 
 from .moved import module
 
-BATCH = 128  # of kernel.py, which imports torch
+BATCH = 128  # as in kernel.py, which is not imported here because it imports torch
 DEVICES = ("cpu", "cuda")
 CASES = {
     ", ".join(f"{name}={value}" for name, value in changed.items()) or "default": changed
@@ -38,7 +38,10 @@ CASES = {
 
 
 def require(device: str) -> None:
-    """Skip what is not here; where there is no NVIDIA driver, without importing torch."""
+    """Raise NotImplementedError, which skips a benchmark, unless the device is available.
+
+    Without an NVIDIA driver, torch is not imported.
+    """
     if device == "cpu":
         return
     if Path("/dev/nvidiactl").exists():
@@ -46,18 +49,18 @@ def require(device: str) -> None:
 
         if torch.cuda.is_available():
             return
-    raise NotImplementedError(f"no {device} here")
+    raise NotImplementedError(f"{device} is not available")
 
 
 class Steps:
-    """Time and memory of `STEPS` steps of every replica."""
+    """Time and memory of `STEPS` training steps of every replica."""
 
     version = "1"
     timeout = 600
     number = 1
     rounds = 1
     repeat = (3, 10, 5.0)
-    warmup_time = 0.0  # the kernel has warmed up
+    warmup_time = 0.0  # Kernel.__init__ warms up
     params = (tuple(CASES), DEVICES)
     param_names = ("case", "device")
 
@@ -66,21 +69,21 @@ class Steps:
         require(device)
         from .kernel import Case, Kernel
 
-        self.kept = module("ammup.training.allocator").freed_memory_kept()
-        self.kept.__enter__()  # until the process ends: each case has its own
+        self.allocator = module("ammup.training.allocator").freed_memory_kept()
+        self.allocator.__enter__()  # until the process ends: asv starts a process for each case
         self.kernel = Kernel(Case(**CASES[case], device=device))
 
     def time_steps(self, case: str, device: str) -> None:
-        """Seconds."""
+        """Time of the steps."""
         self.kernel.train()
 
     def peakmem_steps(self, case: str, device: str) -> None:
-        """Bytes of host memory, with torch itself."""
+        """Peak host memory of the process, including torch."""
         self.kernel.train()
 
 
 class Rates:
-    """The same as rates, and beside the machine's matrix product in the same process."""
+    """The speed of the steps, and its ratio to the speed of a matrix product in the same process."""
 
     version = "1"
     params = (tuple(CASES), DEVICES)
@@ -88,10 +91,10 @@ class Rates:
     timeout = 600
 
     def setup_cache(self) -> dict[tuple[str, str], tuple[float, float]]:
-        """(seconds of a step of a replica, share of the peak) of every case, once."""
+        """(Seconds per replica-step, fraction of the speed of a matrix product) of every case."""
         from .kernel import Case, Kernel, product_peak
 
-        found = {}
+        results = {}
         for device in DEVICES:
             try:
                 require(device)
@@ -103,25 +106,25 @@ class Rates:
                     kernel = Kernel(case)
                     seconds = kernel.seconds_per_replica_step()
                 share = kernel.operations() / seconds / product_peak(case.dtype, device)
-                found[name, device] = (seconds, share)
-        return found
+                results[name, device] = (seconds, share)
+        return results
 
-    def setup(self, found: dict[tuple[str, str], tuple[float, float]], case: str, device: str) -> None:
-        """Skip what is not here."""
-        if (case, device) not in found:
-            raise NotImplementedError(f"no {device} here")
+    def setup(self, results: dict[tuple[str, str], tuple[float, float]], case: str, device: str) -> None:
+        """Skip devices that are not available."""
+        if (case, device) not in results:
+            raise NotImplementedError(f"{device} is not available")
 
-    def track_seconds_per_replica_step(self, found: Any, case: str, device: str) -> float:
-        """Shown."""
-        return found[case, device][0]
+    def track_seconds_per_replica_step(self, results: Any, case: str, device: str) -> float:
+        """Seconds per replica-step."""
+        return results[case, device][0]
 
-    def track_images_per_second(self, found: Any, case: str, device: str) -> float:
-        """Shown; more is better."""
-        return BATCH / found[case, device][0]
+    def track_images_per_second(self, results: Any, case: str, device: str) -> float:
+        """Images per second; more is better."""
+        return BATCH / results[case, device][0]
 
-    def track_share_of_gemm_peak(self, found: Any, case: str, device: str) -> float:
-        """Shown; more is better."""
-        return found[case, device][1]
+    def track_share_of_gemm_peak(self, results: Any, case: str, device: str) -> float:
+        """Fraction of the speed of a matrix product; more is better."""
+        return results[case, device][1]
 
 
 Rates.track_seconds_per_replica_step.unit = "s"
@@ -130,7 +133,7 @@ Rates.track_share_of_gemm_peak.unit = "of the matrix product"
 
 
 class TimesObvious:
-    """The seconds of the obvious loop over ours, taking turns in one process with one thread; more is better."""
+    """Time of a plain PyTorch loop divided by that of the kernel, alternating in one thread; more is better."""
 
     version = "1"
     params = tuple(name for name, changed in CASES.items() if changed.get("dtype", "float32") == "float32")
@@ -139,11 +142,11 @@ class TimesObvious:
     unit = "times"
 
     def track_times_obvious(self, case: str) -> float:
-        """Median over rounds."""
+        """The median over rounds."""
         from .kernel import ROUNDS, Case, Kernel, seconds
 
         with module("ammup.training.allocator").freed_memory_kept():
             kernel = Kernel(Case(**CASES[case]))
-            kernel.obviously()
-            pairs = [(seconds(kernel.obviously), seconds(kernel.train)) for _ in range(2 * ROUNDS)]
-        return statistics.median(theirs / ours for theirs, ours in pairs)
+            kernel.train_reference()
+            pairs = [(seconds(kernel.train_reference), seconds(kernel.train)) for _ in range(2 * ROUNDS)]
+        return statistics.median(reference / ours for reference, ours in pairs)

@@ -1,1 +1,1 @@
-"""Parts of the benchmark ``benchmarks/zoo.py``: models, an independent oracle, and the comparison of the two."""
+"""Parts of the benchmark ``benchmarks/zoo.py``: models, an independent oracle, and their comparison with ammup."""

@@ -1,4 +1,4 @@
-"""A case of the zoo: a model, a batch and a loss, and the group that it is reported under."""
+"""A case of the zoo: a model, a batch and a loss, and the group under which it is reported."""
 
 import copy
 import random
@@ -19,7 +19,7 @@ Forward = Callable[[nn.Module, Any], Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """What a user passes to ``ammup.measure_updates``.
+    """The arguments of ``ammup.measure_updates``.
 
     Attributes:
         model: the module, in the mode (training or evaluation) in which it is measured.
@@ -36,7 +36,7 @@ class Problem:
     forward: Forward | None = None
 
     def outputs(self) -> Any:
-        """One plain forward."""
+        """The outputs of one forward pass."""
         return self.model(self.inputs) if self.forward is None else self.forward(self.model, self.inputs)
 
     def objective(self, outputs: Any) -> Tensor:
@@ -57,10 +57,10 @@ class Case:
 
     Attributes:
         name: unique within its collection.
-        group: the heading in the summary.
-        build: makes the problem; it draws from the global generators only, which are seeded before every call.
-        refusal: why there is no number to report, where an InputError is the correct answer.
-        rebuild: whether every use builds a new model (cheap models, some of which cannot be copied) or copies one.
+        group: heading in the summary.
+        build: creates the problem; it draws only from the global generators, which are seeded before every call.
+        refusal: the reason why an InputError is the correct result; empty for all other cases.
+        rebuild: whether every use builds a new model (for cheap models, some of which cannot be copied) or copies one.
     """
 
     name: str
@@ -70,7 +70,7 @@ class Case:
     rebuild: bool = True
 
     def built(self) -> Problem:
-        """The problem; the same one in every call, and the global generators stay as they are."""
+        """A new copy of the same problem in every call; the states of the global generators are restored."""
         if not self.rebuild and _LAST.keys() == {self.name}:
             return replace(_LAST[self.name], model=copy.deepcopy(_LAST[self.name].model))
         with generators_restored(), default_dtype(torch.float32):
@@ -104,7 +104,7 @@ class Group:
         return build
 
     def refused(self, reason: str) -> Callable[[Callable[[], Problem]], Callable[[], Problem]]:
-        """As :meth:`case`, for a model of which an InputError is the correct answer."""
+        """Decorate like :meth:`case`, for a model for which an InputError is the correct result."""
 
         def decorate(build: Callable[[], Problem]) -> Callable[[], Problem]:
             self.add(build.__name__, build, refusal=reason)
@@ -137,7 +137,7 @@ def seed_everything(seed: int) -> None:
 
 @contextmanager
 def generators_restored() -> Iterator[None]:
-    """The global generators are restored at the end."""
+    """Restore the states of the global generators at the end."""
     before = generator_states()
     try:
         yield
@@ -147,7 +147,7 @@ def generators_restored() -> Iterator[None]:
 
 @contextmanager
 def default_dtype(dtype: torch.dtype) -> Iterator[None]:
-    """This default dtype inside."""
+    """Set the default dtype in the context."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:

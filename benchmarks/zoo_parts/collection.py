@@ -13,10 +13,10 @@ COLLECTIONS = {
 
 
 def cases_of(collection: str) -> list[Case]:
-    """Every case of a collection; its libraries are imported only here.
+    """Every case of a collection; its libraries are imported in this call.
 
     Raises:
-        ValueError: two cases have one name.
+        ValueError: two cases have the same name.
     """
     groups: list[Group] = importlib.import_module(COLLECTIONS[collection]).groups()
     cases = [case for group in groups for case in group.cases]

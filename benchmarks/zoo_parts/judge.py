@@ -1,4 +1,4 @@
-"""One case: measured, compared with the oracle, and checked for traces in the model."""
+"""Measurement of a case, comparison with the oracle, and detection of changes in the model."""
 
 import contextlib
 import math
@@ -18,24 +18,24 @@ from zoo_parts.case import Case, Generators, Problem, generator_states, generato
 from zoo_parts.oracle import OracleMoments, outputs_at_rest, true_moments
 from zoo_parts.snapshot import bits, described, differences
 
-TOLERANCE = 0.01  # of S̄, from the issue that asks for this benchmark
-RESOLVED = 0.003  # an oracle with a larger error bar decides nothing
-SAME_NOISE = 0.01  # relative difference of outputs; rounding to float32 stays below it, another mask does not
-PATIENT = 1.5  # seconds: calls that take less are timed twice, and the faster one counts
+TOLERANCE = 0.01  # relative error of S̄ that is accepted
+RESOLVED = 0.003  # with a larger relative error, the oracle is inconclusive
+SAME_NOISE = 0.01  # relative difference of outputs: larger than rounding to float32, smaller than another mask
+SHORT_SECONDS = 1.5  # calls that take less are timed again, and the fastest one is reported
 
 
 @dataclass
 class Verdict:
-    """What came out for one case.
+    """The result of one case.
 
     Attributes:
-        status: "right", "wrong", "flagged" (wrong, and the result or a warning said so), "refused", "crash", "hang",
-            "unresolved" (the oracle cannot decide) or "invalid" (the model does not train: a fault of the case).
-        message: of the exception, or what is wrong.
-        deviation: S̄ over the oracle's, minus 1.
-        damage: what differs in the model or in global state afterwards.
-        seconds: of one call of ``measure_updates``.
-        training_seconds: of one plain forward and backward.
+        status: "right", "wrong", "flagged" (wrong, with a warning or a large reported error), "refused", "crash",
+            "hang", "unresolved" (the oracle is inconclusive) or "invalid" (the model of the case cannot be trained).
+        message: message of the exception, or a description of the error.
+        deviation: S̄ divided by that of the oracle, minus 1.
+        damage: names of changes in the model or in global state after the call.
+        seconds: time of one call of ``measure_updates``.
+        training_seconds: time of one plain forward and backward pass.
     """
 
     name: str
@@ -63,14 +63,14 @@ def judge(case: Case, report_stage: Callable[[str], None]) -> Verdict:
 
     Args:
         case: the case.
-        report_stage: is called with "training", "measuring" and "comparing" as each begins.
+        report_stage: called with "training", "measuring" and "comparing" at the start of each stage.
     """
     verdict = Verdict(name=case.name, group=case.group)
     report_stage("training")
     try:
         expected = _trained(case.built())
         verdict.training_seconds = _training_time(case)
-    except Exception as error:  # whatever the model raises
+    except Exception as error:  # a model can raise anything
         return _with(verdict, "invalid", f"does not train: {_described_error(error)}")
     report_stage("measuring")
     moments = _measure(case, verdict, expected)
@@ -79,7 +79,7 @@ def judge(case: Case, report_stage: Callable[[str], None]) -> Verdict:
     report_stage("comparing")
     try:
         _compare(case, verdict, moments)
-    except Exception as error:  # whatever the model raises in float64
+    except Exception as error:  # a model in float64 can raise anything
         return _with(verdict, "unresolved", f"oracle: {_described_error(error)}")
     return verdict
 
@@ -94,18 +94,18 @@ def _described_error(error: Exception) -> str:
 
 
 def call_ammup(problem: Problem, **options: Any) -> ammup.UpdateMoments:
-    """``measure_updates`` with what a user would pass."""
+    """Call ``measure_updates`` like a user."""
     if problem.forward is not None:
         options.setdefault("forward", problem.forward)
     return ammup.measure_updates(problem.model, problem.inputs, problem.targets, loss=problem.loss, **options)
 
 
 def _measure(case: Case, verdict: Verdict, expected: list[object]) -> ammup.UpdateMoments | None:
-    """Measure a new model, and record how it was left."""
+    """Measure a new model, and record the changes that this leaves in it."""
     problem = case.built()
     for parameter in list(problem.model.parameters())[::2]:
         if parameter.requires_grad and not isinstance(parameter, torch.nn.parameter.UninitializedTensorMixin):
-            parameter.grad = torch.full_like(parameter, 0.25)  # as between two steps of training
+            parameter.grad = torch.full_like(parameter, 0.25)  # as between two training steps
     seed_everything(1)
     before = described(problem.model)
     moments = None
@@ -118,13 +118,13 @@ def _measure(case: Case, verdict: Verdict, expected: list[object]) -> ammup.Upda
     except ammup.InputError as error:
         message = _described_error(error).removeprefix("InputError: ")
         _with(verdict, "right" if case.refusal else "refused", message)
-    except Exception as error:  # what must not happen
+    except Exception as error:  # any other exception is a crash
         _with(verdict, "crash", _described_error(error))
     verdict.seconds = time.perf_counter() - start
     verdict.warnings = [str(w.message)[:200] for w in caught if "ammup" in str(w.filename)]
     verdict.damage = differences(before, described(problem.model)) + _training_differences(case, problem, expected)
     verdict.damage += _damage_of_depth_units(case)
-    if moments is not None and verdict.seconds < PATIENT:
+    if moments is not None and verdict.seconds < SHORT_SECONDS:
         start = time.perf_counter()
         call_ammup(case.built())
         verdict.seconds = min(verdict.seconds, time.perf_counter() - start)
@@ -132,10 +132,10 @@ def _measure(case: Case, verdict: Verdict, expected: list[object]) -> ammup.Upda
 
 
 def _damage_of_depth_units(case: Case) -> list[str]:
-    """What ``depth_units`` changes in the model, whether it succeeds or not."""
+    """The changes that ``depth_units`` leaves in the model, whether it succeeds or not."""
     problem = case.built()
     before = described(problem.model)
-    with contextlib.suppress(Exception):  # whether it succeeds is seen in measure_updates
+    with contextlib.suppress(Exception):  # its errors are reported by measure_updates
         ammup.depth_units(problem.model, problem.inputs, forward=problem.forward)
     return [f"depth_units: {name}" for name in differences(before, described(problem.model))]
 
@@ -148,20 +148,20 @@ def _trained(problem: Problem) -> list[object]:
         model.zero_grad()
         loss = problem.objective(problem.outputs())
         loss.backward()
-        moved = [p for p in model.parameters() if p.grad is not None]
-        if not any(p.grad.abs().sum() > 0 for p in moved) or not torch.isfinite(loss):
-            raise ValueError("no gradient, or a loss that is not finite")
-        torch.optim.SGD(moved, 1e-2).step()
+        trained = [p for p in model.parameters() if p.grad is not None]
+        if not any(p.grad.abs().sum() > 0 for p in trained) or not torch.isfinite(loss):
+            raise ValueError("the gradient is zero, or the loss is not finite")
+        torch.optim.SGD(trained, 1e-2).step()
     return [bits(tensor) for tensor in (loss, *model.parameters(), *model.buffers())]
 
 
 def _training_differences(case: Case, measured: Problem, expected: list[object]) -> list[str]:
-    """Whether the measured model still trains exactly as a new one does."""
+    """Whether training the measured model gives the same result as training a new one."""
     if expected != _trained(case.built()):
-        return []  # a step that is not reproducible shows nothing
+        return []  # the step is not reproducible, so it cannot be compared
     try:
         after = _trained(measured)
-    except Exception as error:  # whatever the model raises
+    except Exception as error:  # a model can raise anything
         return [f"cannot be trained afterwards: {_described_error(error)}"]
     return [] if expected == after else ["trains differently afterwards"]
 
@@ -178,7 +178,7 @@ def _training_time(case: Case) -> float:
         start = time.perf_counter()
         problem.objective(problem.outputs()).backward()
         fastest = min(fastest, time.perf_counter() - start)
-        if fastest > PATIENT:
+        if fastest > SHORT_SECONDS:
             break
     return fastest
 
@@ -186,7 +186,7 @@ def _training_time(case: Case) -> float:
 def _compare(case: Case, verdict: Verdict, moments: ammup.UpdateMoments) -> None:
     verdict.units, verdict.S_bar = list(moments.units), float(moments.S_bar)
     realization = _realization(case) if _is_random(case) else Realization(states=generator_states())
-    # A random forward is one realization of its noise: one that is drawn in float32 is as valid.
+    # A random forward pass is one realization of its noise; noise drawn in float32 is equally valid.
     ways = [single for single in (False, True) if realization.matches(case, single_draws=single)]
     oracles = [true_moments(case, moments.units, realization.states, single_draws=way) for way in ways or [False]]
     oracle = min(oracles, key=lambda o: abs(_relative(verdict.S_bar, o.S_bar)))
@@ -195,9 +195,9 @@ def _compare(case: Case, verdict: Verdict, moments: ammup.UpdateMoments) -> None
     verdict.worst_unit = _worst_unit(moments, oracle)
     wrong = abs(verdict.deviation) > TOLERANCE
     if wrong and not ways:
-        _with(verdict, "unresolved", f"another realization of the noise than the oracle's ({verdict.deviation:+.1%})")
+        _with(verdict, "unresolved", f"the noise differs from that of the oracle ({verdict.deviation:+.1%})")
     elif oracle.error > RESOLVED:
-        _with(verdict, "unresolved", f"error bar of the oracle: {oracle.error:.1%}")
+        _with(verdict, "unresolved", f"relative error of the oracle: {oracle.error:.1%}")
     elif not wrong:
         _with(verdict, "right")
     else:
@@ -230,15 +230,15 @@ def _is_random(case: Case) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class Realization:
-    """States of the generators in which the passes of a measurement begin, and the outputs of the last pass."""
+    """States of the generators at the start of each pass of a measurement, and the outputs of the last pass."""
 
     states: Generators
     outputs: Tensor | None = None
 
     def matches(self, case: Case, *, single_draws: bool) -> bool:
-        """Whether the oracle's forward draws the same noise: then the outputs agree.
+        """Whether the forward pass of the oracle draws the same noise, that is, whether the outputs agree.
 
-        They need not: a kernel may assign the numbers of one stream to its elements in another order.
+        They can differ because a kernel may assign the random numbers to its elements in another order.
         """
         if self.outputs is None:
             return True
@@ -247,22 +247,22 @@ class Realization:
 
 
 def _realization(case: Case) -> Realization:
-    """The realization of the noise in a measurement: seen in a second measurement."""
+    """The realization of the noise in a measurement, observed in a second measurement."""
     problem = case.built()
-    seen: list[Generators] = []
+    states: list[Generators] = []
     outputs: list[Tensor] = []
 
-    def spy(model: torch.nn.Module, inputs: Any) -> Any:
-        with torch._C._DisableFuncTorch():  # else the state is a tensor of the transform that runs
-            seen.append(generator_states())
+    def recorded_forward(model: torch.nn.Module, inputs: Any) -> Any:
+        with torch._C._DisableFuncTorch():  # otherwise the state is a tensor of the active transform
+            states.append(generator_states())
         output = model(inputs) if problem.forward is None else problem.forward(model, inputs)
         outputs.append(_without_transforms(tree_leaves(output)[0]))
         return output
 
-    call_ammup(problem, forward=spy)
-    digests = [(state[0].numpy().tobytes(), repr(state[1]), state[2]) for state in seen]
+    call_ammup(problem, forward=recorded_forward)
+    digests = [(state[0].numpy().tobytes(), repr(state[1]), state[2]) for state in states]
     chosen = digests.index(Counter(digests).most_common(1)[0][0])
-    return Realization(states=seen[chosen], outputs=outputs[chosen])
+    return Realization(states=states[chosen], outputs=outputs[chosen])
 
 
 def _without_transforms(tensor: Tensor) -> Tensor:
@@ -273,13 +273,13 @@ def _without_transforms(tensor: Tensor) -> Tensor:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Warnings of the models are not printed."""
+    """Suppress the warnings of models."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
 
 
 def warm_up() -> None:
-    """One small measurement, so that what ammup and torch load on first use is not timed."""
+    """Run one small measurement, so that imports of ammup and torch on first use are not timed."""
     model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Tanh(), torch.nn.Linear(2, 2))
     ammup.measure_updates(model, torch.ones(2, 2), torch.tensor([0, 1]), loss="cross_entropy")

@@ -1,4 +1,4 @@
-"""Outputs of the depth units of a model, captured by their names, and the evaluation of a forward in float64.
+"""Recording of the outputs of depth units by name, and evaluation of a forward pass in float64.
 
 ammup names the output of a module by its path, ``layer1.0``, and that of a function by the module that called it,
 ``layer1.0:add``; a second call is ``layer1.0@2`` or ``layer1.0:add_2``. This is a separate implementation of that
@@ -25,11 +25,11 @@ OPERATORS = {"iadd": "add", "radd": "add", "imatmul": "matmul", "rmatmul": "matm
 
 
 class Watch(TorchFunctionMode):
-    """Captures unit outputs during one forward and keeps it in float64.
+    """Records the outputs of units during one forward pass, and runs the pass in float64.
 
     Args:
         model: the module that runs.
-        units: names of the outputs to capture.
+        units: names of the outputs to record.
         single_draws: draw random floats in float32, as a float32 model does, before they are converted.
     """
 
@@ -41,7 +41,7 @@ class Watch(TorchFunctionMode):
         self._stack: list[tuple[str, Counter[str]]] = []
 
     def __deepcopy__(self, _memo: object) -> "Watch":
-        """Itself: a model that copies its modules in its forward copies their hooks, and this is in them."""
+        """The object itself: a model that copies its modules in its forward pass also copies their hooks."""
         return self
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -77,7 +77,7 @@ class Watch(TorchFunctionMode):
 
     @contextmanager
     def watching(self) -> Iterator[dict[str, Tensor]]:
-        """Capture during the forward inside."""
+        """Record the outputs of the forward pass in the context."""
         handles = []
         for path, module in self.model.named_modules():
             if isinstance(module, torch.jit.ScriptModule):
@@ -105,14 +105,14 @@ def _as_double(value: Any) -> Any:
 
 
 def to_double(value: Any) -> Any:
-    """A float or complex tensor in double precision; every other value as it is."""
+    """A float or complex tensor in double precision; other values unchanged."""
     if isinstance(value, Tensor) and value.dtype in DOUBLE:
         return value.to(DOUBLE[value.dtype])
     return value
 
 
 def convert_model(model: nn.Module) -> None:
-    """Parameters, buffers and plain tensor attributes to double precision."""
+    """Convert parameters, buffers and plain tensor attributes to double precision."""
     model._apply(to_double)
     for module in model.modules():
         for name, value in list(vars(module).items()):

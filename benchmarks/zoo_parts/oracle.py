@@ -1,4 +1,4 @@
-"""S_l from a true step in float64, by plain backward and central differences; no code of ammup is used.
+"""S_l of an actual step in float64, by a plain backward pass and central differences, without code of ammup.
 
 Definition. The step is the one that SGD takes: each trainable weight moves by −ε times the gradient that a plain
 ``loss.backward()`` leaves in ``.grad``, whatever rule produced it (hooks on parameters, straight-through estimators,
@@ -6,9 +6,9 @@ custom autograd functions and detached statistics included). The change of a uni
 first order in ε: S_l = mean |z_l(w + ε g) − z_l(w − ε g)|² / (2 ε)². Where autograd's derivative is not that of the
 forward (a straight-through estimator), the gradient follows autograd and the change follows the forward.
 
-Every evaluation starts from a newly built (or copied) model, so nothing that a forward writes reaches the next one, and
-from the same states of the random generators. A step is sized so that the unit that moves most, relative to its norm,
-moves by τ. Two τ next to each other give an estimate and its error bar: their difference.
+Every evaluation starts from a new (or copied) model, so that the writes of one forward pass do not affect the next one,
+and from the same states of the random generators. The step size is such that the largest relative change of a unit is
+τ. Two adjacent values of τ give an estimate, and an error estimate: their difference.
 """
 
 import math
@@ -23,16 +23,16 @@ from torch.utils._pytree import tree_leaves, tree_map
 from zoo_parts.case import Case, Generators, Problem, default_dtype, generators_restored, set_generators
 from zoo_parts.observe import Watch, convert_model, to_double, unwrapped, without_prefix
 
-LADDERS = ((1e-5, 1e-6), (1e-3, 1e-4, 1e-7))  # the second one where the first does not agree with itself
+LADDERS = ((1e-5, 1e-6), (1e-3, 1e-4, 1e-7))  # the second one is used if the estimates of the first differ
 AGREEMENT = 1e-4
 
 
 @dataclass(frozen=True, kw_only=True)
 class OracleMoments:
-    """S_l of every unit, and the error bar of their mean.
+    """S_l of every unit, and the error of their mean.
 
     Attributes:
-        S: one value a unit.
+        S: one value for each unit.
         S_bar: their mean.
         error: relative difference of S̄ between the two steps that agree best.
     """
@@ -43,16 +43,16 @@ class OracleMoments:
 
 
 class UnobservedUnitError(RuntimeError):
-    """A unit of ammup's that the oracle could not find in a forward."""
+    """A unit that ammup reported did not run in the forward pass of the oracle."""
 
 
 class Evaluator:
-    """Forwards of one case in float64, each on a new model.
+    """Evaluates forward passes of one case in float64, each with a new model.
 
     Args:
         case: the case.
         units: names of the units, as ammup reported them.
-        states: states of the global generators in which every forward begins.
+        states: states of the global generators at the start of every forward pass.
         single_draws: draw random floats as a float32 model does.
     """
 
@@ -60,15 +60,15 @@ class Evaluator:
         self.case, self.units, self.states, self.single_draws = case, tuple(units), states, single_draws
 
     def problem(self) -> tuple[Problem, str]:
-        """A new problem in float64 without its wrappers, and the path that those added to names."""
-        made = self.case.built()
-        model, prefix = unwrapped(made.model)
+        """A new problem in float64 without wrappers, and the prefix that these add to names."""
+        built = self.case.built()
+        model, prefix = unwrapped(built.model)
         convert_model(model)
-        inputs, targets = tree_map(to_double, (made.inputs, made.targets))
-        return Problem(model=model, inputs=inputs, targets=targets, loss=made.loss, forward=made.forward), prefix
+        inputs, targets = tree_map(to_double, (built.inputs, built.targets))
+        return Problem(model=model, inputs=inputs, targets=targets, loss=built.loss, forward=built.forward), prefix
 
     def gradient(self) -> dict[str, Tensor]:
-        """What a plain backward leaves in ``.grad`` of every trainable weight."""
+        """``.grad`` of every trainable weight after a plain backward pass."""
         problem, _ = self.problem()
         with generators_restored():
             set_generators(self.states)
@@ -81,7 +81,7 @@ class Evaluator:
         """Outputs of the units at w + step · gradient.
 
         Raises:
-            UnobservedUnitError: one of them did not run under its name.
+            UnobservedUnitError: a unit did not run under its name.
         """
         problem, prefix = self.problem()
         parameters = trainable(problem.model)
@@ -90,16 +90,16 @@ class Evaluator:
         names = [without_prefix(unit, prefix) for unit in self.units]
         with generators_restored():
             set_generators(self.states)
-            with Watch(problem.model, names, single_draws=self.single_draws).watching() as found:
+            with Watch(problem.model, names, single_draws=self.single_draws).watching() as outputs:
                 problem.outputs()
-        missing = [name for name in names if name not in found]
+        missing = [name for name in names if name not in outputs]
         if missing:
-            raise UnobservedUnitError(f"units {missing} did not run in the oracle's forward")
-        return [found[name] for name in names]
+            raise UnobservedUnitError(f"units {missing} did not run in the forward pass of the oracle")
+        return [outputs[name] for name in names]
 
 
 def trainable(model: nn.Module) -> dict[str, Tensor]:
-    """Parameters that a backward reaches and an optimizer moves."""
+    """The parameters that require a gradient."""
     return {name: p for name, p in model.named_parameters() if p.requires_grad}
 
 
@@ -109,7 +109,7 @@ def true_moments(case: Case, units: Sequence[str], states: Generators, *, single
     Args:
         case: the case.
         units: names of the units to observe.
-        states: of the generators, in which every forward begins.
+        states: states of the global generators at the start of every forward pass.
         single_draws: draw random floats in float32, as a float32 model does, instead of in float64.
     """
     with default_dtype(torch.float64), torch.compiler.set_stance("force_eager"):
@@ -144,7 +144,7 @@ def _ladder(evaluator: Evaluator) -> OracleMoments:
 
 
 def _relative_speed(evaluator: Evaluator, gradient: dict[str, Tensor], at_rest: list[Tensor]) -> float:
-    """The largest relative movement of a unit for a unit step, from a probe whose own movement is made small."""
+    """The largest relative change of a unit per unit of step size, from a probe step that gives a small change."""
     step = 1e-6
     for _ in range(40):
         moved = evaluator.units_at(gradient, step)
@@ -168,7 +168,7 @@ def _moments(evaluator: Evaluator, gradient: dict[str, Tensor], step: float) -> 
 
 
 def _best_pair(estimates: dict[float, list[float]]) -> OracleMoments:
-    """The smaller step of the two neighbours whose S̄ agree best."""
+    """The moments of the smaller of the two adjacent steps whose S̄ agree best."""
     taus = sorted(estimates, reverse=True)
     best = OracleMoments(S=(), S_bar=math.nan, error=math.inf)
     for larger, smaller in pairwise(taus):

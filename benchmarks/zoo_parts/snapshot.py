@@ -1,6 +1,6 @@
-"""A description of a model and of global state; two of them are equal where a call left no trace.
+"""A description of a model and of global state; two of them are equal if a call changed nothing.
 
-Version counters of tensors are not compared: a write that is undone bit for bit raises them.
+Version counters of tensors are not compared, because a write that is undone exactly still increments them.
 """
 
 import random
@@ -17,11 +17,11 @@ from torch import Tensor, nn
 from zoo_parts.case import generator_states
 
 OPAQUE = (type, types.FunctionType, types.BuiltinFunctionType, types.MethodType, types.ModuleType)
-DEPTH = 3  # of nested containers and objects
+DEPTH = 3  # maximal nesting of containers and objects that is compared
 
 
 def described(model: nn.Module) -> dict[str, object]:
-    """Everything in a model, and every global setting, that a measurement must not change."""
+    """The parts of a model, and the global settings, that a measurement must not change."""
     states = generator_states()
     found: dict[str, object] = {
         "global: torch generator": states[0].numpy().tobytes(),
@@ -48,7 +48,7 @@ def described(model: nn.Module) -> dict[str, object]:
 
 
 def differences(before: dict[str, object], after: dict[str, object]) -> list[str]:
-    """Names of what changed."""
+    """The names of the changed entries."""
     return sorted(name for name in before.keys() | after.keys() if before.get(name, ...) != after.get(name, ...))
 
 

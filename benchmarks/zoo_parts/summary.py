@@ -1,4 +1,4 @@
-"""Tables of the records: counts by group, and every case that is not right."""
+"""Tables of the records: counts by group, the failures and the times."""
 
 import math
 import statistics
@@ -55,8 +55,10 @@ def _times(records: Sequence[Record]) -> str:
     slowest = ", ".join(f"{name} {ratio:.1f}" for ratio, name in ratios[-5:][::-1])
     errors = sorted((abs(r["deviation"]), r["name"]) for r in records if r["status"] == "right" and r["oracle"])
     errors = [(error, name) for error, name in errors if not math.isnan(error)]
-    lines = [f"time of measure_updates over one forward and backward: median {median:.1f}, slowest {slowest}"]
+    lines = [f"time of measure_updates / (forward + backward pass): median {median:.1f}, slowest {slowest}"]
     if errors:
         worst = ", ".join(f"{name} {error:.1e}" for error, name in errors[-5:][::-1])
-        lines.append(f"error of S̄ where right: median {statistics.median(e for e, _ in errors):.1e}, largest {worst}")
+        lines.append(
+            f"error of S̄ of right cases: median {statistics.median(e for e, _ in errors):.1e}, largest {worst}"
+        )
     return "\n".join(lines)

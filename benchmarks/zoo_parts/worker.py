@@ -1,4 +1,4 @@
-"""Cases in a persistent worker process, which is replaced when a case makes it hang or die."""
+"""Execution of cases in a persistent worker process, which is replaced if a case makes it hang or exit."""
 
 import multiprocessing
 import time
@@ -12,7 +12,7 @@ LIMITS = {"starting": 300.0, "training": 300.0, "measuring": 60.0, "comparing": 
 
 
 class Worker:
-    """A process that judges the cases of one collection by name.
+    """A process that runs the cases of one collection by name.
 
     Args:
         collection: name of the collection.
@@ -26,27 +26,27 @@ class Worker:
         other.close()
 
     def judge(self, case: Case) -> dict[str, Any]:
-        """The record of one case; afterwards ``alive`` says whether the worker can take another one."""
+        """The record of one case; afterwards, ``alive`` is whether the worker can run another one."""
         self.pipe.send(case.name)
         stage, deadline = "starting", time.monotonic() + LIMITS["starting"]
         while True:
             try:
                 if not self.pipe.poll(max(0.0, deadline - time.monotonic())):
                     self.stop()
-                    return _lost(case, stage, "hang", f"no answer after {LIMITS[stage]:.0f} s of {stage}")
+                    return _failure_record(case, stage, "hang", f"no answer after {LIMITS[stage]:.0f} s of {stage}")
                 kind, value = self.pipe.recv()
             except (EOFError, ConnectionError):
                 self.process.join(10)
                 code = self.process.exitcode
                 self.stop()
-                return _lost(case, stage, "crash", f"the process died while {stage} (exit code {code})")
+                return _failure_record(case, stage, "crash", f"the process exited while {stage} (exit code {code})")
             if kind == "verdict":
                 return dict(value)
             stage, deadline = value, time.monotonic() + LIMITS[value]
 
     @property
     def alive(self) -> bool:
-        """Whether the process still runs."""
+        """Whether the process is running."""
         return self.process.is_alive()
 
     def stop(self) -> None:
@@ -57,9 +57,9 @@ class Worker:
         self.process.join()
 
 
-def _lost(case: Case, stage: str, status: str, message: str) -> dict[str, Any]:
-    """The record of a case that gave no answer; only while measuring is that ammup's fault."""
-    from zoo_parts.judge import Verdict  # which imports ammup
+def _failure_record(case: Case, stage: str, status: str, message: str) -> dict[str, Any]:
+    """The record of a case without a verdict; this is a failure of ammup only in the stage "measuring"."""
+    from zoo_parts.judge import Verdict  # imports ammup
 
     status = {"measuring": status, "comparing": "unresolved"}.get(stage, "invalid")
     return Verdict(name=case.name, group=case.group, status=status, message=message).as_record()
@@ -68,7 +68,7 @@ def _lost(case: Case, stage: str, status: str, message: str) -> dict[str, Any]:
 def run_cases(
     collection: str, cases: Iterable[Case], report: Callable[[dict[str, Any]], None]
 ) -> Iterator[dict[str, Any]]:
-    """Judge every case, one after the other; ``report`` is given each record as it comes."""
+    """Judge every case, one after another; ``report`` is called with each record."""
     worker: Worker | None = None
     try:
         for case in cases:
@@ -89,7 +89,7 @@ def _serve(collection: str, pipe: Connection) -> None:
     from zoo_parts.judge import judge, quiet, warm_up
 
     torch.set_num_threads(1)
-    known = {case.name: case for case in cases_of(collection)}
+    cases = {case.name: case for case in cases_of(collection)}
     with quiet():
         warm_up()
         while True:
@@ -97,5 +97,5 @@ def _serve(collection: str, pipe: Connection) -> None:
                 name = pipe.recv()
             except EOFError:
                 return
-            verdict = judge(known[name], lambda stage: pipe.send(("stage", stage)))
+            verdict = judge(cases[name], lambda stage: pipe.send(("stage", stage)))
             pipe.send(("verdict", verdict.as_record()))

@@ -1,4 +1,4 @@
-"""The supports of kernels."""
+"""The offsets in the support of a kernel."""
 
 import pytest
 
@@ -19,14 +19,14 @@ def test_support_of_kernels() -> None:
         (0, "must be a positive int"),
         ((3,), "a tuple of 2 of them"),
         ((3, 1.5), "must be a positive int"),
-        ([], "must list distinct offsets of 2 whole numbers"),
+        ([], "must list distinct offsets of 2 integers"),
         ([(0, 0), (0, 0)], "distinct"),
-        ([(0, 1), 2], "of 2 whole numbers each"),
-        ([(0, 0.5)], "whole numbers"),
+        ([(0, 1), 2], "of 2 integers each"),
+        ([(0, 0.5)], "integers"),
     ],
 )
-def test_kernels_that_are_none_are_refused(kernel: object, message: str) -> None:
-    # The checked signature names the types; what is refused here must be refused without it too.
+def test_invalid_kernels_are_rejected(kernel: object, message: str) -> None:
+    # Without the run-time type checks of the tests, which would reject some of these kernels first.
     unchecked = getattr(kernel_offsets, "__wrapped__", kernel_offsets)
     with pytest.raises(InputError, match=message):
         unchecked(kernel, 2)

@@ -1,4 +1,4 @@
-"""Files that cannot be used, and a few that can: what the commands of test_commands.py are given."""
+"""The input files of the commands in test_commands.py: invalid ones, and some valid ones."""
 
 import json
 import shutil
@@ -22,7 +22,7 @@ training = {batch_size = 64}
 strategy = "loop"
 """
 DEPTHS, LRS = "depths = [2, 3]", "lrs = [0.1, 1.0]"
-# name of an experiment file -> (what is replaced, by what); nothing is replaced by what is appended
+# name of an experiment file -> (replaced text, its replacement); if the first is empty, the second is appended
 EXPERIMENTS = {
     "syntax": (TOML, "name="),
     "noname": ('name = "t"\n', ""),
@@ -115,7 +115,7 @@ def nanw(depth, seed=0):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of all these files."""
+    """A folder with all input files."""
     folder = tmp_path_factory.mktemp("bad")
     (folder / "fac.py").write_text(FACTORIES)
     for name, (old, new) in EXPERIMENTS.items():

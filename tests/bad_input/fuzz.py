@@ -1,11 +1,12 @@
-"""Damaged files, thousands of them: every reader returns what it reads, or raises an InputError of one line.
+"""Fuzzing of the file readers: for any damaged file, a reader returns a result or raises a one-line InputError.
 
-Each starts from a whole file of its kind, which is edited at random: bytes changed, taken out, doubled, or replaced by
-what parsers stumble over; of a store also the values in its tables. What once failed lies in corpus/ and is read first.
-It runs without the type checks that tests have, as users do, and with warnings as errors.
+Each example starts from a valid file, which is edited at random: bytes are changed, deleted, duplicated or replaced by
+tokens that are difficult for parsers. In a store, values in the tables are changed as well. Files that failed earlier
+are in corpus/ and are read first. The program runs without the run-time type checks of the tests, as for users, and
+with warnings as errors.
 
-    python tests/bad_input/fuzz.py --seconds 600 --random     # each reader so long, other files every time
-    python tests/bad_input/fuzz.py --examples 300             # as the tests run it: the same files every time
+    python tests/bad_input/fuzz.py --seconds 600 --random     # 600 seconds for each reader, other files in every run
+    python tests/bad_input/fuzz.py --examples 300             # the same files in every run, as in the tests
 """
 
 import argparse
@@ -55,7 +56,7 @@ grid = {seeds = 1}
 [variants.gelu]
 model = {arguments = {activation = "gelu"}}
 """
-# What parsers and numbers stumble over.
+# Tokens that are difficult for parsers and for numbers.
 TOKENS = [
     *(b"nan", b"inf", b"-inf", b"1e999", b"-1", b"0", b"1" * 40, b"1e-400", b"null", b"true", b"NaN", b"Infinity"),
     *(b'""', b"[]", b"{}", b"[" * 2000, b'{"a":' * 2000, b'"', b"\\u0000", b"\x00", b"\xff\xfe", b"\n", b"=", b","),
@@ -65,39 +66,46 @@ TOKENS = [
 
 @dataclass(frozen=True)
 class Reader:
-    """A kind of file: whole ones, how one is read, and how one is damaged."""
+    """A kind of file.
+
+    Attributes:
+        suffix: suffix of the file name.
+        valid: creates valid files in a folder.
+        read: reads a file.
+        damage: edits the content of a file at random.
+    """
 
     suffix: str
-    whole: Callable[[Path], list[bytes]]
+    valid: Callable[[Path], list[bytes]]
     read: Callable[[Path], object]
     damage: Callable[[random.Random, bytes], bytes]
 
 
 def edited(rng: random.Random, content: bytes) -> bytes:
-    """So many edits, each at a place of its own."""
-    found = bytearray(content)
+    """The content after one to seven edits at random positions."""
+    result = bytearray(content)
     for _ in range(1 + min(6, int(rng.expovariate(0.7)))):
-        if not found:
+        if not result:
             break
-        at, length = rng.randrange(len(found) + 1), rng.choice((1, 1, 2, 4, 8, 64))
+        at, length = rng.randrange(len(result) + 1), rng.choice((1, 1, 2, 4, 8, 64))
         kind = rng.randrange(6)
         if kind == 0:
-            found[at : at + 1] = bytes([rng.randrange(256)])
+            result[at : at + 1] = bytes([rng.randrange(256)])
         elif kind == 1:
-            del found[at : at + length]
+            del result[at : at + length]
         elif kind == 2:
-            found[at:at] = found[at : at + length]
+            result[at:at] = result[at : at + length]
         elif kind == 3:
-            found[at:at] = rng.choice(TOKENS)
+            result[at:at] = rng.choice(TOKENS)
         elif kind == 4:
-            found[at : at + length] = rng.choice(TOKENS)
+            result[at : at + length] = rng.choice(TOKENS)
         elif rng.random() < 0.3:
-            del found[at:]
-    return bytes(found)
+            del result[at:]
+    return bytes(result)
 
 
 def edited_value(rng: random.Random, content: bytes) -> bytes:
-    """JSON with one value, or one key, that is another one; or edited bytes."""
+    """JSON with one value replaced or deleted, or edited bytes."""
     if rng.random() < 0.3:
         return edited(rng, content)
     tree = json.loads(content)
@@ -135,7 +143,7 @@ VALUES = [
 
 
 def edited_table(rng: random.Random, content: bytes) -> bytes:
-    """A store with some values in its tables that are others; or edited bytes."""
+    """A store with some values in its tables replaced, or edited bytes."""
     if rng.random() < 0.4:
         return edited(rng, content)
     with tempfile.TemporaryDirectory() as folder:
@@ -158,33 +166,33 @@ def edited_table(rng: random.Random, content: bytes) -> bytes:
                         f"UPDATE {table} SET {rng.choice(columns)} = ? WHERE {where}", [rng.choice(values)]
                     )
             except sqlite3.Error:
-                continue  # the table's own rules are kept
+                continue  # the constraints of the table reject the value
         connection.close()
         return path.read_bytes()
 
 
 def edited_arrays(rng: random.Random, content: bytes) -> bytes:
-    """Arrays of another dtype, shape or name, in a whole archive; or edited bytes."""
+    """A valid archive with an array of another dtype, shape or name, or edited bytes."""
     if rng.random() < 0.5:
         return edited(rng, content)
     with np.load(io.BytesIO(content)) as arrays:
-        found = {name: arrays[name] for name in arrays}
-    name = rng.choice(list(found))
+        changed = {name: arrays[name] for name in arrays}
+    name = rng.choice(list(changed))
     change = rng.randrange(6)
     if change == 0:
-        found[name] = found[name].astype(rng.choice(["f4", "i1", "U3", "c8", "?", "u8", "M8[s]"]))
+        changed[name] = changed[name].astype(rng.choice(["f4", "i1", "U3", "c8", "?", "u8", "M8[s]"]))
     elif change == 1:
-        found[name] = found[name].reshape(rng.choice([(-1,), (1, -1), (-1, 1, 1)]))
+        changed[name] = changed[name].reshape(rng.choice([(-1,), (1, -1), (-1, 1, 1)]))
     elif change == 2:
-        found[name] = found[name][: rng.randrange(3)]
+        changed[name] = changed[name][: rng.randrange(3)]
     elif change == 3:
-        del found[name]
+        del changed[name]
     elif change == 4:
-        found[rng.choice(["val_images", "extra", "../x"])] = found[name]
+        changed[rng.choice(["val_images", "extra", "../x"])] = changed[name]
     else:
-        found[name] = found[name] - 1
+        changed[name] = changed[name] - 1
     file = io.BytesIO()
-    np.savez(file, **found)
+    np.savez(file, **changed)
     return file.getvalue()
 
 
@@ -222,9 +230,9 @@ def read_store(path: Path) -> None:
             merge(new, store)
 
 
-def whole_store(folder: Path) -> list[bytes]:
-    """Of a sweep that has been run."""
-    path = folder / "whole.db"
+def valid_store(folder: Path) -> list[bytes]:
+    """The store of a finished sweep."""
+    path = folder / "valid.db"
     experiment = Experiment.from_toml(EXPERIMENT.split("[profiles")[0])
     ammup.run_sweep(experiment, store=path, workers=1, progress=False)
     connection = sqlite3.connect(path)
@@ -233,22 +241,22 @@ def whole_store(folder: Path) -> list[bytes]:
     return [path.read_bytes()]
 
 
-def whole_record(folder: Path) -> list[bytes]:
+def valid_record(folder: Path) -> list[bytes]:
     return [path.read_bytes() for path in sorted((BASELINES / "sweeps").glob("cnn-relu*.json"))]
 
 
-def whole_arrays(_folder: Path) -> list[bytes]:
+def valid_arrays(_folder: Path) -> list[bytes]:
     images, labels = np.arange(8 * 64 * 3, dtype=np.uint8).reshape(8, 8, 8, 3), np.arange(8) % 2
-    found = []
+    archives = []
     for save in (np.savez, np.savez_compressed):
         file = io.BytesIO()
         save(file, train_images=images, train_labels=labels, test_images=images, test_labels=labels)
-        found.append(file.getvalue())
-    return found
+        archives.append(file.getvalue())
+    return archives
 
 
-def whole_depth_baseline(folder: Path) -> list[bytes]:
-    """Of a model that was checked."""
+def valid_depth_baseline(folder: Path) -> list[bytes]:
+    """The baseline of a checked model."""
     from click.testing import CliRunner
 
     from ammup.cli import cli
@@ -261,79 +269,77 @@ def whole_depth_baseline(folder: Path) -> list[bytes]:
 
 READERS = {
     "experiment": Reader(".toml", lambda _: [EXPERIMENT.encode()], read_toml, edited),
-    "arrays": Reader(".npz", whole_arrays, lambda path: ammup.load_data(path, image_size=4).batch(1), edited_arrays),
+    "arrays": Reader(".npz", valid_arrays, lambda path: ammup.load_data(path, image_size=4).batch(1), edited_arrays),
     "baseline": Reader(
         ".json",
         lambda _: [(BASELINES / "overlap.json").read_bytes()],
         read_baseline,
         edited_value,
     ),
-    "depth-baseline": Reader(".json", whole_depth_baseline, DepthBaseline.read, edited_value),
-    "record": Reader(".json", whole_record, read_record, edited_value),
-    "store": Reader(".db", whole_store, read_store, edited_table),
+    "depth-baseline": Reader(".json", valid_depth_baseline, DepthBaseline.read, edited_value),
+    "record": Reader(".json", valid_record, read_record, edited_value),
+    "store": Reader(".db", valid_store, read_store, edited_table),
 }
 
 
 def outcome(reader: Reader, path: Path) -> str:
-    """ "read", "told", or what went wrong."""
+    """ "read", "rejected" or a description of the failure."""
     try:
         reader.read(path)
     except InputError as error:
-        return "told" if "\n" not in str(error) else f"an InputError of several lines: {error!r}"
-    except Exception:  # what this looks for
-        return "".join(traceback.format_exc().splitlines(keepends=True)[-6:])  # of a recursion the end is enough
+        return "rejected" if "\n" not in str(error) else f"an InputError of several lines: {error!r}"
+    except Exception:  # the failures that fuzzing searches for
+        return "".join(traceback.format_exc().splitlines(keepends=True)[-6:])  # the last lines suffice for a recursion
     return "read"
 
 
 def fuzz(name: str, *, examples: int | None, seconds: float | None, seed: int) -> list[str]:
-    """What went wrong, with the file that it went wrong with kept in corpus/."""
+    """Descriptions of the failures, whose files are added to corpus/."""
     reader, rng, counted, failures = READERS[name], random.Random(seed), Counter[str](), list[str]()
     end = time.monotonic() + (seconds or float("inf"))
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         os.environ["AMMUP_CACHE"] = str(folder / "cache")
         path = folder / f"file{reader.suffix}"
-        whole = reader.whole(folder)
-        kept = sorted((CORPUS / name).glob("*")) if (CORPUS / name).is_dir() else []
-        for content in whole:
+        valid = reader.valid(folder)
+        corpus = sorted((CORPUS / name).glob("*")) if (CORPUS / name).is_dir() else []
+        for content in valid:
             path.write_bytes(content)
-            if (found := outcome(reader, path)) != "read":
-                failures.append(f"a whole file: {found}")
-        for file in kept:
+            if (result := outcome(reader, path)) != "read":
+                failures.append(f"a valid file: {result}")
+        for file in corpus:
             path.write_bytes(file.read_bytes())
-            counted["kept"] += 1
-            if (found := outcome(reader, path)) not in ("read", "told"):
-                failures.append(f"{file}\n{found}")
+            counted["corpus"] += 1
+            if (result := outcome(reader, path)) not in ("read", "rejected"):
+                failures.append(f"{file}\n{result}")
         tried = 0
         while (examples is None or tried < examples) and time.monotonic() < end and len(failures) < 5:
             tried += 1
-            content = reader.damage(rng, rng.choice(whole))
+            content = reader.damage(rng, rng.choice(valid))
             path.write_bytes(content)
-            found = outcome(reader, path)
-            counted[found if found in ("read", "told") else "failed"] += 1
-            if found not in ("read", "told"):
-                kept_as = CORPUS / name / f"{abs(hash(content)) % 16**8:08x}{reader.suffix}"
-                kept_as.parent.mkdir(parents=True, exist_ok=True)
-                kept_as.write_bytes(content)
-                failures.append(f"{kept_as}\n{found}")
+            result = outcome(reader, path)
+            counted[result if result in ("read", "rejected") else "failed"] += 1
+            if result not in ("read", "rejected"):
+                saved_as = CORPUS / name / f"{abs(hash(content)) % 16**8:08x}{reader.suffix}"
+                saved_as.parent.mkdir(parents=True, exist_ok=True)
+                saved_as.write_bytes(content)
+                failures.append(f"{saved_as}\n{result}")
     print(f"{name}: {tried} files; {dict(counted)}", flush=True)
     return failures
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "readers", nargs="*", metavar="READER", help=f"of {', '.join(READERS)}; all where none is given"
-    )
-    parser.add_argument("--examples", type=int, help="files of each reader")
-    parser.add_argument("--seconds", type=float, help="of each reader")
-    parser.add_argument("--random", action="store_true", help="other files every time")
-    given = parser.parse_args()
+    parser.add_argument("readers", nargs="*", metavar="READER", help=f"{', '.join(READERS)}; default: all")
+    parser.add_argument("--examples", type=int, help="number of files for each reader")
+    parser.add_argument("--seconds", type=float, help="time for each reader")
+    parser.add_argument("--random", action="store_true", help="other files in every run")
+    arguments = parser.parse_args()
     warnings.simplefilter("error")
-    seed = random.randrange(2**32) if given.random else 0
+    seed = random.randrange(2**32) if arguments.random else 0
     failed = False
-    for name in given.readers or READERS:
-        for failure in fuzz(name, examples=given.examples, seconds=given.seconds, seed=seed):
+    for name in arguments.readers or READERS:
+        for failure in fuzz(name, examples=arguments.examples, seconds=arguments.seconds, seed=seed):
             failed = True
             print(f"{name}: {failure}", file=sys.stderr, flush=True)
     sys.exit(failed)

@@ -1,6 +1,6 @@
-"""Whatever the public functions and the command line are given: a result without NaN, or one line that says why not.
+"""Properties of the public functions and the command line for any input: a result without NaN, or a one-line error.
 
-Run as a program, without the type checks that tests have, as users do.
+This is a program, so that it runs without the run-time type checks of the tests, as for users.
 
     python tests/bad_input/properties.py --examples 60
 """
@@ -39,8 +39,8 @@ NAMES = st.text(max_size=8) | st.sampled_from(
 ANYTHING = st.none() | st.booleans() | INTEGERS | FLOATS | NAMES | st.lists(INTEGERS | FLOATS, max_size=3)
 
 
-def told(call: Callable[[], Any]) -> Any:
-    """What it returns, or None where it raised an InputError of one line."""
+def result_or_none(call: Callable[[], Any]) -> Any:
+    """The result of the call, or None if it raises a one-line InputError."""
     try:
         return call()
     except InputError as error:
@@ -52,7 +52,7 @@ def told(call: Callable[[], Any]) -> Any:
 
 @given(st.lists(ANYTHING, max_size=6), st.lists(ANYTHING, max_size=6), FLOATS)
 def power_laws(depths: list[Any], values: list[Any], level: float) -> None:
-    fit = told(lambda: ammup.fit_power_law(depths, values, level=level))
+    fit = result_or_none(lambda: ammup.fit_power_law(depths, values, level=level))
     if fit is not None:
         assert math.isfinite(fit.slope), (depths, values)
         assert math.isfinite(fit.intercept)
@@ -60,9 +60,9 @@ def power_laws(depths: list[Any], values: list[Any], level: float) -> None:
 
 @given(FLOATS, ANYTHING, ANYTHING, NAMES | st.sampled_from(["constant", "L^-1/2", "L^-1", "am-mup"]))
 def transfers(lr: float, before: Any, after: Any, rule: str) -> None:
-    carried = told(lambda: ammup.transfer_lr(lr, before, after, rule=rule))
-    if carried is not None:
-        assert 0 < carried < math.inf
+    transferred = result_or_none(lambda: ammup.transfer_lr(lr, before, after, rule=rule))
+    if transferred is not None:
+        assert 0 < transferred < math.inf
 
 
 ARGUMENTS = {
@@ -84,9 +84,9 @@ ARGUMENTS = {
 )
 def families(family: Callable[..., nn.Module], depth: int, arguments: dict[str, Any]) -> None:
     try:
-        net = told(lambda: family(depth, **arguments))
+        net = result_or_none(lambda: family(depth, **arguments))
     except TypeError as error:
-        assert "unexpected keyword argument" in str(error), error  # noqa: PT017  (Python's own, of a name it lacks)
+        assert "unexpected keyword argument" in str(error), error  # noqa: PT017  (raised by Python for an unknown argument)
         return
     if net is not None:
         assert all(bool(p.isfinite().all()) for p in net.parameters())
@@ -109,7 +109,7 @@ TENSORS = st.builds(
 def measurements(inputs: torch.Tensor, targets: torch.Tensor | None, loss: str, part: str) -> None:
     net = ammup.cnn(2, width=4)
     before = [p.clone() for p in net.parameters()]
-    moments = told(lambda: ammup.measure_updates(net, inputs, targets, loss=loss, part=part))
+    moments = result_or_none(lambda: ammup.measure_updates(net, inputs, targets, loss=loss, part=part))
     if moments is not None:
         assert np.isfinite(moments.S).all()
     assert all(torch.equal(p, q) for p, q in zip(net.parameters(), before, strict=True))
@@ -117,7 +117,7 @@ def measurements(inputs: torch.Tensor, targets: torch.Tensor | None, loss: str, 
 
 @given(st.lists(ANYTHING, max_size=4), st.lists(ANYTHING, max_size=3))
 def grids(lrs: list[Any], seeds: list[Any]) -> None:
-    told(lambda: check_grid(lrs, seeds))
+    result_or_none(lambda: check_grid(lrs, seeds))
 
 
 TABLES = st.dictionaries(
@@ -128,9 +128,9 @@ CONTENTS = st.sampled_from(["name", "model", "data", "grid", "training", "strate
 
 @given(st.dictionaries(CONTENTS, ANYTHING | TABLES))
 def experiments(content: dict[str, Any]) -> None:
-    whole = {"name": "t", "model": {"factory": "cnn"}, "data": {"source": "synthetic"}, "grid": {"depths": [2, 3]}}
-    for tables in (content, {**whole, **content}):
-        experiment = told(lambda tables=tables: Experiment.from_dict(tables))
+    valid = {"name": "t", "model": {"factory": "cnn"}, "data": {"source": "synthetic"}, "grid": {"depths": [2, 3]}}
+    for tables in (content, {**valid, **content}):
+        experiment = result_or_none(lambda tables=tables: Experiment.from_dict(tables))
         if experiment is not None:
             assert Experiment.from_toml(experiment.to_toml()).key == experiment.key
 
@@ -141,9 +141,9 @@ COLUMNS = ("depth", "lr", "seed", "val_accuracy", "diverged")
 @given(st.lists(st.fixed_dictionaries(dict.fromkeys(COLUMNS, ANYTHING)), max_size=6), st.sets(st.sampled_from(COLUMNS)))
 def sweeps(rows: list[dict[str, Any]], dropped: set[str]) -> None:
     table = pd.DataFrame(rows).drop(columns=[name for name in dropped if rows and name in rows[0]])
-    law = told(lambda: ammup.fit_sweep(table))
+    law = result_or_none(lambda: ammup.fit_sweep(table))
     if law is not None:
-        assert all(math.isfinite(found.smoothed) and found.smoothed > 0 for found in law.optima.values())
+        assert all(math.isfinite(optimum.smoothed) and optimum.smoothed > 0 for optimum in law.optima.values())
 
 
 ARRAYS = st.builds(
@@ -162,7 +162,7 @@ def archives(arrays: dict[str, np.ndarray], image_size: int | None) -> None:
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         os.environ["AMMUP_CACHE"] = f"{folder}/cache"
         np.savez(f"{folder}/x.npz", **arrays)
-        data = told(lambda: ammup.load_data(f"{folder}/x.npz", image_size=image_size))
+        data = result_or_none(lambda: ammup.load_data(f"{folder}/x.npz", image_size=image_size))
         if data is not None:
             assert len(data.train_images) == len(data.train_labels) > 0
 
@@ -221,12 +221,12 @@ PROPERTIES = (power_laws, transfers, families, measurements, grids, experiments,
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--examples", type=int, default=60)
-    parser.add_argument("--random", action="store_true", help="other inputs every time")
+    parser.add_argument("--random", action="store_true", help="other inputs in every run")
     given_ = parser.parse_args()
     os.chdir(Path(tempfile.mkdtemp()))
     failed = False
     for test in PROPERTIES:
-        held = settings(
+        configured = settings(
             max_examples=given_.examples,
             deadline=None,
             database=None,
@@ -235,8 +235,8 @@ def main() -> None:
             print_blob=False,
         )(test)
         try:
-            held()
-        except BaseException as error:  # every property is tried
+            configured()
+        except BaseException as error:  # the other properties still run
             failed = True
             import traceback
 

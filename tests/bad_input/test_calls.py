@@ -1,4 +1,4 @@
-"""Bad input to the public functions: each gets an InputError of one line that says what was given."""
+"""Invalid input to the public functions raises a one-line InputError that names the given value."""
 
 import json
 import runpy
@@ -14,21 +14,21 @@ CASES = runpy.run_path(str(PROGRAM))["CASES"]
 
 @pytest.fixture(scope="module")
 def outcomes() -> list[tuple[str, str]]:
-    """Of all cases, in one process without the type checks that tests have."""
+    """The outcomes of all cases, in one process without the run-time type checks of the tests."""
     run = subprocess.run([sys.executable, str(PROGRAM)], capture_output=True, text=True, timeout=300, check=False)
     assert run.returncode == 0, run.stderr
     return [(kind, message) for kind, message in json.loads(run.stdout)]
 
 
 @pytest.mark.parametrize("case", range(len(CASES)))
-def test_bad_input_is_told(case: int, outcomes: list[tuple[str, str]]) -> None:
+def test_invalid_input_raises_a_one_line_error(case: int, outcomes: list[tuple[str, str]]) -> None:
     kind, message = outcomes[case]
     assert kind == "InputError", f"{kind}: {message}"
     assert message.startswith(CASES[case][1])
     assert "\n" not in message
 
 
-def test_there_are_many() -> None:
+def test_there_are_at_least_150_cases() -> None:
     assert len(CASES) >= 150
 
 
@@ -43,6 +43,6 @@ assert all(torch.equal(one[name], other[name]) for name in one)
 """
 
 
-def test_what_numpy_gives_is_no_bad_input() -> None:
+def test_numpy_scalars_and_arrays_are_valid_input() -> None:
     run = subprocess.run([sys.executable, "-c", NUMPY], capture_output=True, text=True, timeout=300, check=False)
     assert run.returncode == 0, run.stderr

@@ -1,4 +1,4 @@
-"""Bad input to the command line: exit code 2, one line that says what was given, and never a traceback."""
+"""Invalid input to the command line: exit code 2 and a one-line error that names the given value."""
 
 import shlex
 from pathlib import Path
@@ -8,27 +8,27 @@ from click.testing import CliRunner
 
 from ammup.cli import cli
 
-# (command, how its message begins); {w} is the folder of conftest.py's files
+# (command, beginning of its message); {w} is the folder with the files of conftest.py
 COMMANDS = [
     # exponent
-    ("exponent foo", "family 'foo' is not known; allowed: mlp, cnn, resnet, or"),
-    ("exponent --depths a", "Invalid value for '--depths': 'a' is not a list of whole numbers such as"),
-    ("exponent --depths 0,2", "depths=(0, 2) must be whole numbers of at least 1"),
+    ("exponent foo", "unknown family 'foo'; expected one of: mlp, cnn, resnet, or"),
+    ("exponent --depths a", "Invalid value for '--depths': 'a' is not a comma-separated list of integers"),
+    ("exponent --depths 0,2", "depths=(0, 2): expected integers of at least 1"),
     ("exponent --depths 4", "depths=(4,) has 1 entries; give at least 2"),
     ("exponent --depths 4,4", "depths=[4, 4] contains a repeated depth; give each once"),
-    ("exponent --depths ''", "Invalid value for '--depths': '' is not a list of whole numbers such as"),
+    ("exponent --depths ''", "Invalid value for '--depths': '' is not a comma-separated list of integers"),
     ("exponent --seeds 0", "Invalid value for '--seeds': 0 is not in the range x>=1."),
     ("exponent --width 0", "Invalid value for '--width': 0 is not in the range x>=1."),
-    ("exponent --data nope", "data 'nope' is neither a known name (synthetic, cifar10, cifar100) nor an"),
+    ("exponent --data nope", "unknown data source 'nope'; expected one of: synthetic, cifar10, cifar100, or"),
     ("exponent --image-size 0", "Invalid value for '--image-size': 0 is not in the range x>=1."),
     ("exponent --loss l1", "Invalid value for '--loss': 'l1' is not one of 'cross_entropy', 'mse'."),
     ("exponent --set foo", "Invalid value for '--set': 'foo' is not of the form NAME=VALUE"),
     ("exponent --set foo=1 --width 4", "the factory failed at depth 2: TypeError:"),
-    ("exponent --set padding=reflect --width 4", "padding='reflect' is not known; allowed: circular, zero"),
+    ("exponent --set padding=reflect --width 4", "unknown padding='reflect'; expected one of: circular, zero"),
     ("exponent --device tpu --width 4", "device 'tpu' cannot be used: Expected one of cpu, cuda, ipu, xpu, mkldnn,"),
     ("exponent --device cuda --width 4", "device 'cuda' cannot be used: Found no NVIDIA driver on your system. Please"),
-    ("exponent --plot a.xyz --width 4", "'a.xyz' cannot be written; allowed suffixes: ."),
-    ("exponent --plot /nope/a.png --width 4", "/nope/a.png: the folder /nope does not exist"),
+    ("exponent --plot a.xyz --width 4", "unsupported suffix of 'a.xyz'; expected one of: ."),
+    ("exponent --plot /nope/a.png --width 4", "/nope/a.png: folder /nope does not exist"),
     ("exponent nope.mod:f", "factory 'nope.mod:f' cannot be imported: ModuleNotFoundError: No module"),
     ("exponent os:nope", "factory 'os:nope' cannot be imported: AttributeError: module 'os' has no"),
     ("exponent fac:raises --depths 2,3", "the factory failed at depth 2: RuntimeError: boom"),
@@ -38,7 +38,7 @@ COMMANDS = [
     ("exponent fac:infwd --depths 2,3", "Raising cannot be run on inputs of shape (32, 3, 8, 8): inside"),
     ("exponent fac:twoargs --depths 2,3", "the factory failed at depth 2: TypeError: twoargs() missing 1 required"),
     ("exponent fac:exits --depths 2,3", "the factory failed at depth 2: SystemExit: 3"),
-    ("exponent --batch-size 100000 --width 4", "a batch of 100000 images was asked of 9000 training images"),
+    ("exponent --batch-size 100000 --width 4", "batch size 100000: expected 1 to 9000"),
     ("exponent --foo", "No such option"),
     (
         "exponent mlp --set dims=2 --depths 2,3",
@@ -47,7 +47,7 @@ COMMANDS = [
     # data
     (
         "exponent cnn --width 4 --seeds 2 --depths 2,3 --data {w}/emptyfolder --image-size 8",
-        "{w}/emptyfolder holds no training images; expected",
+        "{w}/emptyfolder has no training images; expected",
     ),
     (
         "exponent cnn --width 4 --seeds 2 --depths 2,3 --data {w}/corrupt --image-size 8",
@@ -59,7 +59,7 @@ COMMANDS = [
     ),
     (
         "exponent cnn --width 4 --seeds 2 --depths 2,3 --data {w}/emptyclass --image-size 8",
-        "{w}/emptyclass holds no training images; expected",
+        "{w}/emptyclass has no training images; expected",
     ),
     (
         "exponent cnn --width 4 --seeds 2 --depths 2,3 --data {w}/otherclass --image-size 8",
@@ -83,35 +83,35 @@ COMMANDS = [
     ),
     (
         "exponent cnn --width 4 --seeds 2 --depths 2,3 --data {w}/shape.npz",
-        "{w}/shape.npz: train images are float64 (8, 8); allowed: uint8 N×H×W,",
+        "{w}/shape.npz: train images are float64 (8, 8); expected uint8 N×H×W,",
     ),
     (
         "exponent cnn --width 4 --seeds 2 --depths 2,3 --data {w}/dtype.npz",
-        "{w}/dtype.npz: train images are float64 (8, 8, 8, 3); allowed: uint8 N×H×W,",
+        "{w}/dtype.npz: train images are float64 (8, 8, 8, 3); expected uint8 N×H×W,",
     ),
     (
         "exponent cnn --width 4 --seeds 2 --depths 2,3 --data {w}/len.npz",
-        "{w}/len.npz: train labels are int64 (7,); give one class index for each",
+        "{w}/len.npz: train labels are int64 (7,); expected one class index for each",
     ),
     (
         "exponent cnn --width 4 --seeds 2 --depths 2,3 --data {w}/flabel.npz",
-        "{w}/flabel.npz: train labels are float64 (8,); give one class index for",
+        "{w}/flabel.npz: train labels are float64 (8,); expected one class index for",
     ),
     (
         "exponent cnn --width 4 --seeds 2 --depths 2,3 --data {w}/neglabel.npz",
-        "{w}/neglabel.npz: train labels reach -1; class indices start at 0",
+        "{w}/neglabel.npz: train has the label -1; expected class indices from 0",
     ),
     (
         "exponent cnn --width 4 --seeds 2 --depths 2,3 --data {w}/emptyarr.npz",
-        "{w}/emptyarr.npz: train holds no images",
+        "{w}/emptyarr.npz: train has no images",
     ),
     (
         "exponent cnn --width 4 --seeds 2 --depths 2,3 --data {w}/nope.npz",
-        "data '{w}/nope.npz' is neither a known name (synthetic, cifar10, cifar100)",
+        "unknown data source '{w}/nope.npz'; expected one of: synthetic,",
     ),
     (
         "exponent cnn --width 4 --seeds 2 --depths 2,3 --data {w}/nope --image-size 8",
-        "data '{w}/nope' is neither a known name (synthetic, cifar10, cifar100) nor",
+        "unknown data source '{w}/nope'; expected one of: synthetic,",
     ),
     (
         "exponent cnn --width 4 --seeds 2 --depths 2,3 --data {w}/sizes",
@@ -120,7 +120,7 @@ COMMANDS = [
     # toml
     (
         "sweep {w}/syntax.toml --store {w}/new.db --workers 1",
-        "{w}/syntax.toml: not TOML: Invalid value (at end of document)",
+        "{w}/syntax.toml: invalid TOML: Invalid value (at end of document)",
     ),
     ("sweep {w}/noname.toml --store {w}/new.db --workers 1", "{w}/noname.toml: name: is missing"),
     (
@@ -134,7 +134,7 @@ COMMANDS = [
     ("sweep {w}/extra.toml --store {w}/new.db --workers 1", "{w}/extra.toml: foo: unknown setting"),
     (
         "sweep {w}/depth0.toml --store {w}/new.db --workers 1",
-        "{w}/depth0.toml: grid: depths=(0, 3) must be whole numbers of at least 1",
+        "{w}/depth0.toml: grid: depths=(0, 3): expected integers of at least 1",
     ),
     (
         "sweep {w}/depthdup.toml --store {w}/new.db --workers 1",
@@ -194,7 +194,7 @@ COMMANDS = [
     ),
     (
         "sweep {w}/factory.toml --store {w}/new.db --workers 1",
-        "family 'cnnn' is not known; allowed: mlp, cnn, resnet, or",
+        "unknown family 'cnnn'; expected one of: mlp, cnn, resnet, or",
     ),
     (
         "sweep {w}/factmod.toml --store {w}/new.db --workers 1",
@@ -213,22 +213,22 @@ COMMANDS = [
         "sweep {w}/args.toml --store {w}/new.db --workers 1",
         "the factory failed at depth 3: TypeError:",
     ),
-    ("sweep {w}/argval.toml --store {w}/new.db --workers 1", "width=0 must be a whole number of at least 1"),
+    ("sweep {w}/argval.toml --store {w}/new.db --workers 1", "width=0: expected an integer of at least 1"),
     (
         "sweep {w}/source.toml --store {w}/new.db --workers 1",
-        "data '/nope' is neither a known name (synthetic, cifar10, cifar100) nor an",
+        "unknown data source '/nope'; expected one of: synthetic,",
     ),
     ("sweep {w}/size.toml --store {w}/new.db --workers 1", "image_size=0 must be at least 1"),
-    ("sweep {w}/trainbig.toml --store {w}/new.db --workers 1", "train=10000000 images were asked for; there are 9968"),
-    ("sweep {w}/train0.toml --store {w}/new.db --workers 1", "train=0 images were asked for; there are 9968"),
+    ("sweep {w}/trainbig.toml --store {w}/new.db --workers 1", "train=10000000: expected 1 to 9968"),
+    ("sweep {w}/train0.toml --store {w}/new.db --workers 1", "train=0: expected 1 to 9968"),
     (
         "sweep {w}/val0.toml --store {w}/new.db --workers 1",
-        "the data have no validation images to choose a learning rate by; give",
+        "the data have no validation images, which are needed",
     ),
     ("sweep {w}/bs.toml --store {w}/new.db --workers 1", "{w}/bs.toml: training: batch_size=0 must be at least 1"),
     (
         "sweep {w}/dtype.toml --store {w}/new.db --workers 1",
-        "{w}/dtype.toml: training: dtype='half' is not known; allowed: float32,",
+        "{w}/dtype.toml: training: unknown dtype='half'; expected one of: float32,",
     ),
     (
         "sweep {w}/mom.toml --store {w}/new.db --workers 1",
@@ -236,11 +236,11 @@ COMMANDS = [
     ),
     (
         "sweep {w}/strategy.toml --store {w}/new.db --workers 1",
-        "{w}/strategy.toml: strategy='loops' is not known; allowed: auto, loop,",
+        "{w}/strategy.toml: unknown strategy='loops'; expected one of: auto, loop,",
     ),
     (
         "sweep {w}/search.toml --store {w}/new.db --workers 1",
-        "{w}/search.toml: search='fast' is not known; allowed: full, adaptive",
+        "{w}/search.toml: unknown search='fast'; expected one of: full, adaptive",
     ),
     (
         "sweep {w}/seg.toml --store {w}/new.db --workers 1",
@@ -322,9 +322,9 @@ COMMANDS = [
     ),
     (
         "sweep {w}/ok.toml --store {w}/ok.db --status --dry-run",
-        "--status, --dry-run and --merge run nothing, each in its own way; give one",
+        "--status, --dry-run and --merge are mutually exclusive",
     ),
-    ("sweep --store {w}/ok.db --merge {w}/ok.db", "--merge {w}/ok.db is the --store itself; give another store"),
+    ("sweep --store {w}/ok.db --merge {w}/ok.db", "--merge {w}/ok.db and --store are the same file"),
     (
         "sweep --store {w}/ok.db --merge {w}/text.db",
         "{w}/text.db is damaged or not a store of ammup (file is not a database); it",
@@ -344,9 +344,9 @@ COMMANDS = [
     ),
     (
         "sweep cnn-relu-cifar --store {w}/ok.db",
-        "experiment 'cnn-relu-cifar' is not known; nearest of 15: cnn-relu-cifar10,",
+        "unknown experiment 'cnn-relu-cifar'; nearest of 15: cnn-relu-cifar10,",
     ),
-    ("sweep --store {w}/ok.db", "give an experiment file or name, or --status, --list or --merge"),
+    ("sweep --store {w}/ok.db", "no experiment was given; give a file or a name"),
     ("sweep --store {w}/absent.db --status", "{w}/absent.db does not exist; `ammup sweep EXPERIMENT.toml --store"),
     # fit
     ("fit {w}/absent.db", "{w}/absent.db does not exist; `ammup sweep EXPERIMENT.toml --store"),
@@ -370,7 +370,7 @@ COMMANDS = [
     ("fit {w}/divstr.json", "{w}/divstr.json is a damaged record of a sweep: runs.diverged.0: "),
     ("fit {w}/prov.json", "{w}/prov.json is a damaged record of a sweep: provenance: "),
     ("fit {w}/deep.json", "{w}/deep.json is a damaged record of a sweep: measurements.depth: is missing"),
-    ("fit {w}/nest.json", "{w}/nest.json cannot be read: the nesting is too deep"),
+    ("fit {w}/nest.json", "{w}/nest.json cannot be read: nested too deeply"),
     ("fit {w}/lawneg.json", "{w}/lawneg.json is a damaged record of a sweep: laws."),
     # report
     (
@@ -392,22 +392,22 @@ COMMANDS = [
         "{w}/lawneg.json is a damaged record of a sweep: laws.",
     ),
     # fit
-    ("fit {w}/ok.db --experiment x", "experiment 'x' is not known; nearest of 1: none; {w}/ok.db contains t"),
+    ("fit {w}/ok.db --experiment x", "unknown experiment 'x'; nearest of 1: none; {w}/ok.db contains t"),
     ("fit {w}/ok.db --transfer --base 99", "base=99 is not a depth of the runs; choose one of [2, 3]"),
     ("fit {w}/ok.db --optimum x", "Invalid value for '--optimum': 'x' is not one of 'smoothed', 'argmax'."),
-    ("fit {w}/ok.db --plot {w}/ok.json", "'ok.json' cannot be written; allowed suffixes: ."),
-    ("fit {w}/ok.db --export a.xls", "'a.xls' cannot be written; allowed suffixes: .csv, .parquet, .json"),
-    ("fit {w}/ok.db --export {w}/ok.json", "{w}/ok.json exists; give another name, or remove it first"),
-    ("fit {w}/ok.db --against x", "--figure and --against say what --plot FILE draws; give it as well"),
+    ("fit {w}/ok.db --plot {w}/ok.json", "unsupported suffix of 'ok.json'; expected one of: ."),
+    ("fit {w}/ok.db --export a.xls", "unsupported suffix of 'a.xls'; expected one of: .csv, .parquet, .json"),
+    ("fit {w}/ok.db --export {w}/ok.json", "{w}/ok.json already exists; choose another name or"),
+    ("fit {w}/ok.db --against x", "--figure and --against select what --plot draws; add --plot FILE"),
     (
         "fit {w}/ok.db --figure overlay --against x --plot {w}/o.png",
-        "experiment 'x' is not known; nearest of 1: none; {w}/ok.db contains t",
+        "unknown experiment 'x'; nearest of 1: none; {w}/ok.db contains t",
     ),
     ("fit {w}/ok.db --figure x", "Invalid value for '--figure': 'x' is not one of 'sweep', 'panel',"),
     # report
-    ("report {w}/ok.db -o /nope/a.html", "/nope/a.html: the folder /nope does not exist"),
-    ("report {w}/ok.db -o {w}/a.txt", "'a.txt' cannot be written; allowed suffixes: .html"),
-    ("report {w}/ok.db -o {w}/ok.json", "'ok.json' cannot be written; allowed suffixes: .html"),
+    ("report {w}/ok.db -o /nope/a.html", "/nope/a.html: folder /nope does not exist"),
+    ("report {w}/ok.db -o {w}/a.txt", "unsupported suffix of 'a.txt'; expected one of: .html"),
+    ("report {w}/ok.db -o {w}/ok.json", "unsupported suffix of 'ok.json'; expected one of: .html"),
     # transfer
     ("transfer", "Missing option '--lr'."),
     (
@@ -426,7 +426,7 @@ COMMANDS = [
     ("transfer --lr 1 --from 0 --to 4", "Invalid value for '--from': 0 is not in the range x>=1."),
     (
         "transfer --lr 1 --from 4 --to 4 --width 4",
-        "--from 4 and --to 4 are one depth: the learning rate stays what it is",
+        "--from 4 and --to 4 are equal: the learning rate does not change",
     ),
     # check
     (
@@ -439,21 +439,21 @@ COMMANDS = [
     ),
     (
         "check cnn --width 4 --depths 2,3 --seeds 2 --expected nan",
-        "expected=nan must be finite: the slope, signed, such as -1.5",
+        "expected=nan must be finite: the slope, with its sign, such as -1.5",
     ),
     ("check cnn --width 4 --depths 2,3 --seeds 2 --expected -1 --margin 0", "margin=0.0 must be positive and finite"),
     ("check cnn --width 4 --depths 2,3 --seeds 2 --expected -1 --margin -1", "margin=-1.0 must be positive and finite"),
     (
         "check cnn --width 4 --depths 2,3 --seeds 2 --expected -1 --level 2",
-        "level=2.0 is not a confidence level; give a number between 0 and 1, such as",
+        "level=2.0: expected a confidence level between 0 and 1, such as",
     ),
     (
         "check cnn --width 4 --depths 2,3 --seeds 2 --expected -1 --junit /nope/a.xml",
-        "/nope/a.xml: the folder /nope does not exist",
+        "/nope/a.xml: folder /nope does not exist",
     ),
     (
         "check cnn --width 4 --depths 2,3 --seeds 2 --baseline /nope/a.json",
-        "/nope/a.json: the folder /nope does not exist",
+        "/nope/a.json: folder /nope does not exist",
     ),
     (
         "check cnn --width 4 --depths 2,3 --seeds 2 --baseline {w}/text.db",
@@ -469,15 +469,15 @@ COMMANDS = [
     ),
     # depth
     ("depth", "Missing argument 'FAMILY|PACKAGE.MODULE:FACTORY'."),
-    ("depth x", "family 'x' is not known; allowed: mlp, cnn, resnet, or"),
-    ("depth cnn --convention x", "convention='x' is not known; allowed: paper, blocks, layers, relu, shortest"),
+    ("depth x", "unknown family 'x'; expected one of: mlp, cnn, resnet, or"),
+    ("depth cnn --convention x", "unknown convention='x'; expected one of: paper, blocks, layers, relu, shortest"),
     ("depth cnn --shape a", "Invalid value for '--shape': 'a' is not a shape such as 3,32,32"),
     ("depth cnn --shape 0,0", "CNN cannot be run on inputs of shape (2, 0, 0): Padding value causes"),
     ("depth cnn --shape 5,8,8", "CNN cannot be run on inputs of shape (2, 5, 8, 8): Given groups=1, weight"),
     ("depth fac:raises", "the factory failed at depth 4: RuntimeError: boom"),
     ("depth fac:infwd --shape 3,8,8", "Raising cannot be run on inputs of shape (2, 3, 8, 8): inside"),
     # claims
-    ("claims --id x", "claim 'x' is not known; nearest of 97: none; `ammup claims` lists them"),
+    ("claims --id x", "unknown claim 'x'; nearest of 97: none; `ammup claims` lists them"),
     ("claims --seed-root -1", "Invalid value for '--seed-root': -1 is not in the range x>=0."),
     ("claims --measure nope", "Got unexpected extra argument (nope)"),
     # base
@@ -492,7 +492,7 @@ COMMANDS = [
 
 
 @pytest.mark.parametrize(("command", "begins"), COMMANDS, ids=[command for command, _ in COMMANDS])
-def test_a_bad_command_is_told(
+def test_an_invalid_command_is_a_one_line_error(
     command: str, begins: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ammup.experiments.cluster.CONNECT_SECONDS", 0.5)
@@ -501,15 +501,15 @@ def test_a_bad_command_is_told(
     result = CliRunner().invoke(cli, shlex.split(command.replace("{w}", str(folder))))
     assert result.exception is None or isinstance(result.exception, SystemExit), repr(result.exception)
     assert result.exit_code == 2, result.output
-    told = [line for line in result.output.splitlines() if line.startswith("Error: ")]
-    assert len(told) == 1
-    assert told[0].removeprefix("Error: ").startswith(begins.replace("{w}", str(folder)))
+    errors = [line for line in result.output.splitlines() if line.startswith("Error: ")]
+    assert len(errors) == 1
+    assert errors[0].removeprefix("Error: ").startswith(begins.replace("{w}", str(folder)))
 
 
-def test_nothing_was_made_or_changed(folder: Path) -> None:
+def test_no_file_was_created_or_changed(folder: Path) -> None:
     assert not (folder / "new.db").exists() or (folder / "new.db").stat().st_size > 0
     assert (folder / "text.db").read_text() == "hello" * 100
 
 
-def test_there_are_many() -> None:
+def test_there_are_at_least_150_commands() -> None:
     assert len(COMMANDS) >= 150

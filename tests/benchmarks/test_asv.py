@@ -1,4 +1,4 @@
-"""asv as anybody types it: nothing but asv.conf.json and the checkout."""
+"""asv as a user runs it, with only asv.conf.json and the checkout."""
 
 import json
 import os
@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """What asv needs of the checkout, where it may write."""
+    """A writable copy of the files of the checkout that asv needs."""
     for name in ("benchmarks/tracked", "baselines"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("asv.conf.json", "pyproject.toml"):
@@ -26,7 +26,7 @@ def checkout(tmp_path: Path) -> Path:
 
 
 def _asv(checkout: Path, *arguments: str) -> str:
-    # Nothing of what a wrapper could set: a plain environment, and a home without asv's file about this machine.
+    # A minimal environment, and a home folder without asv's file about this machine.
     environ = {name: os.environ[name] for name in ("PATH", "LANG", "SystemRoot") if name in os.environ}
     done = subprocess.run(
         [sys.executable, "-m", "asv", *arguments],
@@ -52,15 +52,15 @@ def test_check_and_a_quick_run_in_the_existing_environment(checkout: Path, metho
     assert "failed" not in output
 
 
-def test_every_module_of_benchmarks_has_been_discovered() -> None:
-    """`asv publish` on a fresh clone reads the stored list; `asv run` renews it."""
+def test_the_stored_list_contains_every_module_of_benchmarks() -> None:
+    """`asv publish` on a new clone reads the stored list; `asv run` updates it."""
     stored = json.loads((ROOT / "baselines/asv/benchmarks.json").read_text())
     modules = {name.partition(".")[0] for name in stored if "." in name}
     helpers = {"__init__", "kernel", "moved", "obvious"}
     assert modules == {path.stem for path in (ROOT / "benchmarks/tracked").glob("*.py")} - helpers
 
 
-def test_asv_s_requirements_are_those_of_the_project() -> None:
+def test_the_requirements_of_asv_are_dependencies_of_the_project() -> None:
     from asv.config import Config
 
     conf = Config.load(str(ROOT / "asv.conf.json"))

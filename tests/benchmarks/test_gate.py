@@ -1,4 +1,4 @@
-"""The gate over commits, on asv itself: a repository whose one exponent is a number in a file."""
+"""The gate over commits with asv itself, in a repository whose only exponent is a number in a file."""
 
 import importlib.util
 import json
@@ -16,7 +16,7 @@ from ammup import InputError
 
 pytest.importorskip("asv", reason="asv is not installed")
 if shutil.which("git") is None:
-    pytest.skip("git is not here", allow_module_level=True)
+    pytest.skip("git is not installed", allow_module_level=True)
 
 BENCHMARKS = """
 from pathlib import Path
@@ -54,19 +54,19 @@ MOVED = "exponents.Claims.track_drift('moving')"
 
 @pytest.fixture(scope="module")
 def gate() -> ModuleType:
-    """benchmarks/gate.py, which is no part of the package."""
+    """benchmarks/gate.py, which is not part of the package."""
     path = Path(__file__).parents[2] / "benchmarks" / "gate.py"
     specification = importlib.util.spec_from_file_location("gate", path)
     assert specification is not None
     assert specification.loader is not None
     module = importlib.util.module_from_spec(specification)
-    sys.modules["gate"] = module  # its dataclasses look for it
+    sys.modules["gate"] = module  # dataclasses look the module up
     specification.loader.exec_module(module)
     return module
 
 
 class Repository:
-    """A checkout with benchmarks, its own home, and asv in it."""
+    """A git repository with asv benchmarks, and a separate home folder."""
 
     def __init__(self, folder: Path, home: Path) -> None:
         self.folder = folder
@@ -75,13 +75,13 @@ class Repository:
 
     def run(self, *command: str) -> str:
         who = ["-c", "user.name=test", "-c", "user.email=test@example.com", "-c", "commit.gpgsign=false"]
-        whole = ["git", *who, *command[1:]] if command[0] == "git" else [sys.executable, "-m", *command]
-        done = subprocess.run(whole, cwd=self.folder, env=self.environ, capture_output=True, text=True, check=False)
+        full = ["git", *who, *command[1:]] if command[0] == "git" else [sys.executable, "-m", *command]
+        done = subprocess.run(full, cwd=self.folder, env=self.environ, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout.strip()
 
     def commit(self, subject: str, value: object = None) -> str:
-        """Change the exponent, or nothing but a word in the README, and commit."""
+        """Commit a change of the README and, if ``value`` is given, of the exponent."""
         if value is not None:
             (self.folder / "ammup" / "values.txt").write_text(str(value))
         with (self.folder / "README.md").open("a") as readme:
@@ -91,7 +91,7 @@ class Repository:
         return self.run("git", "rev-parse", "HEAD")
 
     def measure(self, commit: str = "HEAD") -> None:
-        """Record a commit, as `record` does but in this environment."""
+        """Run the benchmarks of a commit in this environment."""
         branch = self.run("git", "rev-parse", "--abbrev-ref", "HEAD")
         self.run("git", "checkout", "--quiet", commit)
         same = ("-E", "existing:same", "--set-commit-hash", self.run("git", "rev-parse", "HEAD"))
@@ -100,19 +100,19 @@ class Repository:
         finally:
             self.run("git", "checkout", "--quiet", branch)
 
-    def judge(self, gate: ModuleType, machine: str = "ci") -> object:
+    def check(self, gate: ModuleType, machine: str = "ci") -> object:
         from asv.config import Config
 
         self.run("asv", "publish", "--no-pull")
         configuration = Config.load(str(self.folder / "asv.conf.json"))
         for name in ("results_dir", "html_dir"):
             setattr(configuration, name, str(self.folder / getattr(configuration, name)))
-        return gate.judge(self.folder, configuration, machine)
+        return gate.check_results(self.folder, configuration, machine)
 
 
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Repository:
-    """Four good commits with results, which the fifth holds."""
+    """Four good commits, and a fifth that contains their results."""
     home, folder = tmp_path_factory.mktemp("home"), tmp_path_factory.mktemp("toy") / "toy"
     for name in ("benchmarks/tracked", "ammup"):
         (folder / name).mkdir(parents=True)
@@ -133,7 +133,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Repository:
 
 @pytest.fixture
 def copied(recorded: Repository, tmp_path: Path) -> Callable[[], Repository]:
-    """Makes a copy to spoil."""
+    """A function that makes a copy which the test may change."""
 
     def copy() -> Repository:
         shutil.copytree(recorded.folder, tmp_path / "toy")
@@ -144,125 +144,123 @@ def copied(recorded: Repository, tmp_path: Path) -> Callable[[], Repository]:
 
 def test_a_commit_that_changes_nothing_passes(copied: Callable, gate: ModuleType) -> None:
     repository = copied()
-    repository.commit("Say it better")
+    repository.commit("Reword a sentence")
     repository.measure()
-    found = repository.judge(gate)
-    assert found.failures == []
-    assert found.series == 3
-    assert "Say it better" in found.notes[0]
-    assert "4 earlier commits" in found.notes[0]
+    report = repository.check(gate)
+    assert report.failures == []
+    assert report.series == 3
+    assert "Reword a sentence" in report.notes[0]
+    assert "4 earlier commits" in report.notes[0]
 
 
-def test_a_fault_fails_with_the_benchmark_and_the_commit_and_its_revert_passes(
-    copied: Callable, gate: ModuleType
-) -> None:
+def test_a_regression_is_reported_with_its_commit_and_its_revert_passes(copied: Callable, gate: ModuleType) -> None:
     repository = copied()
-    repository.commit("Say it better")  # not measured, and cannot be to blame
+    repository.commit("Reword a sentence")  # not measured, and changes no code
     bad = repository.commit("Leave k out of the fan-in", 9.0)
     repository.measure()
-    failures = repository.judge(gate).failures
+    failures = repository.check(gate).failures
     assert len(failures) == 2  # against the reference, and against the history
     assert all(line.startswith(MOVED) for line in failures)
     assert f"rose from 1 to 9: {bad[:7]} (Leave k out of the fan-in)" in failures[1]
     repository.commit("Revert", 1.0)
     repository.measure()
-    assert repository.judge(gate).failures == []
+    assert repository.check(gate).failures == []
 
 
-def test_commits_that_were_not_measured_are_all_named(copied: Callable, gate: ModuleType) -> None:
+def test_all_unmeasured_commits_before_a_regression_are_listed(copied: Callable, gate: ModuleType) -> None:
     repository = copied()
     repository.commit("First suspect", 9.0)
     repository.commit("Second suspect", 9.5)
     repository.measure()
-    found = repository.judge(gate)
-    (line,) = [line for line in found.failures if "rose" in line]
+    report = repository.check(gate)
+    (line,) = [line for line in report.failures if "rose" in line]
     assert "First suspect) or " in line
     assert "Second suspect)" in line
-    ((commits, benchmark),) = found.searches  # for `asv find`
+    ((commits, benchmark),) = report.searches  # for `asv find`
     assert benchmark == "exponents.Claims.track_drift"
     searched = repository.run("git", "log", "--reverse", "--format=%s", commits).splitlines()
     assert searched == ["Good 3", "Record the history", "First suspect", "Second suspect"]
     repository.measure(commit="HEAD~1")
-    found = repository.judge(gate)
-    (line,) = [line for line in found.failures if "rose" in line]
+    report = repository.check(gate)
+    (line,) = [line for line in report.failures if "rose" in line]
     assert "(First suspect)" in line
     assert "Second suspect" not in line
-    assert found.searches == []
+    assert report.searches == []
 
 
-def test_a_head_that_asv_compares_with_nothing_fails(copied: Callable, gate: ModuleType) -> None:
-    """asv has a graph for each set of parameters: with another Python no rise is ever seen."""
+def test_a_head_with_other_parameters_fails(copied: Callable, gate: ModuleType) -> None:
+    """asv compares results of equal parameters only: with another Python it would detect no regression."""
     repository = copied()
-    head = repository.commit("Say it better")
+    head = repository.commit("Reword a sentence")
     repository.measure()
     (path,) = (repository.folder / "baselines/asv/ci").glob(f"{head[:8]}-*.json")
     content = json.loads(path.read_text())
     before = content["params"]["python"]
     content["params"]["python"] = "3.99"
     path.write_text(json.dumps(content))
-    (line,) = repository.judge(gate).failures
-    assert f"asv compares nothing (python: {before} became 3.99)" in line
+    (line,) = repository.check(gate).failures
+    assert f"(python: {before} became 3.99)" in line
 
 
-def test_a_move_within_the_threshold_passes(copied: Callable, gate: ModuleType) -> None:
+def test_a_change_within_the_threshold_passes(copied: Callable, gate: ModuleType) -> None:
     repository = copied()
     repository.commit("Round differently", 1.4)
     repository.measure()
-    assert repository.judge(gate).failures == []
+    assert repository.check(gate).failures == []
 
 
 @pytest.mark.parametrize(
-    ("value", "told"),
-    [("nan", "is nan at HEAD"), ("no number", "has no point for HEAD: it failed, or was not run")],
+    ("value", "message"),
+    [("nan", "is nan at HEAD"), ("no number", "has no result for HEAD: it failed or was not run")],
 )
-def test_a_series_that_is_no_number_or_failed_fails(value: str, told: str, copied: Callable, gate: ModuleType) -> None:
+def test_a_nan_or_failed_benchmark_fails(value: str, message: str, copied: Callable, gate: ModuleType) -> None:
     repository = copied()
     repository.commit("Break it", value)
     if value == "nan":
         repository.measure()
-    else:  # here asv says so too, but `publish` and `compare` do not
+    else:  # `asv run` reports it too, but `publish` and `compare` do not
         with pytest.raises(AssertionError):
             repository.measure()
-    assert repository.judge(gate).failures == [f"{MOVED} {told}"]
+    assert repository.check(gate).failures == [f"{MOVED} {message}"]
 
 
 def test_a_commit_that_was_not_measured_fails_for_every_series(copied: Callable, gate: ModuleType) -> None:
     repository = copied()
     repository.commit("Never measured")
-    failures = repository.judge(gate).failures
+    failures = repository.check(gate).failures
     assert len(failures) == 3
-    assert all("no point for HEAD" in line for line in failures)
+    assert all("no result for HEAD" in line for line in failures)
 
 
-def test_a_benchmark_that_is_gone_fails(copied: Callable, gate: ModuleType) -> None:
+def test_a_removed_benchmark_fails(copied: Callable, gate: ModuleType) -> None:
     repository = copied()
     path = repository.folder / "benchmarks/tracked/exponents.py"
     path.write_text(BENCHMARKS[: BENCHMARKS.index("class Families")])
     repository.commit("Drop a benchmark")
     repository.measure()
-    (line,) = repository.judge(gate).failures
+    (line,) = repository.check(gate).failures
     assert line.startswith(r"no benchmark matches exponents\..*track_.*_error")
 
 
-def test_a_shallow_clone_is_refused(copied: Callable, gate: ModuleType, tmp_path: Path) -> None:
+def test_a_shallow_clone_is_rejected(copied: Callable, gate: ModuleType, tmp_path: Path) -> None:
     repository = copied()
     repository.run("git", "clone", "--quiet", "--depth", "1", f"file://{repository.folder}", str(tmp_path / "shallow"))
     shallow = Repository(tmp_path / "shallow", Path(repository.environ["HOME"]))
     shallow.measure()
     with pytest.raises(InputError, match=r"shallow.*git fetch --unshallow.*fetch-depth: 0"):
-        shallow.judge(gate)
+        shallow.check(gate)
 
 
-def test_a_rewritten_history_is_refused(copied: Callable, gate: ModuleType) -> None:
+def test_a_rewritten_history_is_rejected(copied: Callable, gate: ModuleType) -> None:
     repository = copied()
     repository.run("git", "checkout", "--quiet", "--orphan", "squashed")
     repository.commit("All of it")
     repository.measure()
     with pytest.raises(InputError, match=r"not in the history of HEAD.*rebased.*asv run BEFORE..HEAD"):
-        repository.judge(gate)
+        repository.check(gate)
 
 
-def test_a_machine_without_a_history_is_refused(copied: Callable, gate: ModuleType) -> None:
+def test_a_machine_without_a_history_is_rejected(copied: Callable, gate: ModuleType) -> None:
     repository = copied()
-    with pytest.raises(InputError, match=r"no commit before HEAD has results under the machine 'gpu': run `asv run"):
-        repository.judge(gate, machine="gpu")
+    with pytest.raises(InputError, match=r"no commit before HEAD has results of the machine 'gpu': run `asv run"):
+        repository.check(gate, machine="gpu")

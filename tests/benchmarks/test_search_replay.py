@@ -1,4 +1,4 @@
-"""What README says of the adaptive search, on the grids that it was measured on."""
+"""The statements of README.md about the adaptive search, on the grids on which they were measured."""
 
 import pytest
 from tracked.search import Grids
@@ -9,8 +9,8 @@ def rows():
     return Grids.read().replayed()
 
 
-def test_the_search_ends_where_the_grid_does_and_takes_a_fourth_of_its_steps(rows) -> None:
-    """No sample: the same grids, searched by the rule as it is. A rule that drops earlier or keeps more moves these."""
+def test_the_search_finds_the_optimum_of_the_grid_in_a_quarter_of_its_steps(rows) -> None:
+    """The stored grids are fixed, so only a change of the search rule can change these numbers."""
     assert len(rows) == 55
     near = (rows["off"].abs() <= 1).sum()
     assert near >= 52

@@ -1,4 +1,4 @@
-"""The parts of benchmarks/zoo.py against closed forms, and a few of its cases."""
+"""The parts of benchmarks/zoo.py compared with closed forms, and some of its cases."""
 
 import random
 from collections.abc import Callable
@@ -28,7 +28,7 @@ def _linear() -> Problem:
     )
 
 
-def test_the_oracle_on_two_linear_layers() -> None:
+def test_the_oracle_agrees_with_the_closed_form_of_two_linear_layers() -> None:
     problem = Case(name="linear", group="", build=_linear).built()
     a, b = (p.detach().double() for p in problem.model.parameters())
     x, y = problem.inputs.double(), problem.targets.double()
@@ -41,7 +41,7 @@ def test_the_oracle_on_two_linear_layers() -> None:
     assert found.error < 1e-6
 
 
-def test_the_oracle_follows_autograd_for_the_step_and_the_forward_for_the_change() -> None:
+def test_the_oracle_uses_autograd_for_the_step_and_the_forward_pass_for_the_change() -> None:
     def rounded() -> Problem:
         problem = _linear()
         layers = list(problem.model)
@@ -54,8 +54,8 @@ def test_the_oracle_follows_autograd_for_the_step_and_the_forward_for_the_change
         return Problem(model=model, inputs=problem.inputs, targets=problem.targets, loss="mse")
 
     found = true_moments(Case(name="rounded", group="", build=rounded), ["0", "1"], generator_states())
-    assert found.S[0] > 0  # autograd passes the gradient on
-    assert found.S[1] == 0  # and rounded values do not move
+    assert found.S[0] > 0  # the gradient of autograd is not zero
+    assert found.S[1] == 0  # but rounded values do not change
 
 
 @pytest.mark.parametrize(
@@ -74,19 +74,19 @@ def test_the_oracle_follows_autograd_for_the_step_and_the_forward_for_the_change
         lambda m: torch.rand(1),
         lambda m: random.random(),
         lambda m: np.random.rand(),  # noqa: NPY002
-        lambda m: m.kept["list"].append(1),
+        lambda m: m.stored["list"].append(1),
     ],
 )
-def test_a_snapshot_shows_every_change(change: Callable[[nn.Module], object]) -> None:
+def test_a_snapshot_detects_every_change(change: Callable[[nn.Module], object]) -> None:
     model = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
-    model.kept = {"list": []}
+    model.stored = {"list": []}
     before = described(model)
     assert differences(before, described(model)) == []
     change(model)
     assert differences(before, described(model))
 
 
-# One construct of each kind that jvp alone measures wrong, refuses, crashes or hangs on, and five plain ones.
+# One construct of each kind on which jvp alone is wrong, raises, crashes or hangs, and five plain ones.
 CONSTRUCTS = (
     *("dropout", "batch_norm", "siamese", "counter_in_buffer", "noise_from_numpy"),
     *("detached_norm", "memory_in_place", "no_grad_inside", "parameter_hooks_clip", "post_accumulate_hooks"),
@@ -100,17 +100,17 @@ CONSTRUCTS = (
 )
 
 
-@pytest.mark.filterwarnings("ignore")  # of torch, about old ways to build a model
+@pytest.mark.filterwarnings("ignore")  # deprecation warnings of torch
 @pytest.mark.parametrize("name", CONSTRUCTS)
-def test_constructs_that_are_measured_right(name: str) -> None:
+def test_constructs_are_measured_correctly(name: str) -> None:
     (case,) = (case for case in cases_of("constructs") if case.name == name)
     verdict = judge(case, lambda _stage: None)
-    # The type checks of the tests draw from Python's generator.
+    # The run-time type checks of the tests draw from Python's generator.
     damage = [name for name in verdict.damage if "Python generator" not in name]
     assert (verdict.status, damage) == ("right", []), verdict
 
 
-def test_there_are_enough_constructs() -> None:
+def test_the_collection_has_at_least_230_constructs() -> None:
     assert len(cases_of("constructs")) >= 230
 
 
@@ -124,7 +124,7 @@ def test_a_worker_that_hangs_is_replaced(monkeypatch: pytest.MonkeyPatch) -> Non
     assert "dropout" in summary([record])
 
 
-def test_losses_are_those_that_the_library_documents() -> None:
+def test_losses_are_defined_as_the_library_documents() -> None:
     problem = _linear()
     outputs = problem.outputs()
     assert torch.isclose(problem.objective(outputs), F.mse_loss(outputs, problem.targets) / 2)

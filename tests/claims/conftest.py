@@ -1,4 +1,4 @@
-"""Rows of S̄ whose statistics are known, and folders for baselines, in a repository of their own or in none."""
+"""Rows of S̄ with known statistics, and temporary folders for baselines, inside and outside a git repository."""
 
 import os
 import shutil
@@ -16,7 +16,7 @@ RowsOf = Callable[..., np.ndarray]
 
 @pytest.fixture(scope="session")
 def rows_of() -> RowsOf:
-    """Rows of S̄ that scatter, and whose column means are those of the given η*."""
+    """A function that returns scattered rows of S̄ whose column means correspond to the given η*."""
 
     def rows(*lr_star: float) -> np.ndarray:
         scatter = np.array([0.25, 0.5, 1.0, 2.25])
@@ -27,7 +27,7 @@ def rows_of() -> RowsOf:
 
 @pytest.fixture
 def outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder for baselines that is in no repository, without CI and without the user's git configuration."""
+    """A folder for baselines outside every git repository, without CI and the user's git configuration."""
     if shutil.which("git") is None:
         pytest.skip("git is not installed")
     for name in [name for name in os.environ if name == "CI" or name.startswith("GIT_")]:
@@ -42,7 +42,7 @@ def outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def checkout(outside: Path) -> Path:
-    """The same in a repository with one commit."""
+    """The same folder in a git repository with one commit."""
     git(outside.parent, "init", "--quiet")
     commit(outside.parent)
     return outside

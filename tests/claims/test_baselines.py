@@ -12,29 +12,29 @@ from ammup.claims.record import ClaimRecord
 from ammup.claims.statements import CLAIMS
 
 
-def test_the_baselines_of_a_checkout_are_in_its_root() -> None:
+def test_the_baselines_of_a_checkout_are_in_its_top_folder() -> None:
     assert baselines.folder() == Path(__file__).parents[2] / "baselines"
 
 
-def test_what_is_written_is_read_again_in_the_order_of_files_and_records(tmp_path: Path) -> None:
+def test_records_are_read_back_in_the_order_of_files_and_records(tmp_path: Path) -> None:
     second = [record(id="law.two", estimate=1 / 3), record(id="law.one", stated=[0.0, None])]
     assert baselines.write(second, "law", tmp_path / "new") == tmp_path / "new" / "law.json"
     baselines.write([record(id="appendix.three")], "appendix", tmp_path / "new")
-    found = baselines.read(tmp_path / "new")
-    assert list(found) == ["appendix.three", "law.two", "law.one"]
-    assert [found["law.two"], found["law.one"]] == second
+    records = baselines.read(tmp_path / "new")
+    assert list(records) == ["appendix.three", "law.two", "law.one"]
+    assert [records["law.two"], records["law.one"]] == second
     assert [path.name for path in sorted((tmp_path / "new").iterdir())] == ["appendix.json", "law.json"]
 
 
-def test_a_file_is_readable_text_that_ends_with_a_newline(tmp_path: Path) -> None:
+def test_a_file_has_one_field_per_line_and_ends_with_a_newline(tmp_path: Path) -> None:
     text = baselines.write([record()], "law", tmp_path).read_text(encoding="utf-8")
     assert '"statement": "S̄ ≤ 1 | always"' in text
     assert text.endswith("}\n")
-    assert len(text.splitlines()) > len(stored())  # one field a line, so that a diff shows one
+    assert len(text.splitlines()) > len(stored())
     assert baselines.parse(text, "law.json") == {"law.one": record()}
 
 
-def test_an_empty_folder_and_one_that_is_not_there_hold_no_baselines(tmp_path: Path) -> None:
+def test_an_empty_or_missing_folder_has_no_records(tmp_path: Path) -> None:
     assert baselines.read(tmp_path) == baselines.read(tmp_path / "nowhere") == {}
 
 
@@ -92,7 +92,7 @@ def test_an_invalid_file_is_reported_in_one_line_with_field_value_and_remedy(
     assert len(message) < len(str(tmp_path)) + 600
 
 
-def test_a_file_that_is_no_utf_8_is_named(tmp_path: Path) -> None:
+def test_a_file_that_is_not_utf_8_is_rejected_by_name(tmp_path: Path) -> None:
     (tmp_path / "law.json").write_bytes(b"\xff\xfe{")
     with pytest.raises(InputError, match=r"law\.json is not a baseline file"):
         baselines.read(tmp_path)
@@ -111,18 +111,18 @@ def test_a_record_without_a_required_field_is_rejected(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(OPTIONAL))
 def test_a_record_of_an_earlier_version_is_read(name: str) -> None:
     earlier = {k: v for k, v in stored().items() if k != name}
-    found = baselines.parse(_file(claims=[earlier]), "law.json")["law.one"]
-    assert found.to_dict() == earlier
+    record = baselines.parse(_file(claims=[earlier]), "law.json")["law.one"]
+    assert record.to_dict() == earlier
 
 
-def test_a_field_of_a_later_version_is_written_again(tmp_path: Path) -> None:
-    found = baselines.parse(_file(claims=[stored(later=[1, {"a": 2.5}])]), "law.json")
-    baselines.write(found.values(), "law", tmp_path)
+def test_an_unknown_field_is_preserved(tmp_path: Path) -> None:
+    records = baselines.parse(_file(claims=[stored(later=[1, {"a": 2.5}])]), "law.json")
+    baselines.write(records.values(), "law", tmp_path)
     assert json.loads((tmp_path / "law.json").read_text())["claims"] == [stored(later=[1, {"a": 2.5}])]
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), object()])
-def test_a_record_that_json_cannot_hold_leaves_the_old_file_as_it_was(value: object, tmp_path: Path) -> None:
+def test_a_failed_write_does_not_change_the_old_file(value: object, tmp_path: Path) -> None:
     before = baselines.write([record()], "law", tmp_path).read_bytes()
     wrong = record().model_copy(update={"estimate": value})
     with pytest.raises((ValueError, TypeError)):
@@ -130,19 +130,19 @@ def test_a_record_that_json_cannot_hold_leaves_the_old_file_as_it_was(value: obj
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"law.json": before}
 
 
-def test_the_real_baselines_can_be_read_and_belong_to_the_files_of_their_groups() -> None:
+def test_each_stored_record_is_in_the_file_of_its_group() -> None:
     for path in baselines.folder().glob("*.json"):
         records = baselines.parse(path.read_text(encoding="utf-8"), path.name)
         assert {name.partition(".")[0] for name in records} == {path.stem}
         assert set(records) <= {claim.id for claim in CLAIMS}
 
 
-def test_the_real_baselines_keep_their_bytes_when_they_are_written_again(tmp_path: Path) -> None:
+def test_reading_and_writing_the_stored_baselines_preserves_their_bytes(tmp_path: Path) -> None:
     for path in baselines.folder().glob("*.json"):
         again = baselines.write(baselines.parse(path.read_bytes(), path.name).values(), path.stem, tmp_path)
         assert again.read_bytes() == path.read_bytes()
 
 
-def test_records_are_ordered_like_the_claims_and_strangers_come_last() -> None:
+def test_records_are_sorted_like_the_claims_and_unknown_ones_come_last() -> None:
     records = [record(id=name) for name in ("x", "b", "a", "c")]
     assert [one.id for one in baselines.ordered(records, ["c", "b", "a"])] == ["c", "b", "a", "x"]

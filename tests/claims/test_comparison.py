@@ -6,14 +6,21 @@ import pytest
 from claim_records import ENVIRONMENT, claim_keys, record
 
 from ammup.claims import baselines
-from ammup.claims.comparison import NEAR, compare, differences, drift_margin, same_definition, sample_margin
+from ammup.claims.comparison import (
+    ROUNDING_SHARE,
+    compare,
+    differences,
+    drift_margin,
+    same_definition,
+    sample_margin,
+)
 from ammup.claims.statements import CLAIMS
 from ammup.stats.equivalence import Estimate
 
 
 @pytest.mark.parametrize(("estimate", "moved"), [(0.401, False), (0.403, True), (0.397, True)])
-def test_a_record_is_rewritten_where_its_sample_moved(estimate: float, moved: bool) -> None:
-    """Also where the figure itself agrees, so that an update heals what the gate over commits complains of."""
+def test_a_record_is_replaced_if_its_sample_changed(estimate: float, moved: bool) -> None:
+    """Even if the estimate agrees. Otherwise an update would not settle an alarm of the benchmark gate."""
     new = record(sample={"seeds": [0, 3], "estimate": estimate, "allowed": 0.002})
     assert compare(new, record()).moved is moved
     old = record().model_copy(update={"sample": None})
@@ -34,7 +41,7 @@ def test_a_sample_may_move_by_a_tenth_of_its_standard_error_or_by_rounding() -> 
 def test_the_same_seeds_torch_device_and_dtype_allow_a_hundredth_of_a_standard_error(
     se: float, estimate: float, share: float, agrees: bool
 ) -> None:
-    new = record(se=se, estimate=estimate + share * NEAR * se)
+    new = record(se=se, estimate=estimate + share * ROUNDING_SHARE * se)
     compared = compare(new, record(se=se, estimate=estimate))
     assert (compared.problems == ()) is agrees
     assert compared.moved is not agrees
@@ -46,7 +53,7 @@ def test_the_same_seeds_torch_device_and_dtype_allow_a_hundredth_of_a_standard_e
 
 
 @pytest.mark.parametrize("changed", [{}, {"root": 1}])
-def test_an_exact_figure_is_held_by_its_region_alone(changed: dict) -> None:
+def test_an_exact_estimate_is_compared_only_with_its_region(changed: dict) -> None:
     old = record(se=0.0, exact=True)
     assert compare(record(se=0.0, exact=True, estimate=-2000.0, **changed), old).problems == ()
     new = record(se=0.0, exact=True, verdict="does not hold", **changed)
@@ -54,24 +61,24 @@ def test_an_exact_figure_is_held_by_its_region_alone(changed: dict) -> None:
 
 
 @pytest.mark.parametrize("changed", [{"threads": 7}, {"machine": "other"}])
-def test_threads_and_machine_are_no_other_environment(changed: dict) -> None:
+def test_other_threads_or_another_machine_are_the_same_environment(changed: dict) -> None:
     new = record(estimate=0.51, provenance={**ENVIRONMENT, **changed})
     assert len(compare(new, record()).problems) == 1
 
 
-ELSEWHERE = [
+OTHER_CONDITIONS = [
     {"root": 1},
     *({"provenance": {**ENVIRONMENT, name: "other"}} for name in ("torch", "numpy", "device", "dtype")),
 ]
 
 
-@pytest.mark.parametrize("changed", ELSEWHERE)
+@pytest.mark.parametrize("changed", OTHER_CONDITIONS)
 @pytest.mark.parametrize(
     ("region", "margin"),
     [({"margin": 1.0}, 1.0), ({"law": [2.0, 2.5], "margin": 0.25}, 0.25),
      ({"stated": [0.0, None], "margin": None}, 5.3 * 0.05), ({"margin": 0.25, "law": [2.0, 2.5]}, 5.3 * 0.05)],
 )  # fmt: skip
-def test_elsewhere_a_figure_may_drift_by_the_margin_of_the_guarded_region_or_what_two_samples_differ_by(
+def test_in_another_environment_an_estimate_may_change_by_the_drift_margin(
     changed: dict, region: dict, margin: float
 ) -> None:
     noisy = margin not in (1.0, 0.25)
@@ -84,14 +91,14 @@ def test_elsewhere_a_figure_may_drift_by_the_margin_of_the_guarded_region_or_wha
         assert "another torch, device or seed root allow" in problem
 
 
-def test_another_verdict_is_a_problem_even_where_the_figure_is_the_same() -> None:
+def test_another_verdict_is_a_problem_even_with_the_same_estimate() -> None:
     compared = compare(record(verdict="does not hold"), record())
     assert compared.problems == ("verdict 'holds' became 'does not hold'",)
     assert compared.verdict_changed
     assert compared.moved
 
 
-def test_figures_of_a_claim_that_was_defined_differently_are_not_compared() -> None:
+def test_estimates_of_different_definitions_are_not_compared() -> None:
     compared = compare(record(key="4567", estimate=99.0), record())
     assert compared.problems == ("the claim was defined differently when its baseline was measured",)
     assert compared.moved
@@ -101,7 +108,7 @@ FIRST, SECOND = {"key": "4567"}, {"key": "2-0123"}
 
 
 @pytest.mark.parametrize("changed", [{}, {"n": 8, "looks": 2}, {"statement": "other words"}, {"estimate": 0.500001}])
-def test_a_key_of_the_first_version_is_compared_by_what_it_was_a_digest_of(changed: dict) -> None:
+def test_a_key_of_the_first_version_is_compared_by_the_fields_that_it_covers(changed: dict) -> None:
     new, old = record(**SECOND, **changed), record(**FIRST)
     assert compare(new, old).problems == ()
     assert same_definition(new, old)
@@ -117,11 +124,11 @@ def test_a_key_of_the_first_version_changed_with_regime_estimator_sample_size_an
     assert [name for name, *_ in differences({"a": old}, {"a": new})] == ["a"]
 
 
-def test_a_key_of_another_version_is_no_difference() -> None:
+def test_a_key_of_another_version_is_not_a_difference() -> None:
     assert differences({"a": record(**FIRST)}, {"a": record(**SECOND)}) == []
 
 
-def test_keys_of_the_second_version_are_compared_whatever_the_texts_are() -> None:
+def test_keys_of_the_second_version_are_compared_directly() -> None:
     assert same_definition(record(**SECOND), record(**SECOND, regime="other words", estimator="x"))
     assert not same_definition(record(**SECOND), record(key="2-4567"))
 
@@ -136,7 +143,7 @@ def test_the_stored_records_have_the_definition_of_their_claims() -> None:
         assert same_definition(old.model_copy(update={**changed, "stated": ends, "n": rows, "looks": 1}), old), claim.id
 
 
-def test_a_claim_without_a_baseline_is_a_problem_and_no_changed_verdict() -> None:
+def test_a_claim_without_a_baseline_has_a_problem_but_no_changed_verdict() -> None:
     compared = compare(record(), None)
     assert compared.problems == ("there is no baseline; measure one with `ammup baselines update`",)
     assert compared.moved
@@ -145,18 +152,18 @@ def test_a_claim_without_a_baseline_is_a_problem_and_no_changed_verdict() -> Non
 
 
 @pytest.mark.parametrize("name", ["where", "statement", "regime", "estimator", "change", "remark"])
-def test_other_words_are_written_down_and_are_no_problem(name: str) -> None:
+def test_a_changed_text_replaces_the_record_and_is_not_a_problem(name: str) -> None:
     compared = compare(record(**{name: "other words"}), record())
     assert compared.problems == ()
     assert compared.moved
 
 
-def test_a_record_measured_again_does_not_replace_its_equal() -> None:
+def test_an_equal_record_is_not_replaced() -> None:
     later = record(provenance={**ENVIRONMENT, "threads": 7, "seconds": 9.9}, reason="why not")
     assert not compare(later, record()).moved
 
 
-def test_differences_are_new_claims_gone_ones_and_other_figures_but_no_other_words() -> None:
+def test_differences_are_added_removed_and_changed_claims_but_not_changed_texts() -> None:
     before = {"law.gone": record(), "law.same": record(), "law.words": record(), "law.moved": record()}
     after = {
         "law.moved": record(se=0.02),
@@ -172,6 +179,6 @@ def test_differences_are_new_claims_gone_ones_and_other_figures_but_no_other_wor
 
 
 @pytest.mark.parametrize("changed", [{"verdict": "does not hold"}, {"estimate": 7}, {"se": 7}, {"key": "4567"}])
-def test_each_part_of_a_figure_makes_a_difference(changed: dict) -> None:
+def test_each_part_of_a_result_makes_a_difference(changed: dict) -> None:
     before, after = {"a": record()}, {"a": record(**changed)}
-    assert [found[0] for found in differences(before, after)] == ["a"]
+    assert [name for name, *_ in differences(before, after)] == ["a"]

@@ -1,4 +1,4 @@
-"""The digest of what a claim measures."""
+"""The digest of the definition of a claim."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from claim_records import claim_keys
 
+from ammup.claims import definition
 from ammup.claims.definition import describe, digest
 from ammup.claims.statements import CLAIMS
 
@@ -89,7 +90,7 @@ def test_the_digest_does_not_change_with(one: object, other: object) -> None:
     assert digest(one) == digest(other)
 
 
-def test_a_global_of_the_same_module_belongs_to_the_definition(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_global_of_the_same_module_is_part_of_the_definition(monkeypatch: pytest.MonkeyPatch) -> None:
     def measured() -> tuple[int, ...]:
         return _helper()
 
@@ -102,9 +103,35 @@ def test_a_recursive_function_is_described_once() -> None:
     assert describe(_recursive)["data"] == {"_recursive": "_recursive"}
 
 
-def test_every_claim_measures_something_else() -> None:
-    found = {digest(claim.n, claim.exact, claim.stated, claim.rows, claim.statistic) for claim in CLAIMS}
-    assert len(found) == len(CLAIMS)
+def _former() -> int:
+    return 1
+
+
+def test_a_renamed_function_keeps_its_digest(monkeypatch: pytest.MonkeyPatch) -> None:
+    def _renamed() -> int:
+        return 1
+
+    assert digest(_renamed) != digest(_former)
+    monkeypatch.setitem(definition.FORMER_NAMES, "_renamed", "_former")
+    assert digest(_renamed) == digest(_former)
+
+
+def test_a_function_of_the_same_package_is_part_of_the_definition(monkeypatch: pytest.MonkeyPatch) -> None:
+    def measured() -> tuple[int, ...]:
+        return _helper()
+
+    for function, module in ((measured, "package.one"), (_helper, "package.two")):
+        monkeypatch.setattr(function, "__module__", module)
+    same_package = digest(measured)
+    assert describe(measured)["data"].keys() == {"_helper"}
+    monkeypatch.setattr(_helper, "__module__", "other.two")
+    assert describe(measured)["data"] == {}
+    assert digest(measured) != same_package
+
+
+def test_no_two_claims_have_the_same_definition() -> None:
+    digests = {digest(claim.n, claim.exact, claim.stated, claim.rows, claim.statistic) for claim in CLAIMS}
+    assert len(digests) == len(CLAIMS)
 
 
 def test_the_keys_are_the_same_in_another_process() -> None:

@@ -1,4 +1,4 @@
-"""Records of findings, and updates of baselines in a repository of their own."""
+"""Records of findings, and updates of baselines in a temporary git repository."""
 
 import json
 import math
@@ -23,19 +23,19 @@ from ammup.validation import validated
 IDENTITY, ORDER, CONSTANT = (
     claim_named(CLAIMS, name) for name in ("overlap.sum-identity", "overlap.sum-order", "appendix-e.relu-constant")
 )
-CHEAP = [CONSTANT, IDENTITY]  # of two groups
+CHEAP = [CONSTANT, IDENTITY]  # from two groups
 
 
-class _Told(list[tuple[Comparison, bool]]):
-    """What an update reports."""
+class _Reports(list[tuple[Comparison, bool]]):
+    """The arguments of each call of ``report``."""
 
     def __call__(self, comparison: Comparison, written: bool) -> None:
         self.append((comparison, written))
 
 
-def _updated(claims: list[Claim], *, accept_verdicts: bool = False, reason: str = "a test") -> tuple[bool, _Told]:
-    told = _Told()
-    return update(claims, reason=reason, accept_verdicts=accept_verdicts, report=told), told
+def _updated(claims: list[Claim], *, accept_verdicts: bool = False, reason: str = "a test") -> tuple[bool, _Reports]:
+    reports = _Reports()
+    return update(claims, reason=reason, accept_verdicts=accept_verdicts, report=reports), reports
 
 
 def _files(folder: Path) -> dict[str, bytes]:
@@ -44,14 +44,14 @@ def _files(folder: Path) -> dict[str, bytes]:
 
 @pytest.fixture
 def stored(checkout: Path) -> Path:
-    """The same with the baselines of the cheap claims, committed."""
+    """The checkout with the committed baselines of the cheap claims."""
     _updated(CHEAP, reason="first")
     commit(checkout)
     return checkout
 
 
 def _tamper(folder: Path, claim: Claim, **changed) -> None:
-    """Change what is stored of a claim, and commit that."""
+    """Change the stored record of a claim and commit the change."""
     path = folder / f"{claim.group}.json"
     content = json.loads(path.read_text(encoding="utf-8"))
     for record in content["claims"]:
@@ -83,13 +83,13 @@ def _drawn(**given) -> Claim:
     ],
     ids=lambda claim: f"{claim.stated}",
 )
-def test_a_record_is_json_without_infinities_and_reads_back_the_same(claim: Claim, checkout: Path) -> None:
+def test_a_record_is_json_without_infinities_and_is_read_back_unchanged(claim: Claim, checkout: Path) -> None:
     record = record_of(examine(claim), seconds=1.5, reason="because")
     text = json.dumps(record.to_dict(), allow_nan=False)
     assert validated(ClaimRecord, json.loads(text)) == record
 
 
-def test_a_record_tells_the_whole_finding(checkout: Path) -> None:
+def test_a_record_contains_all_of_a_finding(checkout: Path) -> None:
     claim = _drawn(law=lambda: Region(low=-math.inf, high=0.5), change="with a change", remark="a remark")
     finding = examine(claim, root=2)
     record = record_of(finding, seconds=1.26, reason="because")
@@ -115,7 +115,7 @@ def test_a_record_tells_the_whole_finding(checkout: Path) -> None:
     assert record.provenance.commit == git(checkout, "rev-parse", "HEAD")
 
 
-def test_a_record_without_a_law_says_none_and_one_of_an_exact_claim_has_no_error_rate(checkout: Path) -> None:
+def test_an_exact_claim_without_a_law_has_neither_a_law_nor_an_error_rate(checkout: Path) -> None:
     record = record_of(examine(IDENTITY), seconds=0)
     assert record.law is None
     assert record.alpha == record.se == record.false_alarm == 0
@@ -125,7 +125,7 @@ def test_a_record_without_a_law_says_none_and_one_of_an_exact_claim_has_no_error
     assert record.reason == ""
 
 
-def test_a_record_keeps_the_first_sixteen_columns(checkout: Path) -> None:
+def test_a_record_has_the_means_of_at_most_sixteen_columns(checkout: Path) -> None:
     wide = _drawn(rows=lambda seeds: np.tile(np.arange(40.0), (len(seeds), 1)))
     record = record_of(examine(wide), seconds=0)
     assert record.column_means == tuple(range(16))
@@ -135,14 +135,14 @@ def test_a_record_keeps_the_first_sixteen_columns(checkout: Path) -> None:
 # Measuring
 
 
-def test_claims_are_measured_one_by_one_and_held_against_what_is_stored(stored: Path) -> None:
+def test_claims_are_measured_one_by_one_and_compared_with_the_stored_records(stored: Path) -> None:
     drawn = _drawn(id=IDENTITY.id)
     _updated([drawn])
     _tamper(stored, drawn, estimate=0.5)
-    found = measure([ORDER, drawn, CONSTANT])
-    assert next(found).problems == ("there is no baseline; measure one with `ammup baselines update`",)
-    assert "0.5 became" in next(found).problems[0]
-    assert next(found).problems == ()
+    comparisons = measure([ORDER, drawn, CONSTANT])
+    assert next(comparisons).problems == ("there is no baseline; measure one with `ammup baselines update`",)
+    assert "0.5 became" in next(comparisons).problems[0]
+    assert next(comparisons).problems == ()
 
 
 def test_measuring_writes_nothing(stored: Path) -> None:
@@ -152,39 +152,42 @@ def test_measuring_writes_nothing(stored: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "expected"),
     [
         ({}, []),
         ({"stated": Region(low=0.0, high=1.0)}, ["inconclusive after 2 looks: "]),
-        ({"stated": Region(low=1.0, high=2.0)}, []),  # it does not hold, as its baseline may say
+        ({"stated": Region(low=1.0, high=2.0)}, []),  # the verdict is "does not hold", which is not a failure
         ({"stated": Region(low=1.0, high=2.0), "law": lambda: Region(low=-1.0, high=1.0)}, []),
-        ({"stated": Region(low=1.0, high=2.0), "law": lambda: Region(low=3.0, high=4.0)}, [" leaves [3.0, 4.0]"]),
-        ({"law": lambda: Region(low=3.0, high=4.0)}, [" leaves [3.0, 4.0]"]),
+        (
+            {"stated": Region(low=1.0, high=2.0), "law": lambda: Region(low=3.0, high=4.0)},
+            [" not inside [3.0, 4.0]"],
+        ),
+        ({"law": lambda: Region(low=3.0, high=4.0)}, [" not inside [3.0, 4.0]"]),
         (
             {"stated": Region(low=1.0, high=2.0), "law": lambda: Region(low=0.0, high=1.0)},
-            ["inconclusive", " leaves [0.0, "],
+            ["inconclusive", " is not inside [0.0, "],
         ),
     ],
 )
-def test_a_run_fails_over_a_problem_an_open_claim_and_one_that_left_its_region(
-    given: dict, told: list[str], checkout: Path
+def test_alarms_are_problems_inconclusive_verdicts_and_intervals_outside_the_region(
+    given: dict, expected: list[str], checkout: Path
 ) -> None:
     record = record_of(examine(_drawn(**given)), seconds=0)
     for problems in ((), ("it moved", "it was redefined")):
-        found = alarms(Comparison(id="test.claim", old=None, new=record, problems=problems))
-        assert found[: len(problems)] == list(problems)
-        rest = found[len(problems) :]
-        assert len(rest) == len(told)
-        assert all(words in alarm for words, alarm in zip(told, rest, strict=True))
+        reasons = alarms(Comparison(id="test.claim", old=None, new=record, problems=problems))
+        assert reasons[: len(problems)] == list(problems)
+        rest = reasons[len(problems) :]
+        assert len(rest) == len(expected)
+        assert all(words in alarm for words, alarm in zip(expected, rest, strict=True))
 
 
 # Updating
 
 
-def test_the_first_update_writes_every_claim_into_the_file_of_its_group(checkout: Path) -> None:
-    complete, told = _updated(CHEAP, reason="first")
+def test_the_first_update_writes_each_claim_into_the_file_of_its_group(checkout: Path) -> None:
+    complete, reports = _updated(CHEAP, reason="first")
     assert complete
-    assert [(c.id, c.old, written) for c, written in told] == [(c.id, None, True) for c in CHEAP]
+    assert [(c.id, c.old, written) for c, written in reports] == [(c.id, None, True) for c in CHEAP]
     assert sorted(_files(checkout)) == ["appendix-e.json", "overlap.json"]
     records = baselines.read()
     assert set(records) == {claim.id for claim in CHEAP}
@@ -192,63 +195,63 @@ def test_the_first_update_writes_every_claim_into_the_file_of_its_group(checkout
     assert {record.verdict for record in records.values()} == {"holds"}
 
 
-def test_an_update_of_what_has_not_moved_leaves_the_files_byte_for_byte(stored: Path) -> None:
+def test_an_update_without_a_change_does_not_change_the_files(stored: Path) -> None:
     before = _files(stored)
-    complete, told = _updated(CHEAP, reason="second")
+    complete, reports = _updated(CHEAP, reason="second")
     assert complete
-    assert [written for _, written in told] == [False, False]
+    assert [written for _, written in reports] == [False, False]
     assert _files(stored) == before
     assert git(stored, "status", "--porcelain") == ""
 
 
-def test_a_figure_that_moved_is_rewritten_and_old_and_new_are_told(stored: Path) -> None:
+def test_a_changed_estimate_is_written_and_reported_with_the_old_one(stored: Path) -> None:
     drawn = _drawn(id=IDENTITY.id)
     _updated([drawn])
     _tamper(stored, drawn, estimate=0.5)
     before = _files(stored)
-    complete, told = _updated([CONSTANT, drawn], reason="torch")
+    complete, reports = _updated([CONSTANT, drawn], reason="torch")
     assert complete
-    assert [written for _, written in told] == [False, True]
-    moved = told[1][0]
+    assert [written for _, written in reports] == [False, True]
+    moved = reports[1][0]
     assert (moved.old.estimate, moved.new.estimate) == (0.5, pytest.approx(0.0))
     assert baselines.read()[IDENTITY.id].estimate == moved.new.estimate
     assert baselines.read()[IDENTITY.id].reason == "torch"
     assert _files(stored)["appendix-e.json"] == before["appendix-e.json"]
 
 
-def test_a_verdict_that_changed_is_written_only_where_that_is_accepted(stored: Path) -> None:
+def test_a_changed_verdict_is_written_only_with_accept_verdicts(stored: Path) -> None:
     _tamper(stored, IDENTITY, verdict="does not hold", estimate=0.5)
     before = _files(stored)
-    complete, told = _updated(CHEAP)
+    complete, reports = _updated(CHEAP)
     assert not complete
-    assert [(c.verdict_changed, written) for c, written in told] == [(False, False), (True, False)]
+    assert [(c.verdict_changed, written) for c, written in reports] == [(False, False), (True, False)]
     assert _files(stored) == before
-    complete, told = _updated(CHEAP, accept_verdicts=True)
+    complete, reports = _updated(CHEAP, accept_verdicts=True)
     assert complete
-    assert [written for _, written in told] == [False, True]
+    assert [written for _, written in reports] == [False, True]
     assert baselines.read()[IDENTITY.id].verdict == "holds"
 
 
-def test_a_refused_verdict_does_not_hold_up_the_other_claims_of_its_group(stored: Path) -> None:
+def test_a_rejected_verdict_does_not_prevent_the_update_of_other_claims(stored: Path) -> None:
     _tamper(stored, IDENTITY, verdict="does not hold")
-    complete, told = _updated([IDENTITY, ORDER])
+    complete, reports = _updated([IDENTITY, ORDER])
     assert not complete
-    assert [written for _, written in told] == [False, True]
+    assert [written for _, written in reports] == [False, True]
     assert {name: baselines.read()[name].verdict for name in (IDENTITY.id, ORDER.id)} == {
         IDENTITY.id: "does not hold",
         ORDER.id: "holds",
     }
 
 
-def test_other_words_of_a_statement_are_written_though_no_figure_moved(stored: Path) -> None:
+def test_a_changed_statement_is_written_without_a_changed_estimate(stored: Path) -> None:
     _tamper(stored, CONSTANT, statement="old words")
-    complete, told = _updated(CHEAP)
+    complete, reports = _updated(CHEAP)
     assert complete
-    assert [(c.problems, written) for c, written in told] == [((), True), ((), False)]
+    assert [(c.problems, written) for c, written in reports] == [((), True), ((), False)]
     assert baselines.read()[CONSTANT.id].statement == CONSTANT.statement
 
 
-def test_a_claim_updated_alone_keeps_its_neighbours_and_the_order_of_the_ledger(stored: Path) -> None:
+def test_an_update_of_one_claim_preserves_the_others_and_their_order(stored: Path) -> None:
     neighbour = baselines.read()[IDENTITY.id]
     _updated([ORDER])
     assert baselines.read()[IDENTITY.id] == neighbour
@@ -261,17 +264,17 @@ def test_a_claim_updated_alone_keeps_its_neighbours_and_the_order_of_the_ledger(
     assert [name for name in baselines.read() if name.startswith("overlap")] == [IDENTITY.id, ORDER.id]
 
 
-def test_a_record_whose_claim_is_gone_is_dropped(stored: Path) -> None:
+def test_the_record_of_a_removed_claim_is_removed(stored: Path) -> None:
     records = baselines.read()
     baselines.write([records[IDENTITY.id], records[IDENTITY.id].model_copy(update={"id": "overlap.gone"})], "overlap")
     commit(stored)
-    complete, told = _updated([IDENTITY])
+    complete, reports = _updated([IDENTITY])
     assert complete
-    assert [written for _, written in told] == [False]
+    assert [written for _, written in reports] == [False]
     assert baselines.read() == records
 
 
-def test_a_run_that_is_killed_keeps_the_groups_before(checkout: Path) -> None:
+def test_an_interrupted_update_keeps_the_completed_groups(checkout: Path) -> None:
     def killed(seeds: range) -> np.ndarray:
         raise KeyboardInterrupt
 
@@ -281,7 +284,7 @@ def test_a_run_that_is_killed_keeps_the_groups_before(checkout: Path) -> None:
 
 
 @pytest.mark.parametrize("why", ["CI", "uncommitted changes"])
-def test_a_refused_update_measures_nothing(why: str, stored: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_rejected_update_measures_nothing(why: str, stored: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if why == "CI":
         monkeypatch.setenv("CI", "true")
     else:
@@ -294,7 +297,7 @@ def test_a_refused_update_measures_nothing(why: str, stored: Path, monkeypatch: 
         _updated([replace(IDENTITY, rows=rows)])
 
 
-def test_a_clean_checkout_is_told_so_in_the_records_of_every_group(checkout: Path) -> None:
+def test_records_from_a_clean_checkout_are_not_dirty(checkout: Path) -> None:
     _updated(CHEAP)
     assert {name: record.provenance.dirty for name, record in baselines.read().items()} == {
         claim.id: False for claim in CHEAP

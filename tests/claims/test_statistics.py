@@ -1,4 +1,4 @@
-"""Statistics of rows whose answer is known, and of noisy rows against NumPy's least squares."""
+"""Statistics of rows with a known result, and of noisy rows against NumPy's least squares."""
 
 from collections.abc import Callable
 
@@ -44,7 +44,7 @@ def test_slopes_of_noisy_rows_are_least_squares() -> None:
     assert slope_difference(DEPTHS)(rows) == pytest.approx(second - first)
 
 
-def test_the_slope_of_the_law_is_against_depth_or_whatever_is_given() -> None:
+def test_the_slope_of_the_law_is_on_the_depths_or_the_given_values() -> None:
     law = SMALL.law()
     assert slope_of_law(SMALL) == pytest.approx(np.polyfit(np.log(DEPTHS), np.log(law), 1)[0])
     assert slope_of_law(SMALL, law**2) == pytest.approx(0.5)
@@ -52,8 +52,8 @@ def test_the_slope_of_the_law_is_against_depth_or_whatever_is_given() -> None:
     assert (region.low, region.high) == pytest.approx((slope_of_law(SMALL) - 0.1, slope_of_law(SMALL) + 0.1))
 
 
-def test_settings_stand_side_by_side_with_the_same_seeds() -> None:
-    other = SMALL.at(2).having(activation="gelu")
+def test_the_columns_of_several_settings_have_the_same_seeds() -> None:
+    other = SMALL.at(2).with_arguments(activation="gelu")
     rows = side_by_side(SMALL, other)(range(3, 6))
     np.testing.assert_array_equal(rows, np.concatenate([SMALL.S_bar(range(3, 6)), other.S_bar(range(3, 6))], axis=1))
     assert rows.shape == (3, 4)

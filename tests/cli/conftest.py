@@ -1,4 +1,4 @@
-"""What several verbs are run on: a user's module of factories, and the store of a finished sweep."""
+"""Fixtures of the verbs: a module with factories of a user, and the store of a finished sweep."""
 
 from pathlib import Path
 
@@ -57,7 +57,7 @@ segments = [{anchors = [2, 3], predict = [4]}]
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The current folder, in which their_nets.py has the factories above."""
+    """An importable current folder with the factories above in their_nets.py."""
     (tmp_path / "their_nets.py").write_text(NETS)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
@@ -66,13 +66,13 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="session")
 def toml() -> str:
-    """The experiment of the sweep below."""
+    """The experiment file of the sweep below."""
     return TOML
 
 
 @pytest.fixture(scope="session")
 def sweep_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the file of an experiment, small.toml, and its finished sweep, runs.db."""
+    """A folder with an experiment file, small.toml, and the store of its finished sweep, runs.db."""
     folder = tmp_path_factory.mktemp("sweep")
     (folder / "small.toml").write_text(TOML)
     result = run("sweep", folder / "small.toml", "--store", folder / "runs.db", "--workers", 1)

@@ -1,4 +1,4 @@
-"""`ammup check` as a user types it, on a factory of the user's own."""
+"""`ammup check` as a user types it, on a factory of the user."""
 
 import json
 from pathlib import Path
@@ -28,13 +28,13 @@ def test_check_has_three_outcomes_and_writes_a_report(project: Path) -> None:
     narrow = ["--expected", str(slope), "--margin", "0.001"]
     inconclusive = run("check", "their_nets:make_net", *QUICK, *narrow, "--json", "--junit", "c.xml")
     assert inconclusive.exit_code == 1
-    found = json.loads(inconclusive.stdout)
-    assert (found["outcome"], found["cause"]) == ("inconclusive", "")
+    result = json.loads(inconclusive.stdout)
+    assert (result["outcome"], result["cause"]) == ("inconclusive", "")
     (failure,) = ElementTree.parse(project / "c.xml").getroot().iter("failure")
     assert failure.attrib["message"] == "inconclusive"
     (case,) = ElementTree.parse(project / "c.xml").getroot().iter("testcase")
     properties = {one.attrib["name"]: one.attrib["value"] for one in case.iter("property")}
-    assert properties["slope"] == str(found["slope"])
+    assert properties["slope"] == str(result["slope"])
     assert properties["seeds"] == "8"
 
 
@@ -73,5 +73,5 @@ def test_check_records_a_baseline_and_compares_with_it(project: Path) -> None:
         (["cnn", "--expected", "-1", "--seeds", "1"], "1 is not in the range"),
     ],
 )
-def test_bad_input_is_a_one_line_error(arguments: list[str], message: str) -> None:
+def test_invalid_input_is_a_one_line_error(arguments: list[str], message: str) -> None:
     assert_refused(run("check", *arguments), message)

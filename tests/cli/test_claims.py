@@ -1,4 +1,4 @@
-"""`ammup claims` and `ammup baselines` as a user types them, on baselines in a folder of their own."""
+"""`ammup claims` and `ammup baselines` as a user types them, on baselines in a temporary folder."""
 
 import json
 import os
@@ -26,7 +26,7 @@ IDENTITY, CONSTANT = "overlap.sum-identity", "appendix-e.relu-constant"
 CHEAP = [claim_named(CLAIMS, name) for name in (CONSTANT, IDENTITY)]
 
 
-_run = partial(run, columns=240)  # no line of a table is broken
+_run = partial(run, columns=240)  # wide enough that no table row wraps
 
 
 def _git(where: Path, *arguments: str) -> str:
@@ -43,7 +43,7 @@ def _commit(folder: Path) -> str:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Holds the right baselines of the cheap claims."""
+    """A folder with up-to-date baselines of the cheap claims."""
     folder = tmp_path / "repository" / "baselines"
     monkeypatch.setattr(baselines, "folder", lambda: folder)
     folder.mkdir(parents=True)
@@ -54,9 +54,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def checkout(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The same, committed."""
+    """The same folder, committed to a git repository."""
     if shutil.which("git") is None:
-        pytest.skip("git is not here")
+        pytest.skip("git is not installed")
     for name in [name for name in os.environ if name == "CI" or name.startswith("GIT_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
@@ -85,7 +85,7 @@ def test_claims_prints_the_ledger_of_the_stored_baselines(folder: Path) -> None:
     assert result.stderr == ""
 
 
-def test_claims_tells_one_whole(folder: Path) -> None:
+def test_claims_shows_one_claim_in_full(folder: Path) -> None:
     result = _run("claims", "--id", IDENTITY)
     assert result.exit_code == 0
     assert result.stdout.startswith(IDENTITY)
@@ -94,12 +94,12 @@ def test_claims_tells_one_whole(folder: Path) -> None:
     assert CONSTANT not in result.stdout
 
 
-def test_claims_as_json_is_what_is_stored(folder: Path) -> None:
+def test_json_contains_the_stored_records(folder: Path) -> None:
     assert json.loads(_run("claims", "--json").stdout) == [record.to_dict() for record in baselines.read().values()]
     assert json.loads(_run("claims", "--json", "--id", IDENTITY).stdout) == [baselines.read()[IDENTITY].to_dict()]
 
 
-def test_an_unknown_claim_is_one_clear_line_that_names_those_that_there_are(folder: Path) -> None:
+def test_an_unknown_claim_is_a_one_line_error_with_the_nearest_names(folder: Path) -> None:
     assert_refused(
         _run("claims", "--id", "overlap"),
         IDENTITY,
@@ -111,7 +111,7 @@ def test_an_unknown_claim_is_one_clear_line_that_names_those_that_there_are(fold
     )
 
 
-def test_without_baselines_there_is_nothing_to_tell(folder: Path) -> None:
+def test_without_baselines_the_ledger_is_empty(folder: Path) -> None:
     for path in folder.iterdir():
         path.unlink()
     assert_refused(_run("claims", "--id", IDENTITY), f"claim {IDENTITY!r}")
@@ -119,13 +119,13 @@ def test_without_baselines_there_is_nothing_to_tell(folder: Path) -> None:
     assert "0 claims" in _run("claims").stdout
 
 
-def test_a_broken_baseline_file_is_one_clear_line(folder: Path) -> None:
+def test_a_damaged_baseline_file_is_a_one_line_error(folder: Path) -> None:
     (folder / "overlap.json").write_text("{")
     assert_refused(_run("claims"), str(folder / "overlap.json"))
 
 
 @pytest.mark.parametrize("as_json", [True, False])
-def test_measuring_again_ends_with_0_where_nothing_moved(as_json: bool, folder: Path) -> None:
+def test_measuring_again_has_exit_code_0_if_nothing_changed(as_json: bool, folder: Path) -> None:
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     result = _run("claims", "--measure", "--id", IDENTITY, *["--json"] * as_json)
     assert result.exit_code == 0, result.output
@@ -140,7 +140,7 @@ def test_measuring_again_ends_with_0_where_nothing_moved(as_json: bool, folder: 
     [({"verdict": "does not hold"}, "verdict 'does not hold' became 'holds'"),
      ({"key": f"{KEY_VERSION}-another"}, "the claim was defined differently")],
 )  # fmt: skip
-def test_measuring_again_ends_with_1_and_says_what_moved(
+def test_measuring_again_has_exit_code_1_and_names_what_changed(
     as_json: bool, changed: dict, problem: str, folder: Path
 ) -> None:
     _tamper(folder, IDENTITY, **changed)
@@ -150,7 +150,7 @@ def test_measuring_again_ends_with_1_and_says_what_moved(
     assert line.startswith(f"{IDENTITY}: {problem}")
     if as_json:
         (record,) = json.loads(result.stdout)
-        assert (record["estimate"], record["verdict"]) == (0.0, "holds")  # the new figures, not the stored ones
+        assert (record["estimate"], record["verdict"]) == (0.0, "holds")  # the new values, not the stored ones
     else:
         assert result.stdout.startswith(IDENTITY)
 
@@ -159,7 +159,7 @@ def test_measuring_again_ends_with_1_and_says_what_moved(
     ("low", "tampered", "problem"),
     [(-1.0, {}, ""), (-1.0, {"estimate": 0.5}, "0.5 became "), (0.0, {}, "inconclusive after 2 looks: ")],
 )
-def test_a_drawn_figure_that_moved_and_an_open_claim_end_with_1(
+def test_a_changed_random_estimate_or_an_inconclusive_claim_has_exit_code_1(
     low: float, tampered: dict, problem: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     claim = replace(
@@ -179,14 +179,14 @@ def test_a_drawn_figure_that_moved_and_an_open_claim_end_with_1(
     assert len(result.stderr.splitlines()) == bool(problem)
 
 
-def test_measuring_a_claim_without_a_baseline_ends_with_1(folder: Path) -> None:
+def test_measuring_a_claim_without_a_baseline_has_exit_code_1(folder: Path) -> None:
     (folder / "overlap.json").unlink()
     result = _run("claims", "--measure", "--id", IDENTITY)
     assert result.exit_code == 1
     assert f"{IDENTITY}: there is no baseline" in result.stderr
 
 
-def test_a_seed_root_reaches_the_measurement(folder: Path) -> None:
+def test_the_seed_root_is_passed_to_the_measurement(folder: Path) -> None:
     arguments = ["claims", "--measure", "--id", "means.a1-geometric", "--json"]
     records = [json.loads(_run(*arguments, "--seed-root", root).stdout)[0] for root in ("0", "3")]
     assert [record["root"] for record in records] == [0, 3]
@@ -209,26 +209,26 @@ def _update(*arguments: str) -> Result:
     return _run("baselines", "update", "--reason", "a test", "--id", IDENTITY, *arguments)
 
 
-def test_an_update_tells_old_and_new_and_writes_the_reason(checkout: Path) -> None:
+def test_an_update_prints_old_and_new_values_and_stores_the_reason(checkout: Path) -> None:
     _tamper(checkout, IDENTITY, estimate=0.5, key=f"{KEY_VERSION}-another")
     _commit(checkout)
     result = _update("--id", CONSTANT)
     assert result.exit_code == 0, result.output
     assert result.stdout.splitlines() == [
         f"{IDENTITY}: 0.5 (holds) → 0 (holds)  written",
-        f"{CONSTANT}: 0.5 (holds) → 0.5 (holds)  unmoved",
+        f"{CONSTANT}: 0.5 (holds) → 0.5 (holds)  unchanged",
     ]
     assert baselines.read()[IDENTITY].estimate == 0
     assert [record.reason for record in baselines.read().values()] == ["", "a test"]
 
 
-def test_a_first_measurement_comes_from_nothing(checkout: Path) -> None:
+def test_a_first_measurement_has_no_old_value(checkout: Path) -> None:
     (checkout / "overlap.json").unlink()
     _commit(checkout)
-    assert _update().stdout == f"{IDENTITY}: nothing → 0 (holds)  written\n"
+    assert _update().stdout == f"{IDENTITY}: none → 0 (holds)  written\n"
 
 
-def test_another_verdict_is_refused_with_exit_code_1_until_it_is_accepted(checkout: Path) -> None:
+def test_a_changed_verdict_is_refused_with_exit_code_1_until_it_is_accepted(checkout: Path) -> None:
     _tamper(checkout, IDENTITY, verdict="does not hold")
     _commit(checkout)
     result = _update()
@@ -243,19 +243,19 @@ def test_another_verdict_is_refused_with_exit_code_1_until_it_is_accepted(checko
 
 
 @pytest.mark.parametrize("reason", ["", "  ", "\t\n"])
-def test_an_update_without_a_reason_is_refused(reason: str, checkout: Path) -> None:
+def test_an_update_requires_a_reason(reason: str, checkout: Path) -> None:
     before = {path.name: path.read_bytes() for path in checkout.iterdir()}
     assert_refused(_run("baselines", "update", "--id", IDENTITY, "--reason", reason), "--reason")
     assert_refused(_run("baselines", "update", "--id", IDENTITY), "'--reason'")
     assert {path.name: path.read_bytes() for path in checkout.iterdir()} == before
 
 
-def test_an_update_of_an_unknown_claim_is_refused(checkout: Path) -> None:
+def test_an_update_of_an_unknown_claim_is_rejected(checkout: Path) -> None:
     assert_refused(_update("--id", "overlap"), "claim 'overlap'")
 
 
 @pytest.mark.parametrize("why", ["CI", "uncommitted changes", "git checkout"])
-def test_an_update_that_nobody_could_trace_is_refused(why: str, checkout: Path, monkeypatch) -> None:
+def test_an_update_in_ci_or_without_a_clean_commit_is_refused(why: str, checkout: Path, monkeypatch) -> None:
     if "CI" in why:
         monkeypatch.setenv("CI", "true")
     elif "uncommitted" in why:
@@ -269,35 +269,35 @@ def test_an_update_that_nobody_could_trace_is_refused(why: str, checkout: Path, 
 # ammup baselines diff
 
 
-def test_diff_tells_what_differs_between_two_commits(checkout: Path) -> None:
+def test_diff_prints_the_changes_between_two_commits(checkout: Path) -> None:
     _tamper(checkout, IDENTITY, estimate=0.5, se=0.0123, verdict="does not hold")
     (checkout / "appendix-e.json").unlink()
     _commit(checkout)
     result = _run("baselines", "diff", "HEAD~1", "HEAD")
     assert result.exit_code == 0
     assert result.stdout.splitlines() == [
-        f"{CONSTANT}: 0.5 ± 0 (holds) → nothing",
+        f"{CONSTANT}: 0.5 ± 0 (holds) → none",
         f"{IDENTITY}: 0 ± 0 (holds) → 0.5 ± 0.012 (does not hold)",
-        "2 of the claims differ",
+        "2 claims changed",
     ]
-    gone, moved = json.loads(_run("baselines", "diff", "HEAD~1", "HEAD", "--json").stdout)
-    assert (gone["id"], gone["before"]["estimate"], gone["after"]) == (CONSTANT, 0.5, None)
-    assert (moved["id"], moved["before"]["estimate"], moved["after"]["estimate"]) == (IDENTITY, 0.0, 0.5)
-    assert moved["after"] == baselines.read()[IDENTITY].to_dict()
+    removed, changed = json.loads(_run("baselines", "diff", "HEAD~1", "HEAD", "--json").stdout)
+    assert (removed["id"], removed["before"]["estimate"], removed["after"]) == (CONSTANT, 0.5, None)
+    assert (changed["id"], changed["before"]["estimate"], changed["after"]["estimate"]) == (IDENTITY, 0.0, 0.5)
+    assert changed["after"] == baselines.read()[IDENTITY].to_dict()
 
 
 def test_diff_of_a_commit_with_itself_is_empty(checkout: Path) -> None:
-    assert _run("baselines", "diff", "HEAD", "HEAD").stdout == "0 of the claims differ\n"
+    assert _run("baselines", "diff", "HEAD", "HEAD").stdout == "0 claims changed\n"
     assert json.loads(_run("baselines", "diff", "HEAD", "HEAD", "--json").stdout) == []
 
 
-def test_diff_with_an_unknown_commit_is_one_clear_line(checkout: Path) -> None:
+def test_diff_with_an_unknown_commit_is_a_one_line_error(checkout: Path) -> None:
     for pair in (("HEAD", "nowhere"), ("nowhere", "HEAD")):
         assert_refused(_run("baselines", "diff", *pair), "'nowhere'")
 
 
 @pytest.mark.parametrize("verb", [["claims"], ["baselines"], ["baselines", "update"], ["baselines", "diff"]])
-def test_help_tells_each_verb_and_shows_an_example(verb: list[str]) -> None:
+def test_the_help_of_each_verb_shows_its_usage_and_an_example(verb: list[str]) -> None:
     result = _run(*verb, "--help")
     assert result.exit_code == 0
     assert f"Usage: cli {' '.join(verb)}" in result.stdout
@@ -307,7 +307,7 @@ def test_help_tells_each_verb_and_shows_an_example(verb: list[str]) -> None:
 
 @pytest.mark.parametrize("name", ["overlap.sum-identity", "theorem-1.a-name-as-long-as-the-longest-of-them"])
 def test_the_ledger_in_a_pipe_has_every_id_on_one_line(name: str, folder: Path) -> None:
-    """For grep, and to be copied behind --id."""
+    """So that grep finds it, and it can be pasted after --id."""
     baselines.write([baselines.read()[IDENTITY].model_copy(update={"id": name})], "overlap")
     result = CliRunner(env={"COLUMNS": None}).invoke(cli, ["claims"])
     assert name in result.stdout.split()

@@ -1,4 +1,4 @@
-"""The command `ammup` itself: its verbs, their help, and how an error ends it."""
+"""The command `ammup` itself: its verbs, their help, its exit codes and error messages."""
 
 import os
 import subprocess
@@ -17,7 +17,7 @@ from ammup.cli import cli
 @pytest.mark.parametrize(
     ("error", "code", "message"),
     [
-        (InputError("depth=0 is none"), 2, "Error: depth=0 is none\n"),
+        (InputError("depth=0: expected 1"), 2, "Error: depth=0: expected 1\n"),
         (FileNotFoundError(2, "No such file", "x.db"), 2, "Error: [Errno 2] No such file: 'x.db'\n"),
         (torch.OutOfMemoryError("tried to allocate 80 GiB\nof 79"), 2, "tried to allocate 80 GiB"),
         (MemoryError(), 2, "--workers"),
@@ -64,14 +64,14 @@ def test_the_version_is_the_installed_one() -> None:
 
 
 @pytest.mark.parametrize("arguments", [["exponents"], ["--colour"], ["fit", "--colour", "runs.db"]])
-def test_what_click_refuses_ends_with_2(arguments: list[str]) -> None:
+def test_a_command_line_that_click_rejects_has_exit_code_2(arguments: list[str]) -> None:
     result = run(*arguments)
     assert (result.exit_code, result.stdout) == (2, "")
     assert "Error: " in result.stderr
 
 
-def test_a_reader_that_has_gone_is_no_error_of_ours() -> None:
-    """As in `ammup --help | head -1`: the pipe is closed before anything is written."""
+def test_a_closed_pipe_is_not_reported_as_an_error() -> None:
+    """As in `ammup --help | head -1`, where the reader closes the pipe early."""
     reader, writer = os.pipe()
     os.close(reader)
     with os.fdopen(writer, "w") as closed:

@@ -11,7 +11,7 @@ from ammup.models.depth import CONVENTIONS
 pytestmark = pytest.mark.usefixtures("project")
 
 
-def test_depth_prints_units_and_every_convention() -> None:
+def test_depth_prints_units_and_counts_of_every_convention() -> None:
     result = run("depth", "their_nets:make_net", "--depths", "2,3")
     assert result.exit_code == 0
     for text in (*CONVENTIONS, "  0\n", "  2\n", "  4\n"):
@@ -21,7 +21,7 @@ def test_depth_prints_units_and_every_convention() -> None:
     assert answer["units"]["4"][0] == "stem"
 
 
-def test_depth_of_what_cannot_be_traced_needs_a_shape() -> None:
+def test_a_model_that_cannot_be_traced_needs_a_shape() -> None:
     result = run("depth", "their_nets:steps", "--depths", "2")
     assert_refused(result, "traced")
     assert run("depth", "their_nets:steps", "--depths", "2", "--shape", "4").exit_code == 0
@@ -41,9 +41,9 @@ def test_the_units_are_those_of_the_library() -> None:
     [
         (["cnn", "--convention", "trunk"], "convention='trunk'"),
         (["cnn", "--shape", "3,x"], "'3,x'"),
-        (["cnn", "--depths", "2,2"], "twice"),
+        (["cnn", "--depths", "2,2"], "depths=[2, 2]"),
         (["their_nets:make_net", "--shape", "4"], "(2, 4)"),
     ],
 )
-def test_bad_input_is_a_one_line_error(arguments: list[str], message: str) -> None:
+def test_invalid_input_is_a_one_line_error(arguments: list[str], message: str) -> None:
     assert_refused(run("depth", *arguments), message)

@@ -15,7 +15,7 @@ QUICK = ["--depths", "2,4", "--width", "8", "--seeds", "3", "--batch-size", "4"]
 
 
 @pytest.mark.parametrize("family", ["mlp", "cnn", "resnet"])
-def test_prints_table_slope_and_references(family: str) -> None:
+def test_exponent_prints_table_slope_and_references(family: str) -> None:
     result = run("exponent", family, *QUICK)
     assert result.exit_code == 0, result.output
     for text in (
@@ -30,23 +30,23 @@ def test_prints_table_slope_and_references(family: str) -> None:
         assert text in result.output
 
 
-def test_the_default_run_shows_the_law_and_what_to_type_next() -> None:
-    """Its net and batch are such that the finite-depth law takes seconds."""
+def test_the_default_run_prints_the_law_and_a_next_command_that_runs() -> None:
+    """Its default net and batch are small enough that the finite-depth law is computed within seconds."""
     result = run("exponent", "--seeds", "2")
     assert result.exit_code == 0, result.output
     assert re.search(r"finite-depth law +-1\.\d\d +at L = 2, 4, 8, 16", result.output)
     *_, after = result.output.strip().splitlines()
     command = re.search(r"`ammup (transfer cnn --lr 0\.1 --from 2 --to 16)`", after)
     assert command is not None
-    carried = run(*command[1].split(), "--seeds", "2")
-    assert carried.exit_code == 0, carried.output
+    transferred = run(*command[1].split(), "--seeds", "2")
+    assert transferred.exit_code == 0, transferred.output
     options = ["--width", "8", "--data", "synthetic", "--loss", "mse", "--set", "readout=he", "--image-size", "5"]
     after = run("exponent", "resnet", "--depths", "2,4", "--seeds", "2", *options).output.splitlines()[-1]
     given = "--width 8 --image-size 5 --loss mse --set readout=he"
     assert f"`ammup transfer resnet --lr 0.1 --from 2 --to 4 {given}`" in after
 
 
-def test_json_is_the_library_s_answer(tmp_path: Path) -> None:
+def test_json_agrees_with_the_library_call(tmp_path: Path) -> None:
     write_images(tmp_path)
     result = run("exponent", "cnn", "--data", tmp_path, *QUICK, "--json")
     assert result.exit_code == 0, result.output
@@ -66,7 +66,7 @@ def test_json_is_the_library_s_answer(tmp_path: Path) -> None:
     assert [row["lr_star"] for row in answer["curve"]] == pytest.approx(law.curve["lr_star"].tolist())
 
 
-def test_closed_law_is_printed_where_it_is_known() -> None:
+def test_the_finite_depth_law_is_printed_for_nets_that_it_covers() -> None:
     arguments = ["--loss", "mse", "--part", "label", "--batch-size", "1", "--set", "readout=he", "--json"]
     answer = json.loads(run("exponent", "mlp", *QUICK[:-2], *arguments).stdout)
     assert answer["reference"] is not None
@@ -77,14 +77,14 @@ def test_closed_law_is_printed_where_it_is_known() -> None:
     assert json.loads(run("exponent", "resnet", *QUICK[:-2], *arguments, *normed).stdout)["reference"] is None
 
 
-def test_plot_is_written_and_never_over_a_file(tmp_path: Path) -> None:
+def test_a_plot_is_written_and_never_overwrites_a_file(tmp_path: Path) -> None:
     figure = tmp_path / "law.png"
     assert run("exponent", "mlp", *QUICK, "--plot", figure).exit_code == 0
     with Image.open(figure) as image:
         assert image.size == (1500, 630)
     before = figure.read_bytes()
     result = run("exponent", "mlp", *QUICK, "--plot", figure)
-    assert_refused(result, "law.png exists")
+    assert_refused(result, "law.png already exists")
     assert figure.read_bytes() == before
 
 
@@ -93,7 +93,7 @@ def test_plot_is_written_and_never_over_a_file(tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (["cnn", "--depths", "0,4"], "at least 1"),
-        (["cnn", "--depths", "4,4"], "twice"),
+        (["cnn", "--depths", "4,4"], "depths=[4, 4]"),
         (["cnn", "--depths", "4"], "at least 2"),
         (["cnn", "--seeds", "x"], "'x'"),
         (["cnn", "--seeds", "0"], "0 is not in the range"),
@@ -107,7 +107,7 @@ def test_plot_is_written_and_never_over_a_file(tmp_path: Path) -> None:
         (["no_such_module:make"], "'no_such_module'"),
     ],
 )
-def test_bad_input_is_a_one_line_error(arguments: list[str], message: str) -> None:
+def test_invalid_input_is_a_one_line_error(arguments: list[str], message: str) -> None:
     pairs = zip(QUICK[::2], QUICK[1::2], strict=True)
     quick = [word for pair in pairs if pair[0] not in arguments for word in pair]
     assert_refused(run("exponent", *quick, *arguments), message)

@@ -1,4 +1,4 @@
-"""Files that a verb is going to write are checked before anything is computed."""
+"""Output files of a verb are checked before anything is computed."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from ammup import InputError
 from ammup.cli.files import check_folder, check_new_figure, check_new_file
 
 
-def test_a_new_file_in_a_folder_that_exists_is_accepted_and_not_made(
+def test_a_new_file_in_an_existing_folder_is_accepted_and_not_created(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -24,26 +24,26 @@ def test_a_new_file_in_a_folder_that_exists_is_accepted_and_not_made(
     [
         ("a.txt", r"'a\.txt'.* \.json, \.csv"),
         ("a", r"'a'.* \.json, \.csv"),
-        ("there.csv", r"there\.csv exists"),
-        ("folder.csv", r"folder\.csv exists"),
+        ("there.csv", r"there\.csv already exists"),
+        ("folder.csv", r"folder\.csv already exists"),
         ("no/a.csv", r"no/a\.csv: .*/no "),
     ],
 )
-def test_a_file_that_could_not_be_written_is_refused(name: str, message: str, tmp_path: Path) -> None:
-    (tmp_path / "there.csv").write_text("kept")
+def test_a_path_that_cannot_be_written_is_rejected(name: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "there.csv").write_text("content")
     (tmp_path / "folder.csv").mkdir()
     with pytest.raises(InputError, match=message):
         check_new_file(tmp_path / name, suffixes=(".json", ".csv"))
-    assert (tmp_path / "there.csv").read_text() == "kept"
+    assert (tmp_path / "there.csv").read_text() == "content"
 
 
-def test_a_file_to_be_replaced_needs_a_folder_only(tmp_path: Path) -> None:
+def test_a_file_that_may_be_overwritten_needs_an_existing_folder_only(tmp_path: Path) -> None:
     (tmp_path / "there.xml").touch()
     check_folder(tmp_path / "there.xml")
     with pytest.raises(InputError, match="missing"):
         check_folder(tmp_path / "missing" / "there.xml")
 
 
-def test_a_figure_has_a_suffix_of_matplotlib(tmp_path: Path) -> None:
+def test_a_figure_needs_a_suffix_that_matplotlib_supports(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"'law\.csv'.*\.pdf.*\.png.*\.svg"):
         check_new_figure(tmp_path / "law.csv")

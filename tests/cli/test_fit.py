@@ -23,11 +23,11 @@ def test_fit_prints_optima_slope_and_segments(sweep_folder: Path) -> None:
     low, high = answer["optima"]
     expected = np.log(high["smoothed"] / low["smoothed"]) / np.log(3 / 2)
     assert answer["slope"] == pytest.approx(expected)
-    assert answer["slope_se"] is None  # two depths have no scatter
+    assert answer["slope_se"] is None  # two depths leave no residual
     assert answer["missing"] == 0
 
 
-def test_fit_of_argmax_is_the_best_grid_point(sweep_folder: Path, toml: str) -> None:
+def test_the_argmax_optimum_is_the_best_grid_point(sweep_folder: Path, toml: str) -> None:
     with Store(sweep_folder / "runs.db", mode="read") as store:
         runs = store.table(Experiment.from_toml(toml).key)
     answer = json.loads(run("fit", sweep_folder / "runs.db", "--optimum", "argmax", "--json").stdout)
@@ -47,7 +47,7 @@ def test_export_writes_every_run(sweep_folder: Path, tmp_path: Path, suffix: str
     assert len(table) == 52
     assert {"depth", "lr", "seed", "val_accuracy", "commit", "versions", "device", "strategy"} <= set(table.columns)
     again = run("fit", sweep_folder / "runs.db", "--export", path)
-    assert_refused(again, f"{path} exists")
+    assert_refused(again, f"{path} already exists")
 
 
 def test_fit_draws_the_curves_and_the_law(sweep_folder: Path, tmp_path: Path) -> None:
@@ -56,10 +56,10 @@ def test_fit_draws_the_curves_and_the_law(sweep_folder: Path, tmp_path: Path) ->
     assert path.stat().st_size > 10_000
 
 
-def test_an_unfinished_sweep_says_so(sweep_folder: Path, tmp_path: Path) -> None:
+def test_an_unfinished_sweep_reports_its_missing_cells(sweep_folder: Path, tmp_path: Path) -> None:
     store = tmp_path / "half.db"
-    with Store(sweep_folder / "runs.db", mode="read") as whole, Store(store, mode="write") as half:
-        merge(half, whole)
+    with Store(sweep_folder / "runs.db", mode="read") as complete, Store(store, mode="write") as half:
+        merge(half, complete)
         half.connection.execute("DELETE FROM runs WHERE seed = 1 AND lr > 1")
     shown = run("fit", store)
     assert "cells are missing" in shown.stdout
@@ -68,7 +68,7 @@ def test_an_unfinished_sweep_says_so(sweep_folder: Path, tmp_path: Path) -> None
     assert (answer["missing"], answer["slope"]) == (8, None)
 
 
-def test_several_experiments_are_told_apart(sweep_folder: Path, tmp_path: Path) -> None:
+def test_a_store_with_several_experiments_needs_a_name(sweep_folder: Path, tmp_path: Path) -> None:
     store = tmp_path / "two.db"
     run("sweep", "--store", store, "--merge", sweep_folder / "runs.db")
     changes = ["--set", "name=other", "--set", "training.batch_size=64", "--set", "grid={depths=[2], lrs=[0.1, 1.0]}"]
@@ -81,7 +81,7 @@ def test_several_experiments_are_told_apart(sweep_folder: Path, tmp_path: Path) 
     assert "small" in unknown.stderr
 
 
-def test_what_a_rule_loses_is_shown(sweep_folder: Path) -> None:
+def test_transfer_shows_the_accuracy_that_each_rule_loses(sweep_folder: Path) -> None:
     shown = run("fit", sweep_folder / "runs.db", "--transfer").stdout
     assert all(rule in shown for rule in ("constant", "L^-1/2", "L^-1", "am-mup", "swept"))
     rows = json.loads(run("fit", sweep_folder / "runs.db", "--transfer", "--base", 3, "--json").stdout)["transfer"]
@@ -91,7 +91,7 @@ def test_what_a_rule_loses_is_shown(sweep_folder: Path) -> None:
     assert_refused(wrong, "base=7")
 
 
-def test_a_record_stands_for_its_store(sweep_folder: Path, tmp_path: Path) -> None:
+def test_a_record_gives_the_same_fit_as_its_store(sweep_folder: Path, tmp_path: Path) -> None:
     path = tmp_path / "small.json"
     assert run("fit", sweep_folder / "runs.db", "--export", path).exit_code == 0
     sources = (path, sweep_folder / "runs.db")
@@ -109,7 +109,7 @@ def test_each_figure_is_drawn(sweep_folder: Path, tmp_path: Path, figure: str) -
     assert path.read_text().lstrip().startswith("<?xml")
 
 
-def test_against_belongs_to_an_overlay(sweep_folder: Path, tmp_path: Path) -> None:
+def test_against_requires_an_overlay(sweep_folder: Path, tmp_path: Path) -> None:
     panel = ["--figure", "panel", "--plot", tmp_path / "x.png"]
     result = run("fit", sweep_folder / "runs.db", *panel, "--against", "small")
     assert_refused(result, "--figure overlay")
@@ -127,7 +127,7 @@ def test_against_belongs_to_an_overlay(sweep_folder: Path, tmp_path: Path) -> No
         (["runs.db", "--base", "0", "--transfer"], "0 is not in the range"),
     ],
 )
-def test_bad_input_is_a_one_line_error(
+def test_invalid_input_is_a_one_line_error(
     arguments: list[str], message: str, sweep_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(sweep_folder)

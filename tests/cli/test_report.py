@@ -9,7 +9,7 @@ from command_line import assert_refused, run
 from ammup.experiments.store import Store
 
 
-def test_json_names_the_page_and_its_size(tmp_path: Path) -> None:
+def test_json_contains_the_path_and_size_of_the_page(tmp_path: Path) -> None:
     with Store(tmp_path / "empty.db", mode="write"):
         pass
     page = tmp_path / "µ.html"
@@ -21,13 +21,13 @@ def test_json_names_the_page_and_its_size(tmp_path: Path) -> None:
     ("store", "output", "message"),
     [("no.db", "b.html", "no.db"), ("runs.db", "b.pdf", ".html"), ("runs.db", "no/b.html", "no/b.html")],
 )
-def test_bad_input_is_a_one_line_error(
+def test_invalid_input_is_a_one_line_error(
     store: str, output: str, message: str, sweep_folder: Path, tmp_path: Path
 ) -> None:
     assert_refused(run("report", sweep_folder / store, "-o", tmp_path / output), message)
 
 
-def test_a_report_is_one_page(sweep_folder: Path, tmp_path: Path) -> None:
+def test_a_report_contains_sweeps_and_claims_and_never_overwrites_a_file(sweep_folder: Path, tmp_path: Path) -> None:
     page = tmp_path / "report.html"
     result = run("report", sweep_folder / "runs.db", "-o", page)
     assert result.exit_code == 0, result.output
@@ -35,5 +35,5 @@ def test_a_report_is_one_page(sweep_folder: Path, tmp_path: Path) -> None:
     assert "small" in text
     assert "theorem-1" in text
     again = run("report", sweep_folder / "runs.db", "-o", page)
-    assert_refused(again, "report.html exists")
+    assert_refused(again, "report.html already exists")
     assert page.read_text(encoding="utf-8") == text

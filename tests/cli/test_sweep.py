@@ -7,7 +7,7 @@ import pytest
 from command_line import assert_refused, run
 
 
-def test_status_shows_each_depth(sweep_folder: Path) -> None:
+def test_status_shows_the_finished_cells_of_each_depth(sweep_folder: Path) -> None:
     for experiment in ([], [sweep_folder / "small.toml"]):
         result = run("sweep", *experiment, "--store", sweep_folder / "runs.db", "--status")
         assert result.exit_code == 0, result.output
@@ -18,13 +18,13 @@ def test_status_shows_each_depth(sweep_folder: Path) -> None:
     assert [row["done"] for row in answer["small"]] == [26, 26]
 
 
-def test_a_changed_setting_is_another_grid(sweep_folder: Path) -> None:
+def test_a_changed_setting_adds_cells_to_the_grid(sweep_folder: Path) -> None:
     arguments = ["sweep", sweep_folder / "small.toml", "--store", sweep_folder / "runs.db"]
     result = run(*arguments, "--status", "--set", "grid.seeds=3", "--json")
     assert [(row["done"], row["total"]) for row in json.loads(result.stdout)["small"]] == [(26, 39), (26, 39)]
 
 
-def test_a_dry_run_counts_what_is_missing_and_runs_nothing(sweep_folder: Path) -> None:
+def test_a_dry_run_estimates_the_missing_cells_and_trains_nothing(sweep_folder: Path) -> None:
     before = (sweep_folder / "runs.db").read_bytes()
     command = ["sweep", sweep_folder / "small.toml", "--store", sweep_folder / "runs.db", "--dry-run"]
     arguments = [*command, "--set", "grid.seeds=3"]
@@ -42,8 +42,8 @@ def test_a_dry_run_counts_what_is_missing_and_runs_nothing(sweep_folder: Path) -
         assert row["seconds"] > 0
     assert cost["hours"] > 0
     assert (sweep_folder / "runs.db").read_bytes() == before
-    nothing = run(*command, "--json")
-    assert json.loads(nothing.stdout)["flops"] == 0
+    complete = run(*command, "--json")
+    assert json.loads(complete.stdout)["flops"] == 0
 
 
 def test_stores_are_merged(sweep_folder: Path, tmp_path: Path) -> None:
@@ -54,11 +54,11 @@ def test_stores_are_merged(sweep_folder: Path, tmp_path: Path) -> None:
         "added": 0,
         "differ": 0,
     }
-    ours, theirs = (run("fit", store, "--json").stdout for store in (other, sweep_folder / "runs.db"))
-    assert ours == theirs
+    merged, original = (run("fit", store, "--json").stdout for store in (other, sweep_folder / "runs.db"))
+    assert merged == original
 
 
-def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(project: Path, toml: str) -> None:
+def test_finished_cells_are_stored_after_ctrl_c_and_the_same_command_resumes(project: Path, toml: str) -> None:
     text = toml.replace('"cnn"', '"their_nets:stopped_at_depth_2"').replace("points = 13", "points = 2")
     (project / "stopped.toml").write_text(text)
     (project / "stop").touch()
@@ -91,7 +91,7 @@ def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(project: Path, t
         (["small.toml", "--store", "x.db", "--scheduler", "tcp://127.0.0.1:1"], "tcp://127.0.0.1:1"),
     ],
 )
-def test_bad_input_is_a_one_line_error(
+def test_invalid_input_is_a_one_line_error(
     arguments: list[str], message: str, sweep_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ammup.experiments.cluster.CONNECT_SECONDS", 0.5)
@@ -102,14 +102,14 @@ def test_bad_input_is_a_one_line_error(
         leftover.unlink()
 
 
-def test_the_shipped_experiments_are_listed() -> None:
+def test_the_included_experiments_are_listed() -> None:
     result = run("sweep", "--list")
     assert result.exit_code == 0
     assert "cnn-relu-cifar10 " in result.stdout
     assert "Fig. 2(a)" in result.stdout
 
 
-def test_a_profile_and_a_variant_are_chosen_by_name(tmp_path: Path, toml: str) -> None:
+def test_a_profile_and_a_variant_are_selected_by_name(tmp_path: Path, toml: str) -> None:
     text = toml.replace("points = 13", "points = 2") + (
         "[variants.one]\n[variants.two]\nmodel = {arguments = {width = 4}}\n[profiles.tiny]\ngrid = {seeds = 1}\n"
     )
@@ -117,8 +117,8 @@ def test_a_profile_and_a_variant_are_chosen_by_name(tmp_path: Path, toml: str) -
     path.write_text(text)
     result = run("sweep", path, "--profile", "tiny", "--store", store, "--workers", 1)
     assert result.exit_code == 0, result.output
-    found = json.loads(run("sweep", "--store", store, "--status", "--json").stdout)
-    assert {name: [row["total"] for row in rows] for name, rows in found.items()} == {
+    status = json.loads(run("sweep", "--store", store, "--status", "--json").stdout)
+    assert {name: [row["total"] for row in rows] for name, rows in status.items()} == {
         "small-one-tiny": [2, 2],
         "small-two-tiny": [2, 2],
     }

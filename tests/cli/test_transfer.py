@@ -16,7 +16,7 @@ def test_transfer_prints_every_rule() -> None:
     assert result.exit_code == 0
     for rule in ("constant", "L^-1/2", "L^-1", "am-mup", "pathsum", "measured", "assumes", "95% interval"):
         assert rule in result.output
-    assert "finite-depth" not in result.output  # no formula for their net
+    assert "finite-depth" not in result.output  # there is no law for this net
     rules = json.loads(run("transfer", "mlp", "--width", "64", *options, "--json").output)["rules"]
     by_name = {row["rule"]: row for row in rules}
     assert by_name["am-mup"]["lr"] == pytest.approx(0.1 * 2**-1.5)
@@ -30,7 +30,7 @@ def test_transfer_prints_every_rule() -> None:
     assert by_name["measured"]["lr"] == pytest.approx(ammup.transfer_lr(0.1, 2, 4, measured=law), rel=1e-6)
 
 
-def test_transfer_to_the_same_depth_is_refused() -> None:
+def test_transfer_to_the_same_depth_is_rejected() -> None:
     result = run("transfer", "--lr", "0.1", "--from", "2", "--to", "2")
     assert_refused(result, "--from 2 and --to 2")
 
@@ -44,5 +44,5 @@ def test_transfer_to_the_same_depth_is_refused() -> None:
         (["--lr", "0.1", "--from", "2", "--to", "4", "--seeds", "1"], "1 is not in the range"),
     ],
 )
-def test_bad_input_is_a_one_line_error(arguments: list[str], message: str) -> None:
+def test_invalid_input_is_a_one_line_error(arguments: list[str], message: str) -> None:
     assert_refused(run("transfer", "cnn", *arguments), message)

@@ -1,4 +1,4 @@
-"""A name or a path as arrays in memory: splits, batches, digests."""
+"""`load_data` and `Data`: splits, batches, digests."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +13,7 @@ from ammup import InputError
 from ammup.data.dataset import Selection
 
 
-def test_folder_gives_back_the_pixels(tmp_path: Path) -> None:
+def test_folder_is_loaded_with_all_pixels_and_labels(tmp_path: Path) -> None:
     expected = write_images(tmp_path / "data")
     data = ammup.load_data(tmp_path / "data", validation=4)
     assert data.classes == ("cat", "dog")
@@ -23,7 +23,7 @@ def test_folder_gives_back_the_pixels(tmp_path: Path) -> None:
     assert (len(data.train_images), len(data.val_images)) == (8, 4)
 
 
-def test_folder_with_a_validation_split_keeps_it(tmp_path: Path) -> None:
+def test_validation_split_of_a_folder_is_used(tmp_path: Path) -> None:
     expected = write_images(tmp_path, ("train", "val"))
     data = ammup.load_data(tmp_path)
     assert same_images(data.train_images, data.train_labels, expected["train"])
@@ -54,27 +54,27 @@ def test_batch_is_standardized_and_seeded() -> None:
         ({"image_size": 0}, "image_size=0"),
     ],
 )
-def test_more_images_than_there_are(arguments: dict, message: str) -> None:
+def test_numbers_of_images_out_of_range_are_rejected(arguments: dict, message: str) -> None:
     with pytest.raises(InputError, match=message):
         ammup.load_data("synthetic", **{"image_size": 4, **arguments})
 
 
-def test_selections_are_arrays_read_late() -> None:
+def test_indexing_a_selection_reads_the_rows_of_the_array() -> None:
     source = np.arange(5 * 2 * 2 * 3, dtype=np.uint8).reshape(5, 2, 2, 3)
-    chosen = Selection(source, np.array([4, 0, 2]))
-    assert (len(chosen), chosen.shape, chosen.nbytes) == (3, (3, 2, 2, 3), 36)
-    np.testing.assert_array_equal(chosen[:2], source[[4, 0]])
-    np.testing.assert_array_equal(chosen[np.array([2, 0])], source[[2, 4]])
+    selection = Selection(source, np.array([4, 0, 2]))
+    assert (len(selection), selection.shape, selection.nbytes) == (3, (3, 2, 2, 3), 36)
+    np.testing.assert_array_equal(selection[:2], source[[4, 0]])
+    np.testing.assert_array_equal(selection[np.array([2, 0])], source[[2, 4]])
 
 
-def test_a_digest_tells_data_apart() -> None:
+def test_different_data_have_different_digests() -> None:
     one, same, other = (ammup.load_data("synthetic", image_size=8, train=50, seed=seed).digest for seed in (0, 0, 1))
     assert one == same
     assert one != other
 
 
 @pytest.mark.parametrize("name", ["train_images", "train_labels", "val_images", "val_labels"])
-def test_a_digest_depends_on_every_array_that_training_uses(name: str) -> None:
+def test_digest_depends_on_every_array_used_in_training(name: str) -> None:
     data = ammup.load_data("synthetic", image_size=8, train=50, validation=20)
     changed = getattr(data, name).copy()
     changed[-1] = (changed[-1] + 1) % 10

@@ -1,4 +1,4 @@
-"""Every kind of source against arrays that are known, and what is refused."""
+"""Every kind of source, compared with the arrays that were written to it, and the sources that are rejected."""
 
 import os
 import zipfile
@@ -16,22 +16,22 @@ from ammup.data.readers import physical_memory, read_folder
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "JPEG"])
-def test_files_are_read_as_pillow_reads_them(suffix: str, tmp_path: Path) -> None:
+def test_pixels_of_image_files_are_those_that_pillow_decodes(suffix: str, tmp_path: Path) -> None:
     pixels = np.random.default_rng(1).integers(0, 256, (5, 8, 8, 3), np.uint8)
     (tmp_path / "train" / "only").mkdir(parents=True)
     for i, image in enumerate(pixels):
         Image.fromarray(image).save(tmp_path / "train" / "only" / f"{i}.{suffix}")
-    (tmp_path / "train" / "only" / "notes.txt").write_text("no image")
-    found = read_folder(tmp_path, None, False)
-    images, labels = found.arrays["train"]
+    (tmp_path / "train" / "only" / "notes.txt").write_text("not an image")
+    splits = read_folder(tmp_path, None, False)
+    images, labels = splits.arrays["train"]
     for i, image in enumerate(images):
         with Image.open(tmp_path / "train" / "only" / f"{i}.{suffix}") as opened:
             assert np.array_equal(image, np.asarray(opened.convert("RGB")))
-    assert (labels.tolist(), found.classes) == ([0] * 5, ("only",))
+    assert (labels.tolist(), splits.classes) == ([0] * 5, ("only",))
 
 
 @pytest.mark.parametrize("mode", ["L", "1", "P", "RGBA", "I;16"])
-def test_other_modes_become_rgb(mode: str, tmp_path: Path) -> None:
+def test_images_of_other_modes_are_converted_to_rgb(mode: str, tmp_path: Path) -> None:
     (tmp_path / "train" / "only").mkdir(parents=True)
     Image.new(mode, (4, 4), 1).save(tmp_path / "train" / "only" / "0.png")
     images, _ = read_folder(tmp_path, None, False).arrays["train"]
@@ -40,14 +40,14 @@ def test_other_modes_become_rgb(mode: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["val", "valid", "validation"])
-def test_the_validation_split_has_three_names(name: str, tmp_path: Path) -> None:
+def test_validation_folder_may_have_three_names(name: str, tmp_path: Path) -> None:
     expected = write_images(tmp_path, ("train", name))
-    found = read_folder(tmp_path, None, False)
-    assert set(found.arrays) == {"train", "val"}
-    assert same_images(*found.arrays["val"], expected[name])
+    splits = read_folder(tmp_path, None, False)
+    assert set(splits.arrays) == {"train", "val"}
+    assert same_images(*splits.arrays["val"], expected[name])
 
 
-def test_the_memory_is_that_of_this_machine() -> None:
+def test_physical_memory_is_the_total_in_proc_meminfo() -> None:
     if not hasattr(os, "sysconf"):
         assert physical_memory() == float("inf")
         return
@@ -55,7 +55,7 @@ def test_the_memory_is_that_of_this_machine() -> None:
     assert physical_memory() == 1024 * float(total.split()[1])
 
 
-def test_npz_of_the_medmnist_convention(tmp_path: Path) -> None:
+def test_npz_with_medmnist_keys(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     arrays = {
         f"{split}_{kind}": values
@@ -86,7 +86,9 @@ def test_resize_is_the_area_average_of_the_centre_square(tmp_path: Path) -> None
         assert np.abs(image - mean).max() <= 0.5 + 1e-6
 
 
-def test_what_unpacks_to_more_than_the_memory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_archive_that_unpacks_to_more_than_the_memory_is_rejected(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     images = np.zeros((1000, 32, 32, 3), np.uint8)
     np.savez_compressed(tmp_path / "bomb.npz", train_images=images, train_labels=np.zeros(1000, int))
     assert (tmp_path / "bomb.npz").stat().st_size < 20_000
@@ -95,8 +97,8 @@ def test_what_unpacks_to_more_than_the_memory_is_refused(tmp_path: Path, monkeyp
         ammup.load_data(tmp_path / "bomb.npz")
 
 
-def test_a_shape_that_nothing_fills_is_refused(tmp_path: Path) -> None:
-    """A header of a hundred bytes that asks numpy for an exabyte."""
+def test_array_header_with_an_impossible_shape_is_rejected(tmp_path: Path) -> None:
+    """The shape in the header would need more than a petabyte."""
     np.savez(tmp_path / "hollow.npz", train_images=np.zeros((4, 2, 2), np.uint8), train_labels=np.zeros(4, int))
     whole = (tmp_path / "hollow.npz").read_bytes()
     with zipfile.ZipFile(tmp_path / "hollow.npz") as archive:
@@ -180,7 +182,7 @@ _IMAGES = np.zeros((3, 4, 4), np.uint8)
     ],
 )
 @pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")
-def test_unusable_sources_are_refused(make, message: str, tmp_path: Path) -> None:
+def test_invalid_sources_are_rejected(make, message: str, tmp_path: Path) -> None:
     source = make(tmp_path / "data")
     with pytest.raises(InputError, match=message):
         ammup.load_data(source)
@@ -188,7 +190,7 @@ def test_unusable_sources_are_refused(make, message: str, tmp_path: Path) -> Non
     assert not decoded.exists() or not [p for p in decoded.iterdir() if p.is_dir()]
 
 
-def test_no_network_is_a_clear_message(monkeypatch) -> None:
+def test_failed_download_names_the_cause_and_the_alternative(monkeypatch) -> None:
     from urllib.error import URLError
 
     def no_network(*_args: object, **_kwargs: object) -> None:

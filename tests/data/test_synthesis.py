@@ -1,4 +1,4 @@
-"""Generated images: their spectrum, their classes, and that they are the same for the same seed."""
+"""Synthetic images: spectrum, classes and reproducibility."""
 
 import numpy as np
 import pytest
@@ -8,9 +8,9 @@ import ammup
 from ammup.data.synthesis import _textures, synthesize
 
 
-def test_a_seed_makes_one_set_of_images_whatever_was_drawn_before() -> None:
+def test_images_depend_on_the_seed_and_not_on_the_global_generator() -> None:
     first = synthesize(4, 3)
-    np.random.seed(7)  # noqa: NPY002  (the global generator, which must not matter)
+    np.random.seed(7)  # noqa: NPY002
     again, other = synthesize(4, 3), synthesize(4, 4)
     assert {split: images.shape for split, (images, _) in first.arrays.items()} == {
         "train": (10_000, 4, 4, 3),
@@ -25,7 +25,7 @@ def test_a_seed_makes_one_set_of_images_whatever_was_drawn_before() -> None:
         assert images.dtype == np.uint8
 
 
-def test_textures_have_variance_1_no_mean_and_channels_that_correlate_at_seven_tenths() -> None:
+def test_textures_have_mean_0_variance_1_and_channel_correlation_0_7() -> None:
     fields = _textures(np.random.default_rng(0), np.linspace(0, np.pi, 500), 16)
     assert fields.shape == (500, 16, 16, 3)
     np.testing.assert_allclose(fields.mean(axis=(1, 2)), 0, atol=1e-5)
@@ -35,25 +35,26 @@ def test_textures_have_variance_1_no_mean_and_channels_that_correlate_at_seven_t
 
 
 @pytest.mark.parametrize("angle", [0.0, np.pi / 4, np.pi / 2])
-def test_a_texture_has_the_most_power_along_its_angle(angle: float) -> None:
+def test_power_of_a_texture_is_largest_along_its_angle(angle: float) -> None:
     fields = _textures(np.random.default_rng(0), np.full(400, angle), 16)
     power = (np.abs(np.fft.fft2(fields[..., 0], axes=(1, 2))) ** 2).mean(axis=0)
     fy, fx = np.meshgrid(np.fft.fftfreq(16), np.fft.fftfreq(16), indexing="ij")
-    frequency, turned = np.hypot(fx, fy), 2 * (np.arctan2(fy, fx) - angle)
+    frequency = np.hypot(fx, fy)
     ring = (frequency > 0.15) & (frequency < 0.4)
-    # The amplitude is exp(cos 2(direction - angle)) over the frequency.
-    expected = np.exp(2 * np.cos(turned[ring])) / frequency[ring] ** 2
+    # The amplitude is exp(cos 2(direction - angle)) / frequency.
+    alignment = np.cos(2 * (np.arctan2(fy, fx) - angle))[ring]
+    expected = np.exp(2 * alignment) / frequency[ring] ** 2
     np.testing.assert_allclose(power[ring] / power[ring].sum(), expected / expected.sum(), rtol=0.3)
-    assert power[ring][np.cos(turned[ring]) > 0.9].min() > 10 * power[ring][np.cos(turned[ring]) < -0.9].max()
+    assert power[ring][alignment > 0.9].min() > 10 * power[ring][alignment < -0.9].max()
 
 
-def test_one_pixel_is_an_image() -> None:
+def test_images_may_have_a_single_pixel() -> None:
     images, _ = synthesize(1, 0).arrays["train"]
     assert images.shape[1:] == (1, 1, 3)
     assert len(np.unique(images)) > 10
 
 
-def test_synthetic_is_seeded_and_has_a_natural_spectrum() -> None:
+def test_synthetic_images_are_seeded_and_have_a_natural_spectrum() -> None:
     a, b, other = (ammup.load_data("synthetic", image_size=16, train=2000, seed=seed) for seed in (0, 0, 1))
     assert np.array_equal(a.train_images, b.train_images)
     assert not np.array_equal(a.train_images, other.train_images)
@@ -62,7 +63,8 @@ def test_synthetic_is_seeded_and_has_a_natural_spectrum() -> None:
     frequency = np.hypot(np.fft.fftfreq(16)[:, None], np.fft.fftfreq(16)[None, :])
     ring = (frequency > 0.1) & (frequency < 0.45)
     slope = np.polyfit(np.log(frequency[ring]), np.log(power[ring]), 1)[0]
-    assert -2.2 < slope < -1.6  # amplitude 1/f is power 1/f²; clipping to uint8 adds a little white noise
+    # An amplitude of 1/f is a power of 1/f²; clipping to uint8 adds a little white noise.
+    assert -2.2 < slope < -1.6
     r = np.corrcoef(a.train_images.reshape(-1, 3)[::101].T)
     assert 0.5 < r[0, 1] < 0.9
 
@@ -85,4 +87,4 @@ def test_a_small_cnn_learns_the_synthetic_classes_in_one_epoch() -> None:
         optimizer.step()
     with torch.no_grad():
         accuracy = (net(batch(data.val_images)).argmax(1).numpy() == data.val_labels).mean()
-    assert accuracy > 0.4  # chance is 0.1
+    assert accuracy > 0.4  # random guessing: 0.1

@@ -79,7 +79,7 @@ def test_unknown_names_and_settings_are_reported(path: Path, arguments: dict, me
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"name = ", "not TOML"),
+        (b"name = ", "invalid TOML"),
         (b"\xff\xfe", "utf-8"),
         (
             TEXT.replace("[variants.relu]", "[variants]\nrelu = 3\n[variants.x]").encode(),
@@ -99,7 +99,7 @@ def test_a_file_that_is_not_an_experiment_is_reported(tmp_path: Path, content: b
 def test_a_missing_file_and_an_unknown_name_are_reported(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"nowhere\.toml"):
         read_experiments(tmp_path / "nowhere.toml")
-    with pytest.raises(InputError, match=r"experiment 'cnn-relu-cifar' is not known; nearest of .*cnn-relu-cifar10"):
+    with pytest.raises(InputError, match=r"unknown experiment 'cnn-relu-cifar'; nearest of .*cnn-relu-cifar10"):
         read_experiments(Path("cnn-relu-cifar"))
 
 

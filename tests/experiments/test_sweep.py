@@ -185,12 +185,12 @@ def test_different_data_with_the_same_name_are_rejected(small: Experiment, tmp_p
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("model.factory=vgg", "family 'vgg' is not known"),
+        ("model.factory=vgg", "unknown family 'vgg'"),
         ("model.factory=no_such.module:net", "cannot be imported"),
         ("model.arguments.wdith=3", "factory failed at depth 3: .*wdith"),
-        ("data.source=/nowhere", "neither a known name"),
+        ("data.source=/nowhere", "unknown data source"),
         ("data.validation=0", "no validation images"),
-        ("data.train=100000", "100000 images were asked for"),
+        ("data.train=100000", "train=100000"),
     ],
 )
 def test_an_experiment_that_cannot_be_run_is_reported(

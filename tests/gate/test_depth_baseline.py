@@ -1,4 +1,4 @@
-"""Recorded checks: the file, and the comparison of a later check."""
+"""Baselines of checks: the file, and the comparison of a later check with it."""
 
 import json
 from pathlib import Path
@@ -29,10 +29,10 @@ def _times(factor: float) -> DepthCheck:
 
 @pytest.fixture
 def baseline() -> DepthBaseline:
-    return DepthBaseline.of(_times(1), "a net")
+    return DepthBaseline.from_check(_times(1), "a net")
 
 
-def test_a_baseline_reads_back_what_it_wrote(baseline: DepthBaseline, tmp_path: Path) -> None:
+def test_a_written_baseline_is_read_back_unchanged(baseline: DepthBaseline, tmp_path: Path) -> None:
     baseline.write(tmp_path / "depth.json")
     assert DepthBaseline.read(tmp_path / "depth.json") == baseline
     assert [path.name for path in tmp_path.iterdir()] == ["depth.json"]
@@ -42,29 +42,29 @@ def test_a_baseline_reads_back_what_it_wrote(baseline: DepthBaseline, tmp_path: 
 
 
 @pytest.mark.parametrize("changed", [{}, {"later": [1, 2.5]}, {"slope": -2}])
-def test_a_file_keeps_its_bytes_when_it_is_written_again(changed: dict, tmp_path: Path) -> None:
+def test_reading_and_writing_a_file_preserves_its_bytes(changed: dict, tmp_path: Path) -> None:
     text = json.dumps(STORED | changed, indent=1, ensure_ascii=False) + "\n"
     (tmp_path / "depth.json").write_text(text, encoding="utf-8")
     DepthBaseline.read(tmp_path / "depth.json").write(tmp_path / "again.json")
     assert (tmp_path / "again.json").read_text(encoding="utf-8") == text
 
 
-def test_the_same_check_agrees(baseline: DepthBaseline) -> None:
-    found = baseline.against(_times(1), "a net")
-    assert (found.outcome, found.moved) == ("holds", ())
+def test_the_same_check_agrees_with_its_baseline(baseline: DepthBaseline) -> None:
+    check = baseline.against(_times(1), "a net")
+    assert (check.outcome, check.moved) == ("holds", ())
 
 
-def test_a_changed_curve_fails_where_the_slope_still_holds(baseline: DepthBaseline) -> None:
-    found = baseline.against(_times(2), "a net")
-    assert found.outcome == "does not hold"
-    assert len(found.moved) == 4
-    assert "η* at depth 4 was 0.125 and is 0.25" in found.report()
+def test_a_changed_curve_fails_even_if_the_slope_holds(baseline: DepthBaseline) -> None:
+    check = baseline.against(_times(2), "a net")
+    assert check.outcome == "does not hold"
+    assert len(check.moved) == 4
+    assert "η* at depth 4 was 0.125 and is 0.25" in check.report()
 
 
 @pytest.mark.parametrize("changed", ["torch", "numpy", "device", "dtype", "seeds"])
-def test_another_environment_or_other_seeds_allow_more(changed: str, baseline: DepthBaseline) -> None:
+def test_another_environment_or_other_seeds_allow_a_larger_change(changed: str, baseline: DepthBaseline) -> None:
     slightly = _times(1.002)
-    assert baseline.against(slightly, "a net").outcome == "does not hold"  # the same seeds give the same figure
+    assert baseline.against(slightly, "a net").outcome == "does not hold"  # the same seeds give the same η*
     if changed == "seeds":
         elsewhere = baseline.model_copy(update={"seeds": 3})
     else:

@@ -1,4 +1,4 @@
-"""The gate on models: outcomes, number of draws, and invalid options."""
+"""The gate on models: outcomes, number of weight draws, and invalid arguments."""
 
 import json
 import math
@@ -11,9 +11,9 @@ from depth_curves import PAPER, check_of, law_of
 
 import ammup
 from ammup import InputError
-from ammup.gate.depth_check import check_depth_exponent, seeds_needed, slope_drift
+from ammup.gate.depth_check import check_depth_exponent
+from ammup.gate.slope_drift import slope_drift
 from ammup.stats.equivalence import Region
-from ammup.stats.power_law import fit_maximal_lr
 
 NET = partial(ammup.mlp, width=64, in_features=64, out_features=64, readout="he")
 BATCH = {"inputs": torch.ones(1, 64), "part": "label"}
@@ -28,13 +28,13 @@ BATCH = {"inputs": torch.ones(1, 64), "part": "label"}
         (Region.around(-1.35, 0.16), 0.1, "inconclusive"),
     ],
 )
-def test_the_outcome_is_that_of_the_whole_interval(region: Region, scatter: float, outcome: str) -> None:
+def test_the_outcome_depends_on_the_entire_interval(region: Region, scatter: float, outcome: str) -> None:
     check = check_of(law_of(PAPER, scatter=scatter), region)
     assert check.outcome == outcome
-    assert ("what to raise: seeds" in check.report()) is (outcome == "inconclusive")
+    assert ("increase the seeds" in check.report()) is (outcome == "inconclusive")
 
 
-def test_the_drift_is_the_slope_of_the_deeper_half_less_that_of_the_shallower() -> None:
+def test_the_drift_is_the_slope_of_the_deeper_half_minus_that_of_the_shallower_half() -> None:
     bent = {4: 1.0, 8: 0.5, 16: 0.25, 32: 0.25 * 2**-2.0}
     change, (low, high) = slope_drift(law_of(bent))
     assert change == pytest.approx(-1.0)
@@ -44,50 +44,34 @@ def test_the_drift_is_the_slope_of_the_deeper_half_less_that_of_the_shallower() 
     region = Region.around(-1.3, 0.5)
     assert check_of(law_of(bent), region, drift=1.5).outcome == "holds"
     assert check_of(law_of(bent), region, drift=0.5).outcome == "does not hold"
-    assert all(
-        math.isnan(v) for v in (slope_drift(law_of({4: 1.0, 8: 0.5}))[0], *slope_drift(law_of({4: 1.0, 8: 0.5}))[1])
-    )
 
 
-def test_so_many_draws_let_a_right_slope_pass_nine_times_in_ten() -> None:
-    """Against a simulation of the very test, with the scatter that was planned for."""
-    pilot = law_of(PAPER, scatter=0.5, draws=8)
-    needed = seeds_needed(pilot, 0.1, None)
-    assert 8 < needed < 64
-    rng = np.random.default_rng(0)
-    sd = (
-        pilot.table.groupby("depth")["S_bar"].std().to_numpy() / pilot.table.groupby("depth")["S_bar"].mean().to_numpy()
-    )
-    passed = 0
-    for _ in range(400):
-        draws = {d: lr**-2 * rng.lognormal(-0.5 * np.log1p(s**2), np.sqrt(np.log1p(s**2)), needed)
-                 for (d, lr), s in zip(PAPER.items(), sd, strict=True)}  # fmt: skip
-        low, high = fit_maximal_lr(draws).slope_ci
-        passed += low >= -1.6 and high <= -1.4
-    assert 0.82 <= passed / 400 <= 0.97
+def test_the_drift_of_two_depths_is_nan() -> None:
+    drift, interval = slope_drift(law_of({4: 1.0, 8: 0.5}))
+    assert np.isnan([drift, *interval]).all()
 
 
-def test_draws_are_added_until_there_are_enough_and_join_the_first() -> None:
+def test_draws_are_added_to_the_first_eight_until_there_are_enough() -> None:
     check = check_depth_exponent(NET, [2, 4, 8], **BATCH, expected=-1.2, margin=0.15)
     assert 8 < check.draws == min(check.needed, 64)
-    whole = ammup.depth_exponent(NET, [2, 4, 8], **BATCH, seeds=check.draws)
-    assert check.law.power_law.slope == pytest.approx(whole.power_law.slope, rel=1e-6)
-    assert check.law.power_law.slope_ci == pytest.approx(whole.power_law.slope_ci, rel=1e-5)
-    np.testing.assert_allclose(check.law.S[8], whole.S[8], rtol=1e-5)
+    direct = ammup.depth_exponent(NET, [2, 4, 8], **BATCH, seeds=check.draws)
+    assert check.law.power_law.slope == pytest.approx(direct.power_law.slope, rel=1e-6)
+    assert check.law.power_law.slope_ci == pytest.approx(direct.power_law.slope_ci, rel=1e-5)
+    np.testing.assert_allclose(check.law.S[8], direct.S[8], rtol=1e-5)
     few = check_depth_exponent(NET, [2, 4], **BATCH, expected=-1.0, margin=30.0)
     assert few.draws == 8
     assert few.outcome == "holds"
 
 
-def test_laws_with_a_seed_in_common_are_not_joined() -> None:
+def test_laws_with_a_common_seed_are_not_joined() -> None:
     law = law_of(PAPER)
-    with pytest.raises(InputError, match="with seeds in common"):
+    with pytest.raises(InputError, match="common seeds"):
         law.joined(law)
 
 
-def test_what_a_test_raises() -> None:
+def test_a_failed_assertion_raises_the_exception_of_its_outcome() -> None:
     options = {**BATCH, "margin": 0.05, "seeds": 16}
-    with pytest.raises(ammup.Inconclusive, match=r"(?s)is open: slope.*what to raise: seeds \(about"):
+    with pytest.raises(ammup.Inconclusive, match=r"(?s)inconclusive: slope.*seeds \(about \d+.*width.*margin"):
         ammup.assert_depth_exponent(NET, [2, 4], expected=-1.05, **options)
     with pytest.raises(AssertionError, match=r"does not hold: slope(?s:.*)lr_star") as failure:
         ammup.assert_depth_exponent(NET, [2, 4], expected=1.0, **options)
@@ -96,7 +80,7 @@ def test_what_a_test_raises() -> None:
     assert ammup.assert_depth_exponent(NET, [2, 4], expected=-1.0, **options).outcome == "holds"
 
 
-def test_a_check_is_json() -> None:
+def test_a_check_is_valid_json() -> None:
     check = check_of(law_of(PAPER), Region.around(-1.5, 0.1))
     answer = json.loads(json.dumps(check.to_dict(), allow_nan=False))
     assert (answer["outcome"], answer["seeds"], answer["region"]) == ("holds", 40, pytest.approx([-1.6, -1.4]))
@@ -105,13 +89,13 @@ def test_a_check_is_json() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"expected": math.nan}, "expected=nan must be finite"),
-        ({"margin": 0.0}, "margin=0.0 must be positive"),
-        ({"level": 1.0}, "level=1.0 is not a confidence level"),
-        ({"seeds": 1}, "seeds=1: give at least 2"),
-        ({"max_depth_drift": 0.1}, "max_depth_drift needs four depths at least.*2 were given"),
+        ({"expected": math.nan}, "expected=nan.*finite.*-1.5"),
+        ({"margin": 0.0}, "margin=0.0.*positive"),
+        ({"level": 1.0}, "level=1.0.*confidence level"),
+        ({"seeds": 1}, "seeds=1.*at least 2"),
+        ({"max_depth_drift": 0.1}, "max_depth_drift.*four depths.*2 were given"),
     ],
 )
-def test_bad_numbers_are_refused_before_anything_is_measured(options: dict, message: str) -> None:
+def test_invalid_arguments_are_rejected_before_the_measurement(options: dict, message: str) -> None:
     with pytest.raises(InputError, match=message):
         check_depth_exponent(NET, [2, 4], **BATCH, **{"expected": -1.0, "margin": 0.1, **options})

@@ -1,4 +1,4 @@
-"""The likely cause of a failed check, on curves of known faults."""
+"""The likely cause of a failed check, on curves with the pattern of a known fault."""
 
 import re
 
@@ -15,9 +15,13 @@ from ammup.stats.equivalence import Region
         (
             {d: d**-1.5 * 1.3 ** (-d / 2) for d in (4, 8, 16, 32)},
             None,
-            "grows exponentially, by a factor of 1.3 a unit",
+            "grows exponentially, by a factor of 1.3 per unit",
         ),
-        ({d: d**-1.5 * 0.5 ** (-d / 2) for d in (4, 8, 16)}, None, "shrinks exponentially, by a factor of 0.5 a unit"),
+        (
+            {d: d**-1.5 * 0.5 ** (-d / 2) for d in (4, 8, 16)},
+            None,
+            "shrinks exponentially, by a factor of 0.5 per unit",
+        ),
         (dict.fromkeys((4, 8, 16, 32), 1.0), None, "hardly depends on depth"),
         ({d: (d + 1.0) ** -1.5 for d in (2, 4, 8)}, None, r"against L \+ 1 the slope is -1.500"),
         (

@@ -1,10 +1,10 @@
-"""Projects of users, each gated by a test of its own, healthy and with faults that people make."""
+"""Small projects whose models are gated by a test with the ``depth_law`` fixture: correct, and with common faults."""
 
 from pathlib import Path
 
-import numpy.fft  # noqa: F401  (loaded by load_data; a run of pytester forgets what it imported, and this loads once)
+import numpy.fft  # noqa: F401  (numpy.fft cannot be loaded twice, and pytester unloads new modules)
 import pytest
-import torchvision.models  # noqa: F401  (the same)
+import torchvision.models  # noqa: F401  (for the same reason)
 
 import ammup
 
@@ -23,7 +23,7 @@ GATE = """
             make_net, [2, 4, 8], inputs=images, targets=labels, loss="cross_entropy", expected=EXPECTED, margin=MARGIN
         )
 """
-# (slope, margin) of the healthy nets, as the gate itself measured them; the faults, each a change of text.
+# (slope, margin) of the correct models, as measured by the gate.
 EXPECTED = {
     "plain_cnn": (-1.57, 0.3),
     "preact_resnet": (-0.61, 0.2),
@@ -31,6 +31,7 @@ EXPECTED = {
     "torchvision_net": (-0.66, 0.2),
     "mixer": (-0.66, 0.2),
 }
+# Each fault replaces one text in the source of a project by another.
 FAULTS = {
     "plain_cnn": {
         "kernel cardinality left out of the fan-in": ("conv.in_channels * 9", "conv.in_channels"),
@@ -70,22 +71,22 @@ FAULTS = {
     },
 }
 PAIRS = [(project, fault) for project in FAULTS for fault in FAULTS[project]]
-# All are statements about random nets, with sample sizes and margins; some are quick enough for every run.
+# All of these tests are statistical. The fast ones run with every test run.
 QUICK_NETS = ("plain_cnn", "mixer")
 QUICK = {(project, next(iter(FAULTS[project]))) for project in FAULTS}
-# What the message makes of some of them.
+# The likely cause that the message must state for some of the faults.
 CAUSES = {
     ("plain_cnn", "kernel cardinality left out of the fan-in"): "S̄ grows exponentially.*fan-in",
     ("plain_cnn", "no gain for ReLU"): "S̄ shrinks exponentially.*too small",
     ("resnet_1d", "not divided by the number of blocks"): "S̄ grows exponentially.*not divided by their number",
     ("preact_resnet", "branches are scaled down"): "hardly depends on depth",
-    ("torchvision_net", "branches end in zero"): "hardly depends on depth.*last one of each is zero",
+    ("torchvision_net", "branches end in zero"): "hardly depends on depth.*last layer of each branch is zero",
 }
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _loaded() -> None:
-    """Every module that a project's test needs is loaded before pytester looks at what there is."""
+    """Load every module that a project's test needs, before pytester records the loaded modules."""
     images, labels = ammup.load_data("synthetic", image_size=8).batch(2)
     net = lambda depth, seed: ammup.cnn(depth, width=2, seed=seed)  # noqa: E731
     options = {"inputs": images, "targets": labels, "loss": "cross_entropy", "expected": 0.0, "margin": 100.0}
@@ -105,7 +106,7 @@ def _gate(pytester: pytest.Pytester, project: str, source: str) -> pytest.RunRes
     "project",
     [pytest.param(name, marks=[] if name in QUICK_NETS else pytest.mark.statistical) for name in EXPECTED],
 )
-def test_a_healthy_project_passes(project: str, pytester: pytest.Pytester) -> None:
+def test_a_correct_project_passes(project: str, pytester: pytest.Pytester) -> None:
     _gate(pytester, project, (PROJECTS / f"{project}.py").read_text(encoding="utf-8")).assert_outcomes(passed=1)
 
 

@@ -1,4 +1,4 @@
-"""The pytest plugin in a project of a user's: marker, options, seed root, JUnit properties, table of claims."""
+"""The pytest plugin in another project: marker, options, seed root, JUnit properties, summary of the claims."""
 
 import re
 from xml.etree import ElementTree
@@ -9,12 +9,12 @@ pytest_plugins = ["pytester"]
 
 
 def _run(pytester: pytest.Pytester, *arguments: str) -> pytest.RunResult:
-    """As in a project with ammup and none of the plugins that take long to load."""
+    """Run pytest without the plugins that are slow to load."""
     slow = ("hypothesispytest", "jaxtyping", "xdist")
     return pytester.runpytest_inprocess(*(a for name in slow for a in ("-p", f"no:{name}")), *arguments)
 
 
-# A comparison made by hand: what a claim's test takes down, without measuring one.
+# A test that records a comparison without measuring a claim.
 CLAIM = """
     import pytest
     from claim_records import record
@@ -47,18 +47,18 @@ def test_the_marker_is_registered_and_can_be_deselected(pytester: pytest.Pyteste
     _run(pytester, "--markers").stdout.fnmatch_lines(["@pytest.mark.statistical: *sample size and margin*"])
 
 
-def test_a_marker_that_nobody_registered_still_fails(pytester: pytest.Pytester) -> None:
+def test_an_unregistered_marker_is_an_error(pytester: pytest.Pytester) -> None:
     pytester.makepyfile("import pytest\n@pytest.mark.statistic\ndef test_random(): pass")
     _run(pytester, "--strict-markers").assert_outcomes(errors=1)
 
 
-def test_help_names_the_options(pytester: pytest.Pytester) -> None:
+def test_the_help_lists_the_options(pytester: pytest.Pytester) -> None:
     text = _run(pytester, "--help").stdout.str()
     for option in ("--ammup-seed-root=N", "--ammup-vary-seed", "--ammup-full"):
         assert option in text
 
 
-def test_a_project_may_have_options_of_the_usual_names(pytester: pytest.Pytester) -> None:
+def test_the_options_do_not_collide_with_common_option_names(pytester: pytest.Pytester) -> None:
     """The plugin is loaded in every project where ammup is installed."""
     options = ("--full", "--seed-root", "--vary-seed", "--seed", "--root", "--claims", "--baseline")
     pytester.makeconftest(f"""
@@ -84,7 +84,7 @@ ROOT = """
 
 
 @pytest.mark.parametrize(("options", "root"), [((), 0), (("--ammup-seed-root", "7"), 7), (("--ammup-seed-root=0",), 0)])
-def test_the_seed_root_reaches_the_tests_and_the_header_where_it_is_not_0(
+def test_the_seed_root_reaches_the_tests_and_the_header_unless_it_is_0(
     options: tuple[str, ...], root: int, pytester: pytest.Pytester
 ) -> None:
     pytester.makepyfile(ROOT)
@@ -95,7 +95,7 @@ def test_the_seed_root_reaches_the_tests_and_the_header_where_it_is_not_0(
     assert ("seed root" in result.stdout.str()) is (root != 0)
 
 
-def test_a_varied_seed_root_is_never_0_and_is_printed_so_that_a_failure_can_be_repeated(
+def test_a_varied_seed_root_is_never_0_and_is_printed_so_that_a_failure_can_be_reproduced(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytester.makepyfile(ROOT)
@@ -110,13 +110,13 @@ def test_a_varied_seed_root_is_never_0_and_is_printed_so_that_a_failure_can_be_r
     assert printed == "123457"
 
 
-def test_a_seed_root_that_is_no_number_is_a_usage_error(pytester: pytest.Pytester) -> None:
+def test_a_seed_root_that_is_not_an_integer_is_a_usage_error(pytester: pytest.Pytester) -> None:
     result = _run(pytester, "--ammup-seed-root", "seven")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["*--ammup-seed-root: invalid int value: 'seven'*"])
 
 
-def test_the_figures_of_a_claim_are_properties_in_the_junit_file(pytester: pytest.Pytester) -> None:
+def test_the_results_of_a_claim_are_properties_in_the_junit_file(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(_claim_file())
     _run(pytester, "-o", "junit_family=xunit1", "--junit-xml=report.xml").assert_outcomes(passed=1)
     (case,) = ElementTree.parse(pytester.path / "report.xml").iter("testcase")
@@ -133,23 +133,23 @@ def test_the_figures_of_a_claim_are_properties_in_the_junit_file(pytester: pytes
     }
 
 
-def test_measured_claims_end_in_a_table_with_what_is_wrong_with_them(pytester: pytest.Pytester) -> None:
+def test_the_summary_lists_the_measured_claims_with_their_problems(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(test_fine=_claim_file(), test_moved=_claim_file("it moved", "it was redefined"))
     result = _run(pytester)
     result.assert_outcomes(passed=2)
     lines = [line for line in result.outlines if line]
     start = next(i for i, line in enumerate(lines) if re.fullmatch("=+ claims =+", line))
-    figure = r"law\.one +0\.1235 \[ +0\.1000, +0\.1500\]  n = 40 +holds"
-    assert re.fullmatch(figure, lines[start + 1])
-    assert re.fullmatch(figure + "; it moved; it was redefined", lines[start + 2])
+    row = r"law\.one +0\.1235 \[ +0\.1000, +0\.1500\]  n = 40 +holds"
+    assert re.fullmatch(row, lines[start + 1])
+    assert re.fullmatch(row + "; it moved; it was redefined", lines[start + 2])
 
 
-def test_a_run_without_claims_has_no_table(pytester: pytest.Pytester) -> None:
+def test_a_run_without_claims_has_no_summary(pytester: pytest.Pytester) -> None:
     pytester.makepyfile("def test_exact(): pass")
     _run(pytester).stdout.no_re_match_line("=+ claims =+")
 
 
-def test_a_project_that_only_has_ammup_installed_does_not_pay_for_torch(pytester: pytest.Pytester) -> None:
+def test_the_plugin_alone_does_not_import_torch(pytester: pytest.Pytester) -> None:
     pytester.makepyfile("""
         import sys
 

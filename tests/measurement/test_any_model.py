@@ -186,7 +186,7 @@ def test_models_in_half_precision(dtype: torch.dtype) -> None:
 
 
 @pytest.mark.skipif(
-    not forward_mode._group_norm_takes_channels_last(), reason="GroupNorm of this torch has no rule for it"
+    not forward_mode._group_norm_supports_channels_last(), reason="GroupNorm of this torch has no rule for it"
 )
 def test_channels_last_is_the_same() -> None:
     images, labels = _images()

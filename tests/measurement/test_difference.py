@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 import ammup
 from ammup import InputError
-from ammup.measurement.difference import LADDER, SMALL_BEND, Difference, trainable
+from ammup.measurement.difference import RELATIVE_STEPS, SMALL_CURVATURE, Difference, trainable
 from ammup.measurement.specification import MeasurementSpec
 
 X = torch.randn((5, 3), generator=torch.Generator().manual_seed(0))
@@ -34,7 +34,7 @@ def test_two_linear_layers_have_the_closed_form() -> None:
     found = ammup.measure_updates(net, X, Y, loss="mse", units=["0", "1"], method="difference")
     np.testing.assert_allclose(found.S, [float(s) for s in expected], rtol=1e-8)
     assert found.method == "difference"
-    assert found.error < SMALL_BEND
+    assert found.error < SMALL_CURVATURE
     squares = [float(slope_a.square().sum()), float(slope_b.square().sum())]
     np.testing.assert_allclose(list(found.gradient_squares.values()), squares, rtol=1e-9)
 
@@ -111,7 +111,7 @@ def test_a_model_that_computes_in_float32_gets_larger_steps() -> None:
 
 
 def test_curvature_is_the_error_bar() -> None:
-    """Of z = w², the bend at a relative step τ is τ/2."""
+    """Of z = w², the curvature at a relative step τ is τ/2."""
 
     class Square(nn.Module):
         def __init__(self) -> None:
@@ -126,8 +126,8 @@ def test_curvature_is_the_error_bar() -> None:
     spec = MeasurementSpec(inputs=x, targets=x * 0, loss="mse", units=("unit",))
     measured = Difference(Square(), spec, ("unit",), 0)
     for epsilon in (1e-3, 1e-2):
-        _, bend, moved = measured._central({"w": torch.ones((), dtype=torch.float64)}, epsilon, [x])
-        assert bend[0] == pytest.approx(epsilon / 2, rel=1e-6)
+        _, curvature, moved = measured._central_difference({"w": torch.ones((), dtype=torch.float64)}, epsilon, [x])
+        assert curvature[0] == pytest.approx(epsilon / 2, rel=1e-6)
         assert moved == pytest.approx(2 * epsilon)
 
 
@@ -175,4 +175,4 @@ def test_a_model_without_trainable_weights_is_refused() -> None:
 
 
 def test_the_ladder_rises() -> None:
-    assert list(LADDER) == sorted(LADDER)
+    assert list(RELATIVE_STEPS) == sorted(RELATIVE_STEPS)

@@ -17,7 +17,7 @@ Rule = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 def _direction(optimizer: object) -> dict[str, torch.Tensor]:
     parameters = {name: nn.Parameter(w.clone()) for name, w in WEIGHTS.items()}
-    return FirstStep.of(optimizer, parameters).direction(WEIGHTS, GRADIENT)
+    return FirstStep.from_optimizer(optimizer, parameters).direction(WEIGHTS, GRADIENT)
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,9 @@ def test_a_step_in_the_middle_of_training_is_the_next_true_step(kind: str) -> No
         optimizer.step()
     weights = {name: p.detach().clone() for name, p in parameters.items()}
     state = copy.deepcopy(optimizer.state_dict())
-    found = FirstStep.of(optimizer, parameters).direction(weights, {n: g.double() for n, g in GRADIENT.items()})
+    found = FirstStep.from_optimizer(optimizer, parameters).direction(
+        weights, {n: g.double() for n, g in GRADIENT.items()}
+    )
     assert repr(optimizer.state_dict()) == repr(state)
     assert all(torch.equal(p, weights[name]) for name, p in parameters.items())
     for name, p in parameters.items():
@@ -95,4 +97,4 @@ def test_what_is_no_optimizer_or_has_no_learning_rate_is_refused(optimizer: obje
 def test_an_optimizer_whose_learning_rate_has_fallen_to_0_is_refused() -> None:
     parameter = nn.Parameter(torch.ones(2))
     with pytest.raises(InputError, match="learning rate is 0"):
-        FirstStep.of(torch.optim.SGD([parameter], 0.0), {"a": parameter})
+        FirstStep.from_optimizer(torch.optim.SGD([parameter], 0.0), {"a": parameter})

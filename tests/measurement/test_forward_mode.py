@@ -8,8 +8,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from ammup.measurement.forward_mode import (
+    attention_with_forward_rule,
     channels_last,
-    forward_rules_for_all,
     load_forward_rules,
     supports_channels_last,
 )
@@ -18,7 +18,7 @@ from ammup.measurement.forward_mode import (
 def test_attention_has_a_rule_inside_and_its_fast_path_is_restored() -> None:
     q = torch.randn(1, 2, 3, 4)
     before = torch.backends.mha.get_fastpath_enabled()
-    with forward_rules_for_all():
+    with attention_with_forward_rule():
         _, tangent = torch.func.jvp(lambda x: F.scaled_dot_product_attention(x, q, q), (q,), (torch.ones_like(q),))
         assert not torch.backends.mha.get_fastpath_enabled()
     assert torch.backends.mha.get_fastpath_enabled() == before
@@ -31,7 +31,7 @@ def test_an_exception_restores_the_fast_path() -> None:
     before = torch.backends.mha.get_fastpath_enabled()
 
     def fail() -> None:
-        with forward_rules_for_all():
+        with attention_with_forward_rule():
             raise RuntimeError("inside")
 
     with pytest.raises(RuntimeError, match="inside"):

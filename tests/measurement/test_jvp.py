@@ -95,7 +95,7 @@ def test_stacked_draws_equal_draws_one_after_the_other(name: str, loss: str, par
     models = [factory(3, seed=seed).double() for seed in range(3)]
     for targets in (None, torch.randint(10, tuple(n for i, n in enumerate(models[0](x).shape) if i != 1))):
         spec = MeasurementSpec(inputs=x, targets=targets, loss=loss, part=part, label_draws=2)
-        steps = [Step.of(model, spec) for model in models]
+        steps = [Step.from_model(model, spec) for model in models]
         each, stacked = jvp.measure_each(steps, [0, 1, 2]), jvp.measure_stacked(steps, [0, 1, 2])
         for a, b in zip(each, stacked, strict=True):
             np.testing.assert_allclose(a.S, b.S, rtol=1e-10)
@@ -104,7 +104,7 @@ def test_stacked_draws_equal_draws_one_after_the_other(name: str, loss: str, par
 
 def test_what_is_stacked() -> None:
     def size(net: nn.Module, shape: tuple[int, ...]) -> int:
-        return jvp.stack_size(Step.of(net, MeasurementSpec(inputs=torch.ones(shape))))
+        return jvp.stack_size(Step.from_model(net, MeasurementSpec(inputs=torch.ones(shape))))
 
     assert size(ammup.mlp(4, width=64, in_features=64), (1, 64)) > 100
     assert size(ammup.mlp(4, width=512, in_features=512), (1, 512)) == 1  # leaves the cache

@@ -65,13 +65,13 @@ def test_drawn_labels_have_the_mean_squares_of_labels_one_by_one(loss: str, shap
     def square(rows: torch.Tensor) -> torch.Tensor:
         return (rows.flatten(1) @ form).square().sum(1)
 
-    for part, whole in itertools.product(("output", "label", "total"), (True, False)):
+    for part, per_label in itertools.product(("output", "label", "total"), (True, False)):
         objective = Objective(loss=loss, part=part, label_draws=draws)
         labels = objective.draw_labels(z.shape, z, torch.Generator().manual_seed(2))
-        found = objective.residuals(z, labels, drawn=True, whole=whole)
+        found = objective.residuals(z, labels, drawn=True, per_label=per_label)
         moment = square(found.fixed).sum() + (square(found.drawn).mean() if len(found.drawn) else 0)
-        # Without `whole`, the mean over a label and its negative, which leaves no cross term.
-        signs = (1, -1) if loss == "mse" and not whole else (1,)
+        # Without `per_label`, the mean over a label and its negative, which leaves no cross term.
+        signs = (1, -1) if loss == "mse" and not per_label else (1,)
         rows = [objective.residuals(z, sign * y, drawn=False).fixed for y in labels for sign in signs]
         torch.testing.assert_close(moment, square(torch.cat(rows)).mean())
 

@@ -7,7 +7,7 @@ from torchvision import models
 
 import ammup
 from ammup import InputError
-from ammup.measurement.method import doubt
+from ammup.measurement.method import reason_against_jvp
 from ammup.measurement.specification import MeasurementSpec
 
 SPEC = MeasurementSpec(inputs=torch.ones(2, 3, 8, 8))
@@ -47,7 +47,7 @@ def _replaced() -> nn.Module:
     ],
 )
 def test_plain_functions_of_weights_are_left_to_jvp(build) -> None:
-    assert doubt(build(), SPEC) == ""
+    assert reason_against_jvp(build(), SPEC) == ""
 
 
 @pytest.mark.parametrize(
@@ -64,18 +64,18 @@ def test_plain_functions_of_weights_are_left_to_jvp(build) -> None:
     ],
 )
 def test_everything_else_is_measured_by_differences(build, reason: str) -> None:
-    assert __import__("re").search(reason, doubt(build(), SPEC))
+    assert __import__("re").search(reason, reason_against_jvp(build(), SPEC))
 
 
 def test_a_call_of_the_user_is_code_of_the_user() -> None:
     spec = MeasurementSpec(inputs={"x": torch.ones(2, 2)}, forward=lambda model, inputs: model(inputs["x"]))
-    assert "forward=" in doubt(nn.Linear(2, 2), spec)
+    assert "forward=" in reason_against_jvp(nn.Linear(2, 2), spec)
 
 
 def test_hooks_of_all_modules_are_seen() -> None:
     handle = nn.modules.module.register_module_forward_hook(lambda *_: None)
     try:
-        assert "all modules" in doubt(nn.Linear(2, 2), SPEC)
+        assert "all modules" in reason_against_jvp(nn.Linear(2, 2), SPEC)
     finally:
         handle.remove()
 

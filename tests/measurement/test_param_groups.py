@@ -14,9 +14,9 @@ from torchvision import models
 
 import ammup
 from ammup import InputError
-from ammup.measurement.param_groups import first_units, lr_factors
+from ammup.measurement.own_weights import first_units
+from ammup.measurement.param_groups import lr_factors
 from ammup.measurement.specification import MeasurementSpec
-from ammup.measurement.step import Step
 from ammup.models.depth import structure_of
 from ammup.models.reachability import Reachability
 
@@ -194,8 +194,7 @@ def test_layers_belong_to_the_first_unit_behind_them(name: str) -> None:
         behind = [j for j in places if reach.depends(j, i)]
         if operation.weight and behind:
             expected[operation.weight] = structure.flow[behind[0]].name
-    step = Step.of(model, MeasurementSpec(inputs=x, label_draws=1))
-    found = first_units(step)
+    found = first_units(model, MeasurementSpec(inputs=x, units=units))
     assert {weight: found[weight] for weight in found if weight in expected} == expected
     readout = {layer.weight for layer in structure.layers if layer.role == "readout"}
     assert readout.isdisjoint(found)
@@ -367,7 +366,7 @@ def test_two_processes_train_as_one_does_on_the_joint_batch(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"rule": "layerwise"}, "rule='layerwise' is not known; allowed: global, fan-in, per-unit"),
+        ({"rule": "layerwise"}, "unknown rule='layerwise'; expected one of: global, fan-in, per-unit"),
         ({"lr": 0.0}, "lr=0.0 must be positive and finite"),
         ({"lr": float("inf")}, "lr=inf must be positive"),
         ({"model": nn.ReLU()}, "ReLU has no trainable weights"),
@@ -386,7 +385,7 @@ def test_units_that_their_own_weights_do_not_move_are_refused() -> None:
     net = ammup.mlp(3, width=4, in_features=4, activation="gelu")
     with torch.no_grad():
         net.layers[2].weight.zero_()  # no gradient passes to the units before
-    with pytest.raises(InputError, match=r"own weights of unit 'layers.0': one step moves no depth unit"):
+    with pytest.raises(InputError, match=r"own weights of unit 'layers.0': one step does not move it"):
         ammup.param_groups(net, 0.1, rule="per-unit", inputs=torch.ones(2, 4))
 
 

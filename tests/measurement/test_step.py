@@ -37,7 +37,7 @@ def _along(net: nn.Module, direction: dict[str, torch.Tensor], unit: str, size: 
 
 def test_it_runs_as_the_model_does_at_any_weights() -> None:
     net = _net()
-    step = Step.of(net, MSE)
+    step = Step.from_model(net, MSE)
     torch.testing.assert_close(step.run(step.weights), net(X).detach())
     doubled = {name: 2 * w for name, w in step.weights.items()}
     before = {name: p.detach().clone() for name, p in net.named_parameters()}
@@ -49,7 +49,7 @@ def test_it_runs_as_the_model_does_at_any_weights() -> None:
 
 def test_the_gradient_is_that_of_autograd() -> None:
     net = _net()
-    step = Step.of(net, replace(MSE, loss="cross_entropy"))
+    step = Step.from_model(net, replace(MSE, loss="cross_entropy"))
     outputs, pull_back = step.backward(0)
     (gradient,) = pull_back(step.residuals(outputs, None).fixed[0])
     F.cross_entropy(net(X), Y).backward()
@@ -60,7 +60,7 @@ def test_the_gradient_is_that_of_autograd() -> None:
 
 def test_tangents_are_limits_of_differences() -> None:
     net = _net()
-    step = Step.of(net, DRAWN)
+    step = Step.from_model(net, DRAWN)
     generator = torch.Generator().manual_seed(3)
     full = {n: torch.randn(w.shape, generator=generator, dtype=w.dtype) for n, w in step.weights.items()}
     one = {"layers.1.weight": full["layers.1.weight"]}
@@ -77,7 +77,7 @@ def test_tangents_are_limits_of_differences() -> None:
 
 def test_units_shapes_and_pre_activations_are_those_of_a_forward() -> None:
     net = _net()
-    step = Step.of(net, DRAWN)
+    step = Step.from_model(net, DRAWN)
     found = step.pre_activations(step.weights, 0)
     assert step.units == ammup.depth_units(net)
     for unit, z in zip(step.units, found, strict=True):
@@ -86,7 +86,7 @@ def test_units_shapes_and_pre_activations_are_those_of_a_forward() -> None:
 
 
 def test_labels_depend_on_the_stream_alone_and_given_targets_leave_none() -> None:
-    step = Step.of(_net(), DRAWN)
+    step = Step.from_model(_net(), DRAWN)
     outputs = step.run(step.weights)
     torch.manual_seed(0)
     first = step.labels(outputs, (2, 5))
@@ -94,16 +94,16 @@ def test_labels_depend_on_the_stream_alone_and_given_targets_leave_none() -> Non
     assert first.shape == (2, *outputs.shape)
     assert torch.equal(step.labels(outputs, (2, 5)), first)
     assert not torch.equal(step.labels(outputs, (5, 2)), first)
-    assert Step.of(_net(), MSE).labels(outputs, 0) is None
+    assert Step.from_model(_net(), MSE).labels(outputs, 0) is None
 
 
 def test_factors_and_optimizers_make_the_direction() -> None:
-    gradient = {name: torch.ones_like(w) for name, w in Step.of(_net(), MSE).weights.items()}
-    scaled = Step.of(_net(), replace(MSE, lr_factors={"layers.1.weight": 3.0})).direction(gradient)
+    gradient = {name: torch.ones_like(w) for name, w in Step.from_model(_net(), MSE).weights.items()}
+    scaled = Step.from_model(_net(), replace(MSE, lr_factors={"layers.1.weight": 3.0})).direction(gradient)
     assert {name: float(g.mean()) for name, g in scaled.items()} == {
         name: 3.0 if name == "layers.1.weight" else 1.0 for name in gradient
     }
-    decayed = Step.of(_net(), replace(MSE, optimizer=lambda p, lr: torch.optim.SGD(p, lr, weight_decay=0.5)))
+    decayed = Step.from_model(_net(), replace(MSE, optimizer=lambda p, lr: torch.optim.SGD(p, lr, weight_decay=0.5)))
     for name, moved in decayed.direction(gradient).items():
         torch.testing.assert_close(moved, gradient[name] + 0.5 * decayed.weights[name])
     with pytest.raises(InputError, match="part='label'"):

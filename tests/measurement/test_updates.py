@@ -35,7 +35,7 @@ def test_lemma_2_a_plus_b_is_the_total_over_independent_labels(name: str) -> Non
     )
     np.testing.assert_allclose(A.S + B.S, total.S, rtol=1e-6)
     # The total is the mean over each drawn label and its negative, both given as plain targets.
-    step_labels = Step.of(net, MeasurementSpec(inputs=x, label_draws=3))
+    step_labels = Step.from_model(net, MeasurementSpec(inputs=x, label_draws=3))
     labels = step_labels.labels(net(x).detach(), 5)
     signed = [ammup.measure_updates(net, x, sign * y).S for y in labels for sign in (1, -1)]
     np.testing.assert_allclose(total.S, np.mean(signed, axis=0), rtol=1e-10)

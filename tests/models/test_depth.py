@@ -40,18 +40,19 @@ def test_vgg_has_its_weight_layers_but_the_readout() -> None:
 #     has the stem and 3 transitions.
 #   mobilenet_v2: 10 of 17 blocks have a sum; outside are 2 convolutions in the first, 3 in six others, and the last.
 #   convnext_tiny: 18 blocks of three, and 3 downsampling convolutions between stages.
+# "update-bearing" is "paper" with the stem, where there are residual blocks.
 COUNTS = {
-    "vgg11": {"paper": 10, "layers": 10, "relu": 10, "shortest": 10},
-    "vgg16": {"paper": 15, "layers": 15, "relu": 15, "shortest": 15},
-    "resnet18": {"paper": 8, "blocks": 8, "layers": 17, "relu": 17, "shortest": 12},
-    "resnet34": {"paper": 16, "blocks": 16, "layers": 33, "relu": 33, "shortest": 20},
-    "resnet50": {"paper": 16, "blocks": 16, "layers": 49, "relu": 49, "shortest": 21},
-    "resnet101": {"paper": 33, "blocks": 33, "layers": 100, "relu": 100, "shortest": 38},
-    "wide_resnet50_2": {"paper": 16, "blocks": 16, "layers": 49, "relu": 49, "shortest": 21},
-    "resnext50_32x4d": {"paper": 16, "blocks": 16, "layers": 49, "relu": 49, "shortest": 21},
-    "densenet121": {"paper": 120, "layers": 120, "relu": 121, "shortest": 4},
-    "mobilenet_v2": {"paper": 31, "blocks": 10, "layers": 52, "relu": 35, "shortest": 32},
-    "convnext_tiny": {"paper": 21, "blocks": 18, "layers": 58, "relu": 18, "shortest": 22},
+    "vgg11": {"paper": 10, "layers": 10, "relu": 10, "shortest": 10, "update-bearing": 10},
+    "vgg16": {"paper": 15, "layers": 15, "relu": 15, "shortest": 15, "update-bearing": 15},
+    "resnet18": {"paper": 8, "blocks": 8, "layers": 17, "relu": 17, "shortest": 12, "update-bearing": 9},
+    "resnet34": {"paper": 16, "blocks": 16, "layers": 33, "relu": 33, "shortest": 20, "update-bearing": 17},
+    "resnet50": {"paper": 16, "blocks": 16, "layers": 49, "relu": 49, "shortest": 21, "update-bearing": 17},
+    "resnet101": {"paper": 33, "blocks": 33, "layers": 100, "relu": 100, "shortest": 38, "update-bearing": 34},
+    "wide_resnet50_2": {"paper": 16, "blocks": 16, "layers": 49, "relu": 49, "shortest": 21, "update-bearing": 17},
+    "resnext50_32x4d": {"paper": 16, "blocks": 16, "layers": 49, "relu": 49, "shortest": 21, "update-bearing": 17},
+    "densenet121": {"paper": 120, "layers": 120, "relu": 121, "shortest": 4, "update-bearing": 120},
+    "mobilenet_v2": {"paper": 31, "blocks": 10, "layers": 52, "relu": 35, "shortest": 32, "update-bearing": 32},
+    "convnext_tiny": {"paper": 21, "blocks": 18, "layers": 58, "relu": 18, "shortest": 22, "update-bearing": 22},
 }
 
 
@@ -106,7 +107,7 @@ class _Sums(nn.Module):
 
 def test_additions_nested_and_shared_modules_and_in_place_activations() -> None:
     model = _Sums()
-    expected = (":add", ":add_2", ":add_3", ":add_4", "shared", "shared@2", "nested.0", "nested")
+    expected = (":add", ":add_2", ":add_3", ":add_4", "shared", "shared@2", "nested.0.0", "nested.2.0")
     assert ammup.depth_units(model) == expected
     assert ammup.depth_units(model, torch.randn(3, 4)) == expected
 
@@ -145,7 +146,7 @@ class _Two(nn.Module):
 def test_several_inputs_and_dict_outputs() -> None:
     inputs = (torch.randn(3, 4), torch.randn(3, 3))
     call = lambda model, xy: model(*xy)["logits"]  # noqa: E731
-    assert ammup.depth_units(_Two(), inputs, forward=call) == ("a", "b")
+    assert ammup.depth_units(_Two(), inputs, forward=call) == ("a",)  # a and b are parallel
 
 
 def test_recording_leaves_the_model_and_the_random_state_as_they_are() -> None:
@@ -176,12 +177,12 @@ def test_what_cannot_be_traced_is_recorded() -> None:
     ("model", "convention", "message"),
     [
         (_Untraceable(), "paper", "could not be traced.*give example_input=, or units="),
-        (nn.ReLU(), "paper", "has no linear or convolutional layer, so it has no depth"),
+        (nn.ReLU(), "paper", "has no linear, convolutional or recurrent layer, so it has no depth"),
         (ammup.cnn(2, width=4), "blocks", "has no depth units in the convention 'blocks'"),
         (
             ammup.cnn(2, width=4),
             "trunk",
-            "'trunk' is not known; allowed: paper, blocks, layers, relu, shortest",
+            "'trunk'; expected one of: paper, blocks, layers, relu, shortest",
         ),
     ],
 )

@@ -42,7 +42,7 @@ def test_a_users_factory_is_imported_and_takes_its_arguments_only() -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("vgg", "family 'vgg' is not known; allowed: mlp, cnn, resnet, or PACKAGE.MODULE:FACTORY"),
+        ("vgg", "unknown family 'vgg'; expected one of: mlp, cnn, resnet, or PACKAGE.MODULE:FACTORY"),
         ("ammup.nowhere:make", "cannot be imported: ModuleNotFoundError"),
         ("ammup:nothing", "cannot be imported: AttributeError"),
         ("ammup:__version__", "is a str; it must be callable"),
@@ -100,7 +100,7 @@ def _exits(depth: int) -> nn.Module:
         (_fails, "the factory failed at depth 2: OSError: no disk"),
         (_exits, "the factory failed at depth 2: SystemExit: 3"),
         (lambda depth: depth, "the factory returned int at depth 2; it must return an nn.Module"),
-        (partial(ammup.mlp, width=0), "^width=0 must"),  # a message of ours as it is
+        (partial(ammup.mlp, width=0), "^width=0: expected"),  # a message of ours as it is
     ],
 )
 def test_a_factory_that_builds_no_model_is_refused(factory: Callable[..., nn.Module], message: str) -> None:

@@ -81,12 +81,12 @@ def test_building_a_seeded_net_leaves_the_random_state_alone(family) -> None:
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: ammup.mlp(0), "depth=0 must be"),
+        (lambda: ammup.mlp(0), "depth=0: expected"),
         (lambda: ammup.cnn(-1), "depth=-1"),
         (lambda: ammup.resnet(0), "depth=0"),
         (lambda: ammup.mlp(2, width=0), "width=0"),
         (lambda: ammup.mlp(2, width=[8]), "1 widths for depth=2"),
-        (lambda: ammup.mlp(2, activation="tanh"), "allowed: relu, gelu, linear"),
+        (lambda: ammup.mlp(2, activation="tanh"), "expected one of: relu, gelu, linear"),
         (lambda: ammup.mlp(2, readout="zero"), "readout='zero'"),
         (lambda: ammup.cnn(2, dims=0), "use mlp"),
         (lambda: ammup.cnn(2, head="token"), "head='token'"),

@@ -67,7 +67,7 @@ def test_a_module_that_computes_where_no_function_is_seen_depends_on_its_argumen
     assert flow[names.index("2")].sources == (custom,)
 
 
-def test_each_part_of_a_split_is_a_value_and_later_parts_depend_on_the_first() -> None:
+def test_each_part_of_a_split_is_a_value_that_depends_on_the_function() -> None:
     class Split(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             one, _, other = x.chunk(3, dim=1)
@@ -76,8 +76,8 @@ def test_each_part_of_a_split_is_a_value_and_later_parts_depend_on_the_first() -
     model = Split()
     flow = recorded(model, [X], lambda: model(X))
     assert [(o.sources, o.function) for o in flow] == [
-        *(((), ""), ((0,), "chunk"), ((1,), ""), ((1,), "")),
-        ((1, 3), "add"),
+        *(((), ""), ((0,), "chunk"), ((1,), "part"), ((1,), "part"), ((1,), "part")),
+        ((2, 4), "add"),
     ]
 
 

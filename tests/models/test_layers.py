@@ -88,7 +88,7 @@ def test_circular_convolution_commutes_with_shifts() -> None:
         ({"kernel": [0, 1]}, "distinct offsets of 2"),
         ({"kernel": PLUS, "dilation": 2}, "dilate the offsets"),
         ({"kernel": 2, "stride": 2}, "no symmetric padding"),
-        ({"padding": "reflect"}, "padding='reflect' is not known"),
+        ({"padding": "reflect"}, "unknown padding='reflect'"),
         ({"groups": 3}, "groups=3 must divide"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Chromium without a window, driven over its debugging pipe: it answers what a page without a script cannot."""
+"""Headless Chromium, controlled over its debugging pipe, to test a page that contains no script."""
 
 import base64
 import io
@@ -31,7 +31,7 @@ FLAGS = (
     "--hide-scrollbars",
     "--remote-debugging-pipe",
 )
-# The browser reads from file descriptor 3 and writes to 4; the two that we hand down may bear these numbers already.
+# The browser reads from file descriptor 3 and writes to 4. The inherited descriptors can already have these numbers.
 START = """
 import fcntl, os, sys
 ends = [fcntl.fcntl(int(end), fcntl.F_DUPFD, 10) for end in sys.argv[1:3]]
@@ -42,47 +42,47 @@ SECONDS = 90.0
 
 
 def executable() -> str | None:
-    """Where a Chromium is: $CHROME, or one of the usual names on the path."""
-    if sys.platform == "win32":  # its pipes have no numbers
+    """Path of Chromium: $CHROME, or one of the usual names on PATH; None if there is none."""
+    if sys.platform == "win32":  # Windows has no numbered pipes
         return None
     return os.environ.get("CHROME") or next(filter(None, map(shutil.which, NAMES)), None)
 
 
 @contextmanager
 def browser(program: str, profile: Path) -> Iterator["Browser"]:
-    """A browser with one tab; it ends with the block."""
-    theirs_in, ours_out = os.pipe()
-    ours_in, theirs_out = os.pipe()
-    stub = [sys.executable, "-c", START, str(theirs_in), str(theirs_out)]
+    """A browser with one tab, which exits at the end of the context."""
+    browser_in, test_out = os.pipe()
+    test_in, browser_out = os.pipe()
+    stub = [sys.executable, "-c", START, str(browser_in), str(browser_out)]
     with (profile / "stderr").open("wb") as log:
         process = subprocess.Popen(
             [*stub, program, *FLAGS, f"--user-data-dir={profile / 'user'}", "about:blank"],
-            pass_fds=(theirs_in, theirs_out),
+            pass_fds=(browser_in, browser_out),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             start_new_session=True,
         )
-    os.close(theirs_in)
-    os.close(theirs_out)
+    os.close(browser_in)
+    os.close(browser_out)
     try:
-        yield Browser(ours_in, ours_out, profile / "stderr")
+        yield Browser(test_in, test_out, profile / "stderr")
     finally:
-        os.close(ours_out)  # with nobody left to drive it, it ends
+        os.close(test_out)  # the browser exits when the pipe is closed
         try:
             process.wait(timeout=20)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait(timeout=30)
-        os.close(ours_in)
+        os.close(test_in)
 
 
 class Browser:
     """One tab.
 
     Attributes:
-        problems: what the browser complained of since the page was opened: blocked or failed loads, errors.
-        requests: addresses that the page asked for, without the content of data addresses.
+        problems: messages since the page was opened: blocked or failed loads, and errors.
+        requests: addresses that the page requested, without the content of data addresses.
     """
 
     def __init__(self, read_from: int, write_to: int, log: Path) -> None:
@@ -100,7 +100,7 @@ class Browser:
             self.call(f"{domain}.enable")
 
     def open(self, path: Path, *, width: int, height: int = 900, dark: bool = False, media: str = "") -> None:
-        """Load a file and wait until all that it needs is there."""
+        """Load a file and wait for its load event."""
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", media=media, features=[scheme])
@@ -108,26 +108,26 @@ class Browser:
         self.call("Page.navigate", url=path.resolve().as_uri())
         deadline = time.monotonic() + SECONDS
         while not self._loaded:
-            self._note(self._receive(deadline))
+            self._record_event(self._receive(deadline))
 
     def evaluate(self, expression: str) -> Any:
-        """The value of a JavaScript expression in the page; the page's own policy does not bind the debugger."""
+        """The value of a JavaScript expression in the page; the content security policy of the page does not apply."""
         answer = self.call("Runtime.evaluate", expression=expression, returnByValue=True)
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
 
     def screenshot(self) -> Image.Image:
-        """The whole page, below the window's end too."""
+        """An image of the complete page, including the part below the window."""
         answer = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=True)
         return Image.open(io.BytesIO(base64.b64decode(answer["data"]))).convert("RGB")
 
     def pdf(self) -> bytes:
-        """The page as it is printed."""
+        """The printed page."""
         answer = self.call("Page.printToPDF", preferCSSPageSize=True, printBackground=False)
         return base64.b64decode(answer["data"])
 
     def call(self, method: str, **parameters: object) -> dict[str, Any]:
-        """One command of the debugging protocol and its answer; what happens meanwhile is noted."""
+        """The answer to a command of the debugging protocol; events in the meantime are recorded."""
         self._calls += 1
         message = {"id": self._calls, "method": method, "params": parameters}
         if self._session:
@@ -135,19 +135,19 @@ class Browser:
         os.write(self._ends[1], json.dumps(message).encode() + b"\0")
         deadline = time.monotonic() + SECONDS
         while (answer := self._receive(deadline)).get("id") != self._calls:
-            self._note(answer)
+            self._record_event(answer)
         assert "error" not in answer, (method, answer["error"])
         return dict(answer["result"])
 
-    def _note(self, event: dict[str, Any]) -> None:
-        method, told = event.get("method", ""), event.get("params", {})
+    def _record_event(self, event: dict[str, Any]) -> None:
+        method, parameters = event.get("method", ""), event.get("params", {})
         if method == "Page.loadEventFired":
             self._loaded = True
         elif method == "Network.requestWillBeSent":
-            self.requests.append(told["request"]["url"].split(",")[0])
+            self.requests.append(parameters["request"]["url"].split(",")[0])
         elif method in {"Log.entryAdded", "Runtime.consoleAPICalled", "Runtime.exceptionThrown",
                         "Network.loadingFailed", "Page.javascriptDialogOpening"}:  # fmt: skip
-            self.problems.append(f"{method}: {json.dumps(told)[:300]}")
+            self.problems.append(f"{method}: {json.dumps(parameters)[:300]}")
 
     def _receive(self, deadline: float) -> dict[str, Any]:
         while b"\0" not in self._rest:

@@ -1,4 +1,4 @@
-"""A sweep with four depths, and what was fitted to it."""
+"""A sweep with four depths, and the law fitted to it."""
 
 import pandas as pd
 import pytest

@@ -1,4 +1,4 @@
-"""The tables of README.md that sweeps are compared in."""
+"""The tables of README.md that compare sweeps."""
 
 import numpy as np
 import pandas as pd
@@ -21,7 +21,7 @@ grid = {depths = [2, 4, 8], lrs = {low = 1e-3, high = 10.0, points = 33}, seeds 
 
 
 def _record(*, slope: float, measured: bool = True, flat: int | None = None) -> SweepRecord:
-    """Parabolas whose tops fall with depth at the given slope; at the depth ``flat`` accuracy rises to the edge."""
+    """Parabolas whose maxima fall with depth at the given slope; at the depth ``flat``, accuracy rises to the edge."""
     experiment = Experiment.from_toml(TOML)
     rng = np.random.default_rng(1)
     rows = []
@@ -46,7 +46,7 @@ def _cells(markdown: str) -> list[dict[str, str]]:
     return [dict(zip(head, row, strict=True)) for row in rows]
 
 
-def test_each_slope_is_that_of_its_own_estimator() -> None:
+def test_each_slope_agrees_with_its_estimator() -> None:
     record = _record(slope=-1.0)
     (row,) = _cells(slopes_markdown([record]))
     assert (row["sweep"], row["L"], row["seeds"], row["paper"]) == ("`made-up`", "2, 4, 8", "2", "-1.435")
@@ -60,7 +60,7 @@ def test_each_slope_is_that_of_its_own_estimator() -> None:
     assert row["measured, no training"] == f"-1.50 [{low:.2f}, {high:.2f}]"
 
 
-def test_what_is_not_known_is_a_dash() -> None:
+def test_missing_values_are_shown_as_a_dash() -> None:
     (row,) = _cells(slopes_markdown([_record(slope=-1.0, measured=False)]))
     assert [row[name] for name in ("finite-depth law", "measured, no training", "measured-late")] == ["–"] * 3
     bare = _record(slope=-1.0, measured=False)
@@ -69,13 +69,13 @@ def test_what_is_not_known_is_a_dash() -> None:
     assert measured_law(_record(slope=-1.0, measured=False).measurements) is None
 
 
-def test_a_flagged_depth_is_named() -> None:
+def test_the_table_names_flagged_depths() -> None:
     (row,) = _cells(slopes_markdown([_record(slope=-1.0, flat=8)]))
     assert row["trained, smoothed"].endswith("(without L = 8)")
 
 
 @pytest.mark.parametrize(("slope", "best"), [(-1.0, "L^-1"), (-1.5, "am-mup"), (0.0, "constant")])
-def test_the_rule_that_is_true_loses_least(slope: float, best: str) -> None:
+def test_the_correct_rule_has_the_smallest_error(slope: float, best: str) -> None:
     regrets = {"made-up": regret_of(_record(slope=slope))}
     (lost,), (errors,) = _cells(regret_markdown(regrets)), _cells(errors_markdown(regrets))
     share = {rule: float(text.split("%")[0]) for rule, text in lost.items() if "%" in text}

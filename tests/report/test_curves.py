@@ -1,4 +1,4 @@
-"""Accuracy curves and heat maps: what their artists hold, against the runs they show."""
+"""Accuracy curves and heat maps: the data of their artists, compared with the runs."""
 
 from dataclasses import replace
 
@@ -21,7 +21,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection, QuadMesh
 from matplotlib.colors import to_hex
 
-from ammup.report import plots
+from ammup.report import styles
 from ammup.report.curves import plot_accuracies, plot_heatmap
 from ammup.stats.optimum import SweepLaw, fit_sweep
 
@@ -45,7 +45,7 @@ def test_one_axes_for_each_depth_with_curve_seeds_and_crosses(law: SweepLaw, run
     assert len({(axes.get_xlim(), axes.get_ylim()) for axes in figure.axes}) == 1
 
 
-def test_each_depth_says_its_optimum_and_interval(law: SweepLaw, runs: pd.DataFrame) -> None:
+def test_the_title_of_each_depth_states_optimum_and_interval(law: SweepLaw, runs: pd.DataFrame) -> None:
     for axes, depth in zip(plot_accuracies(law, runs).axes, DEPTHS, strict=True):
         value, se = law.lr_star(depth)
         assert axes.get_title() == f"L = {depth}: η* = {value:.2g} ×/÷ {10 ** (1.96 * se):.3g}"
@@ -61,7 +61,7 @@ def test_a_wide_interval_does_not_widen_the_axes(law: SweepLaw, runs: pd.DataFra
         assert axes.get_xlim() == pytest.approx((LRS[0] / 1.5, LRS[-1] * 1.5))
 
 
-def test_flags_are_written_where_the_optimum_is_not() -> None:
+def test_flags_are_written_on_the_side_away_from_the_optimum() -> None:
     runs = flagged_sweep()
     law = fit_sweep(runs)
     for axes, depth in zip(rendered(plot_accuracies(law, runs)).axes, DEPTHS, strict=True):
@@ -73,7 +73,7 @@ def test_flags_are_written_where_the_optimum_is_not() -> None:
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5, 7])
-def test_any_number_of_depths_has_a_numbered_axis_below(count: int) -> None:
+def test_the_lowest_axes_of_each_column_has_tick_labels(count: int) -> None:
     runs = sweep(range(2, 2 + count))
     figure = rendered(plot_accuracies(fit_sweep(runs), runs))
     assert len(figure.axes) == count
@@ -91,7 +91,7 @@ def _cells(axes: Axes, label: str) -> np.ndarray:
     return np.stack([corners[..., 0].min(1), corners[..., 0].max(1), corners[..., 1].min(1), corners[..., 1].max(1)], 1)
 
 
-def test_heat_map_holds_means_in_cells_around_the_learning_rates(law: SweepLaw, runs: pd.DataFrame) -> None:
+def test_heat_map_shows_means_in_cells_around_the_learning_rates(law: SweepLaw, runs: pd.DataFrame) -> None:
     figure = rendered(plot_heatmap(law, runs, title="a title"))
     axes, bar = figure.axes
     (mesh,) = [one for one in axes.collections if isinstance(one, QuadMesh)]
@@ -137,7 +137,7 @@ def test_heat_map_hatches_divergence_and_leaves_missing_cells_white(runs: pd.Dat
         np.testing.assert_allclose(_cells(axes, label), expected)
         assert label in labels(axes)
     (grey,) = [one for one in axes.collections if one.get_label() == "every replica diverged"]
-    assert to_hex(grey.get_facecolor()[0]) == plots.SILVER
+    assert to_hex(grey.get_facecolor()[0]) == styles.SILVER
     (clear,) = [one for one in axes.collections if one.get_label() == "some replicas diverged"]
     assert len(clear.get_facecolor()) == 0
 

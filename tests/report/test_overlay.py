@@ -1,4 +1,4 @@
-"""Several experiments on one axes: what their artists hold, against the fits they show."""
+"""Several experiments on the same axes: the data of their artists, compared with the fits."""
 
 from dataclasses import replace
 
@@ -27,10 +27,10 @@ def laws(law: SweepLaw) -> dict[str, SweepLaw]:
 
 def test_overlay_shows_optima_and_lines_of_each(laws: dict[str, SweepLaw]) -> None:
     axes, _ = rendered(plot_overlay(laws, title="a title")).axes
-    looks = set()
+    styles = set()
     for name, law in laws.items():
         drawn, ends = points(axes, name)
-        looks.add((drawn.get_color(), drawn.get_marker()))
+        styles.add((drawn.get_color(), drawn.get_marker()))
         np.testing.assert_allclose(drawn.get_data(), [list(law.optima), [law.lr_star(d)[0] for d in law.optima]])
         np.testing.assert_allclose(ends[:, :, 1], intervals(law, law.optima))
         low, high = law.power_law.slope_ci
@@ -38,7 +38,7 @@ def test_overlay_shows_optima_and_lines_of_each(laws: dict[str, SweepLaw]) -> No
         x, y = line(axes, label).get_data()
         np.testing.assert_allclose(y, law.power_law.predict(x))
         assert label in labels(axes)
-    assert len(looks) == 2
+    assert len(styles) == 2
     assert axes.get_xscale() == axes.get_yscale() == "log"
     ends = np.concatenate([intervals(law, law.optima).ravel() for law in laws.values()])
     assert axes.get_ylim()[0] < ends.min() < ends.max() < axes.get_ylim()[1]
@@ -65,7 +65,7 @@ def test_overlay_ratios_are_to_the_first_at_common_depths(laws: dict[str, SweepL
     assert any(np.all(np.asarray(one.get_ydata()) == 1) for one in axes.get_lines())
 
 
-def test_one_wide_interval_does_not_press_the_ratios_to_the_floor(law: SweepLaw) -> None:
+def test_one_wide_interval_does_not_widen_the_axis_of_ratios(law: SweepLaw) -> None:
     wide = replace(law, optima={**law.optima, 8: replace(law.optima[8], smoothed_se=2.0)})
     _, axes = plot_overlay({"first": law, "wide": wide}).axes
     assert axes.get_ylim() == pytest.approx((0, 2))
@@ -86,12 +86,12 @@ def test_overlay_of_flagged_optima_and_of_a_law_without_a_line(law: SweepLaw) ->
     np.testing.assert_array_equal(points(reverse, "second: one of the two flagged")[0].get_xdata(), [2])
 
 
-def test_overlay_says_when_there_is_nothing_to_compare(law: SweepLaw) -> None:
+def test_overlay_states_that_there_is_nothing_to_compare(law: SweepLaw) -> None:
     for laws, text in (
         ({"only": law}, "one experiment: nothing to compare"),
         ({"a": law, "b": fit_sweep(sweep((3, 5)))}, "no depth in common"),
     ):
         _, right = rendered(plot_overlay(laws)).axes
         assert [one.get_text() for one in right.texts] == [text]
-    with pytest.raises(InputError, match="give one at least"):
+    with pytest.raises(InputError, match="at least one experiment"):
         plot_overlay({})

@@ -1,4 +1,4 @@
-"""The page: its structure as parsed text, and what a browser makes of it."""
+"""The page: its parsed structure, and its rendering in a browser."""
 
 import base64
 import importlib.util
@@ -32,7 +32,7 @@ MAGENTA = (255, 0, 255)
 
 
 class Parsed(HTMLParser):
-    """Elements with their attributes, the text of each, and whether every element is closed where it should be."""
+    """The elements with their attributes and text; asserts that every element is closed in the right order."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -61,17 +61,17 @@ class Parsed(HTMLParser):
         return [element for element in self.elements if element["tag"] == tag]
 
     def table(self, caption: str) -> list[list[str]]:
-        """The cells of the body of the first table whose caption begins so."""
+        """The body cells of the first table whose caption begins with the given text."""
         table = next(t for t in self.all("table") if t["text"].strip().startswith(caption))
         rows = [e for e in self.all("tr") if table in e["parents"] and "tbody" in e["in"]]
         cells = [e for e in self.elements if e["tag"] in ("td", "th")]
         return [[" ".join(c["text"].split()) for c in cells if row in c["parents"]] for row in rows]
 
     def facts(self, section: str) -> dict[str, str]:
-        """The terms and descriptions of the section with that id."""
+        """The terms and descriptions of the section with the given id."""
         inside = [e for e in self.elements if any(p.get("id") == section for p in e["parents"])]
-        terms, told = ([e["text"] for e in inside if e["tag"] == tag] for tag in ("dt", "dd"))
-        return dict(zip(terms, told, strict=True))
+        terms, descriptions = ([e["text"] for e in inside if e["tag"] == tag] for tag in ("dt", "dd"))
+        return dict(zip(terms, descriptions, strict=True))
 
     def shown(self) -> str:
         style = "".join(element["text"] for element in self.all("style"))
@@ -95,7 +95,7 @@ def runs() -> pd.DataFrame:
 def law(runs: pd.DataFrame) -> SweepLaw:
     segments = [Segment(anchors=(2, 4), predict=(8, 32)), Segment(anchors=(2, 16), predict=(8,))]
     law = fit_sweep(runs, segments=segments)
-    assert law.used == (2, 4, 8)  # at depth 16 divergence cuts the maximum off
+    assert law.used == (2, 4, 8)  # at depth 16, runs diverge before the maximum
     return law
 
 
@@ -157,7 +157,7 @@ def ledger() -> list[dict[str, Any]]:
 # Structure
 
 
-def test_the_page_is_one_document_that_refers_to_nothing_outside(law: SweepLaw, ledger: list) -> None:
+def test_the_page_has_no_script_and_no_external_resource(law: SweepLaw, ledger: list) -> None:
     text = _page(_section(law), _section(law), claims=ledger)
     parsed = Parsed(text)
     assert text.startswith("<!DOCTYPE html>\n")
@@ -188,7 +188,7 @@ def test_ids_are_unique_and_anchors_and_labels_resolve(law: SweepLaw, ledger: li
     assert len(in_nav) == len(set(in_nav)) == 4 + 2 + groups
 
 
-def test_headings_tables_and_pictures_are_what_a_screen_reader_needs(law: SweepLaw, ledger: list) -> None:
+def test_headings_tables_and_pictures_are_accessible_to_screen_readers(law: SweepLaw, ledger: list) -> None:
     parsed = Parsed(_page(_section(law), claims=ledger))
     assert [e["text"] for e in parsed.all("h1")] == ["a title"]
     assert [e["text"] for e in parsed.all("h2")] == ["Summary", "Sweeps", "Claims", "Provenance"]
@@ -209,7 +209,7 @@ def test_headings_tables_and_pictures_are_what_a_screen_reader_needs(law: SweepL
     assert [e["text"] for e in parsed.all("figcaption")] == ["a caption"]
 
 
-def test_pictures_are_drawings_of_their_own_and_the_same_each_time(law: SweepLaw) -> None:
+def test_pictures_are_self_contained_and_reproducible(law: SweepLaw) -> None:
     text = _page(_section(law))
     assert text == _page(_section(law))
     source = Parsed(text).all("img")[0]["src"]
@@ -224,7 +224,7 @@ def test_pictures_are_drawings_of_their_own_and_the_same_each_time(law: SweepLaw
 # Numbers
 
 
-def test_exponents_agree_with_the_law_and_are_held_against_the_stored(law: SweepLaw) -> None:
+def test_exponents_agree_with_the_law_and_are_compared_with_the_stored_ones(law: SweepLaw) -> None:
     low, high = law.power_law.slope_ci
     moved = {"slope": -9.0, "slope_ci": [-9.5, -8.5], "source": "x"}
     unknown = {"slope": -9.0, "slope_ci": [None, None], "source": "x"}
@@ -240,7 +240,7 @@ def test_exponents_agree_with_the_law_and_are_held_against_the_stored(law: Sweep
     ]
 
 
-def test_intervals_that_touch_are_the_same(law: SweepLaw) -> None:
+def test_intervals_that_touch_count_as_the_same(law: SweepLaw) -> None:
     low, high = law.power_law.slope_ci
     for ends, word in (([high, high + 1], "same"), ([low - 1, low], "same"), ([low - 1, low - 1e-9], "moved"),
                        ([high + 1e-9, 9.0], "moved"), ([low - 1, high + 1], "same")):  # fmt: skip
@@ -267,7 +267,7 @@ def test_optima_and_fit_agree_with_the_law(law: SweepLaw) -> None:
     assert facts["host"] == "here"
 
 
-def test_segments_tell_their_predictions_and_those_that_cannot_be_made(law: SweepLaw) -> None:
+def test_segments_show_predictions_and_dashes_for_missing_ones(law: SweepLaw) -> None:
     first, second, third = Parsed(_page(_section(law))).table("Predicted from the line")
     (known, _) = law.predictions.values()
     assert first[:2] == ["2, 4", "8"]
@@ -278,11 +278,11 @@ def test_segments_tell_their_predictions_and_those_that_cannot_be_made(law: Swee
     assert third == ["2, 16", "8", "–", "–", "–"]
 
 
-def test_regret_has_means_over_depths_and_the_depths_themselves(law: SweepLaw) -> None:
+def test_regret_has_means_over_depths_and_values_at_each_depth(law: SweepLaw) -> None:
     parsed = Parsed(_page(_section(law)))
     mean = ["8, 16", "4.00", "2.3%", "[1.9%, 2.9%]", "0.230"]
-    assert parsed.table("What each rule of transfer costs, mean") == [["constant", *mean], ["am-mup", *mean]]
-    rows = parsed.table("What each rule of transfer costs at each")
+    assert parsed.table("Losses of each transfer rule, mean") == [["constant", *mean], ["am-mup", *mean]]
+    rows = parsed.table("Losses of each transfer rule at each")
     assert rows[2] == ["am-mup", "8", "0.800", "0.200", "4.00", "1.2%", "[0.8%, 1.8%]", "0.120", "[0.108, 0.132]"]
     assert rows[3][4] == "0.25"
     (within,) = [t for t in parsed.all("table") if "at each held-out" in t["text"]]
@@ -290,15 +290,15 @@ def test_regret_has_means_over_depths_and_the_depths_themselves(law: SweepLaw) -
 
 
 @pytest.mark.parametrize(
-    ("missing", "told"), [(0, ""), (1, "1 cell of the grid is not"), (2, "2 cells of the grid are")]
+    ("missing", "text"), [(0, ""), (1, "1 cell of the grid is missing"), (2, "2 cells of the grid are missing")]
 )
-def test_cells_that_are_missing_are_told(law: SweepLaw, missing: int, told: str) -> None:
+def test_missing_cells_are_reported(law: SweepLaw, missing: int, text: str) -> None:
     shown = " ".join(Parsed(_page(_section(law, missing=missing))).shown().split())
     assert ("of the grid" in shown) == bool(missing)
-    assert told in shown
+    assert text in shown
 
 
-def test_the_whole_ledger_is_there_by_place_and_verdict(ledger: list) -> None:
+def test_the_complete_ledger_is_shown_by_place_and_verdict(ledger: list) -> None:
     parsed = Parsed(_page(claims=ledger))
     counted = dict(parsed.table("Claims by verdict"))
     assert sum(int(n) for n in counted.values()) == len(ledger)
@@ -311,7 +311,7 @@ def test_the_whole_ledger_is_there_by_place_and_verdict(ledger: list) -> None:
     assert len(places) == len({record["id"].partition(".")[0] for record in ledger})
 
 
-def test_a_claim_is_told_whole() -> None:
+def test_a_claim_is_shown_in_full() -> None:
     changed = _claim(id="law.two", verdict="holds with change", change="with a 2", remark="a remark", law=[1.5, None])
     parsed = Parsed(_page(claims=[_claim(), _claim(id="means.x", se=0.0), changed]))
     one, two = parsed.table("Theorem 1: holds 1, holds with change 1")
@@ -322,23 +322,23 @@ def test_a_claim_is_told_whole() -> None:
     assert parsed.table("Theorem 1: holds 1")[0][0] == "law.one"
     facts = parsed.facts("place-1")  # of the last claim there
     assert facts["our law"] == "≥ 1.500"
-    assert {name: facts[name] for name in ("what", "on", "n", "seeds", "power", "false alarm", "commit")} == {
-        "what": "slope of log η*", "on": "dense nets", "n": "64", "seeds": "0 to 63", "power": "0.999",
+    assert {name: facts[name] for name in ("estimator", "setting", "n", "seeds", "power", "false alarm", "commit")} == {
+        "estimator": "slope of log η*", "setting": "dense nets", "n": "64", "seeds": "0 to 63", "power": "0.999",
         "false alarm": "0.001", "commit": "0123456789abcdef",
     }  # fmt: skip
-    assert facts["level of the interval"] == "99.988%"
+    assert facts["confidence level"] == "99.988%"
     assert parsed.facts("place-2")["standard error"] == "0"
     assert [e["text"] for e in parsed.all("small")] == ["[-1.580, -1.420]"] * 2
 
 
-def test_a_change_that_a_claim_does_not_need_is_not_told() -> None:
+def test_the_change_of_a_claim_that_does_not_hold_is_not_shown() -> None:
     assert "with a 2" not in _page(claims=[_claim(verdict="does not hold", change="with a 2")])
 
 
-# What is missing, and what means harm
+# Missing and hostile content
 
 
-def test_nothing_is_enough_for_a_page() -> None:
+def test_a_page_without_content_is_valid() -> None:
     parsed = Parsed(_page(claims=[], provenance={}))
     assert [e["id"] for e in parsed.all("section")] == ["summary", "sweeps", "claims", "provenance"]
     assert parsed.table("Claims by verdict")[0] == ["holds", "0"]
@@ -346,7 +346,7 @@ def test_nothing_is_enough_for_a_page() -> None:
     assert "No claims." in parsed.shown()
 
 
-def test_a_sweep_without_a_line_or_with_one_of_two_depths_has_dashes(runs: pd.DataFrame) -> None:
+def test_a_sweep_of_one_or_two_depths_has_dashes(runs: pd.DataFrame) -> None:
     bare = {"regret": None, "pictures": [], "provenance": {}, "specification": ""}
     one, two = (fit_sweep(runs[runs["depth"].isin(depths)]) for depths in ([2], [2, 4]))
     assert one.power_law is None
@@ -355,37 +355,37 @@ def test_a_sweep_without_a_line_or_with_one_of_two_depths_has_dashes(runs: pd.Da
     assert first[1:5] + first[7:8] == ["2", "3", "–", "–", "–"]
     assert second[4] == "–"
     assert parsed.table("Best learning rate")[0][6:] == ["–", "–", "–"]
-    assert "No line: it takes two depths" in parsed.shown()
+    assert "fewer than two depths" in parsed.shown()
     assert not re.search(r"\b(nan|NaN|None|inf)\b", parsed.shown())
 
 
-def test_a_number_that_does_not_exist_is_a_dash(law: SweepLaw) -> None:
+def test_missing_numbers_are_shown_as_a_dash(law: SweepLaw) -> None:
     nothing = _regret(("constant",), **dict.fromkeys(COLUMNS[2:], np.nan))
     stored = {"slope": None, "slope_ci": [None, math.nan], "source": "x"}
-    empty = dict.fromkeys(("estimate", "se", "power", "false_alarm", "alpha", "n", "interval_level"), math.nan)
-    lacking = {**empty, "interval": [math.nan, None], "stated": [math.nan, 1.0], "seeds": None, "regime": None}
-    claims = [_claim(**lacking, provenance={}), _claim(**dict.fromkeys(empty), interval=None, law=[None, None])]
+    absent = dict.fromkeys(("estimate", "se", "power", "false_alarm", "alpha", "n", "interval_level"), math.nan)
+    incomplete = {**absent, "interval": [math.nan, None], "stated": [math.nan, 1.0], "seeds": None, "regime": None}
+    claims = [_claim(**incomplete, provenance={}), _claim(**dict.fromkeys(absent), interval=None, law=[None, None])]
     text = _page(_section(law, regret=nothing, stored=stored, provenance={"x": ""}), claims=claims)
     parsed = Parsed(text)
     assert not re.search(r"\b(nan|NaN|None|inf)\b", parsed.shown())
-    assert parsed.table("What each rule of transfer costs, mean") == [["constant", "8, 16", "–", "–", "–", "–"]]
+    assert parsed.table("Losses of each transfer rule, mean") == [["constant", "8, 16", "–", "–", "–", "–"]]
     assert parsed.table("Theorem 1")[0][2:4] == ["– –", "–"]
     assert parsed.facts("sweep-1")["x"] == parsed.facts("place-1")["n"] == "–"
 
 
-def test_a_number_without_bound_is_told(law: SweepLaw) -> None:
+def test_infinity_is_shown_as_a_symbol(law: SweepLaw) -> None:
     regret = _regret(("am-mup",), loss_added=math.inf, loss_high=math.inf)
-    row = Parsed(_page(_section(law, regret=regret))).table("What each rule of transfer costs at each")[0]
+    row = Parsed(_page(_section(law, regret=regret))).table("Losses of each transfer rule at each")[0]
     assert row[7:] == ["∞", "[0.108, ∞]"]
 
 
-def test_a_stored_slope_that_lacks_something_is_refused(law: SweepLaw) -> None:
-    with pytest.raises(InputError, match=r"stored slope of sweep 'cnn' lacks slope_ci, source"):
+def test_a_stored_slope_that_lacks_a_field_is_rejected(law: SweepLaw) -> None:
+    with pytest.raises(InputError, match=r"'cnn': missing slope_ci, source"):
         _section(law, stored={"slope": 1.0})
 
 
 def _with_texts(law: SweepLaw, text: str) -> str:
-    """A page with the text wherever a text may stand."""
+    """A page with the given text in every text field."""
     sweep = _section(
         law,
         name=text,
@@ -401,7 +401,7 @@ def _with_texts(law: SweepLaw, text: str) -> str:
     return _page(sweep, claims=[claim], title=text, made=text, provenance={text: text})
 
 
-def test_hostile_texts_are_shown_and_change_no_element(law: SweepLaw) -> None:
+def test_hostile_text_is_escaped_and_changes_no_element(law: SweepLaw) -> None:
     hostile, harmless = Parsed(_with_texts(law, HOSTILE)), Parsed(_with_texts(law, "harmless"))
     assert [(e["tag"], sorted(e)) for e in hostile.elements] == [(e["tag"], sorted(e)) for e in harmless.elements]
     assert hostile.shown().count(SCRIPT) >= 15
@@ -419,7 +419,7 @@ def test_hostile_texts_are_shown_and_change_no_element(law: SweepLaw) -> None:
 def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     program = browser.executable()
     if program is None:
-        pytest.skip(f"no browser to look with: install one of {', '.join(browser.NAMES)}, or set CHROME to it")
+        pytest.skip(f"no browser was found: install one of {', '.join(browser.NAMES)}, or set CHROME to it")
     with browser.browser(program, tmp_path_factory.mktemp("browser")) as tab:
         yield tab
 
@@ -437,7 +437,7 @@ def _written(text: str, folder: Path) -> Path:
     return path
 
 
-def test_the_browser_shows_what_was_written_and_asks_for_nothing(tab: Any, real: Path, ledger: list) -> None:
+def test_the_browser_shows_the_content_and_requests_no_other_resource(tab: Any, real: Path, ledger: list) -> None:
     tab.open(real, width=1280)
     count = "document.querySelectorAll({!r}).length"
     assert tab.evaluate(count.format("#claims tbody tr")) == len(ledger) + 1
@@ -452,12 +452,12 @@ def test_the_browser_shows_what_was_written_and_asks_for_nothing(tab: Any, real:
     assert sum(address.startswith("file:") for address in tab.requests) == 1
 
 
-def test_the_pictures_are_drawn(tab: Any, real: Path) -> None:
+def test_the_pictures_are_rendered(tab: Any, real: Path) -> None:
     tab.open(real, width=1280, dark=True)
     box = tab.evaluate("(({x, y, width, height}) => [x, y, width, height])(document.images[0].getBoundingClientRect())")
     x, y, width, height = (round(v) for v in box)
     shot = tab.screenshot().crop((x, y, x + width, y + height))
-    assert shot.getpixel((20, 20)) == MAGENTA  # the figure's margin, inside of the frame of the image
+    assert shot.getpixel((20, 20)) == MAGENTA  # the margin of the figure, inside the border of the image
     colours = {colour: n for n, colour in shot.getcolors(maxcolors=1 << 16)}
     assert colours[MAGENTA] > 0.2 * width * height
     assert colours[(255, 255, 255)] > 0.2 * width * height  # the axes
@@ -469,9 +469,7 @@ def test_the_pictures_are_drawn(tab: Any, real: Path) -> None:
     [("img-src data:", "img-src 'none'"), ("base64,", "base64,AAAA"), ("<main>", "<main><script>1</script>"),
      ("<main>", "<main><img src='missing.png'>")],
 )  # fmt: skip
-def test_the_browser_would_tell_of_a_broken_page(
-    tab: Any, law: SweepLaw, tmp_path: Path, before: str, after: str
-) -> None:
+def test_the_browser_reports_a_broken_page(tab: Any, law: SweepLaw, tmp_path: Path, before: str, after: str) -> None:
     tab.open(_written(_page(_section(law)).replace(before, after), tmp_path), width=1280)
     loaded = tab.evaluate("[...document.images].every(i => i.complete && i.naturalWidth > 0)")
     assert tab.problems or not loaded
@@ -484,7 +482,7 @@ WIDTHS = "[document.documentElement.scrollWidth, document.documentElement.client
 
 @pytest.mark.parametrize("width", [320, 390, 800, 1280])
 @pytest.mark.parametrize("opened", [False, True])
-def test_the_page_never_scrolls_sideways(tab: Any, real: Path, width: int, opened: bool) -> None:
+def test_the_page_never_scrolls_horizontally(tab: Any, real: Path, width: int, opened: bool) -> None:
     tab.open(real, width=width)
     if opened:
         tab.evaluate(OPEN_ALL)
@@ -494,7 +492,7 @@ def test_the_page_never_scrolls_sideways(tab: Any, real: Path, width: int, opene
 
 
 @pytest.mark.parametrize("width", [390, 1280])
-def test_a_word_without_end_does_not_make_the_page_wide(tab: Any, law: SweepLaw, tmp_path: Path, width: int) -> None:
+def test_a_very_long_word_does_not_widen_the_page(tab: Any, law: SweepLaw, tmp_path: Path, width: int) -> None:
     tab.open(_written(_with_texts(law, "x" * 300), tmp_path), width=width)
     tab.evaluate(OPEN_ALL)
     assert tab.evaluate(WIDTHS) == [width, width]
@@ -513,7 +511,7 @@ CONTRASTS = """(() => {
 
 
 @pytest.mark.parametrize("dark", [False, True])
-def test_every_text_can_be_read_on_light_and_dark(tab: Any, real: Path, dark: bool) -> None:
+def test_every_text_has_sufficient_contrast_in_light_and_dark_mode(tab: Any, real: Path, dark: bool) -> None:
     tab.open(real, width=1280, dark=dark)
     assert min(tab.evaluate(CONTRASTS)) >= 4.5  # WCAG 2, level AA
     brightness = sum(tab.screenshot().getpixel((2, 2))) / 3

@@ -1,4 +1,4 @@
-"""The full panel: what its artists hold, against the fits it shows."""
+"""The full panel: the data of its artists, compared with the fits."""
 
 from dataclasses import replace
 
@@ -24,7 +24,7 @@ from matplotlib.colors import to_rgba
 from matplotlib.container import BarContainer
 
 from ammup import InputError, fit_power_law
-from ammup.report import plots
+from ammup.report import styles
 from ammup.report.curves import plot_accuracies, plot_heatmap
 from ammup.report.overlay import plot_overlay
 from ammup.report.panel import anchor_depth, plot_panel
@@ -44,7 +44,7 @@ def test_swept_optima_have_their_95_percent_interval_in_three_axes(law: SweepLaw
     assert linear.get_ylim()[0] == 0
 
 
-def test_each_segment_has_its_anchors_their_line_and_the_predictions_on_it(law: SweepLaw) -> None:
+def test_each_segment_has_its_anchors_their_line_and_its_predictions(law: SweepLaw) -> None:
     axes = plot_panel(law, references={}).axes[0]
     for name, segment, anchors in (("A", A, "2, 4"), ("B", B, "4, 8, 16")):
         filled = line(axes, f"{name}: anchors {anchors}")
@@ -60,11 +60,11 @@ def test_each_segment_has_its_anchors_their_line_and_the_predictions_on_it(law: 
         np.testing.assert_allclose(x[hollow], table["depth"])
         np.testing.assert_allclose(y[hollow], table["predicted"])
     assert "C: anchors 4, 99: flagged or missing" in labels(axes)
-    looks = {(one.get_marker(), one.get_linestyle()) for one in axes.get_lines() if "their line" in one.get_label()}
-    assert len(looks) == 2
+    styles = {(one.get_marker(), one.get_linestyle()) for one in axes.get_lines() if "their line" in one.get_label()}
+    assert len(styles) == 2
 
 
-def test_bars_are_the_relative_errors_in_percent_segment_by_segment(law: SweepLaw) -> None:
+def test_bars_are_the_relative_errors_of_each_segment_in_percent(law: SweepLaw) -> None:
     axes = rendered(plot_panel(law, references={})).axes[2]
     bars = {c.get_label(): c for c in axes.containers if isinstance(c, BarContainer)}
     assert list(bars) == ["segment A", "segment B"]
@@ -81,7 +81,7 @@ def test_bars_are_the_relative_errors_in_percent_segment_by_segment(law: SweepLa
     assert depth_at[text.get_position()[0]] == "8"
 
 
-def test_predictions_of_depths_without_an_optimum_say_so(runs: pd.DataFrame) -> None:
+def test_predictions_at_depths_without_an_optimum_are_labelled(runs: pd.DataFrame) -> None:
     law = fit_sweep(runs, segments=[Segment(anchors=(2, 4), predict=(8, 32))])
     axes = rendered(plot_panel(law, references={})).axes[2]
     (bars,) = axes.containers
@@ -91,7 +91,7 @@ def test_predictions_of_depths_without_an_optimum_say_so(runs: pd.DataFrame) -> 
     assert text.get_position() == (1, 0)
 
 
-def test_the_absence_of_segments_is_said(runs: pd.DataFrame) -> None:
+def test_a_panel_without_segments_is_labelled(runs: pd.DataFrame) -> None:
     axes = rendered(plot_panel(fit_sweep(runs), references={})).axes[2]
     assert [text.get_text() for text in axes.texts] == ["no segments"]
 
@@ -105,7 +105,7 @@ def test_global_fit_has_its_slope_its_interval_and_its_band(law: SweepLaw) -> No
         x, y = line(axes, label).get_data()
         np.testing.assert_allclose(y, fit.predict(x))
         assert (x[0], x[-1]) == (2, 16)
-        vertices = band(axes, "its 95% band")
+        vertices = band(axes, "95% band of the fit")
         for depth in (2, 16):
             np.testing.assert_allclose(
                 np.unique(vertices[np.isclose(vertices[:, 0], depth), 1])[[0, -1]], np.ravel(fit.band(depth))
@@ -156,7 +156,7 @@ def test_a_flagged_depth_is_hollow_and_no_rule_is_anchored_there() -> None:
     np.testing.assert_allclose(pathsum.get_ydata(), law.lr_star(4)[0] * np.array([3, 1, 1 / 3]))
 
 
-def test_a_reference_is_interpolated_at_the_anchor_depth_and_refused_outside(law: SweepLaw) -> None:
+def test_a_reference_is_interpolated_at_the_anchor_depth_and_rejected_outside_its_range(law: SweepLaw) -> None:
     axes = plot_panel(law, references={"measured": {1: 8.0, 4: 2.0, 16: 1.0}}).axes[1]
     (drawn,) = [one for one in axes.get_lines() if one.get_label().startswith("measured")]
     np.testing.assert_allclose(drawn.get_ydata(), law.lr_star(2)[0] * np.array([2, 0.5, 0.25]))
@@ -170,14 +170,14 @@ def test_one_point_is_a_reference_without_a_slope(law: SweepLaw) -> None:
 
 
 @pytest.mark.parametrize("kind", ["smoothed", "argmax"])
-def test_one_depth_has_no_line_but_a_panel(kind: str) -> None:
+def test_one_depth_gives_a_panel_without_a_fit(kind: str) -> None:
     law = fit_sweep(sweep((4,)), kind=kind)
     assert law.power_law is None
     axes = rendered(plot_panel(law, references={})).axes[1]
     assert labels(axes) == {f"{kind} optimum {BARS}", "am-mup, L^(−3/2)"}
 
 
-def test_without_a_usable_depth_rules_start_at_the_smallest() -> None:
+def test_if_no_depth_is_fitted_rules_are_anchored_at_the_smallest() -> None:
     law = fit_sweep(sweep((2, 4), top=0.01))
     assert law.used == ()
     axes = rendered(plot_panel(law, references={})).axes[1]
@@ -191,7 +191,7 @@ def test_two_depths_have_no_interval_and_no_band() -> None:
     assert not any("band" in label for label in labels(axes))
 
 
-def test_one_seed_has_panels() -> None:
+def test_figures_can_be_drawn_for_one_seed() -> None:
     runs = sweep(seeds=1)
     law = fit_sweep(runs, segments=[A])
     for figure in (plot_panel(law, references={}), plot_accuracies(law, runs), plot_heatmap(law, runs)):
@@ -212,17 +212,17 @@ def test_an_unknown_error_has_no_bar(law: SweepLaw, runs: pd.DataFrame) -> None:
     rendered(plot_overlay({"known": law, "unknown": unknown}))
 
 
-def test_one_wide_interval_does_not_press_the_linear_view_to_the_floor(law: SweepLaw) -> None:
+def test_one_wide_interval_does_not_widen_the_linear_axis(law: SweepLaw) -> None:
     wide = replace(law, optima={**law.optima, 8: replace(law.optima[8], smoothed_se=2.0)})
     linear = plot_panel(wide, references={"constant": dict.fromkeys(DEPTHS, 1.0)}).axes[3]
     assert linear.get_ylim() == pytest.approx((0, 2 * law.lr_star(2)[0]))
 
 
-def test_every_rule_has_a_colour_a_marker_and_dashes_of_its_own(law: SweepLaw) -> None:
+def test_rules_differ_in_colour_marker_and_dashes(law: SweepLaw) -> None:
     known = {"am-mup", "finite-depth", "pathsum", "measured", "measured-late", "constant", "L^-1/2", "L^-1"}
-    assert set(plots.RULES) == known
+    assert set(styles.RULES) == known
     for feature in ("colour", "marker", "dashes"):
-        assert len({getattr(style, feature) for style in plots.RULES.values()}) == len(known)
+        assert len({getattr(style, feature) for style in styles.RULES.values()}) == len(known)
     names = [*sorted(known), "new 1", "new 2", "new 3"]
     references = {name: {2: 1.0, 16: 0.5 / (1 + place)} for place, name in enumerate(names)}
     axes = rendered(plot_panel(law, references=references)).axes[1]
@@ -233,10 +233,10 @@ def test_every_rule_has_a_colour_a_marker_and_dashes_of_its_own(law: SweepLaw) -
     for one in lines:
         name = one.get_label().split(":")[0]
         if name in known:
-            assert (one.get_color(), one.get_marker()) == (plots.RULES[name].colour, plots.RULES[name].marker)
+            assert (one.get_color(), one.get_marker()) == (styles.RULES[name].colour, styles.RULES[name].marker)
 
 
-def test_a_wide_band_does_not_press_the_rules_together(law: SweepLaw) -> None:
+def test_a_wide_band_does_not_widen_the_axis(law: SweepLaw) -> None:
     assert law.power_law is not None
     wide = replace(law, power_law=replace(law.power_law, covariance=((9.0, 0.0), (0.0, 9.0))))
     axes = plot_panel(wide, references={}).axes[1]

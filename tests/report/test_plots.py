@@ -1,4 +1,4 @@
-"""Figures: what their artists hold, and that they render."""
+"""Figures: the data of their artists, and their files."""
 
 from functools import partial
 from pathlib import Path
@@ -59,14 +59,14 @@ def test_right_panel_shows_s_l_at_the_maximal_lr(law: DepthLaw) -> None:
         assert y.mean() == pytest.approx(1)
 
 
-def test_one_seed_has_no_error_bars_but_a_figure() -> None:
+def test_one_seed_gives_a_figure_without_error_bars() -> None:
     law = ammup.depth_exponent(partial(ammup.mlp, width=8, in_features=8), [2, 4], inputs=torch.ones(1, 8), seeds=1)
     figure = plot_depth_law(law)
     assert figure.axes[0].get_legend() is not None
 
 
 @pytest.mark.parametrize("suffix", ["png", "pdf", "svg"])
-def test_saves_what_the_suffix_says(law: DepthLaw, tmp_path: Path, suffix: str) -> None:
+def test_the_suffix_determines_the_format(law: DepthLaw, tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"law.{suffix}"
     save(plot_depth_law(law, title="a title"), path)
     assert path.stat().st_size > 5000
@@ -75,8 +75,8 @@ def test_saves_what_the_suffix_says(law: DepthLaw, tmp_path: Path, suffix: str) 
             assert image.size == (1500, 630)
 
 
-def test_unknown_suffix_is_refused(law: DepthLaw, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"'law.txt'; allowed suffixes: .*png"):
+def test_an_unknown_suffix_is_rejected(law: DepthLaw, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"'law.txt'; expected one of: .*png"):
         save(plot_depth_law(law), tmp_path / "law.txt")
 
 
@@ -113,20 +113,13 @@ def test_sweep_panels_show_curves_optima_and_line(runs: pd.DataFrame) -> None:
     np.testing.assert_allclose(y, law.power_law.predict(x))
 
 
-def test_a_sweep_without_a_line_has_a_figure(runs: pd.DataFrame) -> None:
+def test_a_sweep_without_a_fit_has_a_figure(runs: pd.DataFrame) -> None:
     law = fit_sweep(runs[runs["depth"] == 2])
     figure = plot_sweep(law, runs[runs["depth"] == 2])
     assert figure.axes[1].get_legend() is not None
 
 
-def test_series_differ_in_colour_marker_dashes_and_hatch() -> None:
-    styles = [plots.series_style(place) for place in range(36)]
-    assert len(set(styles)) == 36
-    for feature in ("colour", "marker", "dashes", "hatch"):
-        assert len({getattr(style, feature) for style in styles[:6]}) == 6
-
-
-def test_numbers_of_many_depths_leave_room_for_one_another() -> None:
+def test_labels_of_many_depths_do_not_overlap() -> None:
     axes = Figure().subplots()
     plots.depth_ticks(axes, np.arange(1.0, 41.0))
     numbered, others = axes.get_xticks(), axes.get_xticks(minor=True)

@@ -1,4 +1,4 @@
-"""The page of `ammup report`: what is collected for it, against what it is collected from."""
+"""The contents of the page of `ammup report`, compared with their sources."""
 
 import re
 from dataclasses import replace
@@ -15,7 +15,7 @@ from ammup.experiments.experiment import Experiment
 from ammup.experiments.record import SweepRecord
 from ammup.experiments.store import Store
 from ammup.provenance import commit_of, versions
-from ammup.report.summary import drawn_rules, report_of, section_of, stored_slope
+from ammup.report.summary import html_report, panel_rules, stored_slope, sweep_section
 
 TOML = """
 name = "made-up"
@@ -37,8 +37,8 @@ def record() -> SweepRecord:
     )
 
 
-def test_a_section_has_the_fit_the_regret_and_the_origin_of_its_sweep(record: SweepRecord) -> None:
-    section = section_of(record)
+def test_a_section_has_the_fit_the_regret_and_the_provenance_of_its_sweep(record: SweepRecord) -> None:
+    section = sweep_section(record)
     law, regret = law_of(record), regret_of(record)
     assert section.law.power_law == law.power_law
     assert section.law.used == law.used
@@ -54,17 +54,17 @@ def test_a_section_has_the_fit_the_regret_and_the_origin_of_its_sweep(record: Sw
 def test_one_depth_has_no_regret(record: SweepRecord) -> None:
     runs = record.runs[record.runs["depth"] == 4]
     experiment = Experiment.from_toml(TOML.replace("[2, 4, 8, 16]", "[4]"))
-    assert section_of(replace(record, experiment=experiment, runs=runs)).regret is None
+    assert sweep_section(replace(record, experiment=experiment, runs=runs)).regret is None
 
 
-def test_a_panel_shows_theories_and_measurements_and_no_rules_of_thumb(record: SweepRecord) -> None:
+def test_a_panel_shows_theories_and_measurements_but_no_rules_of_thumb(record: SweepRecord) -> None:
     curves = rule_curves(record)
     assert set(curves) == {"constant", "L^-1/2", "L^-1", "am-mup", "finite-depth"}
-    assert drawn_rules(curves) == {"am-mup": curves["am-mup"], "finite-depth": record.laws["finite-depth"]}
-    assert drawn_rules({}) == {}
+    assert panel_rules(curves) == {"am-mup": curves["am-mup"], "finite-depth": record.laws["finite-depth"]}
+    assert panel_rules({}) == {}
 
 
-def test_the_stored_slope_is_that_of_the_record_of_this_name(
+def test_the_stored_slope_is_that_of_the_record_with_the_same_name(
     record: SweepRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(baselines, "folder", lambda: tmp_path)
@@ -73,21 +73,21 @@ def test_the_stored_slope_is_that_of_the_record_of_this_name(
     record.write(tmp_path / "sweeps" / "made-up.json")
     law = law_of(SweepRecord.read(tmp_path / "sweeps" / "made-up.json")).power_law
     assert law is not None
-    found = stored_slope("made-up")
-    assert found == {"slope": law.slope, "slope_ci": law.slope_ci, "source": "sweeps/made-up.json"}
-    assert section_of(record).stored == found
+    stored = stored_slope("made-up")
+    assert stored == {"slope": law.slope, "slope_ci": law.slope_ci, "source": "sweeps/made-up.json"}
+    assert sweep_section(record).stored == stored
     assert stored_slope("other") is None
 
 
-def test_the_page_names_its_file_the_commit_the_versions_and_every_claim(tmp_path: Path) -> None:
+def test_the_page_contains_its_file_the_commit_the_versions_and_every_claim(tmp_path: Path) -> None:
     path = tmp_path / "a & b.db"
     with Store(path, mode="write"):
         pass
-    page = report_of(path)
+    page = html_report(path)
     assert "a &amp; b.db" in page
     commit, _ = commit_of(Path(__file__).parents[2])
-    assert (commit or "not known") in page
+    assert (commit or "unknown") in page
     assert all(f"{name} {text}" in page for name, text in versions().items())
     assert set(baselines.read()) <= set(re.findall(r"[a-z0-9]+-?[a-z0-9]*\.[a-z0-9-]+", page))
     with pytest.raises(InputError, match=r"missing\.json"):
-        report_of(tmp_path / "missing.json")
+        html_report(tmp_path / "missing.json")

@@ -1,4 +1,4 @@
-"""Sweeps as text for a terminal: every figure against the fit, the cost or the regret that it comes from."""
+"""Tables of a sweep for a terminal, compared with the fit, the cost or the regret that they show."""
 
 import io
 from dataclasses import replace
@@ -17,7 +17,7 @@ from ammup.stats.regret import transfer_regret
 
 
 def _lines(renderable: RenderableType) -> list[str]:
-    """What is printed, line by line, in which a run of spaces or of a table's borders is one space."""
+    """The printed lines, in which each run of spaces and table borders is one space."""
     out = io.StringIO()
     Console(file=out, width=400).print(renderable, soft_wrap=True)
     table = str.maketrans(dict.fromkeys("│┃┏┓┗┛━┡┩├┤─┼└┘┴┬╇┳", " "))
@@ -25,11 +25,11 @@ def _lines(renderable: RenderableType) -> list[str]:
 
 
 def _row(lines: list[str], first: str) -> str:
-    (found,) = [line for line in lines if line.startswith(f"{first} ")]
-    return found
+    (row,) = [line for line in lines if line.startswith(f"{first} ")]
+    return row
 
 
-def test_status_counts_what_is_done_and_what_a_search_left_out() -> None:
+def test_status_counts_finished_cells_and_those_omitted_by_a_search() -> None:
     status = pd.DataFrame(
         {"depth": [2, 4], "total": [26, 26], "done": [20, 0], "left_out": [6, 0], "diverged": [3, 0],
          "best_lr": [0.125, np.nan], "val_accuracy": [0.4567, np.nan]}
@@ -41,7 +41,7 @@ def test_status_counts_what_is_done_and_what_a_search_left_out() -> None:
 
 
 @pytest.mark.parametrize(("workers", "searched"), [(1, False), (2, True)])
-def test_the_cost_is_the_sum_over_depths_and_the_time_is_shared_among_workers(workers: int, searched: bool) -> None:
+def test_the_cost_is_summed_over_depths_and_divided_among_workers(workers: int, searched: bool) -> None:
     table = pd.DataFrame({"depth": [2, 4], "cells": [10, 20], "flops": [1e12, 4e12], "seconds": [36.0, 72.0]})
     lines = _lines(cost_text("small", Cost(table=table, workers=workers, strategy="loop", searched=searched)))
     assert _row(lines, "2") == "2 10 1e+12 36"
@@ -53,18 +53,18 @@ def test_the_cost_is_the_sum_over_depths_and_the_time_is_shared_among_workers(wo
     assert ("search" in lines[-1]) == searched
 
 
-def test_each_optimum_has_its_errors_its_line_and_its_flags(law: SweepLaw) -> None:
+def test_each_optimum_has_its_errors_fit_and_flags(law: SweepLaw) -> None:
     lines = _lines(sweep_law_text(law, heading="small", missing=0))
     assert lines[0] == "small"
     fitted = law.line.set_index("depth")
-    for depth, found in law.optima.items():
+    for depth, optimum in law.optima.items():
         line = fitted.loc[depth]
         expected = [
-            f"{found.argmax:.3g}",
-            f"{found.argmax * (10**found.argmax_se - 1):.2g}",
-            f"{found.smoothed:.3g}",
-            f"{found.smoothed * (10**found.smoothed_se - 1):.2g}",
-            f"{100 * found.accuracy:.1f}%",
+            f"{optimum.argmax:.3g}",
+            f"{optimum.argmax * (10**optimum.argmax_se - 1):.2g}",
+            f"{optimum.smoothed:.3g}",
+            f"{optimum.smoothed * (10**optimum.smoothed_se - 1):.2g}",
+            f"{100 * optimum.accuracy:.1f}%",
         ]
         shown = _row(lines, str(depth)).split()
         assert shown[1:6:2] == expected[::2]
@@ -76,10 +76,10 @@ def test_each_optimum_has_its_errors_its_line_and_its_flags(law: SweepLaw) -> No
     (slope,) = [one for one in lines if "R²" in one]
     for text in (f"{law.power_law.slope:.2f} ", f"[{low:.2f}, {high:.2f}]", f"R² {law.power_law.r2:.3f}", law.kind):
         assert text in slope
-    assert "not done" not in " ".join(lines)
+    assert "missing" not in " ".join(lines)
 
 
-def test_segments_show_predictions_and_how_far_off_they_are(law: SweepLaw) -> None:
+def test_segments_show_predictions_and_their_errors(law: SweepLaw) -> None:
     lines = [line for line in _lines(sweep_law_text(law, heading="", missing=0)) if line.startswith("segment")]
     expected = []
     for segment, table in law.predictions.items():
@@ -104,7 +104,7 @@ def test_segments_show_predictions_and_how_far_off_they_are(law: SweepLaw) -> No
     assert "factor" not in text
 
 
-def test_flagged_depths_two_depths_and_missing_cells_are_pointed_out() -> None:
+def test_flagged_depths_two_depths_and_missing_cells_are_reported() -> None:
     flagged = _lines(sweep_law_text(fit_sweep(flagged_sweep()), heading="", missing=7))
     assert _row(flagged, "2").endswith(f" {DIVERGENCE}, {NO_MAXIMUM}")
     assert any("L = 2 " in line and "--keep-flagged" in line for line in flagged)
@@ -133,7 +133,7 @@ def test_regret_has_a_row_for_each_rule_and_a_column_for_each_depth() -> None:
         assert _row(lines, rule) == " ".join([rule, *parts])
 
 
-def test_a_share_has_its_interval_where_there_is_one() -> None:
+def test_a_percentage_has_its_interval_unless_that_is_unknown() -> None:
     row = {"accuracy_lost": 0.1234, "accuracy_low": -0.01, "accuracy_high": 0.256}
     assert percent_text(row) == "12.3% [-1.0, 25.6]"
     assert percent_text({**row, "accuracy_low": np.nan, "accuracy_high": np.nan}) == "12.3%"

@@ -1,4 +1,4 @@
-"""Printing: plain text on complete lines in a pipe, coloured text in a terminal."""
+"""Printing: plain text with unwrapped lines in a pipe, styled text in a terminal."""
 
 import pytest
 from rich.table import Table
@@ -15,14 +15,14 @@ def _plain(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-def test_a_line_of_text_is_never_broken(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_line_of_text_is_never_wrapped(capsys: pytest.CaptureFixture[str]) -> None:
     show(Text(f"{LONG}\nsecond"))
     out, err = capsys.readouterr()
     assert out == f"{LONG}\nsecond\n"
     assert err == ""
 
 
-def test_a_table_in_a_pipe_has_160_columns_at_least(
+def test_a_table_in_a_pipe_is_at_least_160_columns_wide(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     row = Table("claim", "statement")
@@ -34,10 +34,10 @@ def test_a_table_in_a_pipe_has_160_columns_at_least(
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "40")
     show(row)
-    assert "x" * 130 not in capsys.readouterr().out  # a terminal has the width that it has
+    assert "x" * 130 not in capsys.readouterr().out  # in a terminal the table has the width of the terminal
 
 
-def test_styles_are_for_terminals(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_a_terminal_gets_styles(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     styled = Text("holds", style="green")
     show(styled)
     assert capsys.readouterr().out == "holds\n"

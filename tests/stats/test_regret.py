@@ -140,7 +140,7 @@ def test_rows_for_json_have_no_nan() -> None:
         ({"base": 3}, r"base=3 is not a depth of the runs; choose one of \[2, 4, 8\]"),
         ({"rules": {"x": {4: 1.0}}}, "rule 'x' has no η\\* at the base depth 2"),
         ({"rules": {"x": {2: float("nan")}}}, "rule 'x' has no η"),
-        ({"kind": "best"}, "optimum='best' is not known"),
+        ({"kind": "best"}, "unknown optimum='best'"),
     ],
 )
 def test_what_cannot_be_told_is_refused(arguments: dict, told: str) -> None:

@@ -29,8 +29,8 @@ def test_a_run_that_diverged_needs_no_accuracy() -> None:
 @pytest.mark.parametrize(
     ("column", "value", "message"),
     [
-        ("depth", 2.5, "contain a depth that is not a whole number"),
-        ("seed", math.inf, "contain a seed that is not a whole number"),
+        ("depth", 2.5, "contain a depth that is not an integer"),
+        ("seed", math.inf, "contain a seed that is not an integer"),
         ("lr", 0.0, "contain learning rates that are not positive and finite"),
         ("lr", math.inf, "contain learning rates that are not positive and finite"),
         ("lr", "fast", "contain a value that is not a number"),

@@ -162,9 +162,9 @@ def test_a_position_that_is_always_zero_is_finite(activation: Activation) -> Non
 
 
 def test_unknown_names_are_refused() -> None:
-    with pytest.raises(InputError, match="activation='swish' is not known; allowed: relu, gelu, linear"):
+    with pytest.raises(InputError, match="unknown activation='swish'; expected one of: relu, gelu, linear"):
         activation_moments("swish")
-    with pytest.raises(InputError, match="gain='xavier' is not known; allowed: forward, derivative, paper"):
+    with pytest.raises(InputError, match="unknown gain='xavier'; expected one of: forward, derivative, paper"):
         variance_gain(activation_moments("relu"), "xavier")
 
 

@@ -212,8 +212,8 @@ def test_what_is_no_learning_rate_has_no_effective_depth(values: list[float]) ->
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"family": "vgg"}, "family='vgg' is not known; allowed: mlp, cnn, resnet"),
-        ({"family": "mlp", "activation": "tanh"}, "activation='tanh' is not known; allowed: relu, gelu, linear"),
+        ({"family": "vgg"}, "unknown family='vgg'; expected one of: mlp, cnn, resnet"),
+        ({"family": "mlp", "activation": "tanh"}, "unknown activation='tanh'; expected one of: relu, gelu, linear"),
         ({"family": "mlp", "gain": "he"}, "gain='he'"),
         ({"family": "mlp", "readout": "zero"}, "readout='zero'"),
         ({"family": "mlp", "loss": "hinge"}, "loss='hinge'"),
@@ -231,7 +231,7 @@ def test_what_is_no_learning_rate_has_no_effective_depth(values: list[float]) ->
         ({"family": "mlp", "inputs": [[1.0], [2.0]], "targets": [1]}, "1 class indices for 2 outputs"),
         ({"family": "resnet", "scaled": "first"}, "scaled='first'"),
         ({"family": "resnet", "branch": 0}, "branch=0.*a count of at least 1"),
-        ({"family": "resnet", "positions": (3, 3), "kernel": [(0,)]}, "offsets of 2 whole numbers"),
+        ({"family": "resnet", "positions": (3, 3), "kernel": [(0,)]}, "offsets of 2 integers"),
     ],
 )
 def test_unusable_settings_are_refused(arguments: dict, message: str) -> None:

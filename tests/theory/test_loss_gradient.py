@@ -122,9 +122,9 @@ def test_classes_of_fields_are_read_in_the_order_of_the_positions() -> None:
 
 
 def test_unusable_settings_are_refused() -> None:
-    with pytest.raises(InputError, match="loss='hinge' is not known; allowed: mse, cross_entropy"):
+    with pytest.raises(InputError, match="unknown loss='hinge'; expected one of: mse, cross_entropy"):
         LossGradient(loss="hinge")
-    with pytest.raises(InputError, match="part='residual' is not known; allowed: total, label, output"):
+    with pytest.raises(InputError, match="unknown part='residual'; expected one of: total, label, output"):
         LossGradient(part="residual")
     for loss in ("mse", "cross_entropy"):
         with pytest.raises(InputError, match="3 class indices for 2 outputs; give one for each"):

@@ -1,4 +1,4 @@
-"""Data of the training tests."""
+"""Data for the training tests."""
 
 import pytest
 from naive_training import STEPS
@@ -9,5 +9,5 @@ from ammup.data.dataset import Data
 
 @pytest.fixture(scope="session")
 def data() -> Data:
-    """The last minibatch of 16 is smaller than the others."""
+    """Small images; the last minibatch of 16 is smaller than the others."""
     return ammup.load_data("synthetic", image_size=8, train=16 * STEPS - 5, validation=50)

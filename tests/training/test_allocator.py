@@ -32,7 +32,7 @@ def test_page_faults_are_rare_inside_the_context() -> None:
     outside, inside, resident_inside, resident_after = (float(value) for value in done.stdout.split())
     pages = (64 << 20) / 4096
     assert outside > 0.5 * pages or outside > 0.5 * pages / 512  # with huge pages there are 512 times fewer
-    assert inside < 0.5 * outside  # the heap grows by a block now and then
+    assert inside < 0.5 * outside  # not 0, because the heap occasionally grows
     assert resident_inside - resident_after > 0.5 * pages
 
 

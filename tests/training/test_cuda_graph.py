@@ -1,4 +1,4 @@
-"""Recorded steps give the results of eager ones; on a CPU a stand-in replays them on the tensors of the recording."""
+"""Recorded steps give the results of eager ones; on a CPU, a replacement for CUDA graphs replays them."""
 
 from collections.abc import Callable
 from functools import partial
@@ -27,7 +27,7 @@ LRS = [0.01, 1e30, 0.1, 0.3]
 def _record_on_cpu(
     step: Callable[[], torch.Tensor], state: list[torch.Tensor]
 ) -> tuple[Callable[[], None], torch.Tensor]:
-    """Stand-in for a CUDA graph: a replay calls the step again, on the tensors that a graph would read and write."""
+    """Replacement for a CUDA graph: a replay calls the step again on the tensors that a graph would read and write."""
     before = [tensor.clone() for tensor in state]
     losses = step()
     for tensor, value in zip(state, before, strict=True):
@@ -42,43 +42,43 @@ def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
     return request.param
 
 
-def _trained(name: str, data: Data, device: str) -> StackedTrainer:
+def _trainer(name: str, data: Data, device: str) -> StackedTrainer:
     feed = Feed(data, batch_size=16, device=device, dtype=torch.float64)
     build = partial(build_model, NETS[name], 2, device=torch.device(device))
     return StackedTrainer(build, feed, Training(batch_size=16, dtype="float64", momentum=0.9))
 
 
 @pytest.mark.parametrize("name", list(NETS))
-def test_recorded_steps_train_as_eager_ones(
+def test_recorded_steps_give_the_same_training_as_eager_ones(
     name: str, device: str, data: Data, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With a diverged replica, a smaller last minibatch, the statistics of batch norm and dropout."""
+    """With a diverged replica, a smaller last minibatch, batch norm and dropout."""
     monkeypatch.setattr(cuda_graph, "recording_helps", lambda device: False)
-    eager = _trained(name, data, device).train(LRS, 0)
-    made: list[RecordedStep] = []
+    eager = _trainer(name, data, device).train(LRS, 0)
+    recordings: list[RecordedStep] = []
     record = RecordedStep.__init__
-    monkeypatch.setattr(RecordedStep, "__init__", lambda self, *a: made.append(self) or record(self, *a))
+    monkeypatch.setattr(RecordedStep, "__init__", lambda self, *a: recordings.append(self) or record(self, *a))
     monkeypatch.setattr(cuda_graph, "recording_helps", lambda device: True)
-    recorded = _trained(name, data, device).train(LRS, 0)
-    assert (len(made) > 0) == (name != "resnet, dropout")  # a replay would repeat the masks of the recording
-    for one, other in zip(eager, recorded, strict=True):
-        torch.testing.assert_close(one.losses, other.losses, rtol=1e-10, atol=1e-12)
-        assert one.val_accuracy == pytest.approx(other.val_accuracy, nan_ok=True)
-        for weight, tensor in one.weights.items():
-            torch.testing.assert_close(other.weights[weight], tensor, rtol=1e-10, atol=1e-12, equal_nan=True)
+    recorded = _trainer(name, data, device).train(LRS, 0)
+    assert (len(recordings) > 0) == (name != "resnet, dropout")  # a replay would repeat the masks of the recording
+    for expected, actual in zip(eager, recorded, strict=True):
+        torch.testing.assert_close(actual.losses, expected.losses, rtol=1e-10, atol=1e-12)
+        assert actual.val_accuracy == pytest.approx(expected.val_accuracy, nan_ok=True)
+        for weight, tensor in expected.weights.items():
+            torch.testing.assert_close(actual.weights[weight], tensor, rtol=1e-10, atol=1e-12, equal_nan=True)
 
 
 def test_a_step_that_cannot_be_recorded_stays_eager(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
-    """For example one whose forward copies from the CPU."""
-    plain = _trained("cnn", data, "cpu").train(LRS, 0)
+    """For example, a step whose forward copies from the CPU."""
+    eager = _trainer("cnn", data, "cpu").train(LRS, 0)
 
-    def refuse(*_arguments: object) -> None:
+    def fail_to_record(*_arguments: object) -> None:
         raise RuntimeError("operation not permitted when stream is capturing")
 
     monkeypatch.setattr(cuda_graph, "recording_helps", lambda device: True)
-    monkeypatch.setattr(RecordedStep, "__init__", refuse)
-    for one, other in zip(plain, _trained("cnn", data, "cpu").train(LRS, 0), strict=True):
-        assert torch.equal(one.losses, other.losses)
+    monkeypatch.setattr(RecordedStep, "__init__", fail_to_record)
+    for expected, actual in zip(eager, _trainer("cnn", data, "cpu").train(LRS, 0), strict=True):
+        assert torch.equal(expected.losses, actual.losses)
 
 
 def test_a_recording_does_not_change_the_state(device: str) -> None:
@@ -96,7 +96,7 @@ def test_a_recording_does_not_change_the_state(device: str) -> None:
     assert (recorded.accepts(images), recorded.accepts(images[:1])) == (True, False)
 
 
-def test_a_recorder_records_after_the_first_call_and_anew_after_a_reset(
+def test_a_recorder_records_after_the_first_call_and_again_after_a_reset(
     device: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cuda_graph, "recording_helps", lambda device: True)
@@ -108,11 +108,11 @@ def test_a_recorder_records_after_the_first_call_and_anew_after_a_reset(
         return total.clone()
 
     images, labels = torch.ones(2, device=device), torch.zeros(2, device=device)
-    seen, recorded = [], []
+    losses, recorded = [], []
     for batch in (images, images, 3 * images, images[:1], images):
-        seen.append(float(recorder.run(step, lambda: [total], batch, labels[: len(batch)])))
+        losses.append(float(recorder.run(step, lambda: [total], batch, labels[: len(batch)])))
         recorded.append(recorder.recorded is not None)
-    assert seen == [2.0, 4.0, 10.0, 11.0, 13.0]
+    assert losses == [2.0, 4.0, 10.0, 11.0, 13.0]
     assert recorded == [False, True, True, True, True]
     recorder.reset()
     assert recorder.recorded is None
@@ -120,7 +120,7 @@ def test_a_recorder_records_after_the_first_call_and_anew_after_a_reset(
     assert recorder.recorded is not None
 
 
-def test_a_step_that_runs_out_of_memory_is_not_taken_for_one_that_cannot_be_recorded(
+def test_an_out_of_memory_error_during_a_recording_is_raised(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def out_of_memory(*_arguments: object) -> None:

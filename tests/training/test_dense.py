@@ -1,4 +1,4 @@
-"""The dense step compared with autograd and torch.optim.SGD, net by net."""
+"""The dense step compared with autograd and torch.optim.SGD for every replica, and the models without one."""
 
 from functools import partial
 

@@ -34,8 +34,8 @@ def test_the_fused_pass_equals_activation_and_circular_padding(
 
 
 @pytest.mark.parametrize("name", FUSED)
-def test_the_fused_forward_and_its_gradients_are_those_of_the_model(name: str) -> None:
-    """In training and in evaluation mode, with the statistics of batch norm and the masks of dropout."""
+def test_the_fused_forward_and_its_gradients_equal_those_of_the_model(name: str) -> None:
+    """In training and in evaluation mode, with batch norm statistics and dropout masks."""
     model = NETS[name](3, seed=0).double()
     torch.manual_seed(1)
     images = torch.randn(4, 3, 8, 8, dtype=torch.float64)
@@ -51,16 +51,15 @@ def test_the_fused_forward_and_its_gradients_are_those_of_the_model(name: str) -
         torch.testing.assert_close(actual, expected, rtol=1e-10, atol=1e-12)
         direction = torch.randn_like(expected)
         gradients = torch.autograd.grad(expected, list(model.parameters()), direction)
-        for one, gradient in zip(
-            torch.autograd.grad(actual, list(other.parameters()), direction), gradients, strict=True
-        ):
-            torch.testing.assert_close(one, gradient, rtol=1e-9, atol=1e-11)
+        fused_gradients = torch.autograd.grad(actual, list(other.parameters()), direction)
+        for fused_gradient, gradient in zip(fused_gradients, gradients, strict=True):
+            torch.testing.assert_close(fused_gradient, gradient, rtol=1e-9, atol=1e-11)
     for buffer, value in zip(other.buffers(), model.buffers(), strict=True):
         torch.testing.assert_close(buffer, value)
 
 
-def test_padding_larger_than_the_input_is_left_to_the_layer() -> None:
-    """The layer itself rejects it, or computes it: the fused forward does the same."""
+def test_padding_larger_than_the_input_is_computed_or_rejected_by_the_layer() -> None:
+    """The fused forward calls the layer, so it raises the same error or returns the same result."""
     model = ammup.cnn(2, width=4, kernel=3, dilation=5).double()
     fused = fused_forward(copy.deepcopy(model))
     assert fused is not None

@@ -30,8 +30,8 @@ def test_micro_batches_give_the_same_training_or_are_not_used(data: Data, monkey
             torch.testing.assert_close(trained.weights[key].contiguous(), value, rtol=1e-10, atol=1e-12)
 
 
-def test_streamed_images_give_the_bits_of_resident_ones(data: Data) -> None:
-    """By default a DataLoader draws from the generator of the dropout masks."""
+def test_streamed_images_give_exactly_the_losses_of_resident_ones(data: Data) -> None:
+    """Also with dropout, although a DataLoader by default draws from the generator of the dropout masks."""
     training, losses = Training(batch_size=16), []
     for resident in (True, False):
         feed = Feed(data, batch_size=16, device="cpu", dtype=torch.float32, resident=resident, loader_workers=0)
@@ -42,7 +42,7 @@ def test_streamed_images_give_the_bits_of_resident_ones(data: Data) -> None:
 
 
 def test_validation_equals_the_naive_evaluation(data: Data) -> None:
-    """In evaluation mode: running statistics, no dropout."""
+    """In evaluation mode, with running statistics and without dropout."""
     name = "resnet, both"
     (run,) = ammup.train_replicas(
         NETS[name], 3, lrs=[0.1], seeds=[0], data=data, batch_size=16, dtype="float64", strategy="loop"
@@ -60,7 +60,7 @@ def test_validation_equals_the_naive_evaluation(data: Data) -> None:
     assert run.val_accuracy == float((logits.argmax(1) == labels).double().mean())
 
 
-def test_the_callback_sees_every_step_and_the_weights_before_it(data: Data) -> None:
+def test_the_callback_is_called_before_every_step_and_does_not_change_training(data: Data) -> None:
     training = Training(batch_size=16, dtype="float64")
     trainer = LoopTrainer(partial(build_model, NETS["resnet, both"], 3), feed_of(data), training)
     (plain,) = trainer.train([0.3], 1, steps=4)
@@ -72,19 +72,19 @@ def test_the_callback_sees_every_step_and_the_weights_before_it(data: Data) -> N
             first.update({name: value.clone() for name, value in model.state_dict().items()})
         calls.append((step, len(batch[0])))
 
-    watched = trainer.watch(0.3, 1, steps=4, callback=callback)
+    with_callback = trainer.train_with_callback(0.3, 1, steps=4, callback=callback)
     assert calls == [(0, 16), (1, 16), (2, 16), (3, 16)]
-    assert torch.equal(plain.losses, watched.losses)
+    assert torch.equal(plain.losses, with_callback.losses)
     for name, value in build_model(NETS["resnet, both"], 3, 1).double().state_dict().items():
         assert torch.equal(first[name], value)
-        assert torch.equal(plain.weights[name], watched.weights[name])
+        assert torch.equal(plain.weights[name], with_callback.weights[name])
 
 
 def test_the_plan_is_determined_once_for_all_replicas(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
-    made: list[plan.Plan] = []
+    plans: list[plan.Plan] = []
     from_model = plan.Plan.from_model
-    monkeypatch.setattr(plan.Plan, "from_model", lambda *a: made.append(from_model(*a)) or made[-1])
+    monkeypatch.setattr(plan.Plan, "from_model", lambda *a: plans.append(from_model(*a)) or plans[-1])
     trainer = LoopTrainer(partial(build_model, NETS["cnn"], 2), feed_of(data), Training(batch_size=16, dtype="float64"))
     trainer.train([0.1, 0.2], 0, steps=1)
     trainer.train([0.1], 1, steps=1)
-    assert made == [trainer.plan]
+    assert plans == [trainer.plan]

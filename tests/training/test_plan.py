@@ -1,4 +1,4 @@
-"""Memory layout and micro-batches of a model, determined by trying."""
+"""Memory layout and micro-batches of a model, determined by a trial."""
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ from ammup.training.plan import Plan, activation_bytes, micro_batches, random_st
 from ammup.training.runs import Training
 
 
-def test_the_layout_is_channels_last_where_the_model_supports_it(data: Data) -> None:
+def test_the_layout_is_channels_last_if_the_model_supports_it(data: Data) -> None:
     batch = next(feed_of(data).training_batches(0, 1))
     formats = {
         name: Plan.from_model(NETS[name](3, seed=0).double(), batch, Training()).memory_format
@@ -29,13 +29,10 @@ def test_the_layout_is_channels_last_where_the_model_supports_it(data: Data) -> 
 
 
 def test_activation_bytes_of_a_dense_net() -> None:
-    """Per image: the images flattened by the net's forward are no module's output."""
+    """For one image; the Sequential returns the output of its last module, which counts again."""
     model = nn.Sequential(nn.Linear(12, 5), nn.ReLU(), nn.Linear(5, 3)).double()
     images = torch.zeros(4, 12, dtype=torch.float64)
-    assert activation_bytes(model, images) == (
-        5 * 8,
-        (5 + 5 + 3 + 3) * 8,
-    )  # the Sequential returns the last output again
+    assert activation_bytes(model, images) == (5 * 8, (5 + 5 + 3 + 3) * 8)
 
 
 @pytest.mark.parametrize(
@@ -50,8 +47,8 @@ def test_a_minibatch_is_halved_until_its_largest_activation_is_within_the_limit(
     assert Plan.from_model(model, batch, Training()).micro_batch == expected
 
 
-def test_an_odd_batch_is_halved_upwards(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
-    """13, 7, 4: as few micro-batches as halving gives."""
+def test_half_of_an_odd_batch_is_rounded_up(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    """13, 7, 4: no more micro-batches than necessary."""
     monkeypatch.setattr(plan, "MICRO_BATCH_BYTES", {"cpu": 6 * 6 * 64 * 8, "cuda": 0})  # six images
     images, labels = next(feed_of(data).training_batches(0, 1))
     assert Plan.from_model(ammup.cnn(3, width=6).double(), (images[:13], labels[:13]), Training()).micro_batch == 4

@@ -20,7 +20,7 @@ def test_tf32_is_as_requested_and_restored(dtype: str) -> None:
     assert torch.backends.cudnn.allow_tf32 in (True, False)  # reading the older flag still works
 
 
-def test_on_a_cpu_the_settings_of_gpus_are_not_touched() -> None:
+def test_gpu_settings_are_not_changed_on_a_cpu() -> None:
     before = torch.backends.cudnn.allow_tf32
     with precision(torch.device("cpu"), tf32=not before):
         assert torch.backends.cudnn.allow_tf32 == before

@@ -69,7 +69,7 @@ def test_training_ends_when_every_replica_has_diverged(data: Data) -> None:
 def test_training_resumes_with_the_next_step_and_the_random_state(data: Data) -> None:
     complete, parts = Scripted(data), Scripted(data)
     complete.advance(STEPS)
-    for steps in (2, 2, 1, 7, STEPS):  # a smaller or equal number of steps is no work
+    for steps in (2, 2, 1, 7, STEPS):  # a number that is already reached has no effect
         parts.advance(steps)
         torch.rand(3)
     assert parts.calls == complete.calls
@@ -124,7 +124,7 @@ def test_the_record_of_a_complete_replica() -> None:
 
 
 @pytest.mark.parametrize(("losses", "val_loss"), [([1.0] * 9, 0.5), ([1.0] * 10, math.nan), ([], 0.5)])
-def test_the_record_of_a_diverged_replica_has_no_figures(losses: list[float], val_loss: float) -> None:
+def test_the_results_of_a_diverged_replica_are_nan(losses: list[float], val_loss: float) -> None:
     run = _trained(losses, val_loss).run(3, 0.1, 7, training=Training(), steps=10, strategy="loop")
     assert run.diverged
     assert run.steps == len(losses)

@@ -51,7 +51,7 @@ def test_the_strategy_is_the_faster_one_per_replica(
     loop: float, stacked: float, expected: str, data: Data, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     times = {"loop": loop, "stacked": stacked}
-    monkeypatch.setattr(replicas, "seconds_a_step", lambda trainer, lrs, seed: times[trainer.strategy])
+    monkeypatch.setattr(replicas, "seconds_per_step", lambda trainer, lrs, seed: times[trainer.strategy])
     choice = choose_strategy(partial(build_model, NETS["mlp"], 3), feed_of(data), Training(), lrs=LRS, seed=0)
     assert (choice.strategy, choice.loop, choice.stacked) == (expected, loop, stacked / 3)
 
@@ -65,7 +65,7 @@ def test_both_strategies_are_timed(data: Data) -> None:
     assert (alone.strategy, alone.stacked) == ("loop", None)
 
 
-def test_a_model_that_cannot_be_stacked_is_looped(data: Data) -> None:
+def test_the_loop_is_chosen_for_a_model_that_cannot_be_stacked(data: Data) -> None:
     class Branching(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -82,7 +82,7 @@ def test_a_model_that_cannot_be_stacked_is_looped(data: Data) -> None:
     assert "item" in choice.reason
 
 
-def test_grids_may_be_arrays_and_counts(data: Data) -> None:
+def test_grids_may_be_given_as_arrays_and_counts(data: Data) -> None:
     options = {"data": data, "batch_size": 64, "strategy": "loop"}
     listed = ammup.train_replicas(NETS["cnn"], 2, lrs=[0.1, 1.0], seeds=[0, 1], **options)
     counted = ammup.train_replicas(NETS["cnn"], 2, lrs=np.geomspace(0.1, 1.0, 2), seeds=2, **options)
@@ -100,8 +100,8 @@ def test_grids_may_be_arrays_and_counts(data: Data) -> None:
         ({"batch_size": 0}, "batch_size=0 must be at least 1"),
         ({"epochs": 0}, "epochs=0 must be at least 1"),
         ({"momentum": -1.0}, "momentum=-1.0"),
-        ({"dtype": "float16"}, "dtype='float16' is not known; allowed: float32, float64, bfloat16"),
-        ({"strategy": "fast"}, "strategy='fast' is not known; allowed: auto, loop, stacked"),
+        ({"dtype": "float16"}, "dtype='float16'.*float32, float64, bfloat16"),
+        ({"strategy": "fast"}, "strategy='fast'.*auto, loop, stacked"),
         ({"device": "abacus"}, "device 'abacus' cannot be used"),
         ({"factory": partial(ammup.cnn, width=4, out_channels=3)}, r"returned \(2, 3\); expected one logit per class"),
         ({"factory": partial(ammup.cnn, width=4, in_channels=1)}, "failed on images"),
@@ -117,7 +117,7 @@ def test_invalid_input_is_reported(arguments: dict[str, object], message: str, d
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("strategy", ["loop", "stacked"])
 @pytest.mark.parametrize("name", ["mlp", "cnn", "resnet, batch norm"])
-def test_a_gpu_gives_the_runs_of_the_cpu(name: str, strategy: str, data: Data) -> None:
+def test_runs_on_a_gpu_equal_those_on_the_cpu(name: str, strategy: str, data: Data) -> None:
     runs = {
         device: ammup.train_replicas(
             NETS[name],
@@ -132,6 +132,6 @@ def test_a_gpu_gives_the_runs_of_the_cpu(name: str, strategy: str, data: Data) -
         )
         for device in ("cpu", "cuda")
     }
-    for here, there in zip(runs["cpu"], runs["cuda"], strict=True):
-        np.testing.assert_allclose(there.val_loss, here.val_loss, rtol=1e-8)
-        np.testing.assert_allclose(there.curve, here.curve, rtol=1e-8)
+    for expected, actual in zip(runs["cpu"], runs["cuda"], strict=True):
+        np.testing.assert_allclose(actual.val_loss, expected.val_loss, rtol=1e-8)
+        np.testing.assert_allclose(actual.curve, expected.curve, rtol=1e-8)

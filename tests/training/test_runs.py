@@ -1,4 +1,4 @@
-"""Settings of training runs: what is accepted, and the messages for what is not."""
+"""Settings of training runs: accepted values, and the errors for invalid ones."""
 
 import subprocess
 import sys
@@ -9,7 +9,7 @@ from ammup.errors import InputError
 from ammup.training.runs import Training, check_grid, seed_numbers
 
 
-def test_the_defaults_are_the_papers() -> None:
+def test_the_defaults_are_those_of_the_paper() -> None:
     """Sections 4.1 and 4.2: batch size 128, one epoch, SGD without momentum and weight decay."""
     training = Training()
     assert (training.batch_size, training.epochs, training.momentum, training.weight_decay) == (128, 1, 0.0, 0.0)
@@ -68,13 +68,13 @@ def message(function, *arguments):
 assert "torch" not in sys.modules
 assert message(check_grid, list(np.geomspace(0.1, 1.0, 3)), list(np.arange(2))) is None
 assert message(check_grid, ["a"], [0]) == "lrs=['a'] must be numbers"
-assert message(check_grid, [0.1], [0.5]) == "seeds=[0.5] must be whole numbers"
+assert message(check_grid, [0.1], [0.5]) == "seeds=[0.5] must be integers"
 assert [type(seed) for seed in seed_numbers(np.arange(2))] == [int, int]
 for invalid in (1.5, [0.5], None):
-    assert message(seed_numbers, invalid) == f"seeds={invalid!r} must be a count or a sequence of whole numbers"
+    assert message(seed_numbers, invalid) == f"seeds={invalid!r} must be a count or a sequence of integers"
 """
 
 
 def test_other_types_are_converted_or_reported_without_torch() -> None:
-    """In a process without the type checks of the tests, as users call it."""
+    """In another process, because the type checks of the tests would reject these arguments."""
     subprocess.run([sys.executable, "-c", UNTYPED], check=True, timeout=60)

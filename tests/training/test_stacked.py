@@ -1,4 +1,4 @@
-"""Stacks: their size, the models they reject, and what they keep."""
+"""Stacks: their size, selections of replicas, and models that cannot be stacked."""
 
 from functools import partial
 
@@ -19,19 +19,19 @@ LRS = [0.01, 0.3, 3.0]
 
 def test_smaller_stacks_give_the_same_training(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
     build = partial(build_model, NETS["cnn"], 3)
-    one = StackedTrainer(build, feed_of(data), Training(batch_size=16, dtype="float64"))
-    expected = one.train(LRS, 0)
+    large = StackedTrainer(build, feed_of(data), Training(batch_size=16, dtype="float64"))
+    expected = large.train(LRS, 0)
     monkeypatch.setattr("ammup.training.stacked.CPU_BYTES", 1)
     small = StackedTrainer(build, feed_of(data), Training(batch_size=16, dtype="float64"))
-    parts = small.train(LRS, 0)
-    assert (one.size or 0) > 1
+    actual = small.train(LRS, 0)
+    assert (large.size or 0) > 1
     assert small.size == 1
-    for a, b in zip(expected, parts, strict=True):
+    for a, b in zip(expected, actual, strict=True):
         np.testing.assert_allclose(a.losses, b.losses, rtol=1e-10)
 
 
-def test_the_size_of_a_stack_is_what_fits_the_limit(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Twice the outputs of all modules for 16 images; the Sequential returns the logits once more."""
+def test_the_size_of_a_stack_is_the_largest_within_the_limit(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A replica counts twice the outputs of all modules for 16 images; the logits also as output of the Sequential."""
     build = lambda seed: nn.Sequential(nn.Flatten(), nn.Linear(192, 12), nn.ReLU(), nn.Linear(12, 10))  # noqa: E731
     bytes_per_replica = 2 * 16 * 4 * (192 + 12 + 12 + 10 + 10)
     for limit, expected in ((3 * bytes_per_replica, 3), (3 * bytes_per_replica - 1, 2), (0, 1)):
@@ -58,7 +58,7 @@ def test_weights_are_copies_and_a_selection_keeps_the_order(data: Data) -> None:
         assert changed == {name for name, p in model.named_parameters() if p.requires_grad}
 
 
-def test_a_model_that_vmap_rejects_is_reported_with_a_remedy(data: Data) -> None:
+def test_error_for_a_model_that_vmap_rejects_recommends_the_loop(data: Data) -> None:
     class Branching(nn.Module):
         def __init__(self) -> None:
             super().__init__()

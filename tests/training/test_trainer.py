@@ -18,7 +18,7 @@ from ammup.training.stacked import StackedReplicas, StackedTrainer
 from ammup.training.trainer import Trainer
 
 LRS = [0.01, 0.3, 3.0]
-# Ends in NaN, except with batch norm: the variance of the activations overflows, and torch's kernels differ in that.
+# Diverges to NaN. Not used with batch norm, where the variance of the activations overflows and torch's kernels differ.
 TOO_LARGE = 1e30
 MOMENTUM = {"momentum": 0.9, "weight_decay": 0.01}
 CASES = [*((name, {}) for name in NETS), *((name, MOMENTUM) for name in ("mlp", "resnet, both", "frozen layer"))]
@@ -53,7 +53,7 @@ def test_both_strategies_equal_the_naive_loop(name: str, strategy: str, options:
 
 @pytest.mark.parametrize("name", ["cnn", "cnn, offsets", "resnet, batch norm", "mlp"])
 def test_bfloat16_rounds_activations_and_not_weights(name: str, data: Data) -> None:
-    """Losses agree to three digits or so, and weights change by less than bfloat16 can represent."""
+    """Losses agree to about two digits, and weights change by less than bfloat16 can represent."""
     build = partial(build_model, NETS[name], 3)
     losses = {}
     for strategy, dtype in (("loop", "float32"), ("loop", "bfloat16"), ("stacked", "bfloat16")):
@@ -91,24 +91,25 @@ def test_a_diverged_replica_takes_no_further_steps(strategy: str, data: Data, mo
 @pytest.mark.parametrize("name", ["cnn", "resnet, both"])
 @pytest.mark.parametrize("strategy", ["loop", "stacked"])
 def test_training_in_parts_equals_uninterrupted_training(strategy: str, name: str, data: Data) -> None:
-    """Including dropout, batch norm and the minibatch order, with replicas that begin later and that are discarded."""
+    """With dropout, batch norm, replicas that begin later and replicas that are discarded."""
     rates, training = [0.02, TOO_LARGE, 0.1, 0.3], Training(batch_size=16, momentum=0.9)
     trainer = TRAINERS[strategy](partial(build_model, NETS[name], 3), feed_of(data, dtype=torch.float32), training)
-    whole = dict(zip(rates, trainer.train(rates, 0), strict=True))
+    uninterrupted = dict(zip(rates, trainer.train(rates, 0), strict=True))
     torch.manual_seed(7)
     session = trainer.begin(0)
     session.advance([0.02, TOO_LARGE, 0.1], 2)
     torch.rand(3)  # other code may draw from the global generator
     losses = session.advance([0.3, 0.1, TOO_LARGE], 3)
-    assert [len(one) for one in losses] == [3, 3, len(whole[TOO_LARGE].losses)]
+    assert [len(one) for one in losses] == [3, 3, len(uninterrupted[TOO_LARGE].losses)]
     session.advance([0.3, 0.1], STEPS)
     for lr, part in zip([0.3, 0.1], session.trained([0.3, 0.1], validate=True), strict=True):
-        # In a stack of other replicas the order of summation differs.
-        same = {} if strategy == "loop" else {"rtol": 1e-4, "atol": 1e-6}
+        expected = uninterrupted[lr]
+        # In a stack with other replicas, the order of summation differs.
+        tolerance = {"rtol": 0, "atol": 0} if strategy == "loop" else {"rtol": 1e-4, "atol": 1e-6}
         for weight, tensor in part.weights.items():
-            torch.testing.assert_close(tensor, whole[lr].weights[weight], **(same or {"rtol": 0, "atol": 0}))
-        torch.testing.assert_close(part.losses, whole[lr].losses, **(same or {"rtol": 0, "atol": 0}))
-        assert part.val_accuracy == pytest.approx(whole[lr].val_accuracy, abs=0 if strategy == "loop" else 0.05)
+            torch.testing.assert_close(tensor, expected.weights[weight], **tolerance)
+        torch.testing.assert_close(part.losses, expected.losses, **tolerance)
+        assert part.val_accuracy == pytest.approx(expected.val_accuracy, abs=0 if strategy == "loop" else 0.05)
         assert part.seconds > 0
 
 
@@ -131,7 +132,7 @@ def test_training_that_ends_early_is_not_validated(data: Data) -> None:
     assert not math.isnan(complete.val_loss)
 
 
-def test_a_session_returns_what_was_asked_for_in_its_order_and_discards_the_rest(data: Data) -> None:
+def test_a_session_returns_losses_in_the_requested_order_and_discards_other_replicas(data: Data) -> None:
     build = partial(build_model, NETS["mlp"], 2)
     for strategy in ("loop", "stacked"):
         session = TRAINERS[strategy](build, feed_of(data), Training(batch_size=16, dtype="float64")).begin(0)

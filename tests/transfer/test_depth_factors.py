@@ -10,7 +10,7 @@ from jaxtyping import config
 
 from ammup import InputError
 from ammup.architecture.kernels import kernel_offsets
-from ammup.errors import checked_whole
+from ammup.errors import checked_integer
 from ammup.transfer.depth_factors import (
     boundary_fraction,
     overlap_sum,
@@ -125,9 +125,9 @@ def test_boundary_fraction_vanishes_as_the_map_grows() -> None:
         ([(1,)], [8, 8], "2 axes"),
         ([(1, 1), (1,)], [8, 8], "2 axes"),
         ([0, 1], [8], "1 axes"),
-        ([(0.5,)], [8], "whole number of positions"),
+        ([(0.5,)], [8], "integer of positions"),
         ([(1,)], [0], "sizes=0.*at least 1"),
-        ([(1,)], [8.0], "sizes=8.0 must be a whole number"),
+        ([(1,)], [8.0], "sizes=8.0: expected an integer"),
     ],
 )
 def test_unusable_offsets_and_sizes_are_refused(offsets, sizes, message: str) -> None:
@@ -171,9 +171,9 @@ def test_residual_factor_keeps_its_digits_with_very_many_blocks() -> None:
     ("block", "n_blocks", "c", "message"),
     [
         (5, 4, 2.0, "block=5 exceeds n_blocks=4"),
-        (-1, 4, 2.0, "block=-1 must"),
-        (1.5, 4, 2.0, "block=1.5 must"),
-        (0, 0, 2.0, "n_blocks=0 must"),
+        (-1, 4, 2.0, "block=-1: expected"),
+        (1.5, 4, 2.0, "block=1.5: expected"),
+        (0, 0, 2.0, "n_blocks=0: expected"),
         (1, 4, 0.0, "c=0.0 must be positive"),
         (1, 4, -2.0, "c=-2.0 must be positive"),
         (1, 4, float("inf"), "c=inf must be positive and finite"),
@@ -190,7 +190,7 @@ def test_bounds_of_an_unusable_constant_are_refused() -> None:
         residual_factor_bounds(-1)
 
 
-def test_checked_whole_returns_a_python_int() -> None:
-    assert type(checked_whole("width", np.int32(7), at_least=1)) is int
-    with pytest.raises(InputError, match="width='7' must be a whole number of at least 1"):
-        checked_whole("width", "7", at_least=1)
+def test_checked_integer_returns_a_python_int() -> None:
+    assert type(checked_integer("width", np.int32(7), at_least=1)) is int
+    with pytest.raises(InputError, match="width='7': expected an integer of at least 1"):
+        checked_integer("width", "7", at_least=1)

@@ -1,14 +1,29 @@
-"""The ledger: every statement of the paper that can be tested at initialization, place by place."""
+"""The ledger: every statement of the paper that can be tested at initialization, in one module for each place."""
 
 from ammup.claims.claim import Claim
-from ammup.claims.statements import appendices, laws, lemmas, means, overlap, theorem1, theorem2, theorem3
+from ammup.claims.statements import (
+    appendices,
+    laws,
+    lemma1,
+    lemma2,
+    lemma3,
+    lemma4,
+    means,
+    overlap,
+    theorem1,
+    theorem2,
+    theorem3,
+)
 
 CLAIMS: tuple[Claim, ...] = (
     *laws.CLAIMS,
     *theorem1.CLAIMS,
     *theorem2.CLAIMS,
     *theorem3.CLAIMS,
-    *lemmas.CLAIMS,
+    *lemma1.CLAIMS,
+    *lemma2.CLAIMS,
+    *lemma3.CLAIMS,
+    *lemma4.CLAIMS,
     *overlap.CLAIMS,
     *means.CLAIMS,
     *appendices.CLAIMS,

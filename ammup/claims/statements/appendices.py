@@ -1,4 +1,4 @@
-"""Appendices E and F, and what the abstract, section 4 and the conclusion say that needs no training."""
+"""Appendices E and F, and the statements of the abstract, section 4 and the conclusion that need no training."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -8,8 +8,7 @@ import numpy as np
 from ammup.arrays import Array
 from ammup.claims.claim import Claim
 from ammup.claims.draws import Seeds, Setting
-from ammup.claims.statements.theorem1 import DIFFERENCE_MARGIN, MLP, PLANE
-from ammup.claims.statements.theorem3 import DENSE
+from ammup.claims.statements.settings import DENSE, DIFFERENCE_MARGIN, MLP, PLANE
 from ammup.claims.statistics import log_ratio, side_by_side, slope_difference, slope_of_law
 from ammup.stats.equivalence import Region
 from ammup.theory.activations import activation_moments, variance_gain
@@ -19,15 +18,17 @@ GELU_DEPTHS = (2, 8)
 
 
 def _constant(value: Callable[[], float]) -> Callable[[Seeds], Array]:
+    """One row with one computed value."""
     return lambda seeds: np.array([[value()]])
 
 
 def _gelu(gain: str) -> tuple[Setting, Setting]:
+    """The same nets with ReLU and with GELU."""
     relu = MLP.at(*GELU_DEPTHS).of_width(512)
-    return relu, relu.having(activation="gelu", gain=gain)
+    return relu, relu.with_arguments(activation="gelu", gain=gain)
 
 
-def _slope_gap_of_law(settings: tuple[Setting, Setting]) -> float:
+def _slope_difference_of_law(settings: tuple[Setting, Setting]) -> float:
     one, other = settings
     return slope_of_law(other) - slope_of_law(one)
 
@@ -43,31 +44,31 @@ def _steeper(gain: str, words: str, remark: str) -> Claim:
         rows=side_by_side(*settings),
         statistic=slope_difference(GELU_DEPTHS),
         stated=Region(low=-0.1, high=0.0),
-        law=lambda: Region.around(_slope_gap_of_law(settings), 0.15),
+        law=lambda: Region.around(_slope_difference_of_law(settings), 0.15),
         n=128,
         remark=remark,
     )
 
 
 def _jacobian_factor(gain: str) -> float:
-    """χ = n Var[W] E φ'² of GELU at unit variance."""
+    """χ = n Var[W] E φ'² of GELU for z ~ N(0, 1)."""
     moments = activation_moments("gelu")
     return variance_gain(moments, gain) * moments.derivative_second
 
 
 def _softmax_gap(readout: str) -> Callable[[Seeds], Array]:
-    """Mean of ‖softmax(z) - y‖² over a batch, for each weight draw."""
-    setting = PLANE.at(4).having(readout=readout)
+    """Rows with the mean of ‖softmax(z) - y‖² over a batch."""
+    setting = PLANE.at(4).with_arguments(readout=readout)
 
     def rows(seeds: Seeds) -> Array:
         inputs, classes = setting.batch
         assert classes is not None
-        found = []
+        gaps = []
         for seed in seeds:
             p = setting.factory(4, seed=seed)(inputs).detach().double().softmax(1)
             p[range(len(classes)), classes] -= 1
-            found.append([float(p.square().sum(1).mean())])
-        return np.array(found)
+            gaps.append([float(p.square().sum(1).mean())])
+        return np.array(gaps)
 
     return rows
 
@@ -83,7 +84,7 @@ def _transfer(
     return Claim(
         id=f"conclusion.transfer-{name}",
         where="conclusion",
-        statement=f"η*(L) = η*(L0) (L/L0)^(-3/2) carries a learning rate to another depth, {words}",
+        statement=f"η*(L) = η*(L0) (L/L0)^(-3/2) transfers a learning rate to another depth, {words}",
         regime=f"{regime}; L0 = 4, L = 16",
         estimator="log of η*(16) over η*(4) (16/4)^(-3/2)",
         rows=rows,
@@ -128,7 +129,7 @@ CLAIMS = (
         stated=Region.around(1, 0.02),
         n=1,
         exact=True,
-        remark="1/E φ² (gain 'forward', 2.352) keeps it; 2√2 lets it grow by a fifth in every layer",
+        remark="1/E φ² (gain 'forward', 2.352) keeps it stationary; with 2√2 it grows by 20 % in every layer",
     ),
     Claim(
         id="appendix-e.gelu-jacobian",
@@ -140,10 +141,10 @@ CLAIMS = (
         stated=Region.around(0.912, 0.01),
         n=1,
         exact=True,
-        remark="2 E φ'² = 0.912 belongs to variance 2/fan_in; with the √2 of D.1 it is 1.29, above ReLU's",
+        remark="2 E φ'² = 0.912 is χ for variance 2/fan_in; with the √2 of D.1 it is 1.29, above that of ReLU",
     ),
-    _steeper("paper", "under the initialization of D.1", "growing variance and χ = 1.29 make η* fall exponentially"),
-    _steeper("forward", "with stationary variance", "χ = 1.07 > 1: the step grows by 7 % a layer"),
+    _steeper("paper", "under the initialization of D.1", "η* falls exponentially: the variance grows and χ = 1.29"),
+    _steeper("forward", "with stationary variance", "χ = 1.07 > 1: the step grows by 7 % per layer"),
     Claim(
         id="appendix-f.gradient-norm",
         where=F,
@@ -163,7 +164,7 @@ CLAIMS = (
         rows=_softmax_gap("he"),
         stated=Region.around(0.9, 0.01),
         n=256,
-        remark="the logits are of order 1, which adds the spread of softmax(z)",
+        remark="the logits are of order 1, so the variance of softmax(z) is added",
     ),
     Claim(
         id="appendix-f.parallel-slopes",
@@ -178,7 +179,7 @@ CLAIMS = (
     ),
     _transfer("plain", MLP.at(*TRANSFER), "in plain nets", "dense ReLU, n = 256, one sample, label part, readout he",
               MLP.at(*TRANSFER).S_bar_controlled, 100, ""),
-    _transfer("residual", DENSE.having(branch=2).at(*TRANSFER), "in residual nets",
+    _transfer("residual", DENSE.with_arguments(branch=2).at(*TRANSFER), "in residual nets",
               "residual dense, n = 256, c = 2, two layers in a branch, both scaled",
-              DENSE.having(branch=2).at(*TRANSFER).S_bar, 48, ""),
+              DENSE.with_arguments(branch=2).at(*TRANSFER).S_bar, 48, ""),
 )  # fmt: skip

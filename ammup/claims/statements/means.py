@@ -1,4 +1,4 @@
-"""Appendix A: why the arithmetic mean. (A1) to (A7), on seeded examples and on measured S_l."""
+"""Appendix A, (A1) to (A7): properties of the arithmetic mean, on seeded examples and on measured S_l."""
 
 from collections.abc import Callable
 
@@ -7,8 +7,7 @@ import numpy as np
 from ammup.arrays import Array
 from ammup.claims.claim import Claim
 from ammup.claims.draws import Seeds, Setting, step_of
-from ammup.claims.statements.theorem1 import MLP
-from ammup.claims.statements.theorem3 import DENSE
+from ammup.claims.statements.settings import DENSE, MLP
 from ammup.stats.equivalence import Region
 from ammup.stats.means import arithmetic_mean, geometric_mean, harmonic_mean, power_mean, weighted_harmonic_bound
 
@@ -17,13 +16,13 @@ Mean = Callable[[Array], float]
 
 
 def merge_violation(mean: Mean, S: Array, cut: int) -> float:
-    """Relative change of a mean where the values before and behind ``cut`` are replaced by their own averages."""
+    """Relative change of a mean when the values before and after ``cut`` are replaced by their averages."""
     merged = np.concatenate([np.full(cut, S[:cut].mean()), np.full(len(S) - cut, S[cut:].mean())])
     return abs(mean(merged) / mean(S) - 1)
 
 
 def _examples(check: Callable[[Array, np.random.Generator], float]) -> Callable[[Seeds], Array]:
-    """A check on random S (2 to 30 values over six orders of magnitude)."""
+    """Rows with the result of a check on random S, of 2 to 30 values over six orders of magnitude."""
 
     def rows(seeds: Seeds) -> Array:
         rng = np.random.default_rng(seeds[0])
@@ -37,25 +36,26 @@ def _merge(mean: Mean) -> Callable[[Array, np.random.Generator], float]:
     return lambda S, rng: merge_violation(mean, S, int(rng.integers(1, len(S))))
 
 
-def _titu(S: Array, rng: np.random.Generator) -> float:
-    """By how much L²/Σ(w/S) exceeds the mean, over the mean, for weights of sum L."""
+def _bound_excess(S: Array, rng: np.random.Generator) -> float:
+    """Relative excess of L²/Σ(w/S) over the arithmetic mean, for random weights w of sum L (Titu's lemma)."""
     w = rng.dirichlet(np.ones(len(S))) * len(S)
     return float(weighted_harmonic_bound(S, w) / arithmetic_mean(S) - 1)
 
 
 def _out_of_range(S: Array, rng: np.random.Generator) -> float:
+    """Relative distance of the arithmetic mean from [min S, max S]; negative inside."""
     mean = arithmetic_mean(S)
     return float(max(S.min() / mean - 1, mean / S.max() - 1))
 
 
 def _unbounded_mean(S: Array, rng: np.random.Generator) -> float:
-    """GM of (ε, 1/ε, 1, …) - 1, where the arithmetic mean exceeds 10^5."""
+    """|GM - 1| of (ε, 1/ε, 1, …), whose arithmetic mean must exceed 10^5; infinite if it does not."""
     S = np.append([1e-7, 1e7], np.ones(len(S) - 2))
     return abs(geometric_mean(S) - 1) if arithmetic_mean(S) > 1e5 else np.inf
 
 
 def _harmonic_slope(S: Array, rng: np.random.Generator) -> float:
-    """Relative error of ∂H/∂S_i = H²/(L S_i²) against the derivative along a complex step, which does not cancel."""
+    """Relative error of ∂H/∂S_i = H²/(L S_i²) against complex-step differentiation, which has no cancellation."""
     i, step = int(rng.integers(len(S))), np.zeros(len(S), dtype=complex)
     step[i] = 1e-30j
     measured = np.imag(1 / np.mean(1 / (S + step))) / 1e-30
@@ -63,14 +63,14 @@ def _harmonic_slope(S: Array, rng: np.random.Generator) -> float:
 
 
 def _harmonic_slope_at_zero(S: Array, rng: np.random.Generator) -> float:
-    """Log10 of ∂H/∂S_1 over L where S_1 is 10^-12 of the smallest other."""
+    """Log10 of (∂H/∂S_1)/L, where S_1 is 10^-12 times the smallest other value."""
     S = np.append(1e-12 * S.min(), S)
     slope = harmonic_mean(S) ** 2 / (len(S) * S[0] ** 2)
     return float(np.log10(slope / len(S)))
 
 
 def _blocks(S: Array, rng: np.random.Generator) -> tuple[Array, Array]:
-    """Block energies of layers in two blocks, before and after one layer is split into two of the same sum."""
+    """The sums of S over two blocks, before and after one layer is split into two with the same sum."""
     cut, share = int(rng.integers(1, len(S))), rng.uniform(0.1, 0.9)
     split = np.append(S[cut:], 0.0)
     split[[0, -1]] = share * S[cut], (1 - share) * S[cut]
@@ -78,6 +78,8 @@ def _blocks(S: Array, rng: np.random.Generator) -> tuple[Array, Array]:
 
 
 def _split(mean: Mean) -> Callable[[Array, np.random.Generator], float]:
+    """Relative change of a mean over blocks when a layer is split."""
+
     def change(S: Array, rng: np.random.Generator) -> float:
         before, after = _blocks(S, rng)
         return abs(mean(after) / mean(before) - 1)
@@ -86,32 +88,34 @@ def _split(mean: Mean) -> Callable[[Array, np.random.Generator], float]:
 
 
 def _homogeneous(S: Array, rng: np.random.Generator) -> float:
+    """Relative difference between the arithmetic mean of equal values and the value."""
     return float(abs(arithmetic_mean(np.full(len(S), S[0])) / S[0] - 1))
 
 
 def _sum_over_layers(setting: Setting) -> Callable[[Seeds], Array]:
-    """Mean squares of Σ_l Δz^(l) and Σ_l of the mean squares, at L = 4 and at 16."""
+    """Rows (mean square of Σ_l Δz^(l), Σ_l of the mean squares) at L = 4 and 16, four columns."""
 
     def rows(seeds: Seeds) -> Array:
         columns = []
         for depth in (4, 16):
-            found = []
+            sums = []
             for seed in seeds:
                 step = step_of(setting.at(depth), seed)
                 outputs, pull_back = step.backward(seed)
                 labels = step.labels(outputs, seed)
-                moved = step.unit_tangents(pull_back(step.residuals(outputs, labels).drawn[0])[0])
-                total = sum(moved[1:], moved[0])
-                squares = [float(z.double().square().mean()) for z in (total, *moved)]
-                found.append([squares[0], sum(squares[1:])])
-            columns.append(np.array(found))
+                residuals = step.residuals(outputs, labels).drawn[0]
+                changes = step.unit_tangents(pull_back(residuals)[0])
+                total = sum(changes[1:], changes[0])
+                squares = [float(z.double().square().mean()) for z in (total, *changes)]
+                sums.append([squares[0], sum(squares[1:])])
+            columns.append(np.array(sums))
         return np.concatenate(columns, axis=1)
 
     return rows
 
 
 def _sum_growth(rows: Array) -> float:
-    """Slope on log L of the log of E (Σ Δz)² over Σ S_l."""
+    """Slope of log(E (Σ Δz)² / Σ S_l) on log L."""
     m = np.log(rows.mean(axis=0))
     return float(((m[2] - m[3]) - (m[0] - m[1])) / np.log(4))
 
@@ -162,16 +166,16 @@ CLAIMS = (
         statement="the steps Δz of different units are nearly orthogonal, under residual normalization",
         regime="residual dense, n = 256, c = 2, one weight layer in a branch, label part; K = 4 and 16",
         estimator="slope on log L of the log of E (Σ Δz)² over Σ S_l",
-        rows=_sum_over_layers(DENSE.having(branch=1)),
+        rows=_sum_over_layers(DENSE.with_arguments(branch=1)),
         statistic=_sum_growth,
         stated=Region.around(0, 0.25),
         n=48,
-        remark="Δz is the whole change of a unit, as in S_l; a residual net carries it on: E (Σ Δz)² ~ L Σ S_l",
+        remark="Δz is the total change of a unit, as in S_l; skips propagate it to later units: E (Σ Δz)² ~ L Σ S_l",
     ),
-    _exact("a3-bound", "A3", "S̄ >= L²/Σ(w/S) for weights w of sum L", _titu, Region(low=-np.inf, high=1e-12),
+    _exact("a3-bound", "A3", "S̄ >= L²/Σ(w/S) for weights w of sum L", _bound_excess, Region(low=-np.inf, high=1e-12),
            "largest relative excess of the bound over S̄",
-           remark="at equal S_l and w = 1 it is L S̄; S̄ >= (Σ √w)²/(L Σ w/S) is what Cauchy-Schwarz gives"),
-    _exact("a3-range", "A3", "S̄ lies between the least and the largest S_l", _out_of_range,
+           remark="for equal S_l and w = 1 the bound is L S̄; Cauchy-Schwarz gives S̄ >= (Σ √w)²/(L Σ w/S)"),
+    _exact("a3-range", "A3", "S̄ lies between the smallest and the largest S_l", _out_of_range,
            Region(low=-np.inf, high=1e-12), "largest relative distance outside"),
     _exact("a4-geometric", "A4", "a fixed geometric mean does not bound the total energy", _unbounded_mean,
            Region(low=0, high=1e-9), "largest |GM - 1| where the arithmetic mean exceeds 10^5"),
@@ -183,13 +187,13 @@ CLAIMS = (
            "largest relative error against a complex step"),
     _exact("a5-limit", "A5", "∂H/∂S_i grows without bound as S_i falls to 0", _harmonic_slope_at_zero,
            Region(low=3, high=np.inf), "median log10 of ∂H/∂S_i over L at S_i = 10^-12 min S", statistic=np.median,
-           remark="it tends to L, the number of layers: H is then L S_i"),
+           remark="it tends to L, the number of layers, because H tends to L S_i"),
     _exact("a6-arithmetic", "A6", "the mean over blocks does not change when a layer inside one is split",
            _split(arithmetic_mean), ZERO, "largest relative change"),
     _exact("a6-contrast", "A6", "the geometric and harmonic means over blocks do change under that split",
            lambda S, rng: max(_split(geometric_mean)(S, rng), _split(harmonic_mean)(S, rng)), CHANGES,
            "median relative change", statistic=np.median,
-           remark="every mean of block energies is unchanged where the energies are"),
-    _exact("a7-homogeneous", "A7", "where all S_l are equal, S̄ = C is S_l = C", _homogeneous, ZERO,
+           remark="every mean of the block energies is unchanged, because the energies are"),
+    _exact("a7-homogeneous", "A7", "if all S_l are equal, S̄ = C means S_l = C", _homogeneous, ZERO,
            "largest relative difference"),
 )  # fmt: skip

@@ -1,12 +1,12 @@
-"""Overlap counting (appendix B): E T_l² for weights of layers h1 and h2, and the sum over them."""
+"""Overlap counting (appendix B): E T_l² for weights in layers h1 and h2, and the sum over h1 and h2."""
 
 import numpy as np
 import torch
 
 from ammup.arrays import Array
 from ammup.claims.claim import Claim
-from ammup.claims.draws import Seeds, pulled_back, step_of
-from ammup.claims.statements.theorem1 import MLP
+from ammup.claims.draws import Seeds, step_of, unit_vjp
+from ammup.claims.statements.settings import MLP
 from ammup.stats.equivalence import Region
 from ammup.transfer.depth_factors import overlap_sum, overlap_sum_of_law
 
@@ -15,14 +15,18 @@ WHERE = "overlap counting, appendix B"
 
 
 def _second_moments(seeds: Seeds) -> Array:
-    """(1/n) tr M_h² at layer 8 for h = 1 and 8, where a_h M_h = J Jᵀ of the weights of layer h alone."""
+    """Rows with an estimate of (1/n) tr M_h² at layer 8, for h = 1 and h = 8.
+
+    J Jᵀ = a_h M_h, where J is the Jacobian with respect to the weights of layer h, and a_h is the squared norm of the
+    layer's input.
+    """
     setting = MLP.at(DEPTH)
     names = [f"layers.{layer}.weight" for layer in (0, DEPTH - 1)]
     rows = []
     for seed in seeds:
         step = step_of(setting, seed)
         v = torch.randn(1, 256, generator=torch.Generator().manual_seed(seed))
-        gradient = pulled_back(step, -1, v)
+        gradient = unit_vjp(step, -1, v)
         inputs = [step.inputs, step.pre_activations(step.weights, None)[-2].relu()]
         row = []
         for name, x in zip(names, inputs, strict=True):
@@ -33,10 +37,12 @@ def _second_moments(seeds: Seeds) -> Array:
 
 
 def _double_loop(depth: int) -> int:
+    """Σ min(h1, h2) over h1, h2 = 1 … depth."""
     return sum(min(one, other) for one in range(1, depth + 1) for other in range(1, depth + 1))
 
 
 def _log_last_over_first(rows: Array) -> float:
+    """Log of the mean of the last column over the mean of the first."""
     first, last = np.log(rows.mean(axis=0))
     return float(last - first)
 
@@ -53,7 +59,7 @@ CLAIMS = (
         stated=Region.around(np.log(8), 0.5),
         law=lambda: Region.around(-np.log(1 + 2 * 7), 0.5),
         n=64,
-        remark="it falls with h, as 1 + 2 (l - max{h1, h2}); the sum over h1 and h2 is a cubic in l either way",
+        remark="it falls with h, as 1 + 2 (l - max{h1, h2}); the sum over h1 and h2 is cubic in l in both cases",
     ),
     Claim(
         id="overlap.sum-identity",

@@ -8,6 +8,7 @@ import numpy as np
 from ammup.arrays import Array
 from ammup.claims.claim import SEEDS_PER_ROOT, Claim
 from ammup.claims.draws import Seeds, Setting
+from ammup.claims.statements.settings import DIFFERENCE_MARGIN, FIELD, LINE, MLP, PLANE, PLUS, SLOPE_MARGIN
 from ammup.claims.statistics import (
     Statistic,
     around_slope_of_law,
@@ -21,45 +22,21 @@ from ammup.stats.equivalence import Region
 from ammup.theory.finite_depth import effective_depth
 
 WHERE = "Theorem 1, appendix B"
-SLOPE_MARGIN = 0.15  # of every exponent of a plain net
-DIFFERENCE_MARGIN = 0.2  # of every difference of two exponents
 LIMIT = "at finite depth the exponent is that of the finite-depth law, which only tends to -3/2"
 
-MLP = Setting(
-    family="mlp",
-    depths=(2, 4, 8, 16),
-    inputs=("ones", 256),
-    arguments=(("width", 256), ("in_features", 256), ("out_features", 256), ("readout", "he")),
-)
-LINE = Setting(
-    family="cnn",
-    depths=(2, 4, 8),
-    inputs=("noise", 1, 128, 8),
-    arguments=(("width", 128), ("dims", 1), ("in_channels", 128), ("out_channels", 128), ("head", "field"),
-               ("readout", "he")),
-)  # fmt: skip
-PLANE = Setting(
-    family="cnn",
-    depths=(2, 4, 8),
-    inputs=("images", 4, 6),
-    arguments=(("width", 128),),
-    loss="cross_entropy",
-    part="total",
-    classes=True,
-)
 SHALLOW = PLANE.at(2)
-PLUS = ((0, 0), (1, 0), (-1, 0), (0, 1), (0, -1))
+# Depth -> widths of the layers
 WIDENING = {4: (128, 128, 256, 256), 8: (128,) * 4 + (256,) * 4}
 
 
 def _against_effective_depth(setting: Setting) -> Statistic:
-    """Slope of log η* on the log of the effective depth of the law, found when it is first needed."""
+    """Slope of log η* on the log of the effective depth of the law, which is computed on the first call."""
     return lambda rows: slope_over(effective_depth(setting.law()))(rows)
 
 
 def _exponent(name: str, setting: Setting, regime: str, *, n: int) -> tuple[Claim, Claim]:
-    controlled = setting is MLP
-    rows = setting.S_bar_controlled if controlled else setting.S_bar
+    """Two claims about one setting: the slope against depth, and the slope against the effective depth."""
+    rows = setting.S_bar_controlled if setting is MLP else setting.S_bar
     depths = ", ".join(str(depth) for depth in setting.depths)
     return (
         Claim(
@@ -77,7 +54,7 @@ def _exponent(name: str, setting: Setting, regime: str, *, n: int) -> tuple[Clai
         ),
         Claim(
             id=f"theorem-1.effective-depth-{name}",
-            statement=f"the law behind L^(-3/2) is right ({name}): against the effective depth the slope is -3/2",
+            statement=f"the law behind L^(-3/2) is correct ({name}): against the effective depth the slope is -3/2",
             regime=f"{regime}; L = {depths}",
             estimator="slope of log η* on log L_eff, L_eff = (S̄ of the law)^(1/3)",
             statistic=_against_effective_depth(setting),
@@ -92,20 +69,17 @@ def _exponent(name: str, setting: Setting, regime: str, *, n: int) -> tuple[Clai
 def _kernel_columns(
     *kernels: object, depths: tuple[int, ...], base: Setting, per_tap: bool = False
 ) -> tuple[Setting, ...]:
-    settings = [base.at(*depths).having(kernel=kernel) for kernel in kernels]
+    """One setting for each kernel."""
+    settings = [base.at(*depths).with_arguments(kernel=kernel) for kernel in kernels]
     return tuple(replace(setting, per_tap_lr=per_tap) for setting in settings)
 
 
 ONE_AND_FIVE = _kernel_columns(1, 5, depths=(2, 8), base=LINE)
 ONE_AND_FIVE_SHALLOW = _kernel_columns(1, 5, depths=(4,), base=LINE)
 ONE_AND_FIVE_PER_TAP = _kernel_columns(1, 5, depths=(4,), base=LINE, per_tap=True)
-FIELD = Setting(
-    family="cnn",
-    depths=(4,),
-    inputs=("noise", 1, 64, 5, 5),
-    arguments=(("width", 64), ("in_channels", 64), ("out_channels", 64), ("head", "field"), ("readout", "he")),
+GRID = replace(
+    FIELD.at(2, 4, 8).with_arguments(width=128, in_channels=128, out_channels=128), inputs=("noise", 1, 128, 5, 5)
 )
-GRID = replace(FIELD.at(2, 4, 8).having(width=128, in_channels=128, out_channels=128), inputs=("noise", 1, 128, 5, 5))
 SHAPES = _kernel_columns(1, (1, 3), PLUS, (3, 3), depths=(4,), base=FIELD)
 SHAPES_PER_TAP = _kernel_columns(1, (1, 3), PLUS, (3, 3), depths=(4,), base=FIELD, per_tap=True)
 TAPS = (1, 3, 5, 9)
@@ -114,26 +88,31 @@ RESOLUTIONS = tuple(replace(LINE.at(4), inputs=("noise", 1, 128, n)) for n in (8
 
 
 def _resolution_law() -> float:
+    """Log ratio of η* of the law at 32 and at 8 positions."""
     few, many = (setting.law()[0] for setting in RESOLUTIONS)
     return float(np.log(many / few))
 
 
 def _other_draws(rows: Callable[[Seeds], Array]) -> Callable[[Seeds], Array]:
-    """Seeds that no other claim uses: a factor of the learning rate on the same draws would be an identity."""
+    """Measure with seeds that no other claim uses.
+
+    On the draws of the claim without the factor, the effect of a learning-rate factor would follow by arithmetic.
+    """
     return lambda seeds: rows(range(seeds.start + SEEDS_PER_ROOT // 2, seeds.stop + SEEDS_PER_ROOT // 2))
 
 
 def _widening(depth: int) -> Setting:
-    return MLP.at(depth).having(width=WIDENING[depth])
+    return MLP.at(depth).with_arguments(width=WIDENING[depth])
 
 
 def _profile_rows(seeds: Seeds) -> Array:
-    """S̄ at L = 4 and 8 with one width, then with the profile."""
+    """S̄ at L = 4 and 8, first with one width and then with the widths in ``WIDENING``."""
     profile = [_widening(depth).S_bar_controlled(seeds) for depth in WIDENING]
     return np.concatenate([MLP.at(*WIDENING).S_bar_controlled(seeds), *profile], axis=1)
 
 
 def _profile_law() -> float:
+    """Slope of the law with the widths in ``WIDENING`` minus its slope with one width."""
     first, last = (_widening(depth).law()[0] for depth in WIDENING)
     return float(np.log(last / first) / np.log(2)) - slope_of_law(MLP.at(*WIDENING))
 
@@ -174,13 +153,13 @@ CLAIMS = (
         statistic=log_ratio,
         stated=Region.around(0, 0.15),
         law=lambda: Region.around(-np.log(5), 0.15),
-        change="κ ∝ 1/k with one global learning rate; divided by k for each weight, the learning rate is free of k",
+        change="κ ∝ 1/k with one global learning rate; dividing the learning rate of each weight by its k removes this",
         n=64,
     ),
     Claim(
         id="theorem-1.prefactor-free-of-kernel-per-tap",
         where=WHERE,
-        statement="κ does not depend on the kernel size, the learning rate of a weight being divided by it",
+        statement="κ does not depend on the kernel size if the learning rate of each weight is divided by it",
         regime="1D, C = 128, 8 positions of white noise, field, mse, label part; L = 4; k = 1 and 5",
         estimator="log of η* at k = 5 over η* at k = 1, learning rate of a weight divided by its kernel cardinality",
         rows=_other_draws(side_by_side(*ONE_AND_FIVE_PER_TAP)),
@@ -198,13 +177,13 @@ CLAIMS = (
         statistic=slope_over(TAPS),
         stated=Region.around(0, 0.1),
         law=lambda: Region.around(-1, 0.1),
-        change="κ ∝ 1/k with one global learning rate, whatever the shape",
+        change="κ ∝ 1/k with one global learning rate, for every shape",
         n=96,
     ),
     Claim(
         id="theorem-1.prefactor-free-of-kernel-shape-per-tap",
         where=WHERE,
-        statement="κ does not depend on the shape of a 2D kernel, the learning rate of a weight being divided by k",
+        statement="κ does not depend on the shape of a 2D kernel if the learning rate of each weight is divided by k",
         regime="2D, C = 64, 5×5 positions of white noise, field, mse, label part; L = 4; 1, 1×3, plus, 3×3",
         estimator="slope of log η* on log k, learning rate of a weight divided by its kernel cardinality",
         rows=_other_draws(side_by_side(*SHAPES_PER_TAP)),
@@ -218,7 +197,7 @@ CLAIMS = (
         statement="η* does not depend on the width",
         regime="2D, 3×3, 4 images of 6×6, pooled, cross-entropy, mean-field readout; L = 2; C = 64 and 256",
         estimator="log of η* at C = 256 over η* at C = 64",
-        rows=side_by_side(SHALLOW.having(width=64), SHALLOW.having(width=256)),
+        rows=side_by_side(SHALLOW.with_arguments(width=64), SHALLOW.with_arguments(width=256)),
         statistic=log_ratio,
         stated=Region.around(0, 0.2),
         remark="with three input channels the first layer has a smaller share in wider nets: the law gives +0.02",
@@ -230,7 +209,7 @@ CLAIMS = (
         statement="η* does not depend on the width under He fan-in initialization of every layer",
         regime="2D, 3×3, 4 images of 6×6, pooled, cross-entropy, readout he; L = 2; C = 64 and 256",
         estimator="log of η* at C = 256 over η* at C = 64",
-        rows=side_by_side(*(SHALLOW.having(width=width, readout="he") for width in (64, 256))),
+        rows=side_by_side(*(SHALLOW.with_arguments(width=width, readout="he") for width in (64, 256))),
         statistic=log_ratio,
         stated=Region.around(0, 0.2),
         law=lambda: Region.around(-np.log(2), 0.2),
@@ -248,7 +227,7 @@ CLAIMS = (
         stated=Region.around(0, 0.15),
         law=lambda: Region.around(_resolution_law(), 0.15),
         n=64,
-        remark="nearly ∝ N on white noise with a loss averaged over positions",
+        remark="κ is nearly proportional to N on white noise with a loss averaged over positions",
     ),
     Claim(
         id="theorem-1.free-of-resolution-2d",
@@ -265,14 +244,14 @@ CLAIMS = (
     Claim(
         id="theorem-1.heterogeneous-widths",
         where=WHERE,
-        statement="the exponent does not depend on the profile of widths",
+        statement="the exponent does not depend on how the width varies over the layers",
         regime="dense ReLU, n = 128 then 256 from half the depth on, and n = 256 throughout, one sample; L = 4, 8",
         estimator="slope with the profile minus slope with one width",
         rows=_profile_rows,
         statistic=slope_difference((4, 8)),
         stated=Region.around(0, DIFFERENCE_MARGIN / 2),
         law=lambda: Region.around(_profile_law(), SLOPE_MARGIN),
-        change="in the limit of large L; at finite depth the exponent is that of the law with that profile",
+        change="in the limit of large L; at finite depth the exponent is that of the law with these widths",
         n=256,
     ),
 )

@@ -1,4 +1,4 @@
-"""Theorem 2: the corrections of finite width, of zero padding's boundary and of the batch size vanish as stated."""
+"""Theorem 2: the rates at which the corrections for finite width, zero padding and batch size vanish."""
 
 from dataclasses import replace
 from itertools import chain
@@ -8,7 +8,7 @@ import numpy as np
 from ammup.arrays import Array
 from ammup.claims.claim import Claim
 from ammup.claims.draws import Setting
-from ammup.claims.statements.theorem1 import DIFFERENCE_MARGIN, FIELD, LINE, MLP, PLANE
+from ammup.claims.statements.settings import DIFFERENCE_MARGIN, FIELD, LINE, MLP, PLANE
 from ammup.claims.statistics import Statistic, log_lr_star, side_by_side, slope_difference, slope_of_law, slope_over
 from ammup.stats.equivalence import Region
 
@@ -18,19 +18,21 @@ BATCHES = (4, 16, 64)
 
 
 def _width_rate(rows: Array) -> float:
-    """Slope of log(1 - η*/law) on log n."""
+    """Slope of log(1 - η*/η* of the law) on log n."""
     log_law = np.log([MLP.at(4).of_width(width).law()[0] for width in NARROW])
-    missing = 1 - np.exp(log_lr_star(rows) - log_law)
-    return float(np.diff(np.log(missing))[0] / np.diff(np.log(NARROW))[0])
+    shortfall = 1 - np.exp(log_lr_star(rows) - log_law)
+    return float(np.diff(np.log(shortfall))[0] / np.diff(np.log(NARROW))[0])
 
 
 def _paddings(*settings: Setting) -> tuple[Setting, ...]:
-    """Each setting with circular and then with zero padding; a seed draws the same weights for both."""
-    return tuple(chain.from_iterable((s.having(padding="circular"), s.having(padding="zero")) for s in settings))
+    """Each setting twice, with circular and with zero padding. A seed draws the same weights for both."""
+    return tuple(
+        chain.from_iterable((s.with_arguments(padding="circular"), s.with_arguments(padding="zero")) for s in settings)
+    )
 
 
 def _boundary_rate(sizes: tuple[int, int]) -> Statistic:
-    """Slope of the log of (η* with zero over η* with circular padding - 1) on the log of the size."""
+    """Slope of log(η* with zero padding / η* with circular padding - 1) on the log of the size."""
 
     def rate(rows: Array) -> float:
         log_lr = log_lr_star(rows)
@@ -41,12 +43,13 @@ def _boundary_rate(sizes: tuple[int, int]) -> Statistic:
 
 
 def _of_noise(base: Setting, *shape: int) -> Setting:
+    """The setting at L = 4 on white noise with positions of this shape."""
     channels = dict(base.arguments)["in_channels"]
     return replace(base.at(4), inputs=("noise", 1, channels, *shape))
 
 
 LINES = _paddings(_of_noise(LINE, 8), _of_noise(LINE, 32))
-ROW_KERNEL = FIELD.having(kernel=(1, 3))
+ROW_KERNEL = FIELD.with_arguments(kernel=(1, 3))
 ALONG = _paddings(_of_noise(ROW_KERNEL, 3, 6), _of_noise(ROW_KERNEL, 3, 24))
 ACROSS = _paddings(_of_noise(ROW_KERNEL, 3, 6), _of_noise(ROW_KERNEL, 12, 6))
 PADDED = _paddings(PLANE.at(2, 8))
@@ -61,12 +64,14 @@ CROSSED = Setting(
 
 
 def _across_difference(rows: Array) -> float:
+    """Log ratio of the corrections at H = 12 and at H = 3."""
     log_lr = log_lr_star(rows)
     low, tall = np.expm1(log_lr[1::2] - log_lr[::2])
     return float(np.log(tall / low))
 
 
 def _batch_law(settings: tuple[Setting, ...]) -> float:
+    """Slope of log η* of the law on log B."""
     laws = [setting.law()[0] for setting in settings]
     return float(np.polyfit(np.log(BATCHES), np.log(laws), 1)[0])
 
@@ -134,7 +139,7 @@ CLAIMS = (
         statistic=slope_over(BATCHES),
         stated=Region.around(0, 0.1),
         law=lambda: Region.around(_batch_law(DRAWN), 0.1),
-        remark="labels that do not depend on the images average out: η* grows faster than B^(1/2)",
+        remark="labels that are independent of the images average out, so η* grows faster than B^(1/2)",
         n=48,
     ),
     Claim(
@@ -160,6 +165,6 @@ CLAIMS = (
         stated=Region.around(0, DIFFERENCE_MARGIN),
         law=lambda: Region.around(slope_of_law(PADDED[1]) - slope_of_law(PADDED[0]), DIFFERENCE_MARGIN),
         n=96,
-        remark="every zero-padded layer loses a share s/N of the signal, which compounds with L: N >> k L is needed",
+        remark="zero padding loses a fraction s/N of the signal in every layer, so N >> k L is required",
     ),
 )

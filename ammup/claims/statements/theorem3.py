@@ -7,28 +7,13 @@ import numpy as np
 from ammup.arrays import Array
 from ammup.claims.claim import Claim
 from ammup.claims.draws import Setting
-from ammup.claims.statements.theorem1 import DIFFERENCE_MARGIN
+from ammup.claims.statements.settings import DENSE, DIFFERENCE_MARGIN, IMAGES
 from ammup.claims.statistics import around_slope_of_law, log_ratio, side_by_side, slope_difference, slope_over
 from ammup.stats.equivalence import Region
 from ammup.theory.wide_limit import unit_moments
 
 WHERE = "Theorem 3, appendix C"
 DEPTHS = (4, 8, 16)
-DENSE = Setting(
-    family="resnet",
-    depths=DEPTHS,
-    inputs=("ones", 256),
-    arguments=(("dims", 0), ("width", 256), ("in_channels", 256), ("out_channels", 256), ("readout", "he")),
-)
-IMAGES = Setting(
-    family="resnet",
-    depths=(4, 16),
-    inputs=("images", 4, 4),
-    arguments=(("width", 64),),
-    loss="cross_entropy",
-    part="total",
-    classes=True,
-)
 _DENSE = "residual dense, n = 256, c = 2, one sample, mse, label part, readout he; K = 4, 8, 16"
 _IMAGES = "residual 2D, 3×3, C = 64, c = 2, 4 images of 4×4, pooled, cross-entropy, mean-field; K = 4, 16"
 
@@ -64,11 +49,12 @@ def _unchanged(name: str, words: str, changed: Setting, *, remark: str = "") -> 
     )
 
 
+# The units l at which S_l is compared.
 UNITS = (4, 8, 16)
 
 
 def _S_exponent(rows: Array) -> float:  # noqa: N802
-    """Slope of the log of the mean of S_l on log l."""
+    """Slope of log E S_l on log l."""
     return float(np.polyfit(np.log(UNITS), np.log(rows.mean(axis=0)), 1)[0])
 
 
@@ -90,30 +76,40 @@ def _growth(name: str, where: str, setting: Setting, words: str, regime: str, n:
 
 
 C11, C12 = "corollary C.1.1", "corollary C.1.2"
-MINUS_ONE = "one weight layer next to the skip keeps the growth of the spectral moment bounded: the limit is -1"
-LAST = "only the last layer carries 1/K: the limit is -1"
-FLAT = "every branch layer carries 1/K, so that branches of two and more layers fade: the limit is 0"
+MINUS_ONE = "with one weight layer in each branch the growth of the spectral moment is bounded: the limit is -1"
+LAST = "if only the last layer is scaled by 1/K, the limit is -1"
+FLAT = "if every branch layer is scaled by 1/K, branches of two or more layers vanish for large K: the limit is 0"
 
 CLAIMS = (
-    _exponent("m1", WHERE, DENSE.having(branch=1), "one weight layer in a branch", _DENSE, 96, MINUS_ONE),
-    _exponent("m2-all", C11, DENSE.having(branch=2), "two layers, both scaled by 1/K", _DENSE, 48, FLAT),
-    _exponent("m3-all", C11, DENSE.having(branch=3), "three layers, all scaled by 1/K", _DENSE, 48, FLAT),
+    _exponent("m1", WHERE, DENSE.with_arguments(branch=1), "one weight layer in a branch", _DENSE, 96, MINUS_ONE),
+    _exponent("m2-all", C11, DENSE.with_arguments(branch=2), "two layers, both scaled by 1/K", _DENSE, 48, FLAT),
+    _exponent("m3-all", C11, DENSE.with_arguments(branch=3), "three layers, all scaled by 1/K", _DENSE, 48, FLAT),
     _exponent(
-        "m2-last", C11, DENSE.having(branch=2, scaled="last"), "two layers, the last scaled by 1/K", _DENSE, 96, LAST
+        "m2-last",
+        C11,
+        DENSE.with_arguments(branch=2, scaled="last"),
+        "two layers, the last scaled by 1/K",
+        _DENSE,
+        96,
+        LAST,
     ),
-    _exponent("m3-last", C11, DENSE.having(branch=3, scaled="last"), "three layers, the last scaled", _DENSE, 96, LAST),
+    _exponent(
+        "m3-last", C11, DENSE.with_arguments(branch=3, scaled="last"), "three layers, the last scaled", _DENSE, 96, LAST
+    ),
     _exponent("conv", C12, IMAGES, "two convolutions, both scaled by 1/K", _IMAGES, 48, FLAT),
-    _exponent("conv-last", C12, IMAGES.having(scaled="last"), "two convolutions, the last scaled", _IMAGES, 160, LAST),
+    _exponent(
+        "conv-last", C12, IMAGES.with_arguments(scaled="last"), "two convolutions, the last scaled", _IMAGES, 160, LAST
+    ),
     _exponent(
         "conv-dense",
         C12,
-        IMAGES.having(branch=("conv", "dense")),
+        IMAGES.with_arguments(branch=("conv", "dense")),
         "a convolution and a dense layer, both scaled",
         _IMAGES,
         48,
         FLAT,
     ),
-    _growth("m2-all", C11, DENSE.having(branch=2), "two layers, both scaled by 1/K", _DENSE, 48),
+    _growth("m2-all", C11, DENSE.with_arguments(branch=2), "two layers, both scaled by 1/K", _DENSE, 48),
     _growth("conv", C12, IMAGES, "two convolutions, both scaled by 1/K", _IMAGES, 48),
     Claim(
         id="theorem-3.free-of-width",
@@ -126,14 +122,16 @@ CLAIMS = (
         stated=Region.around(0, 0.15),
         n=96,
     ),
-    _unchanged("projection", "a few projection blocks", replace(IMAGES.having(projections=(2,)))),
-    _unchanged("groups", "channel groups", IMAGES.having(groups=4)),
-    _unchanged("dilation", "dilated kernels", IMAGES.having(dilation=2)),
+    _unchanged("projection", "a few projection blocks", replace(IMAGES.with_arguments(projections=(2,)))),
+    _unchanged("groups", "channel groups", IMAGES.with_arguments(groups=4)),
+    _unchanged("dilation", "dilated kernels", IMAGES.with_arguments(dilation=2)),
     _unchanged(
         "batch-norm",
         "batch norms in the branches (appendix D.2, here at initialization)",
-        IMAGES.having(batchnorm=True),
-        remark="a batch norm undoes the 1/K of the layer before it, as if only the last one were scaled",
+        IMAGES.with_arguments(batchnorm=True),
+        remark="a batch norm cancels the 1/K of the layer before it, as if only the last layer were scaled",
     ),
-    _unchanged("dropout", "dropout in the branches (appendix D.2, here at initialization)", IMAGES.having(dropout=0.2)),
+    _unchanged(
+        "dropout", "dropout in the branches (appendix D.2, here at initialization)", IMAGES.with_arguments(dropout=0.2)
+    ),
 )

@@ -1,4 +1,4 @@
-"""Appendices E and F and the conclusion: constants by adaptive quadrature, residuals one by one, known slopes."""
+"""Appendices E and F and the conclusion: constants against adaptive quadrature, and rows with known slopes."""
 
 from collections.abc import Callable
 
@@ -10,12 +10,11 @@ from scipy import integrate, stats
 from ammup.claims.claim import claim_named
 from ammup.claims.statements import appendices
 from ammup.claims.statements.appendices import CLAIMS, GELU_DEPTHS
-from ammup.claims.statements.theorem1 import MLP, PLANE
-from ammup.claims.statements.theorem3 import DENSE
+from ammup.claims.statements.settings import DENSE, MLP, PLANE
 
 
 def _mean(function: Callable[[float], float]) -> float:
-    """Over a standard normal."""
+    """The mean of a function over a standard normal."""
     value, _ = integrate.quad(lambda z: function(z) * stats.norm.pdf(z), -12, 12, epsabs=1e-12)
     return value
 
@@ -33,7 +32,7 @@ CONSTANTS = {
 
 
 @pytest.mark.parametrize("name", CONSTANTS)
-def test_a_constant_is_that_of_the_integral(name: str) -> None:
+def test_a_constant_agrees_with_the_integral(name: str) -> None:
     claim = claim_named(CLAIMS, name)
     assert claim.statistic(claim.rows(range(1))) == pytest.approx(CONSTANTS[name](), rel=1e-6)
 
@@ -42,7 +41,7 @@ def test_a_constant_is_that_of_the_integral(name: str) -> None:
 def test_the_softmax_gap_is_the_mean_squared_residual(readout: str) -> None:
     (row,) = appendices._softmax_gap(readout)(range(3, 4))
     inputs, classes = PLANE.batch
-    net = PLANE.having(readout=readout).factory(4, seed=3)
+    net = PLANE.with_arguments(readout=readout).factory(4, seed=3)
     with torch.no_grad():
         logits = net(inputs).double().numpy()
     gaps = []
@@ -52,10 +51,8 @@ def test_the_softmax_gap_is_the_mean_squared_residual(readout: str) -> None:
     assert row[0] == pytest.approx(np.mean(gaps), rel=1e-5)
 
 
-@pytest.mark.parametrize(("name", "setting"), [("plain", MLP), ("residual", DENSE.having(branch=2))])
-def test_a_transfer_by_the_paper_s_rule_has_no_error_where_the_rule_is_true(
-    name: str, setting, rows_of: Callable
-) -> None:
+@pytest.mark.parametrize(("name", "setting"), [("plain", MLP), ("residual", DENSE.with_arguments(branch=2))])
+def test_the_transfer_error_of_a_net_that_obeys_the_rule_is_zero(name: str, setting, rows_of: Callable) -> None:
     claim = claim_named(CLAIMS, f"conclusion.transfer-{name}")
     assert claim.statistic(rows_of(0.3 * 4**-1.5, 0.3 * 16**-1.5)) == pytest.approx(0, abs=1e-12)
     assert claim.statistic(rows_of(0.3 / 4, 0.3 / 16)) == pytest.approx(np.log(2))

@@ -1,4 +1,4 @@
-"""Claims on the law's constants: a net that obeys the law has the figure 0, and the regime is what is built."""
+"""Claims on the constants of the law: a net that obeys the law has the estimate 0, and the regime describes the net."""
 
 import re
 from collections.abc import Callable
@@ -16,7 +16,7 @@ def _setting(claim: Claim) -> Setting:
 
 
 @pytest.mark.parametrize("name", ["plain-dense", "plain-batch", "field-1d", "residual-m1"])
-def test_the_figure_is_the_log_distance_to_the_law(name: str, rows_of: Callable) -> None:
+def test_the_estimate_is_the_log_ratio_to_the_law(name: str, rows_of: Callable) -> None:
     claim = claim_named(CLAIMS, f"law.{name}")
     law = _setting(claim).law()
     for distance in (0.0, 0.05, -0.2):
@@ -24,7 +24,7 @@ def test_the_figure_is_the_log_distance_to_the_law(name: str, rows_of: Callable)
 
 
 @pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.id)
-def test_the_regime_names_what_is_built(claim: Claim) -> None:
+def test_the_regime_describes_the_nets(claim: Claim) -> None:
     setting, regime = _setting(claim), claim.regime
     arguments = dict(setting.arguments)
     assert claim.stated.centre == 0

@@ -1,4 +1,4 @@
-"""Appendix A: the checks of means on values whose answer is known by hand, and sums of steps against differences."""
+"""Appendix A: properties of means on values with a known result, and sums of steps against finite differences."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,7 +11,7 @@ from ammup.claims.claim import Claim, claim_named, examine
 from ammup.claims.draws import step_of
 from ammup.claims.statements import means
 from ammup.claims.statements.means import CLAIMS, merge_violation
-from ammup.claims.statements.theorem1 import MLP
+from ammup.claims.statements.settings import MLP
 from ammup.stats.means import arithmetic_mean, geometric_mean, harmonic_mean
 from ammup.stats.verdicts import DOES_NOT_HOLD, HOLDS
 
@@ -24,7 +24,7 @@ def _rng() -> np.random.Generator:
     return np.random.default_rng(0)
 
 
-def test_a_merge_replaces_both_sides_by_their_averages() -> None:
+def test_a_merge_replaces_the_values_on_both_sides_by_their_averages() -> None:
     assert merge_violation(arithmetic_mean, S, 2) == pytest.approx(0)
     merged = (1.5**2 * 6.5**2) ** 0.25
     assert merge_violation(geometric_mean, S, 2) == pytest.approx(merged / 72**0.25 - 1)
@@ -34,16 +34,16 @@ def test_a_merge_replaces_both_sides_by_their_averages() -> None:
 
 
 def test_equal_values_exceed_the_bound_by_their_number() -> None:
-    """L²/Σ(w/S) of equal S and weights of sum L is L S."""
-    assert means._titu(np.full(7, 3.0), _rng()) == pytest.approx(6)
+    """For equal S and weights of sum L, L²/Σ(w/S) is L S."""
+    assert means._bound_excess(np.full(7, 3.0), _rng()) == pytest.approx(6)
 
 
-def test_a_mean_in_its_range_is_below_zero_and_at_its_ends_zero() -> None:
+def test_the_distance_is_negative_inside_the_range_and_zero_at_its_ends() -> None:
     assert means._out_of_range(S, _rng()) == pytest.approx(max(1 / 4 - 1, 4 / 9 - 1))
     assert means._out_of_range(np.full(3, 2.0), _rng()) == 0
 
 
-def test_a_geometric_mean_of_1_bounds_nothing() -> None:
+def test_the_geometric_mean_is_1_with_an_unbounded_arithmetic_mean() -> None:
     assert means._unbounded_mean(S, _rng()) == pytest.approx(0, abs=1e-12)
 
 
@@ -52,7 +52,7 @@ def test_the_harmonic_slope_is_its_derivative_and_tends_to_the_number_of_layers(
     assert means._harmonic_slope_at_zero(S, _rng()) == pytest.approx(0, abs=1e-9)
 
 
-def test_a_split_layer_keeps_the_energy_of_its_block() -> None:
+def test_splitting_a_layer_preserves_the_sum_of_its_block() -> None:
     before, after = means._blocks(S, _rng())
     np.testing.assert_allclose(before, after)
     assert before.sum() == pytest.approx(S.sum())

@@ -1,4 +1,4 @@
-"""Overlap counting: sums against loops, and moments against the closed form of the last layer."""
+"""Overlap counting: sums against loops, and second moments against the closed form of the last layer."""
 
 import numpy as np
 import pytest
@@ -36,7 +36,7 @@ def test_growth_is_the_log_of_the_last_over_the_first(rows_of) -> None:
     assert claim.guarded.centre == pytest.approx(np.log(1 / 15))  # 1 + 2 (l - h) is 15 at h = 1 and 1 at h = l = 8
 
 
-def test_the_last_layer_s_moment_is_the_identity_s() -> None:
+def test_the_second_moment_of_the_last_layer_is_that_of_the_identity() -> None:
     """z = W x, so J Jᵀ v = |x|² v for the weights of the last layer."""
     rows = overlap._second_moments(range(4, 6))
     for seed, row in zip(range(4, 6), rows, strict=True):

@@ -1,4 +1,4 @@
-"""Claims of theorem 2 on rows whose corrections vanish at a known rate."""
+"""Theorem 2: statistics on rows whose corrections vanish at a known rate."""
 
 from collections.abc import Callable
 
@@ -11,7 +11,7 @@ from ammup.theory.finite_depth import finite_depth_law
 
 
 @pytest.mark.parametrize("rate", [-1.0, -0.5])
-def test_the_rate_in_the_width_is_that_of_the_distance_to_the_law(rate: float, rows_of: Callable) -> None:
+def test_the_rate_in_the_width_is_that_of_the_shortfall_from_the_law(rate: float, rows_of: Callable) -> None:
     law = finite_depth_law([4], family="mlp")[0]
     lr = [law * (1 - 2 * width**rate) for width in NARROW]
     assert claim_named(CLAIMS, "theorem-2.width").statistic(rows_of(*lr)) == pytest.approx(rate)
@@ -26,16 +26,16 @@ def test_the_rate_in_the_size_is_that_of_zero_over_circular_padding(
     assert claim.statistic(rows_of(*lr)) == pytest.approx(-1) == claim.stated.centre
 
 
-def test_across_the_kernel_corrections_are_compared(rows_of: Callable) -> None:
+def test_corrections_across_the_kernel_are_compared(rows_of: Callable) -> None:
     claim = claim_named(CLAIMS, "theorem-2.boundary-2d-across")
     assert claim.statistic(rows_of(0.5, 0.5 * 1.1, 3.0, 3.0 * 1.3)) == pytest.approx(np.log(3))
 
 
 @pytest.mark.parametrize(("settings", "sizes"), [(LINES, (8, 32)), (ALONG, (6, 24)), (ACROSS, (6, 6)), (PADDED, (6,))])
-def test_paddings_alternate_on_the_same_batch(settings: tuple, sizes: tuple[int, ...]) -> None:
+def test_paddings_alternate_with_the_same_other_settings(settings: tuple, sizes: tuple[int, ...]) -> None:
     assert [dict(setting.arguments)["padding"] for setting in settings] == ["circular", "zero"] * len(sizes)
     for one, other, size in zip(settings[::2], settings[1::2], sizes, strict=True):
-        assert one.having(padding="zero") == other
+        assert one.with_arguments(padding="zero") == other
         assert one.inputs[-1] == size
 
 

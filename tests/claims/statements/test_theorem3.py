@@ -1,4 +1,4 @@
-"""Claims of theorem 3 on rows whose exponents are known, and the nets they are measured on."""
+"""Theorem 3: statistics on rows with known exponents, and the nets of the claims."""
 
 from collections.abc import Callable
 
@@ -7,7 +7,8 @@ import pytest
 
 from ammup.claims.claim import Claim, claim_named
 from ammup.claims.statements import theorem3
-from ammup.claims.statements.theorem3 import CLAIMS, DENSE, DEPTHS, UNITS
+from ammup.claims.statements.settings import DENSE
+from ammup.claims.statements.theorem3 import CLAIMS, DEPTHS, UNITS
 
 EXPONENTS = [claim for claim in CLAIMS if claim.id.startswith("theorem-3.exponent-")]
 UNCHANGED = [
@@ -16,7 +17,7 @@ UNCHANGED = [
 
 
 @pytest.mark.parametrize("claim", EXPONENTS, ids=lambda claim: claim.id)
-def test_an_exponent_is_that_of_a_power_law_of_the_number_of_blocks(claim: Claim, rows_of: Callable) -> None:
+def test_the_exponent_of_a_power_law_of_the_number_of_blocks(claim: Claim, rows_of: Callable) -> None:
     setting = claim.rows.__self__
     depths = np.array(setting.depths, dtype=float)
     assert claim.statistic(rows_of(*(2 * depths**-1.5))) == pytest.approx(-1.5) == claim.stated.centre
@@ -36,7 +37,7 @@ def test_growth_is_the_slope_of_the_log_of_mean_s(name: str) -> None:
     assert claim.statistic(scatter * np.array(UNITS, dtype=float) ** 3) == pytest.approx(3) == claim.stated.centre
 
 
-def test_growth_is_measured_at_the_units_that_it_names() -> None:
+def test_growth_is_measured_at_the_stated_units() -> None:
     small = DENSE.of_width(8)
     claim = theorem3._growth("small", "here", small, "small", "n = 8", 2)
     np.testing.assert_array_equal(claim.rows(range(2)), small.at(16).S(range(2))[:, [3, 7, 15]])
