@@ -16,6 +16,7 @@ from ammup.measurement.moments import UpdateMoments, combined_moments, to_numpy
 from ammup.measurement.specification import MeasurementSpec
 from ammup.measurement.step import OUTPUT, Step, Weights
 from ammup.models.depth import Forward
+from ammup.models.modes import default_modes
 from ammup.models.state import preserved
 
 # Nets whose largest weight and largest unit (over the batch) have up to this many elements are measured many weight
@@ -43,6 +44,7 @@ def measure_by_jvp(
         streams: for each model what its labels and dropout masks depend on.
     """
     with ExitStack() as stack:
+        stack.enter_context(default_modes())
         steps: list[Step] = []
         for model in models:
             state = None if _writes_nothing(model, spec.forward) else stack.enter_context(preserved(model))
