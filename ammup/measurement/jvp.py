@@ -17,6 +17,7 @@ from ammup.measurement.moments import UpdateMoments, combined_moments, to_numpy
 from ammup.measurement.specification import MeasurementSpec
 from ammup.measurement.step import OUTPUT, Step, Weights
 from ammup.models.depth import Forward
+from ammup.models.modes import default_modes
 from ammup.models.state import preserved
 
 # If the largest weight and the largest unit (over the batch) have at most this many elements, many weight draws and
@@ -44,6 +45,7 @@ def measure_by_jvp(
         streams: for each model, the key of the random numbers for its labels and dropout masks.
     """
     with ExitStack() as stack:
+        stack.enter_context(default_modes())
         steps: list[Step] = []
         for model in models:
             state = None if _is_stateless(model, spec.forward) else stack.enter_context(preserved(model))

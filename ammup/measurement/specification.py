@@ -78,11 +78,17 @@ class MeasurementSpec:
 
     def inputs_on(self, like: Tensor) -> Any:
         """The inputs on the device of ``like``; floating-point tensors are converted to its dtype."""
-        return tree_map(lambda x: _moved(x, like) if isinstance(x, Tensor) else x, self.inputs)
+
+        def moved(x: Any) -> Any:
+            if not isinstance(x, Tensor):
+                return x
+            return _moved(x, like.device, like.dtype if x.is_floating_point() else x.dtype)
+
+        return tree_map(moved, self.inputs)
 
     def targets_on(self, like: Tensor) -> Tensor | None:
         """The targets on the device of ``like``."""
-        return self.targets.to(like.device) if isinstance(self.targets, Tensor) else self.targets
+        return _moved(self.targets, like.device) if isinstance(self.targets, Tensor) else self.targets
 
 
 def _check_inputs(inputs: Any, *, any_structure: bool) -> None:
@@ -101,5 +107,7 @@ def _check_inputs(inputs: Any, *, any_structure: bool) -> None:
             raise InputError("inputs contain NaN or infinite values")
 
 
-def _moved(x: Tensor, like: Tensor) -> Tensor:
-    return x.to(like) if x.is_floating_point() else x.to(like.device)
+def _moved(x: Tensor, device: torch.device, dtype: torch.dtype | None = None) -> Tensor:
+    moved = x.to(device, dtype)
+    # Tensors from inference mode cannot be saved for a backward, except as a copy.
+    return moved.clone() if moved.is_inference() and not torch.is_inference_mode_enabled() else moved
