@@ -181,7 +181,7 @@ def test_counts_do_not_depend_on_parallel_branches_gates_image_size_or_mode(
     with torch.device("meta"):
         options = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
         model = getattr(models, name)(weights=None, **options)
-    small = 224 if name == "inception_v3" else 64
+    small = 299 if name == "inception_v3" else 64
     for side, training in ((small, False), (small, True), (2 * small + 96, False)):
         images = torch.zeros(2, 3, side, side, device="meta")
         assert ammup.minimal_depth(model.train(training), images, convention=convention) == expected
