@@ -14,7 +14,7 @@ from ammup.stats.power_law import PowerLaw, fit_power_law
 from ammup.stats.runs import RUN_COLUMNS, checked_runs
 from ammup.stats.segment import Segment
 
-# JSON fields of the fitted line; all None if there is no line.
+# JSON fields of the fitted line; all are None if no line was fitted.
 _LINE = ("slope", "slope_se", "slope_ci", "level", "prefactor", "r2")
 
 
@@ -25,7 +25,7 @@ class SweepLaw:
     Attributes:
         optima: by depth.
         kind: "smoothed" or "argmax", the optimum that the line is fitted to.
-        used: depths that the line is fitted to; the optima of the others are flagged.
+        used: depths that the line is fitted to; the optima of all other depths are flagged.
         power_law: weighted least squares (section 4.1), or None with fewer than two usable depths.
         predictions: for each segment, the predictions of the line through its anchors; None if an anchor is flagged or
             missing.
@@ -43,7 +43,7 @@ class SweepLaw:
 
     @property
     def line(self) -> pd.DataFrame:
-        """The fitted line and its confidence band: columns depth, fitted, low, high; NaN if there is no line."""
+        """The fitted line and its confidence band: columns depth, fitted, low, high; NaN if no line was fitted."""
         depth = list(self.optima)
         if self.power_law is None:
             return pd.DataFrame({"depth": depth, "fitted": np.nan, "low": np.nan, "high": np.nan})

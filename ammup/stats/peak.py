@@ -1,4 +1,4 @@
-"""The best learning rate at one depth of a sweep, with its uncertainty and flags for reasons to distrust it.
+"""The best learning rate at one depth of a sweep, with its uncertainty and with flags if it is unreliable.
 
 Axes: S seed, P learning rate (ascending).
 """
@@ -18,7 +18,8 @@ OPTIMA = ("smoothed", "argmax")
 # The neighbourhood of a maximum: adjacent learning rates whose mean accuracy lies at most this share of the curve's
 # range below it.
 NEAR = 0.25
-# The neighbourhood has at least two more points than a parabola has coefficients, to estimate its error from residuals.
+# The smallest number of points in a neighbourhood: two more than a parabola has coefficients, so that its error can be
+# estimated from the residuals.
 FEWEST = 5
 
 EDGE, DIVERGENCE, NO_MAXIMUM, INCOMPLETE = "edge of the grid", "beside divergence", "no maximum", "cells are missing"
@@ -26,17 +27,17 @@ EDGE, DIVERGENCE, NO_MAXIMUM, INCOMPLETE = "edge of the grid", "beside divergenc
 
 @dataclass(frozen=True, kw_only=True)
 class Optimum:
-    """The learning rate with the best validation accuracy, in two ways.
+    """Two estimates, "argmax" and "smoothed", of the learning rate with the best validation accuracy.
 
     Attributes:
-        argmax: the paper's (section 4.1): each seed's best grid point, averaged over seeds in log η.
+        argmax: the estimate of the paper (section 4.1): the best grid point of each seed, averaged over seeds in log η.
         argmax_se: standard error of log10 argmax.
         smoothed: maximum of a parabola fitted to all seeds in the neighbourhood of the best grid point; the best grid
             point of the mean over seeds if the parabola has no maximum in that neighbourhood.
         smoothed_se: standard error of log10 smoothed.
         accuracy: mean validation accuracy over seeds at the best grid point.
         near: (lowest, highest) learning rate that the parabola was fitted to.
-        flags: reasons not to trust the optimum; empty if there are none.
+        flags: the reasons why the optimum is unreliable; empty if it is reliable.
     """
 
     argmax: float
@@ -56,14 +57,14 @@ def optimum_of(runs: pd.DataFrame, *, left_out: pd.DataFrame | None = None) -> O
     """The best learning rate of one depth.
 
     The smoothed optimum is the maximum of y = a_s + b u + c u², u = log10 η, with an intercept a_s for each seed s,
-    fitted to all seeds at the learning rates in the neighbourhood of the best one. Seeds differ by more than the noise
-    between learning rates, so there are two estimates of its standard error, and the larger one is used: that of -b/2c
-    (delta method on the residuals), and that of the mean over seeds of the maxima of each seed's own parabola. It is
-    capped at the width of the neighbourhood, because the maximum lies inside. The variances of both optima include
-    d²/12 for the grid spacing d.
+    fitted to all seeds at the learning rates in the neighbourhood of the best one. Its standard error is estimated in
+    two ways, because seeds differ by more than the noise between learning rates: as the error of -b/2c (delta method
+    on the residuals), and as the error of the mean over seeds of the maximum of each seed's own parabola. The larger
+    estimate is used. It is limited to the width of the neighbourhood, because the maximum lies inside. The variances
+    of both optima include d²/12 for the grid spacing d.
 
     A diverged replica has no accuracy. A learning rate has no mean if one of its seeds diverged, or if a search skipped
-    some of its seeds: the best of means over fewer seeds would be biased upwards.
+    some of its seeds, because the largest of several means over fewer seeds would be biased upwards.
 
     Args:
         runs: columns lr, seed, val_accuracy, diverged.
@@ -72,7 +73,7 @@ def optimum_of(runs: pd.DataFrame, *, left_out: pd.DataFrame | None = None) -> O
     Raises:
         InputError: every learning rate has a diverged replica.
     """
-    return SeedCurves.of(runs, left_out=left_out).optimum()
+    return SeedCurves.from_runs(runs, left_out=left_out).optimum()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -82,7 +83,7 @@ class SeedCurves:
     Attributes:
         seeds: ascending, [S].
         lrs: ascending, [P].
-        accuracy: NaN where there is none, [S, P].
+        accuracy: [S, P]; NaN where no accuracy was measured.
         diverged: [S, P].
         complete: whether every cell was either trained or skipped by a search.
         searched: whether a search skipped cells.
@@ -96,7 +97,7 @@ class SeedCurves:
     searched: bool
 
     @classmethod
-    def of(cls, runs: pd.DataFrame, *, left_out: pd.DataFrame | None = None) -> "SeedCurves":
+    def from_runs(cls, runs: pd.DataFrame, *, left_out: pd.DataFrame | None = None) -> "SeedCurves":
         """The curves of a table of runs; arguments as in :func:`optimum_of`."""
         others = pd.DataFrame(columns=["lr", "seed"]) if left_out is None else left_out
         lrs, place = np.unique(np.concatenate([runs["lr"], others["lr"]]).astype(np.float64), return_inverse=True)
@@ -150,7 +151,10 @@ class SeedCurves:
         )
 
     def _mean(self, accuracy: Array) -> Array:
-        """Mean over the seeds; -∞ where no seed has an accuracy or, after a search, fewer than elsewhere."""
+        """Mean over the seeds of each learning rate.
+
+        It is -∞ if no seed has an accuracy or, after a search, if fewer seeds have one than at another learning rate.
+        """
         counted = np.isfinite(accuracy).sum(axis=0)
         if not counted.any():
             raise InputError("every learning rate of a depth diverged; extend the grid to smaller ones")

@@ -226,7 +226,7 @@ def test_what_is_no_learning_rate_has_no_effective_depth(values: list[float]) ->
         ({"family": "cnn", "padding": "same"}, "padding='same'"),
         ({"family": "cnn", "head": "max"}, "head='max'"),
         ({"family": "cnn", "kernel": 0}, "must be a positive int"),
-        ({"family": "cnn", "kernel": (3, 3)}, "a tuple of 1 of them"),
+        ({"family": "cnn", "kernel": (3, 3)}, "a tuple of 1 positive ints"),
         ({"family": "cnn", "inputs": [[[1.0]]], "in_features": 3, "width": 3}, "expected"),
         ({"family": "mlp", "inputs": [[1.0], [2.0]], "targets": [1]}, "1 class indices for 2 outputs"),
         ({"family": "resnet", "scaled": "first"}, "scaled='first'"),
