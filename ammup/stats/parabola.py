@@ -7,8 +7,8 @@ import numpy as np
 
 from ammup.arrays import Array
 
-# If the curvature changes the accuracy by less than this over the fitted range, it is a rounding error: the parabola has
-# no maximum.
+# If the curvature changes the accuracy by less than this over the fitted range, it is a rounding error, and there is no
+# maximum.
 FLAT = 1e-12
 
 
