@@ -35,11 +35,11 @@ class _Recorder(CallListener):
         self.flow: list[Operation] = []
         self.places: dict[int, int] = {}
         self.weights = {id(p): name for name, p in model.named_parameters()}
-        self.alive: list[Tensor] = []  # keeps the tensors, so that no id is reused
+        self.alive: list[Tensor] = []  # references to the tensors, so that no id is reused
         self.paths = {module: path for path, module in model.named_modules()}
         self.floating: set[int] = set()  # places of floating-point values
         self.starts: list[int] = []  # for each running module, the number of operations before it
-        self.returned: Any = None  # what the model itself returned
+        self.returned: Any = None  # the value that the model itself returned
 
     def begin(self, inputs: Iterable[Tensor]) -> None:
         """Record the inputs of the forward."""
@@ -47,7 +47,11 @@ class _Recorder(CallListener):
             self._put(tensor, Operation(sources=(), is_input=True))
 
     def end(self, returned: Any) -> None:
-        """Record the outputs of the forward: those of ``returned`` that the model computed, or all of the model."""
+        """Record the outputs of the forward.
+
+        They are the tensors in ``returned`` that the model computed or, if there are none, those that the model itself
+        returned.
+        """
         for outputs in (returned, self.returned):
             leaves = [leaf for leaf in tree_leaves(outputs) if isinstance(leaf, Tensor)]
             computed = list(dict.fromkeys(self.places[id(leaf)] for leaf in leaves if id(leaf) in self.places))
@@ -67,7 +71,7 @@ class _Recorder(CallListener):
         weights = [self.weights[id(a)] for a in arguments if id(a) in self.weights]
         outputs = [leaf for leaf in tree_leaves(output) if isinstance(leaf, Tensor)]
         if not sources:
-            if weights:  # a tensor computed from weights only counts as a weight
+            if weights:  # a tensor that is computed only from weights is treated as a weight
                 self.weights |= {id(tensor): weights[0] for tensor in outputs}
                 self.alive += outputs
             return
@@ -176,7 +180,7 @@ class _Observer(CallListener):
 
 
 def _lower_layers(output: tuple[Tensor, ...]) -> Iterator[Tensor]:
-    """The final hidden states (B, direction, H) of all layers of a recurrent function but the last one."""
+    """The final hidden states (B, direction, H) of all layers of a recurrent function except the last layer."""
     sequence, hidden = output[:2]  # (…, directions H) and (layers directions, B, H)
     directions = sequence.shape[-1] // hidden.shape[-1]
     for state in hidden.reshape(-1, directions, *hidden.shape[1:])[:-1]:
@@ -185,7 +189,7 @@ def _lower_layers(output: tuple[Tensor, ...]) -> Iterator[Tensor]:
 
 @contextmanager
 def observed(model: nn.Module, names: Iterable[str], record: Callable[[str, Any], None]) -> Iterator[None]:
-    """Call ``record(name, value)`` for each value with one of these names, as soon as it is computed in the context."""
+    """In the context, call ``record(name, value)`` for each value with one of these names when it is computed."""
     names = list(names)
     check_observable(model)
     if any(":" in name or "@" in name for name in names):
