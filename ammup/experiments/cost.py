@@ -12,8 +12,8 @@ from ammup.experiments.block import WorkerContext
 from ammup.experiments.experiment import Cell, Experiment
 from ammup.training.runs import Training
 
-# A training step costs as much as three forward passes, because a backward pass costs as much as two. This ignores that
-# the gradient with respect to the images is not computed.
+# A training step costs as much as three forward passes, because a backward pass costs as much as two. This is a small
+# overestimate, because the gradient with respect to the images is not computed.
 PASSES_PER_STEP = 3
 
 

@@ -167,7 +167,7 @@ class _Sweep:
         if not jobs:
             return
         key = self.experiment.key
-        # The laws are stored first: after a kill at this point the jobs are still missing, so both are run again.
+        # The laws are stored first. If the sweep is killed before the jobs are done, both are computed again.
         laws = pool.call(compute_laws, self.specification, self.device)
         self.store.put_laws(laws, experiment=key, invocation=self.invocation)
         outcomes = pool.map_unordered(run_short_run, jobs)
@@ -176,7 +176,7 @@ class _Sweep:
             self.store.put_measurements(outcome.measurements, experiment=key, invocation=self.invocation)
 
     def _choose_strategy(self, pool: WorkerPool) -> str:
-        """Return the strategy that the experiment states, or that of the stored cells, or the faster one."""
+        """Return the strategy of the experiment; if it is "auto", that of the stored cells or else the faster one."""
         if self.experiment.strategy != "auto":
             return self.experiment.strategy
         if self.stored.strategy is None:
