@@ -49,8 +49,8 @@ class SweepSection:
         missing: number of cells of the grid without a run.
         seeds: number of seeds.
         stored: slope, slope_ci (low, high) and source of the baseline with that name, or None.
-        regret: the losses of each transfer rule, or None.
-        pictures: the figures, in this order.
+        regret: the regret of each transfer rule, or None.
+        pictures: the figures, in the order of the page.
         provenance: text by label.
 
     Raises:
@@ -74,7 +74,10 @@ class SweepSection:
 
     @property
     def comparison(self) -> str:
-        """Whether the slope's interval overlaps the stored one: "same", "moved", "no baseline", or a dash."""
+        """Whether the slope's interval overlaps the stored one: "same" if it does, "moved" if not.
+
+        The result is "no baseline" if there is no stored slope, and a dash if an interval is unknown.
+        """
         if self.stored is None:
             return "no baseline"
         fit = self.law.power_law
@@ -91,7 +94,7 @@ def report_page(
     """One self-contained HTML page, without scripts and external resources.
 
     Args:
-        sweeps: sections of the sweeps, in this order.
+        sweeps: sections of the sweeps, in the order of the page.
         claims: records of the ledger; they are grouped by the part of their id before the dot.
         provenance: text by label, about the page itself.
         title: heading of the page.
@@ -133,7 +136,7 @@ def _place(group: str, members: Sequence[Record]) -> str:
     return place[:1].upper() + place[1:]
 
 
-# Filters of the template, under the names of the functions. Missing values are shown as a dash.
+# Filters of the template. The name of a filter is that of its function. Missing values are shown as a dash.
 
 
 def _is_number(value: object) -> bool:
@@ -229,12 +232,12 @@ def count_verdicts(claims: Sequence[Record]) -> list[tuple[str, int]]:
 
 
 def verdict_counts(claims: Sequence[Record]) -> str:
-    """The verdicts that occur with their numbers of claims, as text."""
+    """A text that lists the number of claims with each verdict, without verdicts that no claim has."""
     return ", ".join(f"{verdict} {count}" for verdict, count in count_verdicts(claims) if count)
 
 
 def data_uri(drawn: Figure) -> str:
-    """A figure as the src of an img element. As a separate document, its ids cannot clash with those of the page."""
+    """A figure as the src of an img element, which is a separate document, so that its ids cannot clash with others."""
     file = io.BytesIO()
     with mpl.rc_context({"svg.fonttype": "path", "svg.hashsalt": "ammup"}):  # equal figures give equal text
         drawn.savefig(file, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))

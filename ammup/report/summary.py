@@ -1,4 +1,4 @@
-"""Collection of the sweeps of a store and the ledger of claims for the page of `ammup report`."""
+"""Collect the sweeps of a store and the ledger of claims for the page of `ammup report`."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -14,7 +14,7 @@ from ammup.report.page import Picture, SweepSection, report_page
 from ammup.report.panel import plot_panel
 from ammup.stats.optimum import SweepLaw
 
-# The rules that a panel shows: theories and measurements, without the rules of thumb.
+# The rules that a panel shows: predictions from theory and from measurements, without the rules of thumb.
 PANEL_RULES = ("am-mup", "finite-depth", "pathsum", "measured", "measured-late")
 
 

@@ -45,7 +45,7 @@ def cost_text(name: str, cost: "Cost") -> RenderableType:
 
 
 def sweep_law_text(law: SweepLaw, *, heading: str, missing: int) -> RenderableType:
-    """Both optima of each depth with their standard errors and flags, the fitted slope, and the segments."""
+    """Both kinds of optimum at each depth with standard errors and flags, the fitted slope, and the segments."""
     columns = ("L", "argmax", "± s.e.", "smoothed", "± s.e.", "val. accuracy")
     table = Table(*columns, title=heading, title_justify="left", title_style="bold")
     for column in table.columns:
@@ -69,7 +69,7 @@ def sweep_law_text(law: SweepLaw, *, heading: str, missing: int) -> RenderableTy
 
 
 def regret_text(regret: Regret) -> RenderableType:
-    """The losses of each rule: the mean over the held-out depths, and each depth."""
+    """The regret of each rule: the mean over the held-out depths, and the accuracy lost at each depth."""
     by_depth = regret.by_depth
     depths = sorted(by_depth["depth"].unique())
     title = f"tuned at one depth, transferred to L = {', '.join(str(depth) for depth in depths)}: accuracy lost by rule"
@@ -84,14 +84,14 @@ def regret_text(regret: Regret) -> RenderableType:
         means = (f"{row['abs_log10_error']:.2f}", percent_text(row), f"{row['loss_added']:.3f}")
         table.add_row(row["rule"], *means, *lost)
     note = (
-        f"accuracy lost is relative to the best grid point; {SWEPT!r} is the optimum of each depth, whose loss comes "
-        "from the noise in the maximum of many points"
+        f"accuracy lost is relative to the best grid point; {SWEPT!r} is the optimum of each depth: its loss is not 0, "
+        "because the best of many noisy points overestimates the maximum"
     )
     return Group(table, Text(note))
 
 
 def percent_text(row: Mapping[Any, Any]) -> str:
-    """The relative loss of accuracy of a row of a regret, with its interval if that is known."""
+    """The relative loss of accuracy in a row of a regret table, with its interval if it is known."""
     ends = (100 * row["accuracy_low"], 100 * row["accuracy_high"])
     return with_interval(row["accuracy_lost"], ends, ".1%", ".1f")
 
@@ -102,7 +102,7 @@ def _with_error(value: float, se_log10: float) -> tuple[str, str]:
 
 
 def _slope(law: SweepLaw) -> list[str]:
-    """The lines about the fitted slope."""
+    """The lines of text about the fitted slope."""
     flagged = [depth for depth in law.optima if depth not in law.used]
     notes = []
     if flagged:
