@@ -80,7 +80,7 @@ def _encoder(layers: int) -> nn.Module:
 )
 def test_modules_of_torch_with_layers_inside_are_never_one_operation(module: nn.Module) -> None:
     """These cannot be traced: their forward depends on values. One operation for all of their layers is wrong."""
-    with pytest.raises(InputError, match="could not be traced.*give example_input="):
+    with pytest.raises(InputError, match=r"could not be traced.*give example_input="):
         traced(module)
 
 
