@@ -1,5 +1,7 @@
 """The power calculation of the gate: the number of weight draws with which a correct model passes."""
 
+from bisect import bisect_left
+
 import numpy as np
 from scipy import stats
 
@@ -37,16 +39,16 @@ def seeds_needed(law: DepthLaw, allowed: Allowed) -> int:
     if law.draws < 2 or not all(np.isfinite(se) for se, *_ in criteria):
         return law.draws
     probability = upper_probability(law.power_law.level)
-    for draws in range(2, MOST_DRAWS):
+
+    def enough(draws: int) -> bool:
         quantile = t_quantile(probability, draws - 1)
         errors = [se * (law.draws / draws) ** 0.5 for se, *_ in criteria]
-        powers = [
-            _power(se, margin - quantile * se, reference(se))
+        return all(
+            _power(se, margin - quantile * se, reference(se)) >= POWER
             for se, (_, margin, reference) in zip(errors, criteria, strict=True)
-        ]
-        if min(powers) >= POWER:
-            return draws
-    return MOST_DRAWS
+        )
+
+    return 2 + bisect_left(range(2, MOST_DRAWS), True, key=enough)  # the power grows with the number
 
 
 def _power(se: float, distance: float, reference_se: float) -> float:
