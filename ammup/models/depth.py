@@ -90,6 +90,26 @@ def minimal_depth(
     return len(depth_units(model, example_input, convention=convention, forward=forward))
 
 
+def check_depths_differ(counts: Mapping[int, int], *, remedy: str = "") -> None:
+    """Check that the models of different depths have different numbers of depth units.
+
+    Args:
+        counts: for each depth of a factory, the number of depth units of its model.
+        remedy: what else to do, appended to the message.
+
+    Raises:
+        InputError: two depths have the same number.
+    """
+    owners: dict[int, int] = {}
+    for depth, count in counts.items():
+        other = owners.setdefault(count, depth)
+        if other != depth:
+            units = "depth unit" if count == 1 else "depth units"
+            raise InputError(
+                f"the factory ignores its depth: depths {other} and {depth} both gave {count} {units}{remedy}"
+            )
+
+
 OWN_NETS = "ammup.models.nets"
 _TRACED: dict[tuple[type, str, frozenset[str]], Structure] = {}
 
