@@ -161,12 +161,13 @@ def _merge(store: Path, other: Path, *, as_json: bool) -> None:
 def _show_status(store: Path, experiments: Sequence["Experiment"], *, as_json: bool) -> None:
     """Print the finished cells of the given experiments, or of all experiments of the store."""
     from ammup.experiments.experiment import Experiment
-    from ammup.experiments.status import status_of
+    from ammup.experiments.status import status_of, unique_names
     from ammup.experiments.store import Store
 
     with Store(store, mode="read") as opened:
         chosen = experiments or [Experiment.from_toml(e.specification) for e in opened.experiments()]
-        tables = {e.name: status_of(e, opened.runs(e.key), opened.left_out(e.key)) for e in chosen}
+        statuses = [status_of(e, opened.runs(e.key), opened.left_out(e.key)) for e in chosen]
+    tables = dict(zip(unique_names(chosen), statuses, strict=True))
     if as_json:
         rows = {name: json.loads(table.to_json(orient="records")) for name, table in tables.items()}
         click.echo(json.dumps(rows, ensure_ascii=False))

@@ -44,7 +44,7 @@ def cost_text(name: str, cost: "Cost") -> RenderableType:
     )
 
 
-def sweep_law_text(law: SweepLaw, *, heading: str, missing: int) -> RenderableType:
+def sweep_law_text(law: SweepLaw, *, heading: str, missing: int, paper_slope: float | None = None) -> RenderableType:
     """Both optima of each depth with their standard errors and flags, the fitted slope, and the segments."""
     columns = ("L", "argmax", "± s.e.", "smoothed", "± s.e.", "val. accuracy")
     table = Table(*columns, title=heading, title_justify="left", title_style="bold")
@@ -62,7 +62,7 @@ def sweep_law_text(law: SweepLaw, *, heading: str, missing: int) -> RenderableTy
             "" if np.isnan(fitted) else with_interval(fitted, (low, high), ".3g", ".2g"),
             ", ".join(optimum.flags),
         )
-    lines = [*_slope(law), *_segments(law)]
+    lines = [*_slope(law, paper_slope), *_segments(law)]
     if missing:
         lines.append(f"note: {missing} cells of the grid are missing; `ammup sweep` trains them")
     return Group(table, Text("\n".join(lines)))
@@ -101,8 +101,8 @@ def _with_error(value: float, se_log10: float) -> tuple[str, str]:
     return f"{value:.3g}", f"{error_from_log10(value, se_log10):.2g}"
 
 
-def _slope(law: SweepLaw) -> list[str]:
-    """The lines about the fitted slope."""
+def _slope(law: SweepLaw, paper_slope: float | None) -> list[str]:
+    """The lines about the fitted slope; ``paper_slope`` is what the paper reports for this experiment, or None."""
     flagged = [depth for depth in law.optima if depth not in law.used]
     notes = []
     if flagged:
@@ -116,6 +116,7 @@ def _slope(law: SweepLaw) -> list[str]:
     return [
         f"slope of log lr on log L   {fit.slope:.2f}   {interval}   R² {fit.r2:.3f}   weighted, {law.kind} optima",
         "paper's law, L^(-3/2)      -1.50",
+        *([f"paper, this experiment     {paper_slope:.2f}"] if paper_slope is not None else []),
         *notes,
     ]
 

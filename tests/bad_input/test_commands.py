@@ -308,8 +308,8 @@ COMMANDS = [
         "{w}/ok.toml: 'x': expected the form TABLE.NAME=VALUE, such as grid.seeds=3",
     ),
     (
-        "sweep {w}/ok.toml --store {w}/ok.db --set grid.depths=3",
-        "{w}/ok.toml: grid.depths: Input should be a valid array (3 was given)",
+        "sweep {w}/ok.toml --store {w}/ok.db --set grid.depths=3,a",
+        "{w}/ok.toml: grid.depths: Input should be a valid array ('3,a' was given)",
     ),
     ("sweep {w}/ok.toml --store {w}/ok.db --workers 0", "Invalid value for '--workers': 0 is not in the range x>=1."),
     (

@@ -54,7 +54,7 @@ def test_the_cost_is_summed_over_depths_and_divided_among_workers(workers: int, 
 
 
 def test_each_optimum_has_its_errors_fit_and_flags(law: SweepLaw) -> None:
-    lines = _lines(sweep_law_text(law, heading="small", missing=0))
+    lines = _lines(sweep_law_text(law, heading="small", missing=0, paper_slope=-1.337))
     assert lines[0] == "small"
     fitted = law.line.set_index("depth")
     for depth, optimum in law.optima.items():
@@ -77,6 +77,8 @@ def test_each_optimum_has_its_errors_fit_and_flags(law: SweepLaw) -> None:
     for text in (f"{law.power_law.slope:.2f} ", f"[{low:.2f}, {high:.2f}]", f"R² {law.power_law.r2:.3f}", law.kind):
         assert text in slope
     assert "missing" not in " ".join(lines)
+    assert "paper, this experiment -1.34" in lines
+    assert "this experiment" not in " ".join(_lines(sweep_law_text(law, heading="small", missing=0)))
 
 
 def test_segments_show_predictions_and_their_errors(law: SweepLaw) -> None:
