@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ammup.errors import InputError
+from ammup.progress import announce
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -92,10 +93,12 @@ def sweep(
     if merge is not None:
         _merge(store, merge, as_json=as_json)
         return
-    from ammup.experiments.files import read_experiments
-
     if experiment is None and not status:
         raise InputError("no experiment was given; give a file or a name, or one of --status, --list or --merge")
+    if not (status or as_json):
+        announce(f"ammup sweep: loading PyTorch and {experiment}")
+    from ammup.experiments.files import read_experiments
+
     experiments = read_experiments(experiment, profile=profile, variant=variant, changes=changes) if experiment else ()
     if status:
         _show_status(store, experiments, as_json=as_json)

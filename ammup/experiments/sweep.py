@@ -47,7 +47,7 @@ def run_sweep(
         workers: number of processes of this pool; None uses all cores, or one process if there is a GPU. With 1, all
             jobs run in the current process, with one thread. Results are bit-identical for any number of workers.
         device: torch device to train on; None uses a GPU if there is one.
-        progress: show a live table on standard error if it is a terminal.
+        progress: show a live table on standard error; if that is not a terminal, a plain line at most every 30 seconds.
 
     Returns:
         One row for each cell of the grid, sorted by depth, seed and learning rate: its results and provenance.
@@ -166,14 +166,21 @@ class _Sweep:
         """Store η* by formula, then run the short runs and store their measurements."""
         if not jobs:
             return
+        steps = self._short_run_steps(jobs, pool)
+        for _ in tracked(steps, f"{self.experiment.name}: formulas and short runs", 1 + len(jobs), show=progress):
+            pass
+
+    def _short_run_steps(self, jobs: Sequence[ShortRunJob], pool: WorkerPool) -> Iterator[None]:
+        """Yield after η* by formula, and after each short run, was stored."""
         key = self.experiment.key
         # The laws are stored first: after a kill at this point the jobs are still missing, so both are run again.
         laws = pool.call(compute_laws, self.specification, self.device)
         self.store.put_laws(laws, experiment=key, invocation=self.invocation)
-        outcomes = pool.map_unordered(run_short_run, jobs)
-        for outcome in tracked(outcomes, f"{self.experiment.name}: short runs", len(jobs), show=progress):
+        yield
+        for outcome in pool.map_unordered(run_short_run, jobs):
             self._check_data(outcome.data_digest)
             self.store.put_measurements(outcome.measurements, experiment=key, invocation=self.invocation)
+            yield
 
     def _choose_strategy(self, pool: WorkerPool) -> str:
         """Return the strategy that the experiment states, or that of the stored cells, or the faster one."""

@@ -136,7 +136,7 @@ def check_depth_exponent(
         forward: how to call the model.
         optimizer: ``optimizer(params, lr)``.
         device: the device to measure on.
-        progress: show a progress bar.
+        progress: show the progress on standard error.
 
     Raises:
         InputError: as in :func:`ammup.depth_exponent`; a slope, margin, level or number of seeds that is not allowed;
