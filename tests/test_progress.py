@@ -1,6 +1,7 @@
 """Progress on standard error: a bar in a terminal, otherwise plain lines that never come faster than every 30 s."""
 
 import io
+import itertools
 import os
 import subprocess
 import sys
@@ -66,7 +67,7 @@ def test_lines_are_at_least_an_interval_apart_over_several_operations(
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "one: 0 of 5"
     assert 4 <= len(lines) == len(times) <= 6
-    assert all(later - earlier >= 0.2 for earlier, later in zip(times, times[1:], strict=False))
+    assert all(later - earlier >= 0.2 for earlier, later in itertools.pairwise(times))
     assert {line.partition(":")[0] for line in lines} == {"one", "two"}
 
 

@@ -13,7 +13,7 @@ from ammup.errors import InputError
 from ammup.experiments.block import Block, Outcome, run_block, time_strategies
 from ammup.experiments.experiment import Cell, Experiment
 from ammup.experiments.live import Display
-from ammup.experiments.measuring import ShortRunJob, compute_laws, run_short_run
+from ammup.experiments.measuring import ShortRunJob, compute_laws, missing_short_runs, run_short_run
 from ammup.experiments.pool import WorkerPool, usable_cores, worker_pool
 from ammup.experiments.schema import Invocation, LeftOut, StoredExperiment
 from ammup.experiments.search import run_search
@@ -74,7 +74,7 @@ def run_sweep(
     with Store(Path(store), mode="write") as opened:
         sweep = _Sweep(experiment, opened, device=device)
         missing = missing_cells(experiment, opened)
-        jobs = sweep.missing_short_runs()
+        jobs = missing_short_runs(experiment, opened.measurements(experiment.key), device)
         if missing or jobs:
             with worker_pool(executor, workers or default_workers(device)) as pool:
                 sweep.invocation = opened.put_invocation(this_invocation())
@@ -139,29 +139,6 @@ class _Sweep:
     def _cell_key(self, cell: Run | LeftOut) -> str:
         return self.experiment.cell_key(cell.depth, cell.lr, cell.seed)
 
-    def missing_short_runs(self) -> list[ShortRunJob]:
-        """Return jobs for the short runs that are not stored or not completely stored, deeper nets first."""
-        short = self.experiment.short_run
-        if short is None:
-            return []
-        stored = self.store.measurements(self.experiment.key)
-        done = set(stored[["depth", "seed", "lr", "step"]].itertuples(index=False, name=None))
-        steps_of_seed: dict[int, tuple[int, ...]] = dict.fromkeys(range(short.draws), (0,))
-        steps_of_seed |= dict.fromkeys(range(short.seeds), short.steps)
-        return [
-            ShortRunJob(
-                specification=self.specification,
-                depth=depth,
-                seed=seed,
-                lr=short.lr,
-                steps=steps,
-                device=self.device,
-            )
-            for depth in sorted(self.experiment.grid.depths, reverse=True)
-            for seed, steps in steps_of_seed.items()
-            if not {(depth, seed, short.lr, step) for step in steps} <= done
-        ]
-
     def run_short_runs(self, jobs: Sequence[ShortRunJob], pool: WorkerPool, *, progress: bool) -> None:
         """Store η* by formula, then run the short runs and store their measurements."""
         if not jobs:
@@ -219,16 +196,21 @@ class _Sweep:
         """Raise InputError unless the digest of the data is that of the stored runs; store the first one."""
         if self.stored.data_digest is None:
             self._update_stored(data_digest=digest)
-        elif self.stored.data_digest != digest:
-            raise InputError(
-                f"the data {self.experiment.data.source!r} do not match the digest of the stored runs; nothing was "
-                f"added to {self.store.path}: restore the data, or use another --store"
-            )
+        check_digest(self.experiment, self.stored.data_digest, digest, self.store.path)
 
     def _update_stored(self, **values: object) -> None:
         """Change some values of the stored experiment."""
         self.stored = StoredExperiment(**(asdict(self.stored) | values))
         self.store.put_experiment(self.stored)
+
+
+def check_digest(experiment: Experiment, stored: str | None, digest: str, path: Path) -> None:
+    """Raise InputError unless the digest of the data is that of the stored runs; None if there are none."""
+    if stored not in (None, digest):
+        raise InputError(
+            f"the data {experiment.data.source!r} do not match the digest of the stored runs; nothing was added to "
+            f"{path}: restore the data, or use another --store"
+        )
 
 
 def default_workers(device: str | None) -> int:

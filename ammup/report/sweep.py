@@ -10,12 +10,15 @@ from rich.table import Table
 from rich.text import Text
 
 from ammup.experiments.live import status_table
-from ammup.format import error_from_log10, interval_text, with_interval
+from ammup.format import duration_text, error_from_log10, interval_text, with_interval
 from ammup.stats.optimum import SweepLaw
 from ammup.stats.regret import SWEPT, Regret
 
 if TYPE_CHECKING:  # imports torch
     from ammup.experiments.cost import Cost
+
+# With less than this share of a core, the estimated time is that of a busy machine.
+BUSY = 0.8
 
 
 def status_text(name: str, status: pd.DataFrame) -> RenderableType:
@@ -35,13 +38,18 @@ def cost_text(name: str, cost: "Cost") -> RenderableType:
         table.add_row(*cells)
     searched = ", and an adaptive search needs a quarter to a third of this" if cost.searched else ""
     workers = f"{cost.workers} worker{'s' if cost.workers > 1 else ''}, strategy {cost.strategy}"
-    return Group(
-        table,
-        Text(
-            f"{int(cost.table['cells'].sum())} cells, {cost.flops:.2g} floating-point operations, about "
-            f"{cost.hours:.2g} hours on this machine ({workers}); diverging replicas stop early{searched}"
-        ),
-    )
+    short_runs = " and the short runs" if cost.short_run_seconds else ""
+    lines = [
+        f"{int(cost.table['cells'].sum())} cells, {cost.flops:.2g} floating-point operations, about "
+        f"{duration_text(cost.seconds)} for the cells{short_runs} on this machine ({workers}); diverging replicas stop "
+        f"early{searched}"
+    ]
+    if cost.core_share < BUSY:
+        lines.append(
+            f"note: other programs used this machine while steps were timed ({cost.core_share:.0%} of a core was "
+            f"available); without them, about {duration_text(cost.seconds * cost.core_share)}"
+        )
+    return Group(table, Text("\n".join(lines)))
 
 
 def sweep_law_text(law: SweepLaw, *, heading: str, missing: int, paper_slope: float | None = None) -> RenderableType:
