@@ -45,7 +45,9 @@ class _ErrorReportingGroup(click.Group):
 
 def _as_click_error(error: Exception) -> click.ClickException:
     """The error that click prints: exit code 2 for invalid input, files and memory, 3 for anything unexpected."""
-    if isinstance(error, InputError | OSError):
+    if isinstance(error, InputError):
+        return _InvalidInput(error.command_line)
+    if isinstance(error, OSError):
         return _InvalidInput(str(error))
     # torch may not be imported here. It raises OutOfMemoryError on a GPU, and RuntimeError with this text on the CPU.
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "can't allocate" in str(error):

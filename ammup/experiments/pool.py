@@ -193,7 +193,7 @@ def worker_pool(executor: Executor | None, workers: int) -> Iterator[WorkerPool]
 
 @contextmanager
 def single_thread() -> Iterator[None]:
-    """Limit torch to one thread, as in a worker of a pool; with more, it sums in another order and results differ by rounding."""
+    """Limit torch to one thread, as in a worker of a pool; with more, results differ by rounding."""
     import torch
 
     threads = torch.get_num_threads()

@@ -69,7 +69,11 @@ def units_of(model: nn.Module, structure: Structure, convention: str = "paper") 
     """The names of the depth units in a model's structure; errors as in :func:`depth_units`."""
     units = structure.units(convention)
     if not units:
-        raise InputError(f"{type(model).__name__} has no depth units in the convention {convention!r}: choose another")
+        raise InputError(
+            f"{type(model).__name__} has no depth units in the convention {convention!r}",
+            python="choose another, or pass units=",
+            option="give a factory whose model has weight layers that run outside of torch.func transforms",
+        )
     return units
 
 

@@ -34,8 +34,9 @@ def traced(model: nn.Module) -> list[Operation]:
     except Exception as error:  # tracing runs the user's forward on proxies, which can raise anything
         first_line = f"{type(error).__name__}: {error}".splitlines()[0]
         raise InputError(
-            f"{type(model).__name__} could not be traced by torch.fx ({first_line}); give example_input=, or units= to "
-            "measure it, or blocks= and activation= to initialize it"
+            f"{type(model).__name__} could not be traced by torch.fx ({first_line})",
+            python="give example_input=, or units= to measure it, or blocks= and activation= to initialize it",
+            option="give --shape, the shape of one input such as 3,32,32, to run the model instead",
         ) from error
     modules = dict(model.named_modules())
     places: dict[fx.Node, int] = {}
