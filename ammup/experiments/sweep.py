@@ -21,7 +21,7 @@ from ammup.experiments.status import rows_in_grid
 from ammup.experiments.store import Store
 from ammup.models.device import default_device
 from ammup.progress import tracked
-from ammup.provenance import commit_of, versions
+from ammup.provenance import ammup_commit, commit_of, versions
 from ammup.training.runs import Run
 
 
@@ -221,13 +221,13 @@ def default_workers(device: str | None) -> int:
 def this_invocation() -> Invocation:
     """Describe the running command, with the commits of its working directory and of ammup."""
     commit, dirty = commit_of(Path.cwd())
-    ammup_commit, ammup_dirty = commit_of(Path(__file__).parents[1])
+    built_from, built_dirty = ammup_commit()
     return Invocation(
         command=" ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         folder=str(Path.cwd()),
         commit=commit,
         dirty=dirty,
-        ammup_commit=ammup_commit,
-        ammup_dirty=ammup_dirty,
+        ammup_commit=built_from,
+        ammup_dirty=built_dirty,
         versions=versions(),
     )

@@ -10,7 +10,7 @@ from ammup.experiments.analysis import Curves, law_of, read_sweeps, regret_of, r
 from ammup.experiments.changes import differences, value_text
 from ammup.experiments.record import SweepRecord
 from ammup.experiments.status import unique_names
-from ammup.provenance import commit_of, versions
+from ammup.provenance import commit_text, versions
 from ammup.report.curves import plot_accuracies, plot_heatmap
 from ammup.report.page import Picture, SweepSection, report_page
 from ammup.report.panel import plot_panel
@@ -29,10 +29,9 @@ def html_report(path: Path) -> str:
     records = read_sweeps(path)
     names = unique_names([record.experiment for record in records])
     sweeps = [sweep_section(record, name=name) for record, name in zip(records, names, strict=True)]
-    commit, dirty = commit_of(Path(__file__).parents[1])
     provenance = {
         "file": str(path),
-        "commit of ammup": f"{commit or 'unknown'}{', with uncommitted changes' if dirty else ''}",
+        "commit of ammup": commit_text(),
         "versions": ", ".join(f"{name} {text}" for name, text in versions().items()),
     }
     return report_page(

@@ -16,7 +16,7 @@ from ammup.experiments.experiment import Experiment
 from ammup.experiments.record import SweepRecord
 from ammup.experiments.schema import StoredExperiment
 from ammup.experiments.store import Store
-from ammup.provenance import commit_of, versions
+from ammup.provenance import commit_text, versions
 from ammup.report.summary import html_report, panel_rules, stored_slope, sweep_section
 
 TOML = """
@@ -150,8 +150,7 @@ def test_the_page_contains_its_file_the_commit_the_versions_and_every_claim(tmp_
         pass
     page = html_report(path)
     assert "a &amp; b.db" in page
-    commit, _ = commit_of(Path(__file__).parents[2])
-    assert (commit or "unknown") in page
+    assert commit_text() in page
     assert all(f"{name} {text}" in page for name, text in versions().items())
     assert set(baselines.read()) <= set(re.findall(r"[a-z0-9]+-?[a-z0-9]*\.[a-z0-9-]+", page))
     with pytest.raises(InputError, match=r"missing\.json"):
