@@ -71,8 +71,9 @@ def units_of(model: nn.Module, structure: Structure, convention: str = "paper") 
     units = structure.units(convention)
     if not units:
         raise InputError(
-            f"{type(model).__name__} has no depth units in the convention {convention!r}: choose another, or pass "
-            "units=; layers that run inside a torch.func transform (vmap, grad, jvp) are not counted"
+            f"{type(model).__name__} has no depth units in the convention {convention!r}",
+            python="choose another, or pass units=",
+            option="give a factory whose model has weight layers that run outside of torch.func transforms",
         )
     return units
 

@@ -143,8 +143,9 @@ def check_outside_transforms(name: str, value: Tensor) -> None:
     """Raise InputError if the value belongs to a torch.func transform and cannot be read outside of it."""
     if torch._C._functorch.is_functorch_wrapped_tensor(value):
         raise InputError(
-            f"unit {name!r} is computed inside a torch.func transform (vmap, grad, jvp) and cannot be observed; pass "
-            "units= that are computed outside"
+            f"unit {name!r} is computed inside a torch.func transform (vmap, grad, jvp) and cannot be observed",
+            python="pass units= that are computed outside",
+            option="compute it outside of the transform",
         )
 
 

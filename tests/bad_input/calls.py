@@ -218,11 +218,11 @@ CASES: list[tuple[Callable[[], object], str]] = [
     ),
     (
         lambda: ammup.measure_updates(_Scalar(), IMAGES, LABELS, loss="cross_entropy"),
-        "_Scalar has no depth units in the convention 'paper': choose",
+        "_Scalar has no depth units in the convention 'paper'; choose",
     ),
     (
         lambda: ammup.measure_updates(_NotANumber(), IMAGES, LABELS, loss="cross_entropy"),
-        "_NotANumber has no depth units in the convention 'paper':",
+        "_NotANumber has no depth units in the convention 'paper';",
     ),
     (
         lambda: ammup.measure_updates(_Weightless(), IMAGES, LABELS, loss="cross_entropy"),
