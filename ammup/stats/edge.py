@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ammup.arrays import Array
+from ammup.stats.intervals import t_quantile
 
 # The fall is where the accuracy crosses chance plus this share of its rise above chance.
 SHARE = 0.5
@@ -20,6 +21,8 @@ LEAST_RISE = 0.25
 AMBIGUITY = float(np.log10(2))
 # Degrees of freedom that the scatter between seeds at all depths contributes to the variance of one depth.
 POOLED_DF = 4
+NORMAL = t_quantile(0.975, np.inf)
+TINY = 1e-12
 
 NO_RISE, NO_CLIFF = "accuracy does not rise above chance", "no cliff inside the grid"
 AT_END, AT_START = "cliff at the end of the grid", "best at the start of the grid"
@@ -98,15 +101,19 @@ def edge_errors(edges: list[Edge]) -> Array:
     """Standard error of log10 of the edge at each depth; NaN if no depth has several seeds.
 
     The variance between seeds at one depth is estimated with few degrees of freedom, so it is averaged with that of all
-    depths, which counts as POOLED_DF further degrees of freedom. The position between grid points adds d²/12.
+    depths, which counts as POOLED_DF further degrees of freedom; the error is enlarged so that ± 1.96 standard errors
+    is the 95 % interval of Student's t. The variance d²/12 of the position between two grid points is shared by all
+    seeds if these scatter by less than d, and averages out between them if they scatter by more (as with dither).
     """
-    scatter, seeds = np.array([edge.scatter for edge in edges]), np.array([edge.seeds for edge in edges])
-    df = np.maximum(seeds - 1, 0)
-    if not df.any():
+    scatter, seeds, grid = (np.array([getattr(edge, name) for edge in edges]) for name in ("scatter", "seeds", "grid"))
+    own = np.maximum(seeds - 1, 0)
+    if not own.any():
         return np.full(len(edges), np.nan)
-    pooled = float(df @ scatter / df.sum())
-    variance = (df * scatter + POOLED_DF * pooled) / (df + POOLED_DF)
-    return np.asarray(np.sqrt(variance / np.maximum(seeds, 1) + [edge.grid for edge in edges]))
+    pooled = float(own @ scatter / own.sum())
+    variance = (own * scatter + POOLED_DF * pooled) / (own + POOLED_DF)
+    enlarged = np.array([t_quantile(0.975, df) / NORMAL for df in np.minimum(own + POOLED_DF, own.sum())])
+    shared = grid * np.exp(-4 * np.pi**2 * variance / np.maximum(12 * grid, TINY))
+    return np.asarray(np.sqrt((enlarged**2 * variance + grid) / np.maximum(seeds, 1) + shared))
 
 
 def _fall(u: Array, values: Array, chance: float) -> _Fall:
