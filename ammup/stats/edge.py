@@ -93,7 +93,7 @@ def edge_of(u: Array, accuracy: Array, diverged: NDArray[np.bool_], *, chance: f
         scatter=float(edges.var(ddof=1)) if edges.size > 1 else 0.0,
         seeds=edges.size,
         grid=float((gaps**2).mean() / 12) if edges.size else 0.0,
-        flags=tuple(_flags(falls, chance=chance, early=diverged[:, u < position - AMBIGUITY].any())),
+        flags=tuple(_flags(falls, chance=chance, early=bool(diverged[:, u < position - AMBIGUITY].any()))),
     )
 
 
