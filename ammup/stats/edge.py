@@ -111,7 +111,7 @@ def edge_errors(edges: list[Edge]) -> Array:
         return np.full(len(edges), np.nan)
     pooled = float(own @ scatter / own.sum())
     variance = (own * scatter + POOLED_DF * pooled) / (own + POOLED_DF)
-    enlarged = np.array([t_quantile(0.975, df) / NORMAL for df in np.minimum(own + POOLED_DF, own.sum())])
+    enlarged = np.array([t_quantile(0.975, float(df)) / NORMAL for df in np.minimum(own + POOLED_DF, own.sum())])
     shared = grid * np.exp(-4 * np.pi**2 * variance / np.maximum(12 * grid, TINY))
     return np.asarray(np.sqrt((enlarged**2 * variance + grid) / np.maximum(seeds, 1) + shared))
 
