@@ -55,6 +55,7 @@ def sweep_section(record: SweepRecord) -> SweepSection:
         regret=regret_of(record) if several_depths and not record.searched else None,
         pictures=_pictures(law, record),
         provenance=record.provenance,
+        edge=law_of(record, kind="edge"),
     )
 
 
@@ -82,7 +83,7 @@ def _pictures(law: SweepLaw, record: SweepRecord) -> list[Picture]:
             figure=plot_panel(law, references=panel_rules(rule_curves(record))),
         ),
         Picture(
-            caption="Validation accuracy against learning rate at each depth, with the optimum and its 95 % interval.",
+            caption="Validation accuracy against learning rate at each depth, with the optimum, its 95 % interval, and the edge.",
             alt=f"Accuracy curves of {name}, one for each depth",
             figure=plot_accuracies(law, record.runs),
         ),
