@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 PACKAGES = ("ammup", "torch", "numpy")
-# Written into wheels and source distributions by hatch_build.py.
+# The file with the commit of a wheel or a source distribution, which hatch_build.py writes.
 RECORD = Path(__file__).with_name("built_from.json")
 
 
@@ -44,8 +44,9 @@ def commit_of(folder: Path) -> tuple[str | None, bool | None]:
 def ammup_commit() -> tuple[str | None, bool | None]:
     """(commit, whether there were uncommitted changes) of the source of the running ammup; (None, None) if unknown.
 
-    An installed wheel contains a record of the checkout that it was built from. Otherwise it is the current checkout,
-    if git tracks this file there: an environment may lie inside the checkout of another project.
+    An installed wheel contains a record of the checkout that it was built from. Without a record, it is the commit of
+    the checkout that contains this file. If git does not track this file, the checkout belongs to another project, and
+    the commit is unknown.
     """
     if RECORD.is_file():
         return _recorded(RECORD)

@@ -148,7 +148,7 @@ class _Sweep:
             pass
 
     def _short_run_steps(self, jobs: Sequence[ShortRunJob], pool: WorkerPool) -> Iterator[None]:
-        """Yield after η* by formula, and after each short run, was stored."""
+        """Store η* by formula and then each short run, and yield after each of these steps."""
         key = self.experiment.key
         # The laws are stored first. If the sweep is killed before the jobs are done, both are computed again.
         laws = pool.call(compute_laws, self.specification, self.device)
@@ -205,7 +205,7 @@ class _Sweep:
 
 
 def check_digest(experiment: Experiment, stored: str | None, digest: str, path: Path) -> None:
-    """Raise InputError unless the digest of the data is that of the stored runs; None if there are none."""
+    """Raise InputError if ``digest`` differs from that of the stored runs, ``stored``; None if there are no runs."""
     if stored not in (None, digest):
         raise InputError(
             f"the data {experiment.data.source!r} do not match the digest of the stored runs; nothing was added to "

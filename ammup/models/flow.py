@@ -88,7 +88,7 @@ class _Recorder(CallListener):
             self.flow += recurrent_operations(sources, len(self.flow), function, name, owner=owner, n_layers=n_layers)
         else:
             operation = function_operation(sources, function, name, next(iter(weights), ""))
-            if looked_up:  # rows that the inputs select: nothing before them has a derivative
+            if looked_up:  # the path begins at these rows, because their indices have no derivative
                 operation = replace(operation, is_input=True)
             if len(outputs) == 1:
                 self._put(outputs[0], operation)

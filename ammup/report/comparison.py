@@ -70,7 +70,7 @@ def _slope_row(record: SweepRecord) -> tuple[str, ...]:
 
 
 def _without(law: SweepLaw) -> str:
-    """The depths whose optima are flagged, in parentheses, or an empty text."""
+    """The depths whose optima are flagged, in parentheses, or an empty string."""
     flagged = [str(depth) for depth in law.optima if depth not in law.used]
     return f" (without L = {', '.join(flagged)})" if flagged else ""
 

@@ -21,7 +21,7 @@ from ammup.stats.optimum import SweepLaw
 from ammup.stats.regret import Regret
 
 DASH = "–"
-# An interval of the slope that is wider than this many stored ones shows neither agreement nor a change.
+# If the interval of the slope is wider than the stored one by more than this factor, the comparison is inconclusive.
 MAX_WIDTH_RATIO = 2.0
 
 

@@ -17,7 +17,7 @@ from ammup.stats.regret import SWEPT, Regret
 if TYPE_CHECKING:  # imports torch
     from ammup.experiments.cost import Cost
 
-# With less than this share of a core, the estimated time is that of a busy machine.
+# If less than this share of a core was available while steps were timed, a note is added to the estimated time.
 BUSY = 0.8
 
 
@@ -136,7 +136,7 @@ def _slope(law: SweepLaw, paper_slope: float | None) -> list[str]:
 
 
 def _fitted_to(law: SweepLaw) -> str:
-    """What the line was fitted to."""
+    """The weights and the kind of optimum of the fit, as text."""
     if law.kind != "edge":
         return f"weighted, {law.kind} optima"
     unweighted = all(np.isnan(law.lr_star(depth)[1]) for depth in law.used)

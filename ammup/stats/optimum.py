@@ -46,7 +46,7 @@ class SweepLaw:
         return self.optima[depth].lr_star(self.kind)
 
     def flags(self, depth: int) -> tuple[str, ...]:
-        """Reasons not to trust the optimum of one depth."""
+        """The reasons why the optimum of one depth is unreliable; empty if it is reliable."""
         return self.optima[depth].flags_of(self.kind)
 
     @property
@@ -91,15 +91,15 @@ def fit_sweep(
 
     Args:
         runs: columns depth, lr, seed, val_accuracy, diverged: one row for each replica.
-        kind: "smoothed" and "argmax" are the best learning rate; "edge" is the one past it at which accuracy falls
-            through half of its rise above chance (docs/edge.md).
+        kind: "smoothed" and "argmax" are the best learning rate; "edge" is the learning rate above it at which the
+            accuracy falls below half of its rise above chance (docs/edge.md).
         keep_flagged: fit flagged optima as well.
         segments: ranges of depths for zero-shot transfer (section 4.2).
         left_out: columns depth, lr, seed: cells that an adaptive search skipped
             (:func:`ammup.stats.search.adaptive_search`), which do not count as missing. None if no cell was skipped.
         level: confidence level of the line's intervals.
-        chance: accuracy of a guess, for the edges. None uses the lowest mean accuracy over seeds of the sweep, which is
-            near chance if the grid contains learning rates that are too small or too large to train.
+        chance: accuracy of a random guess, which defines the edges. None uses the lowest mean accuracy over seeds in
+            the sweep, which is near chance if some learning rates of the grid are too small or too large to train.
 
     Raises:
         InputError: there are no runs, a column is missing, a value is invalid, or every learning rate of a depth has a
@@ -135,12 +135,12 @@ def _curves(runs: pd.DataFrame, left_out: pd.DataFrame | None) -> dict[int, Seed
 
 def _checked_chance(chance: float) -> float:
     if not np.isfinite(chance):
-        raise InputError(f"chance={chance}: expected the accuracy of a guess, such as 0.1 for ten classes")
+        raise InputError(f"chance={chance}: expected the accuracy of a random guess, such as 0.1 for ten classes")
     return float(chance)
 
 
 def _optima(curves: Mapping[int, SeedCurves], chance: float) -> dict[int, Optimum]:
-    """The optima of each depth; the standard errors of the edges share the scatter between seeds of all depths."""
+    """The optima of each depth. The standard errors of the edges pool the scatter between seeds over all depths."""
     edges = [one.edge(chance) for one in curves.values()]
     errors = edge_errors(edges).tolist()
     parts = zip(curves.items(), edges, errors, strict=True)

@@ -15,7 +15,7 @@ from ammup.errors import InputError
 from ammup.stats.edge import Edge, edge_errors, edge_of
 from ammup.stats.parabola import parabola_top, seed_scatter
 
-# The two estimates of the best learning rate, which can be carried to other depths.
+# The two estimates of the best learning rate, which can be transferred to other depths.
 TUNED = ("smoothed", "argmax")
 OPTIMA = (*TUNED, "edge")
 # The neighbourhood of a maximum: adjacent learning rates whose mean accuracy lies at most this share of the curve's
@@ -63,7 +63,7 @@ class Optimum:
         return getattr(self, kind), getattr(self, f"{kind}_se")
 
     def flags_of(self, kind: str) -> tuple[str, ...]:
-        """Reasons not to trust the optimum of this kind."""
+        """The reasons why the optimum of this kind is unreliable; empty if it is reliable."""
         return self.edge_flags if kind == "edge" else self.flags
 
 
@@ -83,7 +83,7 @@ def optimum_of(runs: pd.DataFrame, *, left_out: pd.DataFrame | None = None, chan
     Args:
         runs: columns lr, seed, val_accuracy, diverged.
         left_out: columns lr, seed: cells that an adaptive search skipped.
-        chance: accuracy of a guess, which the edge refers to; None uses the lowest mean accuracy.
+        chance: accuracy of a random guess, which defines the edge; None uses the lowest mean accuracy.
 
     Raises:
         InputError: every learning rate has a diverged replica.
@@ -193,7 +193,7 @@ class SeedCurves:
 
 
 def _mean_argmax(u: Array, accuracy: Array) -> tuple[float, float]:
-    """(Mean over seeds of log10 of the best learning rate of each, variance of that mean)."""
+    """(Mean over seeds of log10 of each seed's best learning rate, variance of that mean)."""
     best = u[np.nanargmax(accuracy[np.isfinite(accuracy).any(axis=1)], axis=1)]
     return float(best.mean()), float(best.var(ddof=1) / best.size) if best.size > 1 else 0.0
 
