@@ -131,7 +131,7 @@ CASES: list[tuple[Callable[[], object], str]] = [
     (lambda: ammup.initialize_(_net(), c=0), "c=0 must be positive and finite"),
     (
         lambda: ammup.initialize_(ammup.resnet(2, width=4), blocks=["nope"]),
-        "blocks= and activation= describe a model that cannot be",
+        "blocks= and activation= must be passed together: they",
     ),
     (lambda: ammup.initialize_(_net(), readout="x"), "unknown readout='x'; expected one of: mean-field, he"),
     (lambda: ammup.initialize_(_net(), scaled="x"), "unknown scaled='x'; expected one of: all, last"),
