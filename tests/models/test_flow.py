@@ -149,7 +149,7 @@ def test_outputs_are_those_of_the_forward_or_of_the_model() -> None:
         for run in (lambda: model(X), lambda: model(X)["b"], lambda: model(X)["b"] + 1, lambda: model(X)["b"].tolist())
     ]
     # An operation after the model is recorded, too. Without any tensor, the outputs are those of the model.
-    assert positions == [[None, 0, 1], [None, None, 0], [None, None, None, 0], [None, 0, 1]]
+    assert positions == [[None, 0, 1], [None, None, 0], [None, None, None, 0], [None, 0, 1, None]]
 
 
 def test_operations_before_the_model_connect_it_to_the_inputs() -> None:
