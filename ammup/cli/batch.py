@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ammup.progress import announce
+
 if TYPE_CHECKING:  # imported when a verb runs, so that --help stays fast
     from ammup.measurement.specification import MeasurementSpec
     from ammup.models.factory import Factory
@@ -169,6 +171,8 @@ def batch_options(command: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(command)
     def wrapped(**given: Any) -> None:
         batch = BatchOptions(**{option.name: given.pop(option.name) for option in fields(BatchOptions)})
+        if not given["as_json"]:
+            announce(f"ammup {command.__name__}: loading PyTorch, {given['family']} and the data {batch.data}")
         command(batch=batch, **given)
 
     for option in reversed(_OPTIONS):

@@ -46,19 +46,15 @@ def depth(family: str, depths: tuple[int, ...], convention: str, shape: tuple[in
     """  # noqa: D301  (click reads the \b)
     import torch
 
-    from ammup.errors import InputError, check_known
+    from ammup.errors import check_known
     from ammup.models.depth import CONVENTIONS, check_depths_differ, structure_of
     from ammup.models.factory import build_model, family_factory
-    from ammup.models.tracing import NotTraceable
     from ammup.stats.power_law import checked_depths
 
     check_known("convention", convention, CONVENTIONS)
     example = None if shape is None else torch.zeros(2, *shape)
     factory = family_factory(family)
-    try:
-        structures = {d: structure_of(build_model(factory, d, 0), example) for d in checked_depths(depths)}
-    except NotTraceable as error:
-        raise InputError(f"{error.problem}; pass --shape, the shape of one input, such as 3,32,32") from error
+    structures = {d: structure_of(build_model(factory, d, 0), example) for d in checked_depths(depths)}
     counts = {d: {name: len(structure.units(name)) for name in CONVENTIONS} for d, structure in structures.items()}
     units = {d: structure.units(convention) for d, structure in structures.items()}
     shape_hint = "" if shape else "; or the traced model differs from the one that runs: pass --shape"

@@ -76,7 +76,7 @@ def check_depth_exponent(
         forward: how to call the model.
         optimizer: ``optimizer(params, lr)``.
         device: the device to measure on.
-        progress: show a progress bar.
+        progress: show the progress on standard error.
         baseline: a JSON file with the result of an earlier check, to compare with. If it does not exist, it is
             recorded; with ``expected``, only if the slope holds.
         record: record the baseline even if the file exists, or if the environment variable CI is set.

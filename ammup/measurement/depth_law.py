@@ -152,7 +152,7 @@ def depth_exponent(
         label_draws: number of label draws for each weight draw.
         level: confidence level of the slope's interval.
         device: the device for the measurement; None uses the factory's device.
-        progress: show a progress bar on standard error.
+        progress: show the progress on standard error.
         forward: as in :func:`ammup.measure_updates`.
         optimizer: ``optimizer(params, lr)``, as in :func:`ammup.measure_updates`.
 

@@ -22,32 +22,21 @@ from ammup.models.operation import (
 CONSTANT_ATTRIBUTES = ("shape", "dtype", "device", "ndim")
 
 
-class NotTraceable(InputError):  # noqa: N818  (an InputError with a remedy that the command line replaces)
-    """torch.fx cannot trace a module.
-
-    Attributes:
-        problem: what was given, and why it cannot be traced.
-    """
-
-    def __init__(self, problem: str, remedy: str) -> None:
-        super().__init__(f"{problem}; {remedy}")
-        self.problem = problem
-
-
 def traced(model: nn.Module) -> list[Operation]:
     """The operations of any module that torch.fx can trace.
 
     Raises:
-        NotTraceable: torch.fx cannot trace the module.
+        InputError: torch.fx cannot trace the module.
     """
     tracer = _Tracer()
     try:
         graph = tracer.trace(model)
     except Exception as error:  # tracing runs the user's forward on proxies, which can raise anything
         first_line = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise NotTraceable(
+        raise InputError(
             f"{type(model).__name__} could not be traced by torch.fx ({first_line})",
-            "give example_input=, or units= to measure it, or blocks= and activation= to initialize it",
+            python="give example_input=, or units= to measure it, or blocks= and activation= to initialize it",
+            option="give --shape, the shape of one input such as 3,32,32, to run the model instead",
         ) from error
     modules = dict(model.named_modules())
     places: dict[fx.Node, int] = {}
