@@ -152,12 +152,17 @@ class Batch:
     spec: "MeasurementSpec"
     name: str
 
-    def heading(self, draws: int) -> str:
-        """One line that names the model, the images, the loss and the number of weight draws."""
+    @property
+    def about(self) -> str:
+        """One line that names the model, the images and the loss."""
         inputs = self.spec.inputs
         shape = "×".join(str(n) for n in inputs.shape[1:])
         count = f"{len(inputs)} image{'' if len(inputs) == 1 else 's'} of {shape}"
-        return f"{self.name}: {count}, {self.spec.loss}, weight draws at each depth: {draws}"
+        return f"{self.name}: {count}, {self.spec.loss}"
+
+    def heading(self, draws: int) -> str:
+        """:attr:`about` with the number of weight draws."""
+        return f"{self.about}, weight draws at each depth: {draws}"
 
 
 def batch_options(command: Callable[..., None]) -> Callable[..., None]:

@@ -25,8 +25,10 @@ EXPORTS = (".csv", ".parquet", ".json")
 @click.command()
 @click.argument("store", type=_FILE, metavar="RUNS.db|RECORD.json")
 @click.option("--experiment", "name", help="Name, or first characters of the key, of an experiment of the store.")
-@click.option("--optimum", type=click.Choice(["smoothed", "argmax"]), default="smoothed", show_default=True,
-              help="Maximum of a local parabola, or the best grid point (paper).")  # fmt: skip
+@click.option("--optimum", type=click.Choice(["smoothed", "argmax", "edge"]), default="smoothed", show_default=True,
+              help="Maximum of a local parabola, best grid point (paper), or where accuracy falls past it.")  # fmt: skip
+@click.option("--chance", type=float,
+              help="Accuracy of a guess, for the edges.  [default: by data set, or the lowest accuracy]")  # fmt: skip
 @click.option("--keep-flagged", is_flag=True, help="Include flagged optima in the fit.")
 @click.option("--transfer", is_flag=True, help="Show the accuracy that each transfer rule loses at the other depths.")
 @click.option("--base", type=click.IntRange(1), help="Depth that --transfer starts from.  [default: the smallest]")
@@ -49,6 +51,7 @@ def fit(
     store: Path,
     name: str | None,
     optimum: str,
+    chance: float | None,
     keep_flagged: bool,
     transfer: bool,
     base: int | None,
@@ -62,12 +65,14 @@ def fit(
 
     The optimum of each depth is estimated in two ways, with standard errors that include the grid spacing: as the best
     grid point (as in the paper), and as the maximum of a parabola fitted near it, with all seeds pooled. An optimum at
-    the edge of the grid, or next to a learning rate that diverged, is flagged and excluded from the fit. The line is a
+    the edge of the grid, or next to a learning rate that diverged, is flagged and excluded from the fit. The edge is
+    the learning rate past the best one at which accuracy falls through half of its rise above chance. The line is a
     weighted least-squares fit of log η on log L. Segments of the experiment are predicted from their anchor depths.
 
     \b
     Examples:
       ammup fit runs.db
+      ammup fit runs.db --optimum edge
       ammup fit runs.db --plot law.png --export runs.csv
       ammup fit runs.db --experiment cnn-relu-cifar10-small --transfer
       ammup fit runs.db --experiment cnn-relu-cifar10-small --figure panel --plot fig2a.png
@@ -77,8 +82,10 @@ def fit(
     from ammup.experiments.status import unique_names
 
     _check_options(plot, export, figure, against)
+    if transfer and optimum == "edge":
+        raise InputError("--transfer carries the best learning rate, not the edge; use --optimum smoothed or argmax")
     record = read_sweep(store, name)
-    fit_record = partial(law_of, kind=optimum, keep_flagged=keep_flagged)
+    fit_record = partial(law_of, kind=optimum, keep_flagged=keep_flagged, chance=chance)
     law = fit_record(record)
     regret = regret_of(record, base=base, kind=optimum) if transfer else None
     if export is not None:

@@ -21,6 +21,8 @@ from ammup.progress import tracked
 
 # Sources given by name instead of by path.
 NAMES = ("synthetic", "cifar10", "cifar100")
+# Number of classes of the sources above, which folders of the same name have as well.
+CLASSES = {"synthetic": 10, "cifar10": 10, "cifar100": 100}
 SUFFIXES = (".jpg", ".jpeg", ".png")
 # Exceptions that numpy and zipfile raise for a damaged file: MemoryError if a header declares an impossible shape,
 # RuntimeError if a flag declares encryption or an unsupported compression.

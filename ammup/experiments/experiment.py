@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import tomli_w
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from ammup.data.readers import NAMES
+from ammup.data.readers import CLASSES, NAMES
 from ammup.errors import InputError, check_known
 from ammup.experiments.changes import apply_change, name_suffix
 from ammup.experiments.grid import Grid
@@ -57,6 +57,12 @@ class Source:
     train: int | None = None
     validation: int | None = None
     seed: int = 0
+
+    @property
+    def chance(self) -> float | None:
+        """Accuracy of a guess in data sets whose number of classes follows from their name, or None."""
+        classes = CLASSES.get(str(self.identity["source"]))
+        return None if classes is None else 1 / classes
 
     @property
     def identity(self) -> dict[str, Any]:

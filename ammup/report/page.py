@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from ammup.errors import InputError
 from ammup.format import error_from_log10, interval_text, number_text
 from ammup.report.ledger import STYLES, Record, change_text, region_text
+from ammup.report.sweep import all_flags
 from ammup.stats.optimum import SweepLaw
 from ammup.stats.regret import Regret
 
@@ -55,6 +56,7 @@ class SweepSection:
         regret: the losses of each transfer rule, or None.
         pictures: the figures, in this order.
         provenance: text by label.
+        edge: the law that is fitted to the edges, or None.
 
     Raises:
         InputError: ``stored`` lacks a field.
@@ -70,6 +72,7 @@ class SweepSection:
     regret: Regret | None
     pictures: Sequence[Picture]
     provenance: Mapping[str, str]
+    edge: SweepLaw | None = None
 
     def __post_init__(self) -> None:
         fields = ("slope", "slope_ci", "source", "differences")
@@ -127,7 +130,7 @@ def _template_environment() -> Environment:
     )
     numbers = (number, rate, share, level, factor, interval, region, rate_error)
     texts = (text_or_dash, css_class, count_verdicts, verdict_counts, data_uri, change_text)
-    functions = (*numbers, *texts, fitted_line, regret_means)
+    functions = (*numbers, *texts, fitted_line, regret_means, all_flags)
     environment.filters |= {function.__name__: function for function in functions}
     return environment
 

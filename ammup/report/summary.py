@@ -59,6 +59,7 @@ def sweep_section(record: SweepRecord, *, name: str) -> SweepSection:
         regret=regret_of(record) if several_depths and not record.searched else None,
         pictures=_pictures(law, record, name=name),
         provenance=record.provenance,
+        edge=law_of(record, kind="edge"),
     )
 
 
@@ -110,7 +111,7 @@ def _pictures(law: SweepLaw, record: SweepRecord, *, name: str) -> list[Picture]
             figure=plot_panel(law, references=panel_rules(rule_curves(record))),
         ),
         Picture(
-            caption="Validation accuracy against learning rate at each depth, with the optimum and its 95 % interval.",
+            caption="Validation accuracy against learning rate at each depth, with the optimum, its 95 % interval, and the edge.",
             alt=f"Accuracy curves of {name}, one for each depth",
             figure=plot_accuracies(law, record.runs),
         ),

@@ -53,8 +53,8 @@ def cost_text(name: str, cost: "Cost") -> RenderableType:
 
 
 def sweep_law_text(law: SweepLaw, *, heading: str, missing: int, paper_slope: float | None = None) -> RenderableType:
-    """Both optima of each depth with their standard errors and flags, the fitted slope, and the segments."""
-    columns = ("L", "argmax", "± s.e.", "smoothed", "± s.e.", "val. accuracy")
+    """The optima of each depth with their standard errors and flags, the fitted slope, and the segments."""
+    columns = ("L", "argmax", "± s.e.", "smoothed", "± s.e.", "edge", "± s.e.", "val. accuracy")
     table = Table(*columns, title=heading, title_justify="left", title_style="bold")
     for column in table.columns:
         column.justify = "right"
@@ -66,9 +66,10 @@ def sweep_law_text(law: SweepLaw, *, heading: str, missing: int, paper_slope: fl
             str(depth),
             *_with_error(optimum.argmax, optimum.argmax_se),
             *_with_error(optimum.smoothed, optimum.smoothed_se),
+            *_with_error(optimum.edge, optimum.edge_se),
             f"{optimum.accuracy:.1%}",
             "" if np.isnan(fitted) else with_interval(fitted, (low, high), ".3g", ".2g"),
-            ", ".join(optimum.flags),
+            ", ".join(all_flags(law, depth)),
         )
     lines = [*_slope(law, paper_slope), *_segments(law)]
     if missing:
@@ -105,8 +106,13 @@ def percent_text(row: Mapping[Any, Any]) -> str:
 
 
 def _with_error(value: float, se_log10: float) -> tuple[str, str]:
-    """A learning rate, and its standard error converted from that of log10."""
-    return f"{value:.3g}", f"{error_from_log10(value, se_log10):.2g}"
+    """A learning rate, and its standard error converted from that of log10; "?" if that is unknown."""
+    return f"{value:.3g}", "?" if np.isnan(se_log10) else f"{error_from_log10(value, se_log10):.2g}"
+
+
+def all_flags(law: SweepLaw, depth: int) -> list[str]:
+    """The flags of the optimum that the line is fitted to and, after "edge:", those of the edge."""
+    return [*law.flags(depth), *(f"edge: {flag}" for flag in law.optima[depth].edge_flags if law.kind != "edge")]
 
 
 def _slope(law: SweepLaw, paper_slope: float | None) -> list[str]:
@@ -122,11 +128,19 @@ def _slope(law: SweepLaw, paper_slope: float | None) -> list[str]:
     ends = interval_text(fit.slope_ci, ".2f")
     interval = f"{fit.level:.0%} interval {ends}" if ends else "no interval from two depths"
     return [
-        f"slope of log lr on log L   {fit.slope:.2f}   {interval}   R² {fit.r2:.3f}   weighted, {law.kind} optima",
+        f"slope of log lr on log L   {fit.slope:.2f}   {interval}   R² {fit.r2:.3f}   {_fitted_to(law)}",
         "paper's law, L^(-3/2)      -1.50",
         *([f"paper, this experiment     {paper_slope:.2f}"] if paper_slope is not None else []),
         *notes,
     ]
+
+
+def _fitted_to(law: SweepLaw) -> str:
+    """What the line was fitted to."""
+    if law.kind != "edge":
+        return f"weighted, {law.kind} optima"
+    unweighted = all(np.isnan(law.lr_star(depth)[1]) for depth in law.used)
+    return f"{'unweighted (one seed)' if unweighted else 'weighted'}, edges (half of the rise above {law.chance:.1%})"
 
 
 def _segments(law: SweepLaw) -> list[str]:
