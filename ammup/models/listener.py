@@ -1,4 +1,4 @@
-"""Listening to the calls of a model: every function call and every return of a module, with the names of the outputs.
+"""Observe the calls of a model: every function call and every return of a module, with the names of the outputs.
 
 `ammup.models.operation` defines the names.
 """
@@ -29,16 +29,16 @@ class CallListener(TorchFunctionMode, ABC):
         return self
 
     def entered(self, path: str) -> None:
-        """A module is called."""
+        """Called before a module runs."""
         self.names.enter(path)
 
     @abstractmethod
     def function(self, name: str, function: str, arguments: list[Tensor], output: Any) -> None:
-        """A function has returned; the name is empty if it was called outside of the model."""
+        """Called after a function has returned; its name is empty outside of the model."""
 
     @abstractmethod
     def module(self, name: str, module: nn.Module, arguments: list[Tensor], output: Any) -> None:
-        """A module has returned."""
+        """Called after a module has returned."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         output = func(*args, **(kwargs or {}))

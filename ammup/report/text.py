@@ -73,7 +73,7 @@ def _undirected_change(low: float, high: float) -> str:
 
 
 def _theory(law: DepthLaw) -> str:
-    """Comparison of the interval with the finite-depth law; empty if one of them is unknown."""
+    """The end of the sentence, which compares the interval with the finite-depth law; "" if one of them is unknown."""
     low, high = law.power_law.slope_ci
     if law.reference is None or not np.isfinite(low):
         return ""
@@ -100,7 +100,7 @@ def _notes(law: DepthLaw) -> list[str]:
 def depth_units_text(
     counts: Mapping[int, Mapping[str, int]], units: Mapping[int, Sequence[str]], *, heading: str, convention: str
 ) -> RenderableType:
-    """The number of units at each depth by each convention, what each counts, and the units of the deepest net."""
+    """The number of units at each depth by each convention, the conventions, and the units of the deepest net."""
     table = Table("depth", *CONVENTIONS, title=heading, title_justify="left", title_style="bold")
     for column in table.columns:
         column.justify = "right"
