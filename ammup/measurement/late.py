@@ -194,6 +194,11 @@ class _Runner:
             seed=key[1],
             after=lambda step, measured: self._store(model, key, digest, step, before | measured),
         )
+        missing = [step for step in self.steps if step not in before | new]
+        if missing:
+            raise InputError(
+                f"the training loop ended before step {missing[0]}; {max(self.steps) + 1} steps are needed"
+            )
         self.state.record(key, digest, before | new)
         return _finite(before | new, key, self.run.lr)
 

@@ -38,32 +38,35 @@ def record_S_bar(  # noqa: N802  (the paper's symbol)
 
     Returns:
         S̄ at learning rate 1 by step. It is infinite from the first step at which it cannot be measured any more,
-        because the weights have diverged.
+        because the weights have diverged. Steps that the loop does not reach are missing.
 
     Raises:
-        InputError: S̄ cannot be measured at the first step, or the loop raises it before.
+        InputError: S̄ cannot be measured at the first step, or the loop raises it.
     """
     measured: dict[int, float] = {}
-    diverged = False
 
     def measure(step: int, model: nn.Module, batch: Any) -> None:
         if step in steps:
             inputs, targets = batch
-            moments = measure_updates(model, inputs, targets, loss=loss, forward=forward, seed=seed)
+            try:
+                moments = measure_updates(model, inputs, targets, loss=loss, forward=forward, seed=seed)
+            except InputError as error:
+                if not measured:  # the model cannot be measured at all
+                    raise
+                raise _DivergedError(str(error)) from error
             measured[step] = moments.S_bar
             if after is not None:
                 after(step, measured)
 
     try:
         train(measure)
-    except InputError:
-        if not measured:  # the model cannot be measured at all; later failures mean that the weights have diverged
-            raise
-        diverged = True
-    missing = sorted(set(steps) - set(measured))
-    if missing and not diverged:
-        raise InputError(f"the training loop ended before step {missing[0]}; {max(steps) + 1} steps are needed")
-    return {step: measured.get(step, math.inf) for step in sorted(steps)}
+    except _DivergedError:
+        return {step: measured.get(step, math.inf) for step in sorted(steps)}
+    return measured
+
+
+class _DivergedError(InputError):
+    """S̄ could be measured before, but not any more, because the weights have diverged."""
 
 
 def measure_short_run(
@@ -94,4 +97,6 @@ def measure_short_run(
         steps=steps,
         seed=seed,
     )
-    return [Measurement(depth=depth, lr=lr, seed=seed, step=step, S_bar=S_bar) for step, S_bar in measured.items()]
+    # The trainer ends a run early only if its loss becomes NaN.
+    S_bar = {step: measured.get(step, math.inf) for step in sorted(steps)}
+    return [Measurement(depth=depth, lr=lr, seed=seed, step=step, S_bar=S_bar[step]) for step in S_bar]

@@ -12,6 +12,7 @@ from rich.text import Text
 from ammup.format import error_from_log10, interval_text
 from ammup.measurement.depth_law import DepthLaw
 from ammup.models.depth import CONVENTIONS
+from ammup.transfer.curve_shape import CurveShape
 
 
 def depth_law_text(law: DepthLaw, *, heading: str) -> RenderableType:
@@ -92,6 +93,8 @@ def _notes(law: DepthLaw) -> list[str]:
             f"note: at L = {depths} a few weight draws dominate the mean of S̄, so its standard error is unreliable; "
             "increase --seeds or --width"
         )
+    shape = CurveShape.between(law, min(law.S), max(law.S))
+    notes += [f"warning: {one.text}" for one in shape.warnings() if one.kind in ("exponential", "signal", "rise")]
     uneven = {depth: n for depth, n in law.units.items() if depth != n}
     if uneven:
         counts = ", ".join(f"{depth} has {n} units" for depth, n in uneven.items())

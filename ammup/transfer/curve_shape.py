@@ -14,8 +14,6 @@ from ammup.transfer.measured_curve import Measured, MeasuredCurve
 JUMP = 3.0  # η* of neighbouring measured depths may differ by this factor
 STEEPEST = 2.5  # a steeper local slope, by more than two standard errors, is no power law that the theory knows
 UNCHANGED = 1.1  # a smaller change of η* is neither an increase nor a decrease
-# The gradients of a net with normalisation layers explode at initialization while its signal does not.
-RELAXES = "what is measured at initialization misleads there: during training it relaxes within tens of steps"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +92,15 @@ class CurveShape:
         """Whether S_l or η* changes exponentially with depth."""
         return bool(self.exponential or self.steep)
 
+    @property
+    def _consequence(self) -> str:
+        """What an exponential change at initialization means."""
+        if self.signal:
+            return "the first step of the deeper net is not comparable with that of the shallower one"
+        if self.rises:
+            return "updates vanish at initialization, so what is measured there misleads"
+        return "what is measured at initialization misleads, because it relaxes within tens of training steps"
+
     def warnings(self) -> list[TransferWarning]:
         """One warning for each property that makes the measured rule untrustworthy."""
         return [*self._exponential(), *self._signal(), *self._jumps(), *self._rise(), *self._noise()]
@@ -105,10 +112,10 @@ class CurveShape:
             factor = self.exponential[depth]
             verb, times = ("grows", factor) if factor > 1 else ("falls", 1 / factor)
             text = f"S_l {verb} exponentially over the units at L = {_listed(self.exponential)}, "
-            found.append(f"{text}by a factor of {times:.3g} at L = {depth}; {RELAXES}")
+            found.append(f"{text}by a factor of {times:.3g} at L = {depth}; {self._consequence}")
         for shallow, deep, slope in self.steep:
             text = f"η* changes exponentially with depth: its slope from L = {shallow} to {deep} is {slope:+.1f}"
-            found.append(f"{text}, while the theory's power laws have slopes from -1.5 to 0; {RELAXES}")
+            found.append(f"{text}, while the theory's power laws have slopes from -1.5 to 0; {self._consequence}")
         return [TransferWarning(kind="exponential", text=text) for text in found]
 
     def _signal(self) -> list[TransferWarning]:

@@ -33,6 +33,13 @@ def steps(depth):
             return self.out(x)
     return Steps()
 
+def default_mlp(depth, width=32):
+    layers, before = [nn.Flatten()], 192
+    for _ in range(depth):
+        layers += [nn.Linear(before, width), nn.ReLU()]
+        before = width
+    return nn.Sequential(*layers, nn.Linear(before, 10))
+
 def fails(depth, width):
     raise ZeroDivisionError("division by zero")
 
