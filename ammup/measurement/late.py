@@ -254,7 +254,9 @@ def _finite(S_bar: dict[int, float], key: tuple[int, int], lr: float) -> dict[in
     if diverged:
         raise InputError(
             f"the short run at learning rate {lr:g} diverged at depth {key[0]}, seed {key[1]} before step "
-            f"{diverged[0]}; choose a smaller learning rate for the short runs"
+            f"{diverged[0]}, or its units do not move any more",
+            python="choose another lr=",
+            option="choose another --late-lr",
         )
     return S_bar
 
