@@ -30,6 +30,10 @@ class InputError(ValueError):
         return error
 
 
+class UnreliableTransfer(UserWarning):
+    """A learning rate was transferred by a rule whose measurement is not to be trusted; the message gives a reason."""
+
+
 def check_known(name: str, value: object, allowed: Iterable[str]) -> None:
     """Raise InputError unless ``value`` is one of the allowed names of the argument ``name``."""
     names = tuple(allowed)

@@ -72,8 +72,7 @@ def units_of(model: nn.Module, structure: Structure, convention: str = "paper") 
     if not units:
         raise InputError(
             f"{type(model).__name__} has no depth units in the convention {convention!r}",
-            python="choose another, or pass units=; "
-            "layers inside a torch.func transform (vmap, grad, jvp) are not counted",
+            python="choose another or pass units=; layers inside a torch.func transform are not counted",
             option="give a factory whose model has weight layers that run outside of torch.func transforms",
         )
     return units

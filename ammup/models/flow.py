@@ -3,6 +3,7 @@
 `ammup.models.operation` defines the names.
 """
 
+import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -27,6 +28,7 @@ from ammup.models.operation import (
 )
 
 EMBEDDINGS = ("embedding", "embedding_bag")
+RECURRENT_WEIGHT = re.compile(r"weight_ih_l(\d+)")
 
 
 class _Recorder(CallListener):
@@ -83,8 +85,9 @@ class _Recorder(CallListener):
             self.alive += outputs
             return
         if function in RECURRENT and weights:
-            n_layers = len({weight.rpartition("_l")[2].removesuffix("_reverse") for weight in weights})
-            owner = owner_of(weights[0])
+            layers = [weight for weight in weights if RECURRENT_WEIGHT.search(weight)]  # not a trained initial state
+            n_layers = max(1, len({RECURRENT_WEIGHT.findall(weight)[0] for weight in layers}))
+            owner = owner_of((layers or weights)[0])
             self.flow += recurrent_operations(sources, len(self.flow), function, name, owner=owner, n_layers=n_layers)
         else:
             operation = function_operation(sources, function, name, next(iter(weights), ""))

@@ -34,7 +34,7 @@ class CallListener(TorchFunctionMode, ABC):
 
     @abstractmethod
     def function(self, name: str, function: str, arguments: list[Tensor], output: Any) -> None:
-        """Called after a function has returned."""
+        """Called after a function has returned; its name is empty outside of the model."""
 
     @abstractmethod
     def module(self, name: str, module: nn.Module, arguments: list[Tensor], output: Any) -> None:
@@ -43,10 +43,8 @@ class CallListener(TorchFunctionMode, ABC):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         output = func(*args, **(kwargs or {}))
         called = function_name(func)
-        name = self.names.function(called)
-        if name:
-            arguments = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
-            self.function(name, called, arguments, args[0] if output is None and args else output)
+        arguments = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        self.function(self.names.function(called), called, arguments, args[0] if output is None and args else output)
         return output
 
     @contextmanager

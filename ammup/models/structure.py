@@ -96,6 +96,8 @@ class Structure:
 
     def _names(self, units: Sequence[int]) -> tuple[str, ...]:
         """The names of operations; "shared@1" is the first call of a module whose second call is not among them."""
+        # Operations outside of the model's forward, in a user's `forward=`, have no name and cannot be observed.
+        units = [i for i in units if self.flow[i].name]
         called_twice = {o.name.removesuffix("@2") for o in self.flow if o.name.endswith("@2")}
         names = [self.flow[i].name for i in units]
         return tuple(f"{n}@1" if n in called_twice and f"{n}@2" not in names else n for n in names)

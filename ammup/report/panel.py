@@ -20,7 +20,7 @@ from ammup.report.styles import SWEPT, Style
 from ammup.stats.optimum import SweepLaw
 from ammup.stats.power_law import fit_power_law
 from ammup.stats.segment import Segment
-from ammup.transfer.carry import transfer_lr
+from ammup.transfer.rules import DepthChange
 
 # Half-width of a 95 % interval of a normal estimate, in standard errors.
 INTERVAL = 1.96
@@ -123,7 +123,8 @@ def _scaled_to_optimum(law: SweepLaw, name: str, rule: Mapping[int, float], dept
     """η* of a rule at ``depth``, scaled to equal the optimum at the anchor depth."""
     anchor = anchor_depth(law)
     try:
-        return transfer_lr(law.lr_star(anchor)[0], anchor, depth, measured=rule)
+        change = DepthChange(from_depth=anchor, to_depth=depth, measured=rule)
+        return change.carry(law.lr_star(anchor)[0], "measured").lr
     except InputError as error:
         raise InputError(
             f"the reference {name!r} cannot be scaled to the optimum at depth {anchor}: {error}"
