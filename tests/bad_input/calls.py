@@ -95,7 +95,7 @@ CASES: list[tuple[Callable[[], object], str]] = [
     (lambda: ammup.cnn(2, dims=3), "dims=3 is not a convolution; allowed: 1, 2 (use mlp for dense"),
     (lambda: ammup.cnn(2, kernel=0), "kernel=0 must be a positive int, a tuple of 2 positive ints, or"),
     (lambda: ammup.cnn(2, kernel=2, padding="zero"), "kernel=2 has no centre under padding='zero'; use odd sides or"),
-    (lambda: ammup.cnn(2, kernel=(3, 3, 3)), "kernel=(3, 3, 3) must be a positive int, a tuple of 2 of"),
+    (lambda: ammup.cnn(2, kernel=(3, 3, 3)), "kernel=(3, 3, 3) must be a positive int, a tuple of 2 positive"),
     (lambda: ammup.cnn(2, kernel=[(0, 0), (0, 0)]), "kernel=[(0, 0), (0, 0)] must list distinct offsets of 2 integers"),
     (lambda: ammup.cnn(2, kernel=[]), "kernel=[] must list distinct offsets of 2 integers each"),
     (lambda: ammup.cnn(2, kernel=[(0,)]), "kernel=[(0,)] must list distinct offsets of 2 integers"),
