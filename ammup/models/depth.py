@@ -49,8 +49,8 @@ def depth_units(
 
     Returns:
         Names of modules as in ``model.named_modules()``, or of functions called in a module, such as "layer1.0:add".
-        The second call of either is "shared@2" or "layer1.0:add_2". If a module is called again and only its first call
-        is a unit, that is "shared@1".
+        The second call of a module or function has a name such as "shared@2" or "layer1.0:add_2". If a module is called
+        again but only its first call is a unit, the name of the first call is "shared@1".
 
     Raises:
         InputError: the convention is unknown, or the model cannot be traced or has no such units.

@@ -25,7 +25,12 @@ NEAR = 0.25
 # estimated from the residuals.
 FEWEST = 5
 
-EDGE, DIVERGENCE, NO_MAXIMUM, INCOMPLETE = "edge of the grid", "beside divergence", "no maximum", "cells are missing"
+EDGE, DIVERGENCE, NO_MAXIMUM, INCOMPLETE = (
+    "edge of the grid",
+    "next to a diverged run",
+    "no maximum",
+    "cells are missing",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
