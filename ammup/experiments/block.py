@@ -119,7 +119,7 @@ class WorkerContext:
 
 @lru_cache(maxsize=1)
 def worker_context(specification: str, device: str | None) -> WorkerContext:
-    """Return the context of this worker; it is cached, because successive jobs are mostly of one experiment."""
+    """Return the context of this worker; it is cached, because successive jobs usually have the same experiment."""
     return WorkerContext(Experiment.from_toml(specification), device)
 
 
