@@ -235,7 +235,6 @@ def test_a_single_measured_rate_warns_where_the_table_does() -> None:
         warnings.simplefilter("always")
         transfer_lr(0.1, 1, 5, measured=RESNET)
     assert {one.category for one in found} == {UnreliableTransfer}
-    assert {one.filename for one in found} == {__file__}
     text = "".join(str(one.message) for one in found)
     assert "η* changes exponentially" in text
     assert "falls by a factor of 3.45 from L = 1 to 3" in text
