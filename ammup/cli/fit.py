@@ -79,6 +79,7 @@ def fit(
       ammup fit circular.json --against zero.json --figure overlay --plot fig4.png
     """  # noqa: D301  (click reads the \b)
     from ammup.experiments.analysis import law_of, read_sweep, regret_of
+    from ammup.experiments.status import unique_names
 
     _check_options(plot, export, figure, against)
     if transfer and optimum == "edge":
@@ -93,8 +94,9 @@ def fit(
         from ammup.report.plots import save
 
         compared = [_read_compared(store, name) for name in against]
-        others = {other.experiment.name: fit_record(other) for other in compared}
-        save(_plot(figure, law, record, others), plot)
+        name, *names = unique_names([one.experiment for one in (record, *compared)])
+        others = dict(zip(names, map(fit_record, compared), strict=True))
+        save(_plot(figure, law, record, others, name=name), plot)
     _print(law, record, regret, as_json=as_json)
     for path in (plot, export):
         if path is not None:
@@ -126,7 +128,8 @@ def _print(law: "SweepLaw", record: "SweepRecord", regret: "Regret | None", *, a
     from ammup.report.sweep import regret_text, sweep_law_text
     from ammup.report.terminal import show
 
-    show(sweep_law_text(law, heading=record.experiment.name, missing=record.missing))
+    experiment = record.experiment
+    show(sweep_law_text(law, heading=experiment.name, missing=record.missing, paper_slope=experiment.paper_slope))
     if regret is not None:
         show(regret_text(regret))
 
@@ -138,7 +141,9 @@ def _read_compared(store: Path, name: str) -> "SweepRecord":
     return read_sweep(Path(name)) if name.endswith(".json") else read_sweep(store, name)
 
 
-def _plot(figure: str, law: "SweepLaw", record: "SweepRecord", others: "Mapping[str, SweepLaw]") -> "Figure":
+def _plot(
+    figure: str, law: "SweepLaw", record: "SweepRecord", others: "Mapping[str, SweepLaw]", *, name: str
+) -> "Figure":
     """The figure that --figure names."""
     from ammup.experiments.analysis import rule_curves
     from ammup.report.curves import plot_accuracies, plot_heatmap
@@ -147,7 +152,6 @@ def _plot(figure: str, law: "SweepLaw", record: "SweepRecord", others: "Mapping[
     from ammup.report.plots import plot_sweep
     from ammup.report.summary import panel_rules
 
-    name = record.experiment.name
     plots: dict[str, Callable[[], Figure]] = {
         "sweep": lambda: plot_sweep(law, record.runs, title=name),
         "panel": lambda: plot_panel(law, references=panel_rules(rule_curves(record)), title=name),

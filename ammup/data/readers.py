@@ -175,7 +175,11 @@ def _write(
                 out = np.lib.format.open_memmap(target, "w+", np.uint8, (len(images), *pixels.shape))
             if pixels.shape != out.shape[1:]:
                 sizes = " and ".join(f"{h}×{w}" for h, w, _ in (pixels.shape, out.shape[1:]))
-                raise InputError(f"{images[i]} and the first image differ in size, {sizes}; pass image_size=")
+                raise InputError(
+                    f"{images[i]} and the first image differ in size, {sizes}",
+                    python="pass image_size=",
+                    option="give --image-size, or data.image_size in an experiment",
+                )
             out[i] = pixels
     np.save(folder / f"{split}_labels.npy", labels.astype(np.int64))
 
