@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ammup.gate.likely_cause import NAMED_FROM
 from ammup.measurement.depth_law import DepthLaw
 from ammup.stats.verdicts import DOES_NOT_HOLD, HOLDS, INCONCLUSIVE
 
@@ -31,6 +32,8 @@ def check_text(check: "DepthCheck") -> str:
     lines += [*check.moved, _curve_table(check.law)]
     if check.cause:
         lines.append(f"likely cause: {check.cause}")
+    elif check.causes:
+        lines.append(f"likely cause: not named, because no known fault has a probability of {100 * NAMED_FROM:.0f} % or more")
     if check.outcome == INCONCLUSIVE:
         lines.append(_advice(check))
     return "\n".join(lines)

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field, Strict
 from ammup.errors import InputError
 from ammup.gate.depth_check import DepthCheck, with_likely_cause
 from ammup.gate.environment import DRIFT_ERRORS, Environment, environment, write_json
+from ammup.gate.fault_features import Expectation
 from ammup.validation import Number, VersionedModel, parse_versioned
 
 # With the same seeds, torch, device and dtype, log10 η* may change by this share of its standard error. Rounding errors
@@ -49,6 +50,8 @@ class DepthBaseline(VersionedModel):
         seeds: number of weight draws at each depth.
         slope: slope of log η* on log L.
         curve: one point for each depth: depth, η*, standard error of log10 η*.
+        S: S_l at learning rate 1 of each depth; None in files of earlier versions.
+        copied: whether layers have equal weights, see :func:`ammup.gate.copied_layers.has_copied_layers`.
     """
 
     about: str
@@ -56,6 +59,8 @@ class DepthBaseline(VersionedModel):
     seeds: int
     slope: Number
     curve: Annotated[tuple[Point, ...], Strict(False), Field(min_length=1)]
+    S: dict[str, Annotated[tuple[Number, ...], Strict(False)]] | None = None
+    copied: bool = False
 
     @classmethod
     def from_check(cls, check: DepthCheck, about: str) -> "DepthBaseline":
@@ -68,6 +73,8 @@ class DepthBaseline(VersionedModel):
             seeds=check.draws,
             slope=check.law.power_law.slope,
             curve=tuple((int(row["depth"]), float(row["lr_star"]), float(row["se_log10"])) for row in rows),
+            S={str(depth): tuple(float(f"{value:.4g}") for value in s) for depth, s in check.law.S.items()},
+            copied=check.copied,
         )
 
     @classmethod
@@ -112,4 +119,17 @@ class DepthBaseline(VersionedModel):
             allowed = ROUNDING_SHARE * se if repeated else DRIFT_ERRORS * np.hypot(se, new_se)
             if change > allowed:
                 moved.append(f"moved: η* at depth {depth} was {lr:.4g} and is {new_lr:.4g} ({reason})")
-        return with_likely_cause(replace(check, moved=tuple(moved)))
+        return with_likely_cause(replace(check, moved=tuple(moved)), self.expectation())
+
+    def expectation(self) -> Expectation:
+        """What a model shows that is still the one of the baseline."""
+        points = sorted(self.curve)
+        S = self.S or {}
+        return Expectation(
+            slope=self.slope,
+            log_lr=np.log([lr for _, lr, _ in points]),
+            variances=np.array([(np.log(10) * se) ** 2 for *_, se in points]),
+            common=np.zeros((len(points), len(points))),
+            S={depth: np.array(S[str(depth)]) for depth, *_ in points if str(depth) in S} if S else None,
+            copied=self.copied,
+        )

@@ -1,7 +1,7 @@
 """The gate on users' models: check that η* falls with depth at the expected slope."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,9 @@ from torch import Tensor
 from ammup.errors import InputError, check_level
 from ammup.format import json_number
 from ammup.gate.check_text import check_text
-from ammup.gate.fault_patterns import likely_cause
+from ammup.gate.copied_layers import has_copied_layers
+from ammup.gate.fault_features import Expectation, Features
+from ammup.gate.likely_cause import cause_probabilities, cause_text
 from ammup.gate.power import seeds_needed
 from ammup.gate.slope_drift import slope_drift
 from ammup.measurement.depth_law import DepthLaw, measure_depth_law
@@ -43,7 +45,9 @@ class DepthCheck:
         needed: the weight draws at each depth with which a slope in the middle of the region passes with probability
             0.9, see :func:`ammup.gate.power.seeds_needed`.
         moved: the differences from a baseline, one sentence for each depth.
-        cause: the fault whose pattern the curve shows, or "".
+        copied: whether layers have equal weights, see :func:`ammup.gate.copied_layers.has_copied_layers`.
+        cause: the likely cause of a failure, in words and with its probability, or "" if none is named.
+        causes: the probability of each pattern of a fault if the slope does not hold; otherwise empty.
     """
 
     law: DepthLaw
@@ -51,7 +55,9 @@ class DepthCheck:
     allowed_drift: float | None
     needed: int
     moved: tuple[str, ...] = ()
+    copied: bool = False
     cause: str = ""
+    causes: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def outcome(self) -> str:
@@ -90,6 +96,7 @@ class DepthCheck:
             "seeds_needed": self.needed,
             "moved": list(self.moved),
             "cause": self.cause,
+            "causes": dict(self.causes),
             **self.law.to_dict(),
         }
 
@@ -198,7 +205,8 @@ def check_law(
     if seeds is None and law.draws == PILOT < needed:
         law = law.joined(measure(range(PILOT, min(needed, MOST_SEEDS))))
     region = allowed.region(law.power_law.slope)
-    check = DepthCheck(law=law, region=region, allowed_drift=allowed.max_depth_drift, needed=needed)
+    copied = has_copied_layers(factory, (min(law.units), max(law.units)), seed=0, device=spec.device)
+    check = DepthCheck(law=law, region=region, allowed_drift=allowed.max_depth_drift, needed=needed, copied=copied)
     return with_likely_cause(check)
 
 
@@ -251,8 +259,16 @@ def raise_unless_holds(check: DepthCheck) -> None:
         raise AssertionError(check.report())
 
 
-def with_likely_cause(check: DepthCheck) -> DepthCheck:
-    """The check with the likely cause of its failure; unchanged if the slope holds or the outcome is inconclusive."""
+def with_likely_cause(check: DepthCheck, expectation: Expectation | None = None) -> DepthCheck:
+    """The check with the likely cause of its failure; unchanged if the slope holds or the outcome is inconclusive.
+
+    Args:
+        check: the check.
+        expectation: what a correct model shows; None expects the middle of the region as the slope.
+    """
     if check.outcome != DOES_NOT_HOLD:
         return check
-    return replace(check, cause=likely_cause(check.law, check.region))
+    expectation = expectation or Expectation.from_slope(check.region, check.law)
+    features = Features.from_law(check.law, expectation, copied=check.copied)
+    probabilities = cause_probabilities(features)
+    return replace(check, cause=cause_text(features, probabilities), causes=probabilities)

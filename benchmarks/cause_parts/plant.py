@@ -21,12 +21,20 @@ class Fault:
         depth: the depth that is built instead of the one asked for.
         optimizer: the optimizer that is lost: the baseline is measured with it, the faulty net with plain SGD.
         fits: the families in which the fault can occur.
+        causes: the causes of ammup.gate.fault_patterns whose text lists this fault.
+        in_normalized: further ones if a normalization follows the weights.
     """
 
     change: Change | None = None
     depth: Callable[[int], int] = lambda depth: depth
     optimizer: Callable[[list[Tensor], float], Optimizer] | None = None
     fits: Callable[[Family], bool] = lambda family: True
+    causes: tuple[str, ...]
+    in_normalized: tuple[str, ...] = ()
+
+    def right_causes(self, family: Family) -> tuple[str, ...]:
+        """The causes that are right in a family."""
+        return self.causes + (self.in_normalized if family.normalized else ())
 
     def planted(self, family: Family) -> Callable[..., nn.Module]:
         """The factory with the fault."""
@@ -93,11 +101,11 @@ def _readout(net: nn.Module, depth: int, *, power: float) -> None:
     weight.mul_(weight.shape[1] ** power)
 
 
-def _freeze(net: nn.Module, depth: int) -> None:
+def _freeze(net: nn.Module, depth: int, *, first: bool) -> None:
     units = units_of(net)
-    for unit in units[: len(units) // 2]:
+    for unit in units[: len(units) // 2] if first else units[(len(units) + 1) // 2 :]:
         unit.requires_grad_(False)
-    if hasattr(net, "stem"):
+    if first and hasattr(net, "stem"):
         net.stem.requires_grad_(False)
 
 
@@ -129,35 +137,58 @@ def _one(n: int) -> Sequence[int]:
     return (n // 2,)
 
 
+TOO_LARGE = ("growing signal", "large branches")
+TOO_SMALL = ("shrinking signal", "small branches")
+CONSTANT = ("constant factor",)
+
+
+def _scaled(factor: float) -> Fault:
+    causes = TOO_LARGE if factor > 1 else TOO_SMALL
+    return Fault(change=partial(_scale, factor=factor, units=_all), causes=causes, in_normalized=CONSTANT)
+
+
+def _branches(power: float, which: slice, causes: tuple[str, ...]) -> Fault:
+    change = partial(_scale_branches, factor=lambda depth: depth**power, which=which)
+    return Fault(change=change, causes=causes, fits=lambda family: family.divided)
+
+
 FAULTS = {
-    "all weights 1.5 times too large": Fault(change=partial(_scale, factor=1.5, units=_all)),
-    "all weights 0.6 times too small": Fault(change=partial(_scale, factor=0.6, units=_all)),
-    "all weights at std 0.02": Fault(change=partial(_constant_std, std=0.02, units=_all)),
-    "two layers at std 1": Fault(change=partial(_constant_std, std=1.0, units=_two)),
-    "two layers 0.25 times too small": Fault(change=partial(_scale, factor=0.25, units=_two)),
-    "one layer 4 times too large": Fault(change=partial(_scale, factor=4.0, units=_one)),
-    "one layer too few": Fault(depth=lambda depth: depth - 1),
-    "one layer too many": Fault(depth=lambda depth: depth + 1),
-    "twice the depth": Fault(depth=lambda depth: 2 * depth),
-    "branches not divided": Fault(
-        change=partial(_scale_branches, factor=lambda depth: depth**0.5, which=slice(-1, None)),
-        fits=lambda family: family.divided,
+    "all weights 1.5 times too large": _scaled(1.5),
+    "all weights 0.6 times too small": _scaled(0.6),
+    "all weights at std 0.02": Fault(
+        change=partial(_constant_std, std=0.02, units=_all), causes=TOO_SMALL, in_normalized=CONSTANT
     ),
-    "every branch layer divided": Fault(
-        change=partial(_scale_branches, factor=lambda depth: depth**-0.5, which=slice(0, -1)),
-        fits=lambda family: family.divided,
+    "two layers at std 1": Fault(change=partial(_constant_std, std=1.0, units=_two), causes=("single layers",)),
+    "two layers 0.25 times too small": Fault(
+        change=partial(_scale, factor=0.25, units=_two), causes=("single layers",)
     ),
+    "one layer 4 times too large": Fault(change=partial(_scale, factor=4.0, units=_one), causes=("single layers",)),
+    "one layer too few": Fault(depth=lambda depth: depth - 1, causes=("one unit fewer",)),
+    "one layer too many": Fault(depth=lambda depth: depth + 1, causes=("one unit more",)),
+    "twice the depth": Fault(depth=lambda depth: 2 * depth, causes=("twice the units",)),
+    "branches not divided": _branches(0.5, slice(-1, None), TOO_LARGE),
+    "every branch layer divided": _branches(-0.5, slice(0, -1), ("small branches",)),
     "branches end in zero": Fault(
         change=partial(_scale_branches, factor=lambda depth: 0.0, which=slice(-1, None)),
+        causes=("small branches",),
         fits=lambda family: family.residual,
     ),
-    "skip lost": Fault(change=_without_skip, fits=lambda family: family.residual and not family.divided),
-    "one layer shared by all": Fault(change=_share),
-    "one layer copied to all": Fault(change=_copy_values),
-    "readout too large": Fault(change=partial(_readout, power=0.5)),
-    "readout too small": Fault(change=partial(_readout, power=-0.5)),
-    "first half frozen": Fault(change=_freeze),
-    "normalization lost": Fault(change=_without_norms, fits=lambda family: family.normalized),
-    "constant rate factor lost": Fault(optimizer=partial(_factor, power=0.0, scale=0.1)),
-    "depth factor of the rate lost": Fault(optimizer=partial(_factor, power=-1.0, scale=1.0)),
+    "skip lost": Fault(
+        change=_without_skip,
+        causes=("growing signal", "other structure"),
+        fits=lambda family: family.residual and family.normalized,
+    ),
+    "one layer shared by all": Fault(change=_share, causes=("copied layers",)),
+    "one layer copied to all": Fault(change=_copy_values, causes=("copied layers",)),
+    "readout too large": Fault(change=partial(_readout, power=0.5), causes=CONSTANT),
+    "readout too small": Fault(change=partial(_readout, power=-0.5), causes=CONSTANT),
+    "first half frozen": Fault(change=partial(_freeze, first=True), causes=("still units",)),
+    "last half frozen": Fault(change=partial(_freeze, first=False), causes=("still units",)),
+    "normalization lost": Fault(
+        change=_without_norms, causes=("growing signal",), fits=lambda family: family.normalized
+    ),
+    "constant rate factor lost": Fault(optimizer=partial(_factor, power=0.0, scale=0.1), causes=CONSTANT),
+    "depth factor of the rate lost": Fault(
+        optimizer=partial(_factor, power=-1.0, scale=1.0), causes=("power of the depth",)
+    ),
 }
