@@ -115,9 +115,7 @@ def evaluate(records: dict[str, dict[str, Any]]) -> pd.DataFrame:
             correct = to_law(records[f"{name} / {base}"])
             right = fault.right_causes(family) if fault is not None else ()
             region = Region.around(correct.power_law.slope, MARGIN)
-            check = DepthCheck(
-                law=to_law(record), region=region, allowed_drift=None, needed=0, copied=record["copied"]
-            )
+            check = DepthCheck(law=to_law(record), region=region, allowed_drift=None, needed=0, copied=record["copied"])
             baseline = DepthBaseline.from_check(replace(check, law=correct, copied=False), "")
             for reference, result in (
                 ("baseline", baseline.against(check, "")),

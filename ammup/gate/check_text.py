@@ -33,7 +33,9 @@ def check_text(check: "DepthCheck") -> str:
     if check.cause:
         lines.append(f"likely cause: {check.cause}")
     elif check.causes:
-        lines.append(f"likely cause: not named, because no known fault has a probability of {100 * NAMED_FROM:.0f} % or more")
+        lines.append(
+            f"likely cause: not named, because no known fault has a probability of {100 * NAMED_FROM:.0f} % or more"
+        )
     if check.outcome == INCONCLUSIVE:
         lines.append(_advice(check))
     return "\n".join(lines)

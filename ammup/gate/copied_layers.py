@@ -6,7 +6,9 @@ from torch import nn
 from ammup.models.factory import Factory, build_model
 
 
-def has_copied_layers(factory: Factory, depths: tuple[int, int], *, seed: int, device: torch.device | str | None) -> bool:
+def has_copied_layers(
+    factory: Factory, depths: tuple[int, int], *, seed: int, device: torch.device | str | None
+) -> bool:
     """Whether a deeper net has more layers whose weights equal those of another layer than a shallower net.
 
     Weights that are equal at every depth, such as an embedding tied to the readout, do not count. Only weights with at

@@ -130,20 +130,23 @@ def _profile_changes(S: Mapping[int, Array], correct: Mapping[int, Array] | None
     """The tilt at each depth (NaN for one unit) and the largest step at each depth with at least three units."""
     tilts, steps = [], []
     for depth, s in S.items():
-        position = np.linspace(0, 1, len(s))
-        if len(s) < 2:
-            tilts.append(np.nan)
-            continue
-        if correct is None:
-            usual = np.log(np.arange(1, len(s) + 1)) + position * (CORRECT_TILT + CORRECT_TILT_PER_UNIT * len(s))
-            change = np.log(s) - usual
-        else:
-            change = np.log(s) - np.log(np.maximum(correct[depth], np.finfo(np.float64).tiny))
-        tilts.append(float(np.polyfit(position, change, 1)[0]))
-        if len(s) > 2:
+        usual = _typical_profile(len(s)) if correct is None else correct[depth]
+        moving = (s > 0) & (usual > 0) & np.isfinite(s)
+        position = np.linspace(0, 1, len(s))[moving]
+        change = np.log(s[moving]) - np.log(usual[moving])
+        tilts.append(float(np.polyfit(position, change, 1)[0]) if len(change) > 1 else float("nan"))
+        if len(change) > 2:
             step = np.diff(change)
             steps.append(float(np.max(np.abs(step - np.median(step)))))
     return tilts, steps
+
+
+def _typical_profile(n_units: int) -> Array:
+    """S_l of a typical correct net, up to a factor."""
+    unit = np.arange(1, n_units + 1)
+    tilt = CORRECT_TILT + CORRECT_TILT_PER_UNIT * n_units
+    profile: Array = unit * np.exp(tilt * (unit - 1) / max(n_units - 1, 1))
+    return profile
 
 
 def _covariance(variances: Array, common: Array, n_units: Array, typical: bool) -> Array:

@@ -193,15 +193,11 @@ SMALL, IMAGES = (8, 3, 4, 4), (8, 3, 8, 8)
 FAMILIES = {
     "mlp": Family(net=partial(ammup.mlp, width=48, in_features=48), shape=SMALL),
     "cnn": Family(net=partial(ammup.cnn, width=24), shape=SMALL),
-    "resnet": Family(
-        net=partial(ammup.resnet, width=16, scaled="last"), shape=SMALL, residual=True, divided=True
-    ),
+    "resnet": Family(net=partial(ammup.resnet, width=16, scaled="last"), shape=SMALL, residual=True, divided=True),
     "torch MLP": Family(net=_seeded(TorchMLP), shape=SMALL),
     "residual MLP": Family(net=_seeded(_divided), shape=SMALL, residual=True, divided=True),
     "pre-activation ResNet": Family(
-        net=_stack(
-            partial(PreActBlock, 12), partial(nn.Conv2d, 3, 12, 3, padding=1), partial(nn.BatchNorm2d, 12), 12
-        ),
+        net=_stack(partial(PreActBlock, 12), partial(nn.Conv2d, 3, 12, 3, padding=1), partial(nn.BatchNorm2d, 12), 12),
         shape=SMALL,
         residual=True,
         normalized=True,
@@ -219,9 +215,7 @@ FAMILIES = {
         normalized=True,
     ),
     "post-norm": Family(
-        net=_stack(
-            partial(PostNormBlock, 32), lambda: nn.Sequential(nn.Flatten(), nn.Linear(48, 32)), nn.Identity, 32
-        ),
+        net=_stack(partial(PostNormBlock, 32), lambda: nn.Sequential(nn.Flatten(), nn.Linear(48, 32)), nn.Identity, 32),
         shape=SMALL,
         residual=True,
         normalized=True,
