@@ -143,7 +143,7 @@ def _profile_changes(S: Mapping[int, Array], correct: Mapping[int, Array] | None
 
 def _typical_profile(n_units: int) -> Array:
     """S_l of a typical correct net, up to a factor."""
-    unit = np.arange(1, n_units + 1)
+    unit = np.arange(1, n_units + 1, dtype=np.float64)
     tilt = CORRECT_TILT + CORRECT_TILT_PER_UNIT * n_units
     profile: Array = unit * np.exp(tilt * (unit - 1) / max(n_units - 1, 1))
     return profile

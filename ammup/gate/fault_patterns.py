@@ -5,12 +5,13 @@ its fault, plus the probabilities of the facts. With u the units of the correct 
 sizes of the fault (each with a grid of values):
 
     exponential growth   tilt a·u, shift −1.15 a (u − 0.5), for a > 0; the same for a < 0 is an exponential decay
-    size of branches     shift a (1 + p log(L / L_1)), p = 0.4 (or 1.2 if a > 0), tilt −a (0.6 + 0.85 log(L / L_1)): saturates
+    size of branches     shift a (1 + p log(L / L_1)), tilt −a (0.6 + 0.85 log(L / L_1)), with p = 0.4, or 1.2 if a > 0:
+                         the change saturates with depth
     constant factor      shift c, no tilt
     power of the depth   shift c + p log L, no tilt
     single layers        shift c, tilt −0.7 c or −1.8 c, and a step of half the tilt
-    still units, copied layers, count    any shift, and the fact
-    one fewer, one more, twice           shift = slope · log(L ∓ 1, 2 L over L), and the fact
+    one fewer, one more, twice           shift slope · log((L − 1) / L) and so on, and the fact
+    still units, copied layers, other    any shift (or exponential growth), and the fact
 
 Every size comes with a spread, because architectures differ in how strongly they respond: a share of the predicted
 value, common to all depths and separate at each, plus a constant. The spread is added to the covariance of the

@@ -16,32 +16,33 @@ UNKNOWN_PRIOR = 0.25
 NAMED_FROM = 0.8
 
 TEXTS = {
-    "growing signal": "S̄ grows exponentially with depth relative to what is expected, by a factor of about {factor:.3g} "
-    "per unit: the variance of the signal is not preserved. Look for weights that are too large (a wrong gain, a "
-    "missing kernel cardinality in the fan-in), residual branches that are not divided by their number, and a "
+    "growing signal": "S̄ grows exponentially with depth relative to what is expected, by a factor of about "
+    "{factor:.3g} per unit: the variance of the signal is not preserved. Look for weights that are too large (a wrong "
+    "gain, a kernel cardinality missing in the fan-in), residual branches that are not divided by their number, and a "
     "normalization or a skip that was lost",
     "shrinking signal": "S̄ shrinks exponentially with depth relative to what is expected, by a factor of about "
     "{factor:.3g} per unit: the variance of the signal is not preserved. Look for weights that are too small (a wrong "
     "gain or fan-in, a fixed standard deviation)",
-    "large branches": "the residual branches contribute too much: look for branch weights that are too large, and for "
+    "large branches": "the residual branches contribute too much. Look for branch weights that are too large, and for "
     "branches that are not divided by their number",
-    "small branches": "the residual branches contribute too little, or nothing: look for branch weights that are too "
+    "small branches": "the residual branches contribute too little, or nothing. Look for branch weights that are too "
     "small, a last layer of each branch that starts at zero, and branches in which every layer, instead of only the "
     "last one, is divided by the number of blocks",
-    "constant factor": "η* changed by the same factor at every depth and in every unit: look at a learning-rate factor "
+    "constant factor": "η* changed by the same factor at every depth and in every unit. Look at a learning-rate factor "
     "of the optimizer, the scale of the readout or of the loss, and the scale of weights that a normalization follows",
-    "power of the depth": "η* changed by a power of the depth, equally in every unit: look at a learning-rate factor, "
+    "power of the depth": "η* changed by a power of the depth, equally in every unit. Look at a learning-rate factor, "
     "or a scale of the readout or the loss, that depends on the depth",
-    "single layers": "S_l jumps at single units: look for one or two layers with a different scale of weights",
-    "still units": "some units do not change (S_l = 0): look for frozen or detached layers, and for activations that "
+    "single layers": "S_l jumps at single units. Look for one or two layers with a different scale of weights",
+    "still units": "some units do not change (S_l = 0). Look for frozen or detached layers, and for activations that "
     "are all zero",
-    "copied layers": "several layers have equal weights: look for shared modules, copies of one layer, and layers "
-    "drawn from the same seed",
-    "one unit fewer": "the net has one unit fewer than its depth: look for an off-by-one error in the number of layers, "
-    "and for a depth that counts the readout or the stem",
-    "one unit more": "the net has one unit more than its depth: look for an off-by-one error in the number of layers",
-    "twice the units": "the net has twice as many units: look for blocks that are built or applied twice",
-    "other structure": "the number of depth units changed: look for a skip connection or layers that were lost or added",
+    "copied layers": "several layers have equal weights. Look for shared modules, copies of one layer, and layers that "
+    "are drawn from the same seed",
+    "one unit fewer": "the net has one unit fewer than its depth. Look for an off-by-one error in the number of "
+    "layers, and for a depth that counts the readout or the stem",
+    "one unit more": "the net has one unit more than its depth. Look for an off-by-one error in the number of layers",
+    "twice the units": "the net has twice as many units as it should. Look for blocks that are built or applied twice",
+    "other structure": "the number of depth units changed. Look for a skip connection or layers that were lost or "
+    "added",
 }
 
 

@@ -44,6 +44,7 @@ class TorchMLP(nn.Module):
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
 
     def forward(self, x: Tensor) -> Tensor:
+        """Logits."""
         x = x.flatten(1)
         for layer in self.layers:
             x = layer(x).relu()
@@ -58,6 +59,7 @@ class ResidualStack(nn.Module):
         self.stem, self.blocks, self.norm, self.head = stem, nn.ModuleList(blocks), norm, head
 
     def forward(self, x: Tensor) -> Tensor:
+        """Logits."""
         x = self.stem(x)
         for block in self.blocks:
             x = block(x)
@@ -81,6 +83,7 @@ class PreActBlock(nn.Module):
         self.skip = True
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) to the same shape."""
         h = self.conv1(self.bn1(x).relu())
         return _added(self, x, self.conv2(self.bn2(h).relu()))
 
@@ -93,6 +96,7 @@ class Attention(nn.Module):
         self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, T, C) to the same shape."""
         b, t, c = x.shape
         q, k, v = self.qkv(x).view(b, t, 3, 2, c // 2).permute(2, 0, 3, 1, 4)
         return self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(b, t, c))
@@ -109,6 +113,7 @@ class ViTBlock(nn.Module):
         self.skip = True
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, T, C) to the same shape."""
         x = _added(self, x, self.attention(self.norm1(x)))
         return _added(self, x, self.fall(F.gelu(self.rise(self.norm2(x)))))
 
@@ -121,6 +126,7 @@ class Patches(nn.Module):
         self.conv = nn.Conv2d(3, width, 2, stride=2)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, 3, H, W) to (B, T, C)."""
         return self.conv(x).flatten(2).transpose(1, 2)
 
 
@@ -128,6 +134,7 @@ class ChannelNorm(nn.LayerNorm):
     """Layer norm over the channels of (B, C, H, W)."""
 
     def forward(self, x: Tensor) -> Tensor:
+        """The same shape."""
         return super().forward(x.movedim(1, -1)).movedim(-1, 1)
 
 
@@ -142,6 +149,7 @@ class ConvNeXtBlock(nn.Module):
         self.skip = True
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) to the same shape."""
         return _added(self, x, self.fall(F.gelu(self.rise(self.norm(self.depthwise(x))))))
 
 
@@ -154,6 +162,7 @@ class PostNormBlock(nn.Module):
         self.skip = True
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, C) to the same shape."""
         return self.norm(_added(self, x, self.fall(self.rise(x).relu())))
 
 
@@ -168,6 +177,7 @@ class DividedBlock(nn.Module):
         self.skip = True
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, C) to the same shape."""
         return _added(self, x, self.fall(self.rise(x.relu()).relu()))
 
 
@@ -180,7 +190,9 @@ def _seeded(build: Callable[[int], nn.Module]) -> Callable[..., nn.Module]:
     return net
 
 
-def _stack(block: Callable[[], nn.Module], stem: Callable[[], nn.Module], norm: Callable[[], nn.Module], width: int):  # noqa: ANN202
+def _stack(
+    block: Callable[[], nn.Module], stem: Callable[[], nn.Module], norm: Callable[[], nn.Module], width: int
+) -> Callable[..., nn.Module]:
     return _seeded(lambda depth: ResidualStack(stem(), [block() for _ in range(depth)], norm(), nn.Linear(width, 10)))
 
 
@@ -189,7 +201,7 @@ def _divided(depth: int) -> nn.Module:
     return ResidualStack(stem, [DividedBlock(48, depth) for _ in range(depth)], nn.Identity(), nn.Linear(48, 10))
 
 
-SMALL, IMAGES = (8, 3, 4, 4), (8, 3, 8, 8)
+SMALL = (8, 3, 4, 4)
 FAMILIES = {
     "mlp": Family(net=partial(ammup.mlp, width=48, in_features=48), shape=SMALL),
     "cnn": Family(net=partial(ammup.cnn, width=24), shape=SMALL),

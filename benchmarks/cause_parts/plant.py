@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
-from cause_parts.nets import Family
 from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
+
+from cause_parts.nets import Family
 
 Change = Callable[[nn.Module, int], None]
 

@@ -1,5 +1,7 @@
 """The features of a law on profiles with a known change, and their covariance by Monte Carlo."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from depth_curves import PAPER, check_of, law_of
@@ -57,7 +59,9 @@ def test_the_step_is_the_jump_of_the_profile() -> None:
         (lambda depth: depth + 2, "other"),
     ],
 )
-def test_the_change_of_the_number_of_units_is_a_fact_and_leaves_the_profile_out(units, count: str) -> None:  # noqa: ANN001
+def test_the_change_of_the_number_of_units_is_a_fact_and_leaves_the_profile_out(
+    units: Callable[[int], int], count: str
+) -> None:
     law = law_of(PAPER, units={depth: units(depth) for depth in PAPER})
     features = Features.from_law(law, _expectation())
     _, tilt, step = _parts(features)

@@ -1,4 +1,4 @@
-"""The likely cause of a failed check: named on curves of a known fault and on nets with one, and not named otherwise."""
+"""The likely cause of a failed check: named for the pattern of a known fault, and not named otherwise."""
 
 import re
 from collections.abc import Callable
@@ -49,13 +49,13 @@ def _flat(unit: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize(
     ("check", "cause"),
     [
-        (partial(_judged, lambda d: -0.6 * d, lambda l: 0.6 * l), "grows exponentially.* factor of about 3.32 per"),
-        (partial(_judged, lambda d: 0.6 * d, lambda l: -0.6 * l), "shrinks exponentially.* factor of about 0.301 per"),
+        (partial(_judged, lambda d: -0.6 * d, lambda i: 0.6 * i), "grows exponentially.* factor of about 3.32 per"),
+        (partial(_judged, lambda d: 0.6 * d, lambda i: -0.6 * i), "shrinks exponentially.* factor of about 0.301 per"),
         (partial(_judged, lambda d: -2.3, _flat), "same factor at every depth and in every unit"),
         (partial(_judged, lambda d: -1.0 * np.log(d), _flat), "power of the depth, equally in every unit"),
-        (partial(_judged, lambda d: -3.0, lambda l: 4.0 * (l >= len(l) // 2)), "jumps at single units"),
-        (partial(_judged, lambda d: 1.0, lambda l: np.where(l < 1, -np.inf, 0)), "S_l = 0.*frozen"),
-        (partial(_judged, lambda d: -0.5 * d, lambda l: 0.5 * l, copied=True), "equal weights"),
+        (partial(_judged, lambda d: -3.0, lambda i: 4.0 * (i >= len(i) // 2)), "jumps at single units"),
+        (partial(_judged, lambda d: 1.0, lambda i: np.where(i < 1, -np.inf, 0)), "S_l = 0.*frozen"),
+        (partial(_judged, lambda d: -0.5 * d, lambda i: 0.5 * i, copied=True), "equal weights"),
         (partial(_judged, lambda d: -1.5 * np.log(1 + 1 / d), _flat, units=lambda d: d + 1), "one unit more"),
         (partial(_judged, lambda d: -1.5 * np.log(1 - 0.9 / d), _flat, units=lambda d: d - 1), "one unit fewer"),
         (partial(_judged, lambda d: -1.0, _flat, units=lambda d: 2 * d), "twice as many units"),
@@ -70,7 +70,7 @@ def test_the_pattern_of_a_fault_is_named_with_its_probability(check: Callable[[]
 
 
 def test_a_change_without_a_pattern_is_not_named() -> None:
-    check = _judged(lambda d: 2.0 if d == 4 else -2.0, lambda l: -2.0 * np.sin(l))
+    check = _judged(lambda d: 2.0 if d == 4 else -2.0, lambda i: -2.0 * np.sin(i))
     assert check.cause == ""
     assert next(iter(check.causes)) == UNKNOWN
     assert "likely cause: not named, because no known fault has a probability of 80 % or more" in check.report()
