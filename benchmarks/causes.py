@@ -27,10 +27,10 @@ import torch
 from cause_parts.nets import FAMILIES, Family
 from cause_parts.plant import FAULTS
 
-from ammup.gate.copied_layers import has_copied_layers
 from ammup.gate.depth_baseline import DepthBaseline
 from ammup.gate.depth_check import DepthCheck, with_likely_cause
 from ammup.gate.likely_cause import NAMED_FROM, UNKNOWN
+from ammup.gate.net_facts import NetFacts
 from ammup.measurement.depth_law import DepthLaw, measure_depth_law
 from ammup.measurement.specification import MeasurementSpec
 from ammup.stats.equivalence import Region
@@ -42,20 +42,18 @@ CORRECT = "correct"
 HELD_OUT = ("ViT", "ConvNeXt", "post-norm")
 
 
-def measure(family: Family, net: Any, *, first_seed: int, optimizer: Any = None) -> DepthLaw:
-    """The depth law of a factory."""
+def measure(family: Family, net: Any, *, first_seed: int, optimizer: Any = None) -> dict[str, Any]:
+    """The depth law of a factory and the facts of its nets, as JSON types."""
     inputs = torch.randn(family.shape, generator=torch.Generator().manual_seed(0))
     spec = MeasurementSpec(inputs=inputs, loss="mse", optimizer=optimizer)
-    return measure_depth_law(net, DEPTHS, spec, seeds=range(first_seed, first_seed + DRAWS))
-
-
-def to_record(law: DepthLaw, *, copied: bool) -> dict[str, Any]:
-    """A law as JSON types."""
+    law = measure_depth_law(net, DEPTHS, spec, seeds=range(first_seed, first_seed + DRAWS))
+    facts = NetFacts.from_factory(net, (DEPTHS[0], DEPTHS[-1]), spec)
     groups = law.table.groupby("depth")["S_bar"]
     return {
         "S_bar": {str(depth): s.tolist() for depth, s in groups},
         "S": {str(depth): s.tolist() for depth, s in law.S.items()},
-        "copied": copied,
+        "seed": first_seed,
+        "facts": {"copied": facts.copied, "residual": facts.residual},
     }
 
 
@@ -65,7 +63,7 @@ def to_law(record: dict[str, Any]) -> DepthLaw:
     rows = [
         {"depth": depth, "seed": seed, "S_bar": s, "lr_star": s**-0.5}
         for depth, values in S_bar.items()
-        for seed, s in enumerate(values)
+        for seed, s in enumerate(values, record["seed"])
     ]
     S = {int(depth): np.array(s) for depth, s in record["S"].items()}
     units = {depth: len(s) for depth, s in S.items()}
@@ -90,9 +88,7 @@ def measure_missing(path: Path, only: str) -> dict[str, dict[str, Any]]:
             if key in records or not re.search(only, name):
                 continue
             started = time.perf_counter()
-            law = measure(family, net, first_seed=seed, optimizer=optimizer)
-            copied = has_copied_layers(net, (DEPTHS[0], DEPTHS[-1]), seed=0, device=None)
-            records[key] = to_record(law, copied=copied)
+            records[key] = measure(family, net, first_seed=seed, optimizer=optimizer)
             print(f"{key}: {time.perf_counter() - started:.1f} s", file=sys.stderr, flush=True)
         path.write_text(json.dumps(records))
     return records
@@ -101,8 +97,8 @@ def measure_missing(path: Path, only: str) -> dict[str, dict[str, Any]]:
 def evaluate(records: dict[str, dict[str, Any]]) -> pd.DataFrame:
     """One row for each faulty or correct net and each reference, with the outcome, the probabilities and the judgement.
 
-    Columns: family, fault, reference ("baseline" or "slope"), outcome, cause (the most probable), probability, right
-    (whether that cause is right).
+    Columns: family, fault, reference ("baseline" or "slope"), outcome, cause (the most probable; "" if the check did
+    not fail), probability, right (whether that cause is right).
     """
     rows = []
     for name, family in FAMILIES.items():
@@ -115,8 +111,10 @@ def evaluate(records: dict[str, dict[str, Any]]) -> pd.DataFrame:
             correct = to_law(records[f"{name} / {base}"])
             right = fault.right_causes(family) if fault is not None else ()
             region = Region.around(correct.power_law.slope, MARGIN)
-            check = DepthCheck(law=to_law(record), region=region, allowed_drift=None, needed=0, copied=record["copied"])
-            baseline = DepthBaseline.from_check(replace(check, law=correct, copied=False), "")
+            check = DepthCheck(
+                law=to_law(record), region=region, allowed_drift=None, needed=0, facts=NetFacts(**record["facts"])
+            )
+            baseline = DepthBaseline.from_check(replace(check, law=correct, facts=NetFacts()), "")
             for reference, result in (
                 ("baseline", baseline.against(check, "")),
                 ("slope", with_likely_cause(check)),
@@ -140,7 +138,7 @@ def confusion(rows: pd.DataFrame) -> pd.DataFrame:
     """For each fault: nets that failed, and of these named right, named wrong (with the causes), not named."""
     table = []
     for fault, group in rows.groupby("fault", sort=False):
-        failed = group[group["outcome"] == "does not hold"]
+        failed = group[group["cause"] != ""]
         named = failed[(failed["probability"] >= NAMED_FROM) & (failed["cause"] != UNKNOWN)]
         wrong = named[~named["right"]]
         table.append(
@@ -162,15 +160,15 @@ def confusion(rows: pd.DataFrame) -> pd.DataFrame:
 
 def thresholds(rows: pd.DataFrame) -> pd.DataFrame:
     """For several thresholds: the failed faults of which a cause is named, and the share of these that is right."""
-    failed = rows[(rows["outcome"] == "does not hold") & (rows["fault"] != CORRECT) & (rows["cause"] != UNKNOWN)]
-    n_failed = int(((rows["outcome"] == "does not hold") & (rows["fault"] != CORRECT)).sum())
+    faulty = rows[(rows["cause"] != "") & (rows["fault"] != CORRECT)]
+    failed = faulty[faulty["cause"] != UNKNOWN]
     table = []
     for threshold in (0.5, 0.6, 0.7, 0.8, 0.9, 0.95):
         named = failed[failed["probability"] >= threshold]
         table.append(
             {
                 "named from": threshold,
-                "failed": n_failed,
+                "failed": len(faulty),
                 "named": len(named),
                 "right": int(named["right"].sum()),
                 "wrong": int((~named["right"]).sum()),

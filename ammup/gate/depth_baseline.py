@@ -51,7 +51,7 @@ class DepthBaseline(VersionedModel):
         slope: slope of log η* on log L.
         curve: one point for each depth: depth, η*, standard error of log10 η*.
         S: S_l at learning rate 1 of each depth; None in files of earlier versions.
-        copied: whether layers have equal weights, see :func:`ammup.gate.copied_layers.has_copied_layers`.
+        copied: whether layers have equal weights, see :class:`ammup.gate.net_facts.NetFacts`.
     """
 
     about: str
@@ -74,7 +74,7 @@ class DepthBaseline(VersionedModel):
             slope=check.law.power_law.slope,
             curve=tuple((int(row["depth"]), float(row["lr_star"]), float(row["se_log10"])) for row in rows),
             S={str(depth): tuple(float(f"{value:.4g}") for value in s) for depth, s in check.law.S.items()},
-            copied=check.copied,
+            copied=check.facts.copied,
         )
 
     @classmethod

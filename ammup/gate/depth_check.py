@@ -11,9 +11,9 @@ from torch import Tensor
 from ammup.errors import InputError, check_level
 from ammup.format import json_number
 from ammup.gate.check_text import check_text
-from ammup.gate.copied_layers import has_copied_layers
 from ammup.gate.fault_features import Expectation, Features
 from ammup.gate.likely_cause import cause_probabilities, cause_text
+from ammup.gate.net_facts import NetFacts
 from ammup.gate.power import seeds_needed
 from ammup.gate.slope_drift import slope_drift
 from ammup.measurement.depth_law import DepthLaw, measure_depth_law
@@ -45,7 +45,7 @@ class DepthCheck:
         needed: the weight draws at each depth with which a slope in the middle of the region passes with probability
             0.9, see :func:`ammup.gate.power.seeds_needed`.
         moved: the differences from a baseline, one sentence for each depth.
-        copied: whether layers have equal weights, see :func:`ammup.gate.copied_layers.has_copied_layers`.
+        facts: facts about the nets that narrow down the cause of a failure.
         cause: the likely cause of a failure, in words and with its probability, or "" if none is named.
         causes: the probability of each pattern of a fault if the slope does not hold; otherwise empty.
     """
@@ -55,7 +55,7 @@ class DepthCheck:
     allowed_drift: float | None
     needed: int
     moved: tuple[str, ...] = ()
-    copied: bool = False
+    facts: NetFacts = field(default_factory=NetFacts)
     cause: str = ""
     causes: Mapping[str, float] = field(default_factory=dict)
 
@@ -205,8 +205,8 @@ def check_law(
     if seeds is None and law.draws == PILOT < needed:
         law = law.joined(measure(range(PILOT, min(needed, MOST_SEEDS))))
     region = allowed.region(law.power_law.slope)
-    copied = has_copied_layers(factory, (min(law.units), max(law.units)), seed=0, device=spec.device)
-    check = DepthCheck(law=law, region=region, allowed_drift=allowed.max_depth_drift, needed=needed, copied=copied)
+    facts = NetFacts.from_factory(factory, (min(law.units), max(law.units)), spec)
+    check = DepthCheck(law=law, region=region, allowed_drift=allowed.max_depth_drift, needed=needed, facts=facts)
     return with_likely_cause(check)
 
 
@@ -269,6 +269,6 @@ def with_likely_cause(check: DepthCheck, expectation: Expectation | None = None)
     if check.outcome != DOES_NOT_HOLD:
         return check
     expectation = expectation or Expectation.from_slope(check.region, check.law)
-    features = Features.from_law(check.law, expectation, copied=check.copied)
+    features = Features.from_law(check.law, expectation, facts=check.facts)
     probabilities = cause_probabilities(features)
     return replace(check, cause=cause_text(features, probabilities), causes=probabilities)

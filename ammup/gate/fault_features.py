@@ -1,6 +1,6 @@
 """The features of a measured depth law in which faults differ, relative to what a correct model shows.
 
-A vector of real numbers with a covariance, and three facts. All logarithms are natural. D is the number of depths.
+A vector of real numbers with a covariance, and facts. All logarithms are natural. D is the number of depths.
 
     shift (D numbers)  the change of log η* at each depth
     tilt (D numbers)   the change of log S_l from the first to the last unit of the net of each depth (a line fitted to
@@ -10,6 +10,7 @@ A vector of real numbers with a covariance, and three facts. All logarithms are 
     still              some units do not change at all (S_l = 0)
     copied             layers have equal weights, more of them in a deeper net
     count              how the number of depth units changed: "same", "one fewer", "one more", "twice", "other"
+    residual           the net has residual blocks
 
 A feature that cannot be measured is left out, or None: tilt and step if the number of units changed, if some units are
 still, or if the net has fewer than 2 or 3 units; count if no baseline states the number of units.
@@ -21,6 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ammup.arrays import Array
+from ammup.gate.net_facts import NetFacts
 from ammup.measurement.depth_law import DepthLaw
 from ammup.stats.equivalence import Region
 
@@ -82,6 +84,8 @@ class Features:
         still: whether some units do not change.
         copied: whether layers have equal weights, unlike those of the correct model.
         count: how the number of units changed, or None.
+        residual: whether the net has residual blocks, or None.
+        noise: root mean square of the standard errors of the shift from weight draws.
     """
 
     depths: Array
@@ -92,11 +96,14 @@ class Features:
     still: bool
     copied: bool
     count: str | None
+    residual: bool | None
+    noise: float
 
     @classmethod
-    def from_law(cls, law: DepthLaw, expectation: Expectation, *, copied: bool = False) -> "Features":
-        """The features of a law relative to what is expected; ``copied``: whether layers have equal weights."""
+    def from_law(cls, law: DepthLaw, expectation: Expectation, facts: NetFacts) -> "Features":
+        """The features of a law and the facts of its nets, relative to what is expected."""
         depths = np.array(list(law.units), dtype=np.float64)
+        variances = _variances(law) + expectation.variances
         shift = np.log(law.curve["lr_star"].to_numpy()) - expectation.log_lr
         units = np.array(list(law.units.values()), dtype=np.float64)
         known = expectation.S
@@ -111,10 +118,12 @@ class Features:
             n_units=n_units,
             slope=expectation.slope,
             values=np.array([*shift, *tilts, step]),
-            covariance=_covariance(_variances(law) + expectation.variances, expectation.common, n_units, known is None),
+            covariance=_covariance(variances, expectation.common, n_units, known is None),
             still=still,
-            copied=copied and not expectation.copied,
+            copied=facts.copied and not expectation.copied,
             count=None if known is None else _count_change(units, n_units),
+            residual=facts.residual,
+            noise=float(np.sqrt(np.mean(variances))),
         )
 
 

@@ -35,10 +35,11 @@ UNEXPECTED = 0.0005
 UNEXPLAINED = 0.005
 # Shares of the predicted values that are common to all depths, and that are separate at each depth; constant part.
 COMMON_SPREAD, OWN_SPREAD, LEAST_SPREAD = 0.25, 0.15, 0.2
-# Mean and standard deviation of the step feature without a jump; its spread with a jump; and of anything.
-SMOOTH, UNEVEN_SPREAD, ANY_STEP = (np.log(0.35), 0.6), 0.6, (np.log(0.9), 1.2)
-# The largest step as a share of the largest tilt, of a profile that bends smoothly and of one with a jump.
-SMOOTH_SHARE, JUMP_SHARE = 0.06, 0.5
+# Standard deviation of the step feature; its mean and standard deviation under the alternative without a pattern.
+STEP_SPREAD, ANY_STEP = 0.6, (np.log(0.9), 1.2)
+# The largest step as a share of the standard error of the shift, and as a share of the largest tilt of a profile that
+# bends smoothly and of one with a jump.
+NOISE_SHARE, SMOOTH_SHARE, JUMP_SHARE = 0.8, 0.03, 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,11 +58,13 @@ class Pattern:
         components: the Gaussians of the mixture, all with the same weight, for the depths of a law.
         facts: probability of each fact under the pattern: of "still", "copied", and of the counts other than "same".
         unexpected: probability of each fact that is not listed.
+        residual: whether the fault requires residual blocks.
     """
 
     components: Callable[[Features], Iterator[Component]]
     facts: Mapping[str, float] = field(default_factory=dict)
     unexpected: float = UNEXPECTED
+    residual: bool = False
 
     def fact_probability(self, features: Features) -> float:
         """Probability of the facts of a law under this pattern."""
@@ -69,6 +72,8 @@ class Pattern:
         for name, present in (("still", features.still), ("copied", features.copied)):
             p = self.facts.get(name, self.unexpected)
             probability *= p if present else 1 - p
+        if self.residual and features.residual is False:
+            probability *= self.unexpected
         if features.count is None:
             return probability
         counts = {name: self.facts.get(name, self.unexpected) for name in ("one fewer", "one more", "twice", "other")}
@@ -89,8 +94,14 @@ def _component(
     return Component(mean=mean, covariance=covariance)
 
 
-def _response(shift: Array, tilt: Array) -> Component:
-    step = (float(np.log(np.exp(SMOOTH[0]) + SMOOTH_SHARE * np.max(np.abs(tilt)))), SMOOTH[1])
+def _step(features: Features, tilt: Array, share: float) -> tuple[float, float]:
+    """Mean and standard deviation of the step feature, for a largest step that is a share of the largest tilt."""
+    size = SMALLEST_STEP + NOISE_SHARE * features.noise + share * float(np.max(np.abs(tilt)))
+    return float(np.log(size)), STEP_SPREAD
+
+
+def _response(features: Features, shift: Array, tilt: Array) -> Component:
+    step = _step(features, tilt, SMOOTH_SHARE)
     return _component(shift, tilt, step, common=COMMON_SPREAD, own=OWN_SPREAD, least=LEAST_SPREAD)
 
 
@@ -101,7 +112,7 @@ def _grid(low: float, high: float, points: int) -> Array:
 def _exponential(sign: int) -> Callable[[Features], Iterator[Component]]:
     def components(features: Features) -> Iterator[Component]:
         for a in sign * _grid(0.1, 4, 12):
-            yield _response(-1.15 * a * (features.n_units - 0.5), a * features.n_units)
+            yield _response(features, -1.15 * a * (features.n_units - 0.5), a * features.n_units)
 
     return components
 
@@ -110,7 +121,7 @@ def _branch_size(sign: int, rates: tuple[float, ...]) -> Callable[[Features], It
     def components(features: Features) -> Iterator[Component]:
         growth = np.log(features.depths / features.depths[0])
         for a, rate in product(sign * _grid(0.4, 6, 9), rates):
-            yield _response(a * (1 + rate * growth), -a * (0.6 + 0.85 * growth))
+            yield _response(features, a * (1 + rate * growth), -a * (0.6 + 0.85 * growth))
 
     return components
 
@@ -118,14 +129,14 @@ def _branch_size(sign: int, rates: tuple[float, ...]) -> Callable[[Features], It
 def _constant(features: Features) -> Iterator[Component]:
     for c in (*_grid(0.15, 6, 12), *-_grid(0.15, 6, 12)):
         shift = np.full(len(features.depths), c)
-        yield _component(shift, 0 * shift, SMOOTH, common=0.2, own=0.02, least=0.1)
+        yield _component(shift, 0 * shift, _step(features, 0 * shift, 0.0), common=0.2, own=0.02, least=0.1)
 
 
 def _power(features: Features) -> Iterator[Component]:
     log_depth = np.log(features.depths)
     for p, c in product((-1.5, -1, -0.5, 0.5, 1, 1.5), (-4, -2, 0, 2, 4)):
         shift = p * log_depth
-        spread = _component(shift, 0 * shift, SMOOTH, common=0.2, own=0.05, least=0.1)
+        spread = _component(shift, 0 * shift, _step(features, 0 * shift, 0.0), common=0.2, own=0.05, least=0.1)
         spread.mean[: len(shift)] += c
         spread.covariance[: len(shift), : len(shift)] += 1.0
         yield spread
@@ -134,15 +145,15 @@ def _power(features: Features) -> Iterator[Component]:
 def _single_layers(features: Features) -> Iterator[Component]:
     for c, share in product((*_grid(0.8, 25, 9), *-_grid(0.8, 25, 9)), (0.7, 1.8)):
         shift = np.full(len(features.depths), c)
-        step = (float(np.log(SMALLEST_STEP + JUMP_SHARE * share * abs(c))), UNEVEN_SPREAD)
+        step = _step(features, share * shift, JUMP_SHARE)
         yield _component(shift, -share * shift, step, common=0.3, own=0.35, least=0.5)
 
 
 def _anything(features: Features) -> Iterator[Component]:
-    """Any shift, tilt and step: levels and separate deviations of several sizes."""
+    """Any shift, tilt and step: levels and separate deviations of several sizes, from almost no change to a large one."""
     zero, one = np.zeros(len(features.depths)), np.ones(len(features.depths))
-    for size in (0.5, 1.5, 5.0):
-        spread = _component(one, one, ANY_STEP, common=size, own=0.7 * size, least=0.1)
+    for size in (0.1, 0.5, 1.5, 5.0):
+        spread = _component(one, one, ANY_STEP, common=size, own=0.7 * size, least=0.05)
         yield Component(mean=np.array([*zero, *zero, ANY_STEP[0]]), covariance=spread.covariance)
 
 
@@ -150,11 +161,17 @@ def _other_count(units: Callable[[Array], Array]) -> Callable[[Features], Iterat
     def components(features: Features) -> Iterator[Component]:
         actual = np.maximum(units(features.depths), 0.5)
         shift = features.slope * np.log(actual / features.depths)
-        yield _component(shift, 0 * shift, SMOOTH, common=0.3, own=0.3, least=0.05)
+        yield _component(shift, 0 * shift, _step(features, 0 * shift, 0.0), common=0.3, own=0.3, least=0.05)
         if features.count is not None:  # the number of units is known, so that the shift may be less exact
-            yield _component(shift, 0 * shift, SMOOTH, common=0.6, own=0.6, least=0.5)
+            yield _component(shift, 0 * shift, _step(features, 0 * shift, 0.0), common=0.6, own=0.6, least=0.5)
 
     return components
+
+
+def _other_structure(features: Features) -> Iterator[Component]:
+    yield from _anything(features)
+    if features.count is not None:  # otherwise it is part of the growing signal
+        yield from _exponential(1)(features)
 
 
 def _either(*parts: Callable[[Features], Iterator[Component]]) -> Callable[[Features], Iterator[Component]]:
@@ -167,8 +184,8 @@ SEEN = 0.99
 PATTERNS: Mapping[str, Pattern] = {
     "growing signal": Pattern(components=_exponential(1)),
     "shrinking signal": Pattern(components=_exponential(-1)),
-    "large branches": Pattern(components=_branch_size(-1, (0.4,))),
-    "small branches": Pattern(components=_branch_size(1, (0.4, 1.2))),
+    "large branches": Pattern(components=_branch_size(-1, (0.4,)), residual=True),
+    "small branches": Pattern(components=_branch_size(1, (0.4, 1.2)), residual=True),
     "constant factor": Pattern(components=_constant),
     "power of the depth": Pattern(components=_power),
     "single layers": Pattern(components=_single_layers),
@@ -177,6 +194,6 @@ PATTERNS: Mapping[str, Pattern] = {
     "one unit fewer": Pattern(components=_other_count(lambda n: n - 1), facts={"one fewer": SEEN}),
     "one unit more": Pattern(components=_other_count(lambda n: n + 1), facts={"one more": SEEN}),
     "twice the units": Pattern(components=_other_count(lambda n: 2 * n), facts={"twice": SEEN}),
-    "other structure": Pattern(components=_either(_anything, _exponential(1)), facts={"other": 0.6, "twice": 0.25}),
+    "other structure": Pattern(components=_other_structure, facts={"other": 0.6, "twice": 0.25}),
 }
 NO_PATTERN = Pattern(components=_anything, unexpected=UNEXPLAINED)

@@ -18,6 +18,7 @@ from ammup.gate.depth_check import DepthCheck, with_likely_cause
 from ammup.gate.fault_features import Features
 from ammup.gate.fault_patterns import PATTERNS
 from ammup.gate.likely_cause import NAMED_FROM, TEXTS, UNKNOWN, cause_probabilities
+from ammup.gate.net_facts import NetFacts
 from ammup.stats.equivalence import Region
 
 DEPTHS = (2, 4, 8)
@@ -33,12 +34,15 @@ def _judged(
     *,
     units: Callable[[int], int] = lambda depth: depth,
     copied: bool = False,
+    residual: bool | None = None,
 ) -> DepthCheck:
     """The check of a law whose log η* changed by ``shift(depth)`` and whose log S_l by ``change(0, 1, …)``."""
     S = {depth: np.arange(1, units(depth) + 1) ** 2.0 * np.exp(change(np.arange(units(depth)))) for depth in DEPTHS}
     lr_star = {depth: lr * np.exp(shift(depth)) for depth, lr in LR_STAR.items()}
     law = law_of(lr_star, S=S, units={depth: units(depth) for depth in DEPTHS})
-    check = DepthCheck(law=law, region=REGION, allowed_drift=None, needed=0, copied=copied)
+    check = DepthCheck(
+        law=law, region=REGION, allowed_drift=None, needed=0, facts=NetFacts(copied=copied, residual=residual)
+    )
     return DepthBaseline.from_check(CORRECT, "a net").against(check, "a net")
 
 
@@ -90,7 +94,7 @@ def test_a_constant_factor_with_the_allowed_slope_is_not_called_a_wrong_count() 
 
 def test_the_probabilities_are_the_normalized_products_of_prior_and_likelihood() -> None:
     law = law_of({d: 0.5 * lr for d, lr in LR_STAR.items()}, S=PROFILES)
-    features = Features.from_law(law, DepthBaseline.from_check(CORRECT, "a net").expectation())
+    features = Features.from_law(law, DepthBaseline.from_check(CORRECT, "a net").expectation(), NetFacts())
     probabilities = cause_probabilities(features)
     assert sum(probabilities.values()) == pytest.approx(1)
     assert list(probabilities.values()) == sorted(probabilities.values(), reverse=True)
@@ -113,7 +117,7 @@ def test_noise_lowers_the_probability_until_no_cause_is_named() -> None:
         lr_star = {depth: lr * np.exp(-0.3 * depth) for depth, lr in LR_STAR.items()}
         S = {depth: s * np.exp(0.3 * np.arange(depth)) for depth, s in PROFILES.items()}
         law = law_of(lr_star, scatter=0.99, draws=draws, S=S)
-        features = Features.from_law(law, DepthBaseline.from_check(CORRECT, "a net").expectation())
+        features = Features.from_law(law, DepthBaseline.from_check(CORRECT, "a net").expectation(), NetFacts())
         return cause_probabilities(features)["growing signal"]
 
     assert probability(1000) > NAMED_FROM > probability(4)

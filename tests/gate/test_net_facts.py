@@ -1,13 +1,18 @@
-"""Equal weights of layers: shared, copied, tied, and drawn from one seed."""
+"""Facts about nets: equal weights of layers (shared, copied, tied, drawn from one seed), and residual blocks."""
 
 import copy
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
 from torch import nn
 
-from ammup.gate.copied_layers import has_copied_layers
+import ammup
+from ammup.gate.net_facts import NetFacts
+from ammup.measurement.specification import MeasurementSpec
+
+SPEC = MeasurementSpec(inputs=torch.ones(2, 4))
 
 
 def _different(depth: int) -> nn.Module:
@@ -51,4 +56,11 @@ def _zero(depth: int) -> nn.Module:
 def test_layers_are_copied_if_a_deeper_net_has_more_equal_weights(
     factory: Callable[[int], nn.Module], copied: bool
 ) -> None:
-    assert has_copied_layers(factory, (2, 5), seed=0, device=None) is copied
+    assert NetFacts.from_factory(factory, (2, 5), SPEC).copied is copied
+
+
+def test_only_nets_with_residual_blocks_are_residual() -> None:
+    images = MeasurementSpec(inputs=torch.ones(2, 3, 4, 4))
+    assert NetFacts.from_factory(partial(ammup.resnet, width=4), (2, 3), images).residual is True
+    assert NetFacts.from_factory(partial(ammup.cnn, width=4), (2, 3), images).residual is False
+    assert NetFacts.from_factory(_different, (2, 3), MeasurementSpec(inputs="text")).residual is None
