@@ -150,7 +150,7 @@ def _single_layers(features: Features) -> Iterator[Component]:
 
 
 def _anything(features: Features) -> Iterator[Component]:
-    """Any shift, tilt and step: levels and separate deviations of several sizes, from almost no change to a large one."""
+    """Any shift, tilt and step: levels and separate deviations of several sizes, from almost none to large ones."""
     zero, one = np.zeros(len(features.depths)), np.ones(len(features.depths))
     for size in (0.1, 0.5, 1.5, 5.0):
         spread = _component(one, one, ANY_STEP, common=size, own=0.7 * size, least=0.05)

@@ -113,7 +113,7 @@ def test_the_variance_of_the_shift_is_that_of_both_laws() -> None:
         table = law.table.assign(S_bar=law.table["S_bar"].to_numpy() * noise)
         return DepthLaw(table=table, units=law.units, S=law.S, power_law=law.power_law)
 
-    pairs = [Features.from_law(drawn(), _expectation(drawn()), NetFacts()) for _ in range(200)]
+    pairs = [Features.from_law(drawn(), _expectation(drawn()), NetFacts()) for _ in range(60)]
     shifts = np.array([features.values[0] for features in pairs])
     stated = np.mean([features.covariance[0, 0] for features in pairs])
-    assert stated == pytest.approx(shifts.var(), rel=0.4)  # 200 pairs: the sample variance has an error of 10 %
+    assert stated == pytest.approx(shifts.var(), rel=0.6)  # 60 pairs: the sample variance has an error of 18 %

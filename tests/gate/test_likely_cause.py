@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 
 import numpy as np
 import pytest
@@ -130,35 +130,63 @@ def test_few_weight_draws_and_two_depths_do_not_fail(draws: int) -> None:
     assert sum(with_likely_cause(check).causes.values()) == pytest.approx(1)
 
 
-# Statistical: one planted fault each, 8 weight draws at depths 2, 4 and 8, other draws than the baseline's. The
-# probability of the named cause must be at least 0.8; it was above 0.9 in the benchmark.
+@lru_cache
+def _checked(family: str, fault: str | None) -> DepthCheck:
+    """A check of a net, relative to its own slope, or to that of the correct net if it has a fault."""
+    correct = FAMILIES[family]
+    options = {"inputs": torch.randn(correct.shape, generator=torch.Generator().manual_seed(0)), "margin": 0.3}
+    if fault is None:
+        return ammup.check_depth_exponent(correct.net, DEPTHS, **options, expected=None, seeds=8)
+    planted = FAULTS[fault].planted(correct)
+    return ammup.check_depth_exponent(
+        lambda depth, seed: planted(depth, seed + 100),
+        DEPTHS,
+        **options,
+        expected=_checked(family, None).law.power_law.slope,
+        seeds=8,
+    )
+
+
+# All of these tests are statistical: 8 weight draws at depths 2, 4 and 8, other draws than the baseline's. The named
+# cause must have a probability of at least 0.8; each has more than 0.9 in benchmarks/causes.py. The fast ones run with
+# every test run.
+QUICK_FAULTS = {
+    ("mlp", "all weights 1.5 times too large"): "growing signal",
+    ("mlp", "all weights 0.6 times too small"): "shrinking signal",
+    ("mlp", "one layer copied to all"): "copied layers",
+    ("mlp", "first half frozen"): "still units",
+    ("mlp", "one layer too few"): "one unit fewer",
+    ("mlp", "readout too small"): "constant factor",
+}
+SLOW_FAULTS = {
+    ("torch MLP", "one layer shared by all"): "copied layers",
+    ("torch MLP", "two layers at std 1"): "single layers",
+    ("residual MLP", "two layers at std 1"): "single layers",
+    ("residual MLP", "branches not divided"): "growing signal",
+    ("residual MLP", "all weights 1.5 times too large"): "large branches",
+    ("residual MLP", "one layer too many"): "one unit more",
+    ("pre-activation ResNet", "skip lost"): "other structure",
+}
+
+
 @pytest.mark.parametrize(
     ("family", "fault", "cause"),
     [
-        ("mlp", "all weights 1.5 times too large", "growing signal"),
-        ("torch MLP", "all weights 0.6 times too small", "shrinking signal"),
-        ("residual MLP", "branches not divided", "growing signal"),
-        ("mlp", "one layer copied to all", "copied layers"),
-        ("torch MLP", "one layer shared by all", "copied layers"),
-        ("mlp", "first half frozen", "still units"),
-        ("residual MLP", "one layer too many", "one unit more"),
-        ("residual MLP", "two layers at std 1", "single layers"),
-        ("mlp", "readout too small", "constant factor"),
+        *((*pair, cause) for pair, cause in QUICK_FAULTS.items()),
+        *(pytest.param(*pair, cause, marks=pytest.mark.statistical) for pair, cause in SLOW_FAULTS.items()),
     ],
 )
 @pytest.mark.usefixtures("unchecked")
 def test_the_cause_of_a_planted_fault_is_named(family: str, fault: str, cause: str) -> None:
-    correct = FAMILIES[family]
-    options = {"inputs": torch.randn(correct.shape, generator=torch.Generator().manual_seed(0)), "margin": 0.3}
-    recorded = ammup.check_depth_exponent(correct.net, DEPTHS, **options, expected=None, seeds=8)
-    planted = FAULTS[fault].planted(correct)
-    check = ammup.check_depth_exponent(
-        lambda depth, seed: planted(depth, seed + 100),
-        DEPTHS,
-        **options,
-        expected=recorded.law.power_law.slope,
-        seeds=8,
-    )
-    result = DepthBaseline.from_check(recorded, "a net").against(check, "a net")
-    assert result.outcome == "does not hold"
+    check = _checked(family, fault)
+    result = DepthBaseline.from_check(_checked(family, None), "a net").against(check, "a net")
+    assert result.outcome != "holds"
     assert (next(iter(result.causes)), bool(result.cause)) == (cause, True)
+
+
+def test_two_layers_at_standard_deviation_1_are_not_called_too_small() -> None:
+    result = DepthBaseline.from_check(_checked("mlp", None), "a net").against(
+        _checked("mlp", "two layers at std 1"), "a net"
+    )
+    assert result.causes["shrinking signal"] + result.causes["small branches"] < 0.01
+    assert "too small" not in result.cause

@@ -63,4 +63,4 @@ def test_only_nets_with_residual_blocks_are_residual() -> None:
     images = MeasurementSpec(inputs=torch.ones(2, 3, 4, 4))
     assert NetFacts.from_factory(partial(ammup.resnet, width=4), (2, 3), images).residual is True
     assert NetFacts.from_factory(partial(ammup.cnn, width=4), (2, 3), images).residual is False
-    assert NetFacts.from_factory(_different, (2, 3), MeasurementSpec(inputs="text")).residual is None
+    assert NetFacts.from_factory(_different, (2, 3), MeasurementSpec(inputs=torch.ones(2, 5))).residual is None
