@@ -22,7 +22,7 @@ TEXTS = {
     "normalization or a skip that was lost",
     "shrinking signal": "S̄ shrinks exponentially with depth relative to what is expected, by a factor of about "
     "{factor:.3g} per unit: the variance of the signal is not preserved. Look for weights that are too small (a wrong "
-    "gain or fan-in, a fixed standard deviation)",
+    "gain or fan-in, a fixed standard deviation) and for skip connections that are scaled down",
     "large branches": "the residual branches contribute too much. Look for branch weights that are too large, and for "
     "branches that are not divided by their number",
     "small branches": "the residual branches contribute too little, or nothing. Look for branch weights that are too "
