@@ -8,8 +8,30 @@ from numbers import Integral
 class InputError(ValueError):
     """Invalid input. The message states in one line what was given, what is allowed and what to do.
 
-    The command line prints the message and exits with code 2.
+    The command line prints ``command_line`` and exits with code 2.
+
+    Args:
+        message: what was given and what is allowed; also what to do, if that is the same for all users.
+        python: what to do in Python, such as passing an argument; part of the message.
+        option: what to do instead on the command line, such as passing an option.
+
+    Attributes:
+        command_line: the message for users of the command line.
     """
+
+    def __init__(self, message: str, *, python: str = "", option: str = "") -> None:
+        super().__init__("; ".join(filter(None, (message, python))))
+        self.command_line = "; ".join(filter(None, (message, option)))
+
+    def prefixed(self, prefix: str) -> "InputError":
+        """The same error with a text before its messages, such as the name of a file."""
+        error = InputError(f"{prefix}{self}")
+        error.command_line = f"{prefix}{self.command_line}"
+        return error
+
+
+class UnreliableTransfer(UserWarning):
+    """A learning rate was transferred by a rule whose measurement is not to be trusted; the message gives a reason."""
 
 
 def check_known(name: str, value: object, allowed: Iterable[str]) -> None:
@@ -37,8 +59,15 @@ def checked_integer(name: str, value: object, *, at_least: int) -> int:
 
 
 def unknown(kind: str, name: str, names: Collection[str], where: str) -> InputError:
-    """The error for a name that is not in a long list, with the most similar names and ``where`` the list is."""
+    """Return the error for an unknown name. Its message lists the most similar of the allowed names.
+
+    Args:
+        kind: what the name identifies, such as "claim".
+        name: the unknown name.
+        names: the allowed names.
+        where: the end of the message, which states where to find all names.
+    """
     if not names:
-        return InputError(f"unknown {kind} {name!r}: there are none here")
-    near = ", ".join(get_close_matches(name, names, n=3, cutoff=0.4)) or "none"
-    return InputError(f"unknown {kind} {name!r}; nearest of {len(names)}: {near}; {where}")
+        return InputError(f"unknown {kind} {name!r}: there is no {kind}")
+    similar = ", ".join(get_close_matches(name, names, n=3, cutoff=0.4)) or "none"
+    return InputError(f"unknown {kind} {name!r}; nearest of {len(names)}: {similar}; {where}")

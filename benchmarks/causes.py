@@ -27,8 +27,8 @@ import torch
 from cause_parts.nets import FAMILIES, Family
 from cause_parts.plant import FAULTS
 
+from ammup.gate.check_result import DepthCheck, with_likely_cause
 from ammup.gate.depth_baseline import DepthBaseline
-from ammup.gate.depth_check import DepthCheck, with_likely_cause
 from ammup.gate.likely_cause import NAMED_FROM, UNKNOWN
 from ammup.gate.net_facts import NetFacts
 from ammup.measurement.depth_law import DepthLaw, measure_depth_law

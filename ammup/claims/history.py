@@ -1,4 +1,4 @@
-"""The git checkout of the baselines: the provenance of a measurement, and the records of another commit."""
+"""Read from the git checkout of the baselines: the provenance of a measurement, and the records of another commit."""
 
 import os
 import sys
@@ -20,9 +20,13 @@ def git(*arguments: str) -> str:
 
 def provenance(seconds: float) -> Provenance:
     """The provenance of a measurement that took this many seconds: commit, environment, command and date."""
+    commit, dirty = git("rev-parse", "HEAD"), bool(_uncommitted())
+    if baselines.folder() == baselines.INSTALLED:  # a wheel, which contains the commit that it was built from
+        built_from, changed = _provenance.ammup_commit()
+        commit, dirty = built_from or "", bool(changed)
     return Provenance(
-        commit=git("rev-parse", "HEAD"),
-        dirty=bool(_uncommitted()),
+        commit=commit,
+        dirty=dirty,
         date=datetime.now(UTC).strftime("%Y-%m-%d"),
         **environment().to_dict(),
         command=" ".join(["ammup", *sys.argv[1:]]),
@@ -51,7 +55,10 @@ def at_commit(commit: str) -> dict[str, ClaimRecord]:
 
 
 def check_updatable(environ: Mapping[str, str] | None = None) -> None:
-    """Check that baselines may be updated here: the result must be reviewed, and its commit must contain the code.
+    """Raise InputError if baselines must not be updated here.
+
+    An update must be reviewed, so it is rejected under CI. Each record stores the commit that it measured, so an update
+    is rejected outside a git checkout and with uncommitted changes.
 
     Args:
         environ: environment variables, by default those of this process.

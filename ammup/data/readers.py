@@ -21,6 +21,8 @@ from ammup.progress import tracked
 
 # Sources given by name instead of by path.
 NAMES = ("synthetic", "cifar10", "cifar100")
+# Number of classes of the sources above, which folders of the same name have as well.
+CLASSES = {"synthetic": 10, "cifar10": 10, "cifar100": 100}
 SUFFIXES = (".jpg", ".jpeg", ".png")
 # Exceptions that numpy and zipfile raise for a damaged file: MemoryError if a header declares an impossible shape,
 # RuntimeError if a flag declares encryption or an unsupported compression.
@@ -61,8 +63,8 @@ def read_npz(path: Path, image_size: int | None, progress: bool) -> Splits:
     """An .npz file with MedMNIST's keys; greyscale images may have no channel axis, labels may be N×1.
 
     Raises:
-        InputError: the file is damaged, has other keys, unpacks to more than the memory, or its arrays have another
-            shape or dtype.
+        InputError: the file is damaged or has other keys, its unpacked size exceeds the memory, or its arrays have
+            another shape or dtype.
     """
 
     def read(folder: Path) -> tuple[str, ...]:
@@ -173,7 +175,11 @@ def _write(
                 out = np.lib.format.open_memmap(target, "w+", np.uint8, (len(images), *pixels.shape))
             if pixels.shape != out.shape[1:]:
                 sizes = " and ".join(f"{h}×{w}" for h, w, _ in (pixels.shape, out.shape[1:]))
-                raise InputError(f"{images[i]} and the first image differ in size, {sizes}; pass image_size=")
+                raise InputError(
+                    f"{images[i]} and the first image differ in size, {sizes}",
+                    python="pass image_size=",
+                    option="give --image-size, or data.image_size in an experiment",
+                )
             out[i] = pixels
     np.save(folder / f"{split}_labels.npy", labels.astype(np.int64))
 

@@ -19,10 +19,11 @@ from ammup.measurement.first_step import OptimizerFactory
 from ammup.measurement.jvp import stack_size
 from ammup.measurement.loss import Loss
 from ammup.measurement.moments import UpdateMoments
+from ammup.measurement.signal import signal_squares
 from ammup.measurement.specification import MeasurementSpec
 from ammup.measurement.step import Step
 from ammup.measurement.updates import measure_draws, prepared_for_draws
-from ammup.models.depth import Forward
+from ammup.models.depth import Forward, check_depths_differ
 from ammup.models.factory import Factory, architecture_of, build_model, takes_seed
 from ammup.progress import tracked
 from ammup.stats.power_law import PowerLaw, checked_depths, fit_maximal_lr, fit_power_law, maximal_lr_of
@@ -44,6 +45,7 @@ class DepthLaw:
         power_law: the fit to η*(L) = (mean over seeds of S̄)^(-1/2), see
             :func:`ammup.stats.power_law.fit_maximal_lr`.
         law: computes :attr:`finite_depth` on first access, because that can take longer than the measurement.
+        signal: computes :attr:`signal_squares` on first access.
     """
 
     table: pd.DataFrame
@@ -51,11 +53,17 @@ class DepthLaw:
     S: Mapping[int, Array]
     power_law: PowerLaw
     law: Callable[[], Mapping[int, float] | None] = field(default=lambda: None, repr=False, compare=False)
+    signal: Callable[[], Mapping[int, Array]] = field(default=dict, repr=False, compare=False)
 
     @cached_property
     def finite_depth(self) -> Mapping[int, float] | None:
         """η* of the finite-depth law at the same depths, or None if no law is available for these models."""
         return self.law()
+
+    @cached_property
+    def signal_squares(self) -> Mapping[int, Array]:
+        """For each depth the mean square of the pre-activations of every unit, of the first weight draw."""
+        return self.signal()
 
     @property
     def reference(self) -> float | None:
@@ -152,7 +160,7 @@ def depth_exponent(
         label_draws: number of label draws for each weight draw.
         level: confidence level of the slope's interval.
         device: the device for the measurement; None uses the factory's device.
-        progress: show a progress bar on standard error.
+        progress: show the progress on standard error.
         forward: as in :func:`ammup.measure_updates`.
         optimizer: ``optimizer(params, lr)``, as in :func:`ammup.measure_updates`.
 
@@ -202,7 +210,7 @@ def measure_depth_law(
     first = {depth: build_model(factory, depth, numbers[0], spec.device) for depth in wanted}
     nets = {depth: _Net.from_model(model, spec, (depth, numbers[0])) for depth, model in first.items()}
     del first  # the largest of them fill the memory
-    _check_depths_differ(nets)
+    check_depths_differ({depth: len(net.units) for depth, net in nets.items()})
     numbers = _distinct(factory, wanted[0], numbers)
     moments: dict[int, list[UpdateMoments]] = {depth: [] for depth in wanted}
     blocks = [(depth, block) for depth in wanted for block in _blocks(numbers, nets[depth].stack)]
@@ -221,6 +229,7 @@ def measure_depth_law(
         units={depth: len(net.units) for depth, net in nets.items()},
         S={depth: np.mean([m.S for m in moments[depth]], axis=0) for depth in wanted},
         power_law=fit_maximal_lr({depth: [m.S_bar for m in moments[depth]] for depth in wanted}, level=level),
+        signal=partial(signal_squares, factory, wanted, spec, numbers[0]),
         law=partial(finite_depth_lrs, {depth: architecture_of(factory, depth) for depth in wanted}, spec),
     )
 
@@ -245,17 +254,6 @@ class _Net:
         stackable = not prepared.methods_agree and prepared.method != "difference"
         stack = stack_size(Step.from_model(model, prepared)) if stackable else 1
         return cls(units=tuple(prepared.units or ()), stack=stack, spec=prepared)
-
-
-def _check_depths_differ(nets: Mapping[int, _Net]) -> None:
-    """Raise InputError if two depths have the same number of depth units."""
-    owners: dict[int, int] = {}
-    for depth, net in nets.items():
-        other = owners.setdefault(len(net.units), depth)
-        if other != depth:
-            raise InputError(
-                f"the factory ignores its depth: depths {other} and {depth} both gave {len(net.units)} depth units"
-            )
 
 
 def _distinct(factory: Factory, depth: int, seeds: tuple[int, ...]) -> tuple[int, ...]:

@@ -77,12 +77,12 @@ class MeasurementSpec:
             raise InputError(f"lr_factors={dict(self.lr_factors)}: expected names of trainable weights")
 
     def inputs_on(self, like: Tensor) -> Any:
-        """The inputs on the device of ``like``; floating-point tensors are converted to its dtype."""
+        """The inputs on the device of ``like``; floating-point tensors are converted to its (real) dtype."""
 
         def moved(x: Any) -> Any:
             if not isinstance(x, Tensor):
                 return x
-            return _moved(x, like.device, like.dtype if x.is_floating_point() else x.dtype)
+            return _moved(x, like.device, like.dtype.to_real() if x.is_floating_point() else x.dtype)
 
         return tree_map(moved, self.inputs)
 
@@ -94,7 +94,8 @@ class MeasurementSpec:
 def _check_inputs(inputs: Any, *, any_structure: bool) -> None:
     if not any_structure and not isinstance(inputs, Tensor):
         raise InputError(
-            f"inputs are a {type(inputs).__name__}; give a tensor (batch, …), or a forward= that accepts these inputs"
+            f"inputs are a {type(inputs).__name__}",
+            python="give a tensor (batch, …), or a forward= that accepts these inputs",
         )
     for x in tree_leaves(inputs):
         if not isinstance(x, Tensor):

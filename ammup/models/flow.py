@@ -3,6 +3,8 @@
 `ammup.models.operation` defines the names.
 """
 
+import re
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -25,6 +27,9 @@ from ammup.models.operation import (
     weight_of_module,
 )
 
+EMBEDDINGS = ("embedding", "embedding_bag")
+RECURRENT_WEIGHT = re.compile(r"weight_ih_l(\d+)")
+
 
 class _Recorder(CallListener):
     """Records the flow of one run."""
@@ -34,11 +39,12 @@ class _Recorder(CallListener):
         self.flow: list[Operation] = []
         self.places: dict[int, int] = {}
         self.weights = {id(p): name for name, p in model.named_parameters()}
-        self.alive: list[Tensor] = []  # keeps the tensors, so that no id is reused
+        self.alive: list[Tensor] = []  # references to the tensors, so that no id is reused
         self.paths = {module: path for path, module in model.named_modules()}
         self.floating: set[int] = set()  # places of floating-point values
+        self.indices: set[int] = set()  # ids of integers that are computed from floating-point values
         self.starts: list[int] = []  # for each running module, the number of operations before it
-        self.returned: Any = None  # what the model itself returned
+        self.returned: Any = None  # the value that the model itself returned
 
     def begin(self, inputs: Iterable[Tensor]) -> None:
         """Record the inputs of the forward."""
@@ -46,7 +52,11 @@ class _Recorder(CallListener):
             self._put(tensor, Operation(sources=(), is_input=True))
 
     def end(self, returned: Any) -> None:
-        """Record the outputs of the forward: those of ``returned`` that the model computed, or all of the model."""
+        """Record the outputs of the forward.
+
+        They are the tensors in ``returned`` that the model computed or, if there are none, those that the model itself
+        returned.
+        """
         for outputs in (returned, self.returned):
             leaves = [leaf for leaf in tree_leaves(outputs) if isinstance(leaf, Tensor)]
             computed = list(dict.fromkeys(self.places[id(leaf)] for leaf in leaves if id(leaf) in self.places))
@@ -65,17 +75,24 @@ class _Recorder(CallListener):
         sources = self._sources(arguments)
         weights = [self.weights[id(a)] for a in arguments if id(a) in self.weights]
         outputs = [leaf for leaf in tree_leaves(output) if isinstance(leaf, Tensor)]
-        if not sources:
-            if weights:  # a tensor computed from weights only counts as a weight
+        from_indices = any(id(a) in self.indices for a in arguments)
+        looked_up = from_indices and function in EMBEDDINGS
+        if not sources and not looked_up:
+            if weights:  # a tensor that is computed only from weights is treated as a weight
                 self.weights |= {id(tensor): weights[0] for tensor in outputs}
-                self.alive += outputs
+            elif from_indices:
+                self.indices |= {id(tensor) for tensor in outputs}
+            self.alive += outputs
             return
         if function in RECURRENT and weights:
-            n_layers = len({weight.rpartition("_l")[2].removesuffix("_reverse") for weight in weights})
-            owner = owner_of(weights[0])
+            layers = [weight for weight in weights if RECURRENT_WEIGHT.search(weight)]  # not a trained initial state
+            n_layers = max(1, len({RECURRENT_WEIGHT.findall(weight)[0] for weight in layers}))
+            owner = owner_of((layers or weights)[0])
             self.flow += recurrent_operations(sources, len(self.flow), function, name, owner=owner, n_layers=n_layers)
         else:
             operation = function_operation(sources, function, name, next(iter(weights), ""))
+            if looked_up:  # the path begins at these rows, because their indices have no derivative
+                operation = replace(operation, is_input=True)
             if len(outputs) == 1:
                 self._put(outputs[0], operation)
                 return
@@ -121,7 +138,9 @@ class _Recorder(CallListener):
         if tensor.is_floating_point() or tensor.is_complex():
             self.floating.add(len(self.flow))
         elif self.floating.intersection(operation.sources):
-            return  # an index or a mask, which has no derivative
+            self.indices.add(id(tensor))  # an index or a mask, which has no derivative
+            self.alive.append(tensor)
+            return
         self.places[id(tensor)] = len(self.flow)
         self.flow.append(operation)
         self.alive.append(tensor)
@@ -131,8 +150,9 @@ def check_outside_transforms(name: str, value: Tensor) -> None:
     """Raise InputError if the value belongs to a torch.func transform and cannot be read outside of it."""
     if torch._C._functorch.is_functorch_wrapped_tensor(value):
         raise InputError(
-            f"unit {name!r} is computed inside a torch.func transform (vmap, grad, jvp) and cannot be observed; pass "
-            "units= that are computed outside"
+            f"unit {name!r} is computed inside a torch.func transform (vmap, grad, jvp) and cannot be observed",
+            python="pass units= that are computed outside",
+            option="compute it outside of the transform",
         )
 
 
@@ -145,7 +165,9 @@ def recorded(model: nn.Module, inputs: Iterable[Tensor], run: Callable[[], Any])
         run: a function that runs the forward and returns its outputs.
     """
     recorder = _Recorder(model)
-    with torch.no_grad(), recorder.listening():
+    with torch.no_grad(), warnings.catch_warnings(), recorder.listening():
+        # Reentrant checkpoints warn in a forward without gradients.
+        warnings.filterwarnings("ignore", "None of the inputs have requires_grad=True")
         recorder.begin(inputs)
         recorder.end(run())
     return recorder.flow
@@ -156,24 +178,25 @@ class _Observer(CallListener):
 
     def __init__(self, model: nn.Module, names: Iterable[str], record: Callable[[str, Any], None]) -> None:
         super().__init__(model)
-        self.wanted, self.record = set(names), record
+        self.wanted = {name.removesuffix("@1"): name for name in names}
+        self.record = record
 
     def function(self, name: str, function: str, arguments: list[Tensor], output: Any) -> None:
         if name in self.wanted:
-            self.record(name, output)
+            self.record(self.wanted[name], output)
         if function in RECURRENT:
             for k, state in enumerate(_lower_layers(output), 1):
                 layer = f"{name.partition(':')[0]}:layer_{k}"
                 if layer in self.wanted:
-                    self.record(layer, state)
+                    self.record(self.wanted[layer], state)
 
     def module(self, name: str, module: nn.Module, arguments: list[Tensor], output: Any) -> None:
         if name in self.wanted:
-            self.record(name, output)
+            self.record(self.wanted[name], output)
 
 
 def _lower_layers(output: tuple[Tensor, ...]) -> Iterator[Tensor]:
-    """The final hidden states (B, direction, H) of all layers of a recurrent function but the last one."""
+    """The final hidden states (B, direction, H) of all layers of a recurrent function except the last layer."""
     sequence, hidden = output[:2]  # (…, directions H) and (layers directions, B, H)
     directions = sequence.shape[-1] // hidden.shape[-1]
     for state in hidden.reshape(-1, directions, *hidden.shape[1:])[:-1]:
@@ -182,7 +205,7 @@ def _lower_layers(output: tuple[Tensor, ...]) -> Iterator[Tensor]:
 
 @contextmanager
 def observed(model: nn.Module, names: Iterable[str], record: Callable[[str, Any], None]) -> Iterator[None]:
-    """Call ``record(name, value)`` for each value with one of these names, as soon as it is computed in the context."""
+    """In the context, call ``record(name, value)`` for each value with one of these names when it is computed."""
     names = list(names)
     check_observable(model)
     if any(":" in name or "@" in name for name in names):

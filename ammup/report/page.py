@@ -16,11 +16,13 @@ from matplotlib.figure import Figure
 from ammup.errors import InputError
 from ammup.format import error_from_log10, interval_text, number_text
 from ammup.report.ledger import STYLES, Record, change_text, region_text
-from ammup.report.plots import PAPER_SLOPE
+from ammup.report.sweep import all_flags
 from ammup.stats.optimum import SweepLaw
 from ammup.stats.regret import Regret
 
 DASH = "–"
+# If the interval of the slope is wider than the stored one by more than this factor, the comparison is inconclusive.
+MAX_WIDTH_RATIO = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,10 +50,13 @@ class SweepSection:
         law: the result of :func:`ammup.stats.optimum.fit_sweep`.
         missing: number of cells of the grid without a run.
         seeds: number of seeds.
-        stored: slope, slope_ci (low, high) and source of the baseline with that name, or None.
-        regret: the losses of each transfer rule, or None.
-        pictures: the figures, in this order.
+        paper_slope: the slope that the paper reports for this experiment, or None.
+        stored: slope, slope_ci (low, high) and source of the baseline with that name, and "differences": one text for
+            each setting in which the two specifications differ. None if there is no baseline.
+        regret: the regret of each transfer rule, or None.
+        pictures: the figures, in the order of the page.
         provenance: text by label.
+        edge: the law that is fitted to the edges, or None.
 
     Raises:
         InputError: ``stored`` lacks a field.
@@ -62,27 +67,40 @@ class SweepSection:
     law: SweepLaw
     missing: int
     seeds: int
+    paper_slope: float | None
     stored: Mapping[str, Any] | None
     regret: Regret | None
     pictures: Sequence[Picture]
     provenance: Mapping[str, str]
+    edge: SweepLaw | None = None
 
     def __post_init__(self) -> None:
-        stored = {"slope", "slope_ci", "source"} if self.stored is None else self.stored
-        if missing := [name for name in ("slope", "slope_ci", "source") if name not in stored]:
+        fields = ("slope", "slope_ci", "source", "differences")
+        if missing := [name for name in fields if self.stored is not None and name not in self.stored]:
             raise InputError(f"stored slope of sweep {self.name!r}: missing {', '.join(missing)}")
 
     @property
     def comparison(self) -> str:
-        """Whether the slope's interval overlaps the stored one: "same", "moved", "no baseline", or a dash."""
+        """The result of the comparison of the slope with the stored one.
+
+        It is "no baseline" if there is no stored slope, "other settings" if the specifications differ, "incomplete" if
+        cells are missing, and a dash if an interval is unknown. Otherwise it is "moved" if the two intervals do not
+        overlap, "inconclusive" if they overlap but the new one is more than twice as wide, and else "same".
+        """
         if self.stored is None:
             return "no baseline"
+        if self.stored["differences"]:
+            return "other settings"
+        if self.missing:
+            return "incomplete"
         fit = self.law.power_law
         ends = [] if fit is None else [*fit.slope_ci, *self.stored["slope_ci"]]
         if not ends or not all(map(_is_number, ends)):
             return DASH
         low, high, stored_low, stored_high = ends
-        return "same" if low <= stored_high and stored_low <= high else "moved"
+        if low > stored_high or stored_low > high:
+            return "moved"
+        return "same" if high - low <= MAX_WIDTH_RATIO * (stored_high - stored_low) else "inconclusive"
 
 
 def report_page(
@@ -91,7 +109,7 @@ def report_page(
     """One self-contained HTML page, without scripts and external resources.
 
     Args:
-        sweeps: sections of the sweeps, in this order.
+        sweeps: sections of the sweeps, in the order of the page.
         claims: records of the ledger; they are grouped by the part of their id before the dot.
         provenance: text by label, about the page itself.
         title: heading of the page.
@@ -102,7 +120,7 @@ def report_page(
     """
     context = {"sweeps": sweeps, "claims": claims, "places": _places(claims), "provenance": provenance}
     template = _template_environment().get_template("page.html.jinja")
-    return template.render(context, title=title, made=made, paper_slope=PAPER_SLOPE).lstrip()
+    return template.render(context, title=title, made=made).lstrip()
 
 
 def _template_environment() -> Environment:
@@ -112,7 +130,7 @@ def _template_environment() -> Environment:
     )
     numbers = (number, rate, share, level, factor, interval, region, rate_error)
     texts = (text_or_dash, css_class, count_verdicts, verdict_counts, data_uri, change_text)
-    functions = (*numbers, *texts, fitted_line, regret_means)
+    functions = (*numbers, *texts, fitted_line, regret_means, all_flags)
     environment.filters |= {function.__name__: function for function in functions}
     return environment
 
@@ -133,7 +151,7 @@ def _place(group: str, members: Sequence[Record]) -> str:
     return place[:1].upper() + place[1:]
 
 
-# Filters of the template, under the names of the functions. Missing values are shown as a dash.
+# Filters of the template. The name of a filter is that of its function. Missing values are shown as a dash.
 
 
 def _is_number(value: object) -> bool:
@@ -229,12 +247,12 @@ def count_verdicts(claims: Sequence[Record]) -> list[tuple[str, int]]:
 
 
 def verdict_counts(claims: Sequence[Record]) -> str:
-    """The verdicts that occur with their numbers of claims, as text."""
+    """A text that lists the number of claims with each verdict, without verdicts that no claim has."""
     return ", ".join(f"{verdict} {count}" for verdict, count in count_verdicts(claims) if count)
 
 
 def data_uri(drawn: Figure) -> str:
-    """A figure as the src of an img element. As a separate document, its ids cannot clash with those of the page."""
+    """A figure as the src of an img element, which is a separate document, so that its ids cannot clash with others."""
     file = io.BytesIO()
     with mpl.rc_context({"svg.fonttype": "path", "svg.hashsalt": "ammup"}):  # equal figures give equal text
         drawn.savefig(file, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))

@@ -20,7 +20,7 @@ from ammup.report.styles import SWEPT, Style
 from ammup.stats.optimum import SweepLaw
 from ammup.stats.power_law import fit_power_law
 from ammup.stats.segment import Segment
-from ammup.transfer.carry import transfer_lr
+from ammup.transfer.rules import DepthChange
 
 # Half-width of a 95 % interval of a normal estimate, in standard errors.
 INTERVAL = 1.96
@@ -28,7 +28,6 @@ BARS = "± 1.96 s.e. (95%)"
 FLAGGED = "flagged, not fitted"
 PAPER_LABEL = "am-mup, L^(−3/2)"
 ArtistOptions = dict[str, Any]  # keyword arguments of matplotlib
-QUANTITY = "best learning rate after training η*"
 
 
 def plot_panel(law: SweepLaw, *, references: Mapping[str, Mapping[int, float]], title: str = "") -> Figure:
@@ -36,12 +35,12 @@ def plot_panel(law: SweepLaw, *, references: Mapping[str, Mapping[int, float]], 
 
     Args:
         law: the result of :func:`ammup.stats.optimum.fit_sweep`.
-        references: η* by depth for each rule, up to a factor. Each is scaled to the optimum at the smallest depth that
-            the line was fitted to. The paper's L^(-3/2) is added unless "am-mup" is given.
+        references: η* by depth for each rule, up to a factor. Each rule is scaled to equal the optimum at the smallest
+            depth that the line was fitted to. The paper's L^(-3/2) is added unless "am-mup" is given.
         title: heading of the figure.
 
     Raises:
-        InputError: a reference does not cover the depth at which it is scaled, or is not positive.
+        InputError: a reference has no value at the depth at which it is scaled, or a value that is not positive.
     """
     figure = Figure(figsize=(12, 10), layout="constrained")
     segments, fit, errors, linear = figure.subplots(2, 2).flat
@@ -51,10 +50,15 @@ def plot_panel(law: SweepLaw, *, references: Mapping[str, Mapping[int, float]], 
     for axes in (fit, linear):
         draw_rules(axes, law, curves)
     for axes in (segments, fit):
-        log_axes(axes, law.optima)
+        log_axes(axes, law, law.optima)
     _limit_to_values(fit, law, curves)
     _linear_axes(linear, law, curves)
-    headings = ("lines through anchors", "global fit and depth rules", "errors of the lines", "as (b), linear axes")
+    headings = (
+        "lines through anchors",
+        "global fit and depth rules",
+        "errors of the predictions",
+        "same as (b), linear axes",
+    )
     for letter, axes, heading in zip("abcd", (segments, fit, errors, linear), headings, strict=True):
         axes.set_title(f"({letter}) {heading}", loc="left", fontsize="medium")
         if axes is not linear and axes.get_legend_handles_labels()[1]:
@@ -63,10 +67,10 @@ def plot_panel(law: SweepLaw, *, references: Mapping[str, Mapping[int, float]], 
     return figure
 
 
-def log_axes(axes: Axes, depths: Iterable[int]) -> None:
-    """Label the axes of η* against L, both logarithmic."""
+def log_axes(axes: Axes, law: SweepLaw, depths: Iterable[int]) -> None:
+    """Label the axes of the optima of a law against L, both logarithmic."""
     plots.depth_ticks(axes, np.array(list(depths), dtype=np.float64))
-    axes.set(yscale="log", xlabel="depth L", ylabel=QUANTITY)
+    axes.set(yscale="log", xlabel="depth L", ylabel=f"{plots.axis_label(law)} η*")
 
 
 def _values(law: SweepLaw, curves: Sequence["Curve"]) -> Array:
@@ -83,12 +87,12 @@ def _limit_to_values(axes: Axes, law: SweepLaw, curves: Sequence["Curve"]) -> No
 def _linear_axes(axes: Axes, law: SweepLaw, curves: Sequence["Curve"]) -> None:
     """Limit the axis to twice the largest value, so that one wide interval does not hide the others."""
     largest = _values(law, curves).max()
-    axes.set(xlabel="depth L", ylabel=QUANTITY, ylim=(0, min(axes.get_ylim()[1], 2 * largest)))
+    axes.set(xlabel="depth L", ylabel=f"{plots.axis_label(law)} η*", ylim=(0, min(axes.get_ylim()[1], 2 * largest)))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
 
 def anchor_depth(law: SweepLaw) -> int:
-    """The depth at which rules are compared: the smallest that was fitted, or the smallest if there is no fit."""
+    """The depth at which rules equal the optimum: the smallest fitted depth or, without a fit, the smallest depth."""
     return min(law.used or law.optima)
 
 
@@ -119,7 +123,8 @@ def _scaled_to_optimum(law: SweepLaw, name: str, rule: Mapping[int, float], dept
     """η* of a rule at ``depth``, scaled to equal the optimum at the anchor depth."""
     anchor = anchor_depth(law)
     try:
-        return transfer_lr(law.lr_star(anchor)[0], anchor, depth, measured=rule)
+        change = DepthChange(from_depth=anchor, to_depth=depth, measured=rule)
+        return change.carry(law.lr_star(anchor)[0], "measured").lr
     except InputError as error:
         raise InputError(
             f"the reference {name!r} cannot be scaled to the optimum at depth {anchor}: {error}"
@@ -145,7 +150,12 @@ def draw_rules(axes: Axes, law: SweepLaw, curves: Sequence[Curve]) -> None:
 
 def draw_swept(axes: Axes, law: SweepLaw, style: Style) -> None:
     """Draw the optima with their 95 % intervals; flagged ones are hollow."""
-    plots.draw_swept(axes, law, style=style, label=f"{law.kind} optimum {BARS}", flagged=FLAGGED, times=INTERVAL)
+    plots.draw_swept(axes, law, style=style, label=f"{optimum_name(law)} {BARS}", flagged=FLAGGED, times=INTERVAL)
+
+
+def optimum_name(law: SweepLaw) -> str:
+    """The name of one optimum of a law."""
+    return "edge" if law.kind == "edge" else f"{law.kind} optimum"
 
 
 def fitted_depths(law: SweepLaw) -> Array:
@@ -173,7 +183,7 @@ def draw_segments(axes: Axes, law: SweepLaw) -> None:
         hollow = [place for place, d in enumerate(depth) if d in segment.predict]
         filled = style.hollow | {"markerfacecolor": style.colour, "linestyle": ""}
         axes.plot(segment.anchors, values, **filled, zorder=5, label=f"{name}: anchors {anchors}")
-        axes.plot(depth, line, **style.hollow, markevery=hollow, zorder=4, label=f"{name}: their line, predictions")
+        axes.plot(depth, line, **style.hollow, markevery=hollow, zorder=4, label=f"{name}: fitted line, predictions")
 
 
 def draw_relative_errors(axes: Axes, law: SweepLaw) -> None:

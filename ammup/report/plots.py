@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # imports torch, which the figures of a sweep do not need
     from ammup.measurement.depth_law import DepthLaw
 
 PAPER_SLOPE = -1.5
-# Smallest distance of two depth labels, as a fraction of the width of the log axis: closer ones would overlap.
+# Smallest distance of two depth labels, as a fraction of the width of the log axis. Closer labels would overlap.
 LABEL_SPACING = 1 / 18
 
 
@@ -79,7 +79,7 @@ def slope_text(fit: PowerLaw) -> str:
 
 
 def draw_fit(axes: Axes, fit: PowerLaw, x: Array, *, style: Style, label: str, band: str) -> None:
-    """Draw the line at the depths ``x``, and its band, with the label ``band``, if it is finite."""
+    """Draw the line at the depths ``x`` and, if it is finite, its confidence band, with the label ``band``."""
     axes.plot(x, fit.predict(x), color=style.colour, linestyle=style.dashes, label=label)
     lower, upper = fit.band(x)
     if np.isfinite(lower).all():
@@ -87,7 +87,7 @@ def draw_fit(axes: Axes, fit: PowerLaw, x: Array, *, style: Style, label: str, b
 
 
 def depth_ticks(axes: Axes, depth: Array) -> None:
-    """Make a log axis with a tick at each depth; depths whose labels would overlap have none."""
+    """Make a log axis with a tick at each depth; a label that would overlap another one is omitted."""
     axes.set_xscale("log")
     depth = np.unique(depth)
     place, labelled = np.log(depth), [0]
@@ -177,10 +177,20 @@ def draw_accuracies(axes: Axes, law: SweepLaw, runs: pd.DataFrame) -> None:
 def draw_optima(axes: Axes, law: SweepLaw) -> None:
     """Draw the optima ± one standard error, hollow if flagged, the fitted line with its band, and slope −3/2."""
     depth = np.array(list(law.optima), dtype=np.float64)
-    draw_swept(axes, law, style=SWEPT, label=f"best learning rate ({law.kind}) ± s.e.", flagged="flagged, not fitted")
+    draw_swept(axes, law, style=SWEPT, label=f"{quantity_of(law)} ± s.e.", flagged="flagged, not fitted")
     if law.power_law is not None:
         _draw_line(axes, law.power_law, depth, "weighted fit")
-    _label_axes(axes, depth, "best learning rate after training")
+    _label_axes(axes, depth, axis_label(law))
+
+
+def quantity_of(law: SweepLaw) -> str:
+    """The name of a law's optima in legends."""
+    return "edge" if law.kind == "edge" else f"best learning rate ({law.kind})"
+
+
+def axis_label(law: SweepLaw) -> str:
+    """The label of an axis that shows a law's optima."""
+    return "edge: largest learning rate that trains" if law.kind == "edge" else "best learning rate after training"
 
 
 def draw_swept(

@@ -93,7 +93,7 @@ CASES: list[tuple[Callable[[], object], str]] = [
     (lambda: ammup.mlp(2, seed="a"), "seed='a': expected an integer, or None"),
     (lambda: ammup.mlp(2, seed=1.5), "seed=1.5: expected an integer, or None"),
     (lambda: ammup.cnn(2, dims=3), "dims=3 is not a convolution; allowed: 1, 2 (use mlp for dense"),
-    (lambda: ammup.cnn(2, kernel=0), "kernel=0 must be a positive int, a tuple of 2 of them, or a"),
+    (lambda: ammup.cnn(2, kernel=0), "kernel=0 must be a positive int, a tuple of 2 positive ints, or"),
     (lambda: ammup.cnn(2, kernel=2, padding="zero"), "kernel=2 has no centre under padding='zero'; use odd sides or"),
     (lambda: ammup.cnn(2, kernel=(3, 3, 3)), "kernel=(3, 3, 3) must be a positive int, a tuple of 2 of"),
     (lambda: ammup.cnn(2, kernel=[(0, 0), (0, 0)]), "kernel=[(0, 0), (0, 0)] must list distinct offsets of 2 integers"),
@@ -106,8 +106,8 @@ CASES: list[tuple[Callable[[], object], str]] = [
     (lambda: ammup.cnn(2, dilation=0), "dilation=0: expected an integer of at least 1"),
     (lambda: ammup.cnn(2, in_channels=0), "in_channels=0: expected an integer of at least 1"),
     (lambda: ammup.cnn(2, out_channels=0), "out_channels=0: expected an integer of at least 1"),
-    (lambda: ammup.cnn(2, kernel=3.0), "kernel=3.0 must be a positive int, a tuple of 2 of them, or a"),
-    (lambda: ammup.cnn(2, kernel=-3), "kernel=-3 must be a positive int, a tuple of 2 of them, or a"),
+    (lambda: ammup.cnn(2, kernel=3.0), "kernel=3.0 must be a positive int, a tuple of 2 positive ints, or"),
+    (lambda: ammup.cnn(2, kernel=-3), "kernel=-3 must be a positive int, a tuple of 2 positive ints, or"),
     (lambda: ammup.resnet(2, branch=0), "branch=0 with dims=2 must be a count of at least 1 or names"),
     (lambda: ammup.resnet(2, branch=["conv", "foo"]), "branch=['conv', 'foo'] with dims=2 must be a count of at"),
     (lambda: ammup.resnet(2, branch=[]), "branch=[] with dims=2 must be a count of at least 1 or names"),
@@ -122,7 +122,10 @@ CASES: list[tuple[Callable[[], object], str]] = [
     (lambda: ammup.resnet(2, dims=0, branch=["conv"]), "branch=['conv'] with dims=0 must be a count of at least 1 or"),
     (lambda: ammup.resnet(2, dims=-1), "dims=-1 is unknown; expected 0 (dense), 1 or 2"),
     # Initialization and depth units.
-    (lambda: ammup.initialize_(_Weightless()), "_Weightless has no linear or convolutional layer, so it has"),
+    (
+        lambda: ammup.initialize_(_Weightless()),
+        "_Weightless has no linear, convolutional or recurrent layer, so it has",
+    ),
     (lambda: ammup.initialize_("x"), "model is a str; give an nn.Module"),
     (lambda: ammup.initialize_(_net(), gain="x"), "unknown gain='x'; expected one of: forward, derivative, paper"),
     (lambda: ammup.initialize_(_net(), c=0), "c=0 must be positive and finite"),
@@ -139,7 +142,10 @@ CASES: list[tuple[Callable[[], object], str]] = [
         "CNN cannot be run on inputs of shape (2, 5, 8, 8): Given",
     ),
     (lambda: ammup.depth_units(_Raising(), IMAGES), "_Raising cannot be run on inputs of shape (4, 3, 8, 8):"),
-    (lambda: ammup.depth_units(_Weightless(), IMAGES), "_Weightless has no linear or convolutional layer, so it has"),
+    (
+        lambda: ammup.depth_units(_Weightless(), IMAGES),
+        "_Weightless has no linear, convolutional or recurrent layer, so it has",
+    ),
     # Measurement.
     (
         lambda: ammup.measure_updates(_net(), torch.randn(4, 5, 8, 8), LABELS, loss="cross_entropy"),
@@ -212,11 +218,11 @@ CASES: list[tuple[Callable[[], object], str]] = [
     ),
     (
         lambda: ammup.measure_updates(_Scalar(), IMAGES, LABELS, loss="cross_entropy"),
-        "_Scalar has no depth units in the convention 'paper': choose",
+        "_Scalar has no depth units in the convention 'paper'; choose",
     ),
     (
         lambda: ammup.measure_updates(_NotANumber(), IMAGES, LABELS, loss="cross_entropy"),
-        "_NotANumber has no depth units in the convention 'paper':",
+        "_NotANumber has no depth units in the convention 'paper';",
     ),
     (
         lambda: ammup.measure_updates(_Weightless(), IMAGES, LABELS, loss="cross_entropy"),
@@ -405,14 +411,17 @@ CASES: list[tuple[Callable[[], object], str]] = [
         "unknown activation='foo'; expected one of: relu, gelu, linear",
     ),
     (lambda: ammup.fit_power_law([2], [0.1]), "depths=[2] has 1 entries; give at least 2"),
-    (lambda: ammup.fit_power_law([2, 4], [0.1]), "values has shape (1,); give 2 values in a row"),
+    (lambda: ammup.fit_power_law([2, 4], [0.1]), "values has shape (1,); expected a list of 2 values"),
     (lambda: ammup.fit_power_law([2, 4], [0.1, nan]), "values=[0.1, nan] must be positive and finite"),
     (lambda: ammup.fit_power_law([2, 4], [0.1, -0.1]), "values=[0.1, -0.1] must be positive and finite"),
     (
         lambda: ammup.fit_power_law([2, 4, 8], [0.1, 0.2, 0.3], se=[0, 0.1, 0.1]),
         "se=[0.0, 0.1, 0.1] must be positive and finite",
     ),
-    (lambda: ammup.fit_power_law([2, 4, 8], [0.1, 0.2, 0.3], se=[0.1]), "se has shape (1,); give 3 values in a row"),
+    (
+        lambda: ammup.fit_power_law([2, 4, 8], [0.1, 0.2, 0.3], se=[0.1]),
+        "se has shape (1,); expected a list of 3 values",
+    ),
     (
         lambda: ammup.fit_power_law([2, 4, 8], [0.1, 0.2, 0.3], level=2),
         "level=2: expected a confidence level between 0",
@@ -438,7 +447,7 @@ CASES: list[tuple[Callable[[], object], str]] = [
         lambda: ammup.fit_sweep(RUNS.assign(lr=-RUNS.lr)),
         "the runs contain learning rates that are not positive and finite",
     ),
-    (lambda: ammup.fit_sweep([1, 2]), "runs are a list; give a pandas.DataFrame"),
+    (lambda: ammup.fit_sweep([1, 2]), "runs: expected a pandas.DataFrame, not list"),
     (
         lambda: ammup.fit_sweep(RUNS.assign(val_accuracy="x")),
         "the runs contain a value that is not a number: could not convert",

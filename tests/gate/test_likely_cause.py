@@ -13,8 +13,8 @@ from depth_curves import check_of, law_of
 from scipy.stats import multivariate_normal
 
 import ammup
+from ammup.gate.check_result import DepthCheck, with_likely_cause
 from ammup.gate.depth_baseline import DepthBaseline
-from ammup.gate.depth_check import DepthCheck, with_likely_cause
 from ammup.gate.fault_features import Features
 from ammup.gate.fault_patterns import PATTERNS
 from ammup.gate.likely_cause import NAMED_FROM, TEXTS, UNKNOWN, cause_probabilities
@@ -153,13 +153,12 @@ def _checked(family: str, fault: str | None) -> DepthCheck:
 QUICK_FAULTS = {
     ("mlp", "all weights 1.5 times too large"): "growing signal",
     ("mlp", "all weights 0.6 times too small"): "shrinking signal",
-    ("mlp", "one layer copied to all"): "copied layers",
+    ("torch MLP", "one layer shared by all"): "copied layers",
     ("mlp", "first half frozen"): "still units",
     ("mlp", "one layer too few"): "one unit fewer",
     ("mlp", "readout too small"): "constant factor",
 }
 SLOW_FAULTS = {
-    ("torch MLP", "one layer shared by all"): "copied layers",
     ("torch MLP", "two layers at std 1"): "single layers",
     ("residual MLP", "two layers at std 1"): "single layers",
     ("residual MLP", "branches not divided"): "growing signal",
