@@ -32,7 +32,9 @@ def test_the_signal_is_the_mean_square_of_each_units_output() -> None:
     net = ammup.cnn(3, width=8, seed=0)
     expected = []
     for layer in net.layers:
-        layer.register_forward_hook(lambda _module, _inputs, output: expected.append(float(output.square().mean())))
+        layer.register_forward_hook(
+            lambda _module, _inputs, output: expected.append(float(output.detach().square().mean()))
+        )
     net(IMAGES)
     assert signal_squares(partial(ammup.cnn, width=8), [3], SPEC, 0)[3] == pytest.approx(expected, rel=1e-5)
 
