@@ -99,7 +99,7 @@ def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'ammup' has no attribute {name!r}; public names: {', '.join(sorted(_HOME))}")
     value = getattr(import_module(_HOME[name]), name)
-    globals()[name] = value  # the next access does not come here
+    globals()[name] = value  # later accesses find the name there and do not call this function
     return value
 
 

@@ -76,7 +76,7 @@ def _undirected_change(low: float, high: float) -> str:
 
 
 def _theory(law: DepthLaw) -> str:
-    """Comparison of the interval with the finite-depth law; empty if one of them is unknown."""
+    """The end of the sentence, which compares the interval with the finite-depth law; "" if one of them is unknown."""
     low, high = law.power_law.slope_ci
     if law.reference is None or not np.isfinite(low):
         return ""
@@ -105,7 +105,7 @@ def _notes(law: DepthLaw) -> list[str]:
 def depth_units_text(
     counts: Mapping[int, Mapping[str, int]], units: Mapping[int, Sequence[str]], *, heading: str, convention: str
 ) -> RenderableType:
-    """The number of units at each depth by each convention, what each counts, and the units of the deepest net."""
+    """The number of units at each depth by each convention, the conventions, and the units of the deepest net."""
     table = Table("depth", *CONVENTIONS, title=heading, title_justify="left", title_style="bold")
     for column in table.columns:
         column.justify = "right"
@@ -122,7 +122,7 @@ def depth_units_text(
 
 
 def transfer_text(rules: pd.DataFrame, *, heading: str) -> RenderableType:
-    """The learning rates by every rule with intervals and assumptions, the recommended ones, and the warnings.
+    """A table of the learning rate by every rule, followed by the recommended learning rates and the warnings.
 
     Args:
         rules: a table of :func:`ammup.transfer_table`.
@@ -149,7 +149,7 @@ def transfer_text(rules: pd.DataFrame, *, heading: str) -> RenderableType:
 
 
 def _recommended(advice: Mapping[str, Any]) -> str:
-    """One line: the recommended learning rate at a depth, the range of the plausible rules, and the reason."""
+    """One line with the recommended learning rate at a depth, the range of the plausible rules, and the reason."""
     if advice["rule"] is None:
         return f"recommended at L = {advice['depth']}: no rule; {advice['reason']}"
     spread = f"plausible: {advice['low']:.3g} to {advice['high']:.3g}"
