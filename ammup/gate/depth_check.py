@@ -100,7 +100,7 @@ def check_depth_exponent(
     *,
     inputs: Any,
     targets: Tensor | None = None,
-    loss: Loss = "mse",
+    loss: Loss | None = None,
     part: str = "total",
     expected: float | None,
     margin: float,
@@ -123,7 +123,7 @@ def check_depth_exponent(
         depths: at least two depths; the slope is that of log η* on the log of these numbers.
         inputs: one batch.
         targets: the targets of the batch, or None for random labels.
-        loss: "mse", "cross_entropy" or a callable.
+        loss: "mse", "cross_entropy" or a callable; required if the targets are class indices.
         part: "total", "label" or "output".
         expected: the expected slope with its sign, usually the slope that was measured while the model was known to be
             correct (the paper's limit is -1.5). None stands for the slope of this measurement, for recording it.
@@ -208,7 +208,7 @@ def assert_depth_exponent(
     *,
     inputs: Any,
     targets: Tensor | None = None,
-    loss: Loss = "mse",
+    loss: Loss | None = None,
     part: str = "total",
     expected: float,
     margin: float,

@@ -127,7 +127,7 @@ def depth_exponent(
     *,
     inputs: Any,
     targets: Tensor | None = None,
-    loss: Loss = "mse",
+    loss: Loss | None = None,
     part: str = "total",
     seeds: int | Sequence[int] = 8,
     label_draws: int = 4,

@@ -51,7 +51,7 @@ def check_finite_step(
     targets: Tensor | None = None,
     *,
     lr: float,
-    loss: Loss = "mse",
+    loss: Loss | None = None,
     units: Sequence[str] | None = None,
     seed: int = 0,
     forward: Forward | None = None,
@@ -96,7 +96,7 @@ def _compared(model: nn.Module, spec: MeasurementSpec, lr: float, seed: int) -> 
 
 def _with_labels(model: nn.Module, spec: MeasurementSpec, seed: int) -> MeasurementSpec:
     """The specification with one drawn label if it has no targets."""
-    if spec.targets is not None or callable(spec.loss):
+    if spec.targets is not None or callable(spec.objective.loss):
         return spec
     like = next(iter(trainable(model).values()))
     with preserved(model), torch.no_grad(), seeded("masks", seed):

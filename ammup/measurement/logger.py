@@ -90,7 +90,7 @@ class UpdateLogger:
         model: nn.Module,
         *,
         every: int = 100,
-        loss: Loss = "cross_entropy",
+        loss: Loss | None = None,
         optimizer: Optimizer | None = None,
         units: Sequence[str] | None = None,
         forward: Forward | None = None,

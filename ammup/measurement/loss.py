@@ -26,6 +26,22 @@ class Residuals:
     drawn: Float[Tensor, "R1 B *M"]
 
 
+def resolved_loss(loss: Loss | None, targets: Any) -> Loss:
+    """The loss; without one, "mse" for drawn labels and for targets that are floats.
+
+    Raises:
+        InputError: the targets are class indices, for which both losses are common.
+    """
+    if loss is not None:
+        return loss
+    if isinstance(targets, Tensor) and not targets.is_floating_point():
+        raise InputError(
+            f"targets are class indices ({targets.dtype}) and loss= is missing: pass loss='cross_entropy', or "
+            "loss='mse' for the mean squared error to one-hot targets"
+        )
+    return "mse"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Objective:
     """A loss and the part of its gradient that is measured.

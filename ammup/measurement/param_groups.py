@@ -38,7 +38,7 @@ def param_groups(
     rule: str = "global",
     inputs: Any = None,
     targets: Tensor | None = None,
-    loss: Loss = "cross_entropy",
+    loss: Loss | None = None,
     forward: Forward | None = None,
     units: Sequence[str] | None = None,
 ) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from ammup.errors import InputError, check_known
 from ammup.measurement.first_step import OptimizerLike
-from ammup.measurement.loss import Loss, Objective
+from ammup.measurement.loss import Loss, Objective, resolved_loss
 from ammup.models.depth import Forward
 
 METHODS = ("auto", "jvp", "difference")
@@ -27,7 +27,7 @@ class MeasurementSpec:
     Attributes:
         inputs: (B, …); with ``forward`` any structure of tensors.
         targets: class indices, floats shaped like the outputs, or None for drawn labels.
-        loss: "mse", "cross_entropy" or a callable.
+        loss: "mse", "cross_entropy" or a callable; None is "mse", unless the targets are class indices.
         part: "total", "label" or "output".
         label_draws: number of drawn labels.
         units: names of the observed modules; None finds the depth units.
@@ -40,12 +40,13 @@ class MeasurementSpec:
             the other draws.
 
     Raises:
-        InputError: an unknown loss or part, or inputs that are empty, not floating point or not finite.
+        InputError: an unknown loss or part, class indices without a loss, or inputs that are empty, not floating
+            point or not finite.
     """
 
     inputs: Any
     targets: Tensor | None = None
-    loss: Loss = "mse"
+    loss: Loss | None = None
     part: str = "total"
     label_draws: int = 4
     units: Sequence[str] | None = None
@@ -68,7 +69,7 @@ class MeasurementSpec:
     @cached_property
     def objective(self) -> Objective:
         """The loss and the part of its gradient."""
-        return Objective(loss=self.loss, part=self.part, label_draws=self.label_draws)
+        return Objective(loss=resolved_loss(self.loss, self.targets), part=self.part, label_draws=self.label_draws)
 
     def check_factors(self, weights: Collection[str]) -> None:
         """Raise InputError for a learning-rate factor of anything else than these weights."""

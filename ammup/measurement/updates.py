@@ -37,7 +37,7 @@ def measure_updates(
     inputs: Any,
     targets: Tensor | None = None,
     *,
-    loss: Loss = "mse",
+    loss: Loss | None = None,
     part: str = "total",
     units: Sequence[str] | None = None,
     label_draws: int = 4,
@@ -58,7 +58,8 @@ def measure_updates(
         inputs: (B, …), moved to the device and dtype of the model's weights; with ``forward`` any structure of tensors.
         targets: class indices (B,) or (B, *P), or floats shaped like the outputs. Class indices under mse are one-hot
             targets. None draws labels: N(0, 1) for mse (the paper's setting), uniform classes for cross-entropy.
-        loss: "mse", "cross_entropy" or a callable, see :class:`ammup.measurement.loss.Objective`.
+        loss: "mse", "cross_entropy" or a callable, see :class:`ammup.measurement.loss.Objective`. Required if the
+            targets are class indices; otherwise None is "mse".
         part: "total", "label" (the paper's B-term) or "output" (its A-term).
         units: names of the modules to observe instead of ``depth_units(model)``.
         label_draws: number of drawn labels; they share one forward pass.
@@ -78,7 +79,8 @@ def measure_updates(
         The moments at learning rate 1; their ``method``, ``reason`` and ``error`` say how they were computed.
 
     Raises:
-        InputError: inputs, targets, loss or units that do not fit, or moments that are zero or not finite.
+        InputError: inputs, targets, loss or units that do not fit, class indices without a loss, or moments that are
+            zero or not finite.
 
     Example:
         >>> import ammup, torch
@@ -129,7 +131,7 @@ def _draw_head(model: nn.Module, spec: MeasurementSpec, scale: float, seed: int)
         weight.data.copy_(noise * scale / weight[0].numel() ** 0.5)
 
 
-def maximal_lr(model: nn.Module, inputs: Tensor, targets: Tensor, *, loss: Loss = "cross_entropy") -> float:
+def maximal_lr(model: nn.Module, inputs: Tensor, targets: Tensor, *, loss: Loss | None = None) -> float:
     """η* with S̄(η*) = 1 for one gradient step on this batch; arguments and errors as in :func:`measure_updates`."""
     return measure_updates(model, inputs, targets, loss=loss).lr_star
 
