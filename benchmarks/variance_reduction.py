@@ -1,9 +1,10 @@
-"""The slope over L = 4, 8, 16, 32 with and without variance reduction: CPU seconds to a standard error of 0.02.
+"""CPU time to a standard error of 0.02 of the slope over L = 4, 8, 16, 32, with and without variance reduction.
 
-Dense ReLU, one sample, label part. "plain": the mean over seeds, one net and one label at a time. "library": many nets
-at once, four labels in a forward pass, and the squared gradient norms as control variate, whose expectation is exact at
-any width. Each way's seconds are scaled by (s.e./0.02)², for its standard error falls as the root of the draws. Rounds
-are interleaved, in one process.
+The nets are dense ReLU nets with one sample and the label part. "plain" is the mean over seeds, with one net and one
+label at a time. "library" measures many nets in one call, with four labels in each forward pass, and uses the squared
+gradient norms as control variate, whose expectation is exact at any width. The time of each method is multiplied by
+(s.e./0.02)², because the standard error decreases with the square root of the number of draws. The methods alternate in
+one process.
 
     python benchmarks/variance_reduction.py --rounds 3
 """
@@ -47,11 +48,11 @@ def one_by_one(width: int, label_draws: int, seeds: range) -> np.ndarray:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--draws", type=int, default=128, help="weight draws in a round")
+    parser.add_argument("--draws", type=int, default=128, help="weight draws in each round")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--widths", type=int, nargs="+", default=[64, 128, 256, 512])
     args = parser.parse_args()
-    print(f"{'width':>5} {'way':<42} {'slope':>7} {'s.e.':>6} {'CPU s':>7} {'CPU s to 0.02':>14} {'gain':>6}")
+    print(f"{'width':>5} {'method':<42} {'slope':>7} {'s.e.':>6} {'CPU s':>7} {'CPU s to 0.02':>14} {'gain':>6}")
     for width in args.widths:
         ways: dict[str, Callable[[range], np.ndarray]] = {
             "plain, one label": partial(one_by_one, width, 1),
@@ -59,7 +60,7 @@ def main() -> None:
             "library, many nets at once": setting(width, 4).S_bar,
             "library, and control variate": setting(width, 4).S_bar_controlled,
         }
-        for way in ways.values():  # loading and tracing are not what is compared
+        for way in ways.values():  # imports and tracing are not timed
             way(range(10_000, 10_004))
         rows: dict[str, list[np.ndarray]] = {name: [] for name in ways}
         seconds = dict.fromkeys(ways, 0.0)

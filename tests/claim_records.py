@@ -1,4 +1,4 @@
-"""A record made by hand, and git in a folder of its own; what the tests of the baselines share."""
+"""Helpers for tests of the baselines: an example of a record, git commands, and the keys of all claims."""
 
 import json
 import os
@@ -18,7 +18,7 @@ ENVIRONMENT = {
 
 
 def stored(**changed: Any) -> dict[str, Any]:
-    """A record as a file stores it."""
+    """An example of a record as stored in a file, with some fields changed."""
     return {
         "id": "law.one",
         "where": "Theorem 1",
@@ -66,7 +66,7 @@ def commit(repository: Path) -> str:
 
 @lru_cache
 def claim_keys(hash_seed: str) -> dict[str, str]:
-    """The key of every claim in a process without the type checks of the tests, which decorate nested functions."""
+    """The key of every claim, computed in a new process without the type checks that the tests add to functions."""
     command = (
         "import json; from ammup.claims.statements import CLAIMS; print(json.dumps({c.id: c.key for c in CLAIMS}))"
     )

@@ -10,7 +10,7 @@ from ammup.stats.power_law import fit_maximal_lr
 
 
 def law_of(lr_star: dict[int, float], *, scatter: float = 0.1, draws: int = 40, units: dict | None = None) -> DepthLaw:
-    """A law whose draws of S̄ have this coefficient of variation, symmetric about the mean that gives η*."""
+    """A law with the given η*, whose draws of S̄ have the coefficient of variation ``scatter`` around their mean."""
     signs = np.resize([1.0, -1.0], draws)
     S_bar = {depth: lr**-2 * (1 + scatter * signs) for depth, lr in lr_star.items()}
     rows = [

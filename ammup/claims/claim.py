@@ -21,12 +21,14 @@ from ammup.errors import InputError, unknown
 from ammup.stats.equivalence import INSIDE, OUTSIDE, Estimate, Region, jackknife
 from ammup.stats.verdicts import DOES_NOT_HOLD, HOLDS, HOLDS_WITH_CHANGE, INCONCLUSIVE
 
+# One-sided error rate of every interval.
 ALPHA = 6e-5
 # The largest number of looks at a claim.
 LOOKS = 2
 FALSE_ALARM_BUDGET = 0.01
 # Number of weight draws in the sample with which a change of the code is detected quickly.
 SAMPLE = 4
+# Distance between the first seeds of two seed roots.
 SEEDS_PER_ROOT = 1_000_000
 KEY_VERSION = 2
 

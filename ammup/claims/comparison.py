@@ -47,7 +47,7 @@ class Comparison:
 
     @property
     def verdict_changed(self) -> bool:
-        """Whether the stored record has another verdict."""
+        """Whether the verdict of the new record differs from that of the stored record."""
         return self.old is not None and self.old.verdict != self.new.verdict
 
 
@@ -122,8 +122,9 @@ def sample_margin(estimate: Estimate, sample: float, n: int) -> float:
 
     Rounding errors are far smaller, and the effect of a changed measurement is usually far larger.
     """
-    sample_se = estimate.se * math.sqrt(estimate.n / n)
-    return max(SAMPLE_SHARE * sample_se, SAMPLE_ROUNDING * max(1.0, abs(sample)))
+    sampling = SAMPLE_SHARE * estimate.se * math.sqrt(estimate.n / n)
+    rounding = SAMPLE_ROUNDING * max(1.0, abs(sample))
+    return max(sampling, rounding)
 
 
 def _key_version(record: ClaimRecord) -> str:
@@ -146,6 +147,7 @@ def _result(record: ClaimRecord) -> tuple[object, ...]:
 
 
 def _text(record: ClaimRecord) -> tuple[object, ...]:
+    """The fields in ``TEXTS``, and the region of the law without its rounding errors."""
     law = record.law and [None if end is None else float(f"{end:.6g}") for end in record.law]
     return (*(getattr(record, name) for name in TEXTS), law)
 

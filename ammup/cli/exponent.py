@@ -55,5 +55,5 @@ def exponent(
         click.echo(f"figure: {plot}")
     transfer = ["ammup", "transfer", family, "--lr", "0.1", "--from", str(min(depths)), "--to", str(max(depths))]
     command = shlex.join([*transfer, *batch.words])
-    hint = "" if plot is not None else "; add `--plot law.png` to this command for a figure"
+    hint = "" if plot is not None else "; `ammup exponent … --plot law.png` saves a figure"
     click.echo(f"\n{interpretation(law)}\nNext: `{command}` transfers a tuned learning rate{hint}")

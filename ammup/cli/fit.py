@@ -73,19 +73,10 @@ def fit(
       ammup fit runs.db --experiment cnn-relu-cifar10-small --figure panel --plot fig2a.png
       ammup fit circular.json --against zero.json --figure overlay --plot fig4.png
     """  # noqa: D301  (click reads the \b)
-    from ammup.cli.files import check_new_figure, check_new_file
     from ammup.experiments.analysis import law_of, read_sweep, regret_of
 
-    if plot is not None:
-        check_new_figure(plot)
-    if export is not None:
-        check_new_file(export, suffixes=EXPORTS)
-    if plot is None and (against or figure != "sweep"):
-        raise InputError("--figure and --against select what --plot draws; add --plot FILE")
-    if against and figure != "overlay":
-        raise InputError(f"--against requires --figure overlay (given: {figure})")
+    _check_options(plot, export, figure, against)
     record = read_sweep(store, name)
-
     fit_record = partial(law_of, kind=optimum, keep_flagged=keep_flagged)
     law = fit_record(record)
     regret = regret_of(record, base=base, kind=optimum) if transfer else None
@@ -103,7 +94,22 @@ def fit(
             click.echo(f"written: {path}", err=as_json)
 
 
+def _check_options(plot: Path | None, export: Path | None, figure: str, against: tuple[str, ...]) -> None:
+    """Raise InputError for files that cannot be written and for options that exclude each other."""
+    from ammup.cli.files import check_new_figure, check_new_file
+
+    if plot is not None:
+        check_new_figure(plot)
+    if export is not None:
+        check_new_file(export, suffixes=EXPORTS)
+    if plot is None and (against or figure != "sweep"):
+        raise InputError("--figure and --against select what --plot draws; add --plot FILE")
+    if against and figure != "overlay":
+        raise InputError(f"--against requires --figure overlay (given: {figure})")
+
+
 def _print(law: "SweepLaw", record: "SweepRecord", regret: "Regret | None", *, as_json: bool) -> None:
+    """Print the fit and the regret as tables or as JSON."""
     if as_json:
         content = {"experiment": record.experiment.name, "missing": record.missing, **law.to_dict()}
         if regret is not None:

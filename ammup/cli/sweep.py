@@ -114,6 +114,7 @@ def _run(
     device: str | None,
     as_json: bool,
 ) -> None:
+    """Train the experiments one after another; after Ctrl-C, print the status and exit."""
     from ammup.experiments.sweep import run_sweep
 
     try:
@@ -141,6 +142,7 @@ def _executor(scheduler: str | None) -> AbstractContextManager["Executor | None"
 
 
 def _merge(store: Path, other: Path, *, as_json: bool) -> None:
+    """Copy the runs of another store, and print their number."""
     from ammup.experiments.merge import merge
     from ammup.experiments.store import Store
 
@@ -157,6 +159,7 @@ def _merge(store: Path, other: Path, *, as_json: bool) -> None:
 
 
 def _show_status(store: Path, experiments: Sequence["Experiment"], *, as_json: bool) -> None:
+    """Print the finished cells of the given experiments, or of all experiments of the store."""
     from ammup.experiments.experiment import Experiment
     from ammup.experiments.status import status_of
     from ammup.experiments.store import Store
@@ -178,6 +181,7 @@ def _show_status(store: Path, experiments: Sequence["Experiment"], *, as_json: b
 def _show_costs(
     experiments: Sequence["Experiment"], store: Path, *, workers: int | None, device: str | None, as_json: bool
 ) -> None:
+    """Print the cost of the missing cells of each experiment."""
     from ammup.experiments.sweep import default_workers
 
     workers = workers or default_workers(device)
@@ -186,6 +190,7 @@ def _show_costs(
 
 
 def _show_cost(experiment: "Experiment", store: Path, *, workers: int, device: str | None, as_json: bool) -> None:
+    """Print the cost of the missing cells of one experiment; all of them if there is no store."""
     from ammup.experiments.cost import estimate_cost
     from ammup.experiments.store import Store
     from ammup.experiments.sweep import missing_cells

@@ -1,10 +1,17 @@
 """`ammup transfer`: transfer a tuned learning rate to another depth by every rule."""
 
 import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from ammup.cli.batch import BatchOptions, batch_options
+from ammup.cli.batch import Batch, BatchOptions, batch_options
+
+if TYPE_CHECKING:  # imported when a verb runs, so that --help stays fast
+    import pandas as pd
+
+    from ammup.measurement.depth_law import DepthLaw
 
 
 @click.command()
@@ -29,11 +36,8 @@ def transfer(
       ammup transfer my_package.models:make_net --lr 0.1 --from 4 --to 16 --data ~/cifar10
     """  # noqa: D301  (click reads the \b)
     from ammup.errors import InputError
-    from ammup.format import json_number
     from ammup.measurement.depth_law import measure_depth_law
-    from ammup.models.depth import structure_of
-    from ammup.models.factory import build_model
-    from ammup.transfer.carry import transfer_lr, transfer_table
+    from ammup.transfer.carry import transfer_lr
 
     transfer_lr(lr, from_depth, to_depth, rule="constant")  # raises for an invalid lr before the measurement
     if from_depth == to_depth:
@@ -43,25 +47,45 @@ def transfer(
     loaded = batch.load(family, progress=not as_json)
     depths = sorted((from_depth, to_depth))
     law = measure_depth_law(loaded.factory, depths, loaded.spec, seeds=seeds, progress=not as_json)
+    rules = _rules(lr, from_depth, to_depth, loaded=loaded, law=law)
+    heading = f"{loaded.heading(law.draws)}; lr {lr:g} at L = {from_depth} transferred to L = {to_depth}"
+    _print(rules, heading, as_json=as_json)
+
+
+def _rules(lr: float, from_depth: int, to_depth: int, *, loaded: Batch, law: "DepthLaw") -> "pd.DataFrame":
+    """The table of every rule that applies to the measured net."""
+    from ammup.models.depth import structure_of
+    from ammup.models.factory import build_model
+    from ammup.transfer.carry import transfer_table
+
     example = loaded.spec.inputs[:2]
-    sums = {d: structure_of(build_model(loaded.factory, d, 0), example).path_sum() for d in depths}
+    structures = {d: structure_of(build_model(loaded.factory, d, 0), example) for d in sorted((from_depth, to_depth))}
+    path_sums = {depth: structure.path_sum() for depth, structure in structures.items()}
     finite_depth = law.finite_depth
-    rules = transfer_table(
+    return transfer_table(
         lr,
         from_depth,
         to_depth,
         measured=law,
         law=None if finite_depth is None else lambda at_depths: [finite_depth[d] for d in at_depths],
-        path_sums=sums if all(sums.values()) else None,
+        path_sums=path_sums if all(path_sums.values()) else None,
     )
-    heading = f"{loaded.heading(law.draws)}; lr {lr:g} at L = {from_depth} transferred to L = {to_depth}"
+
+
+def _print(rules: "pd.DataFrame", heading: str, *, as_json: bool) -> None:
+    """Print the table, or its rows as JSON."""
     if as_json:
-        rows = [
-            {k: v if isinstance(v, str) else json_number(v) for k, v in row.items()} for row in rules.to_dict("records")
-        ]
+        rows = [_json_row(row) for row in rules.to_dict("records")]
         click.echo(json.dumps({"heading": heading, "rules": rows}, ensure_ascii=False))
         return
     from ammup.report.terminal import show
     from ammup.report.text import transfer_text
 
     show(transfer_text(rules, heading=heading))
+
+
+def _json_row(row: Mapping[Any, Any]) -> dict[str, str | float | None]:
+    """A row with its texts, and its numbers as JSON numbers."""
+    from ammup.format import json_number
+
+    return {name: value if isinstance(value, str) else json_number(value) for name, value in row.items()}

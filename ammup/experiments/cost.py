@@ -12,8 +12,8 @@ from ammup.experiments.block import WorkerContext
 from ammup.experiments.experiment import Cell, Experiment
 from ammup.training.runs import Training
 
-# A training step costs three forward passes: one forward pass, and a backward pass that costs two. The gradient with
-# respect to the images is not computed, which this ignores.
+# A training step costs as much as three forward passes, because a backward pass costs as much as two. This ignores that
+# the gradient with respect to the images is not computed.
 PASSES_PER_STEP = 3
 
 

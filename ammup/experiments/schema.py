@@ -1,4 +1,4 @@
-"""SQL queries of a store, and dataclasses for its rows."""
+"""SQL statements of a store, and dataclasses for its rows."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,6 +29,34 @@ RUNS = """
 SELECT depth, seed, lr, ifnull(val_accuracy, -9e999), ifnull(val_loss, -9e999), diverged
 FROM runs WHERE experiment = ? ORDER BY depth, seed, lr
 """
+
+PUT_EXPERIMENT = """
+INSERT INTO experiments (key, name, specification, data_digest, strategy, choice)
+VALUES (:key, :name, :specification, :data_digest, :strategy, :choice)
+ON CONFLICT (key) DO UPDATE SET name = :name, specification = :specification, data_digest = :data_digest,
+    strategy = :strategy, choice = :choice
+"""
+PUT_INVOCATION = """
+INSERT INTO invocations (started_at, command, folder, commit_id, dirty, ammup_commit, ammup_dirty, versions)
+VALUES (:started_at, :command, :folder, :commit, :dirty, :ammup_commit, :ammup_dirty, :versions)
+"""
+PUT_WORKER = """
+INSERT INTO workers (host, device, threads, versions) VALUES (:host, :device, :threads, :versions)
+ON CONFLICT DO NOTHING
+"""
+PUT_RUN = """
+INSERT INTO runs VALUES (:key, :experiment, :depth, :lr, :seed, :val_accuracy, :val_loss, :train_loss, :diverged,
+    :steps, :curve, :seconds, :images_per_second, :dtype, :strategy, :finished_at, :invocation, :worker)
+ON CONFLICT (key) DO NOTHING
+"""
+PUT_LEFT_OUT = """
+INSERT OR REPLACE INTO left_out VALUES (:key, :experiment, :depth, :lr, :seed, :steps, :invocation)
+"""
+PUT_MEASUREMENT = """
+INSERT INTO measurements VALUES (:experiment, :depth, :lr, :seed, :step, :S_bar, :invocation)
+ON CONFLICT DO NOTHING
+"""
+PUT_LAW = "INSERT OR REPLACE INTO laws VALUES (?, ?, ?, ?, ?)"
 
 
 @dataclass(frozen=True, kw_only=True)

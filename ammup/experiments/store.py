@@ -19,6 +19,13 @@ from ammup.experiments.database import Database
 from ammup.experiments.migrations import MIGRATIONS
 from ammup.experiments.schema import (
     PROVENANCE_COUNTS,
+    PUT_EXPERIMENT,
+    PUT_INVOCATION,
+    PUT_LAW,
+    PUT_LEFT_OUT,
+    PUT_MEASUREMENT,
+    PUT_RUN,
+    PUT_WORKER,
     RUNS,
     RUNS_WITH_PROVENANCE,
     Invocation,
@@ -128,24 +135,13 @@ class Store(Database):
         """Add an experiment, or replace its row."""
         values = asdict(experiment) | {"choice": json.dumps(experiment.choice) if experiment.choice else None}
         with self.transaction():
-            self.connection.execute(
-                "INSERT INTO experiments (key, name, specification, data_digest, strategy, choice) "
-                "VALUES (:key, :name, :specification, :data_digest, :strategy, :choice) "
-                "ON CONFLICT (key) DO UPDATE SET name = :name, specification = :specification, "
-                "data_digest = :data_digest, strategy = :strategy, choice = :choice",
-                values,
-            )
+            self.connection.execute(PUT_EXPERIMENT, values)
 
     def put_invocation(self, invocation: Invocation) -> int:
         """Add a command and return its id, which the rows that it writes refer to."""
         values = {**asdict(invocation), "versions": _sorted_json(invocation.versions), "started_at": _now()}
         with self.transaction():
-            cursor = self.connection.execute(
-                "INSERT INTO invocations (started_at, command, folder, commit_id, dirty, ammup_commit, ammup_dirty, "
-                "versions) VALUES (:started_at, :command, :folder, :commit, :dirty, :ammup_commit, :ammup_dirty, "
-                ":versions)",
-                values,
-            )
+            cursor = self.connection.execute(PUT_INVOCATION, values)
         return int(cursor.lastrowid or 0)
 
     def put_runs(
@@ -169,30 +165,13 @@ class Store(Database):
             left_out: cell key -> cell that an adaptive search did not train to the end. Existing rows are replaced.
         """
         with self.transaction():
-            worker_id = self._worker_id(worker)
+            origin = {"experiment": experiment, "invocation": invocation}
+            run_origin = {**origin, "worker": self._worker_id(worker), "dtype": dtype}
             for key, run in runs.items():
-                self.connection.execute(
-                    "INSERT INTO runs VALUES (:key, :experiment, :depth, :lr, :seed, :val_accuracy, "
-                    ":val_loss, :train_loss, :diverged, :steps, :curve, :seconds, :images_per_second, :dtype, "
-                    ":strategy, :finished_at, :invocation, :worker) ON CONFLICT (key) DO NOTHING",
-                    {
-                        **asdict(run),
-                        "key": key,
-                        "experiment": experiment,
-                        "curve": json.dumps(run.curve),
-                        "dtype": dtype,
-                        "finished_at": _now(),
-                        "invocation": invocation,
-                        "worker": worker_id,
-                    },
-                )
-            self.connection.executemany(
-                "INSERT OR REPLACE INTO left_out VALUES (:key, :experiment, :depth, :lr, :seed, :steps, :invocation)",
-                [
-                    {**asdict(cell), "key": key, "experiment": experiment, "invocation": invocation}
-                    for key, cell in left_out.items()
-                ],
-            )
+                values = {**asdict(run), "key": key, "curve": json.dumps(run.curve), "finished_at": _now()}
+                self.connection.execute(PUT_RUN, values | run_origin)
+            cells = [{**asdict(cell), "key": key, **origin} for key, cell in left_out.items()]
+            self.connection.executemany(PUT_LEFT_OUT, cells)
 
     def measurements(self, experiment: str) -> pd.DataFrame:
         """Return S̄ along short runs; columns depth, lr, seed, step, S_bar."""
@@ -221,8 +200,7 @@ class Store(Database):
         """Add measurements. Existing measurements are not changed."""
         with self.transaction():
             self.connection.executemany(
-                "INSERT INTO measurements VALUES (:experiment, :depth, :lr, :seed, :step, :S_bar, :invocation) "
-                "ON CONFLICT DO NOTHING",
+                PUT_MEASUREMENT,
                 [{**asdict(row), "experiment": experiment, "invocation": invocation} for row in measurements],
             )
 
@@ -230,7 +208,7 @@ class Store(Database):
         """Add η* by rule and depth. Existing values are replaced, because they can be recomputed at any time."""
         with self.transaction():
             self.connection.executemany(
-                "INSERT OR REPLACE INTO laws VALUES (?, ?, ?, ?, ?)",
+                PUT_LAW,
                 [(experiment, rule, depth, lr, invocation) for rule, law in laws.items() for depth, lr in law.items()],
             )
 
@@ -259,11 +237,7 @@ class Store(Database):
         """Return the id of a worker, which is added if necessary."""
         values = {**asdict(worker), "versions": _sorted_json(worker.versions)}
         where = "host = :host AND device = :device AND threads = :threads AND versions = :versions"
-        self.connection.execute(
-            "INSERT INTO workers (host, device, threads, versions) VALUES (:host, :device, :threads, :versions) "
-            "ON CONFLICT DO NOTHING",
-            values,
-        )
+        self.connection.execute(PUT_WORKER, values)
         return int(self.connection.execute(f"SELECT id FROM workers WHERE {where}", values).fetchone()[0])
 
 

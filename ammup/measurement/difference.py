@@ -5,8 +5,8 @@ effect as in training. Forward passes at the weights w + ε d and w - ε d, wher
 the change of every depth unit as a central difference. The weights are changed in place and restored from copies, in
 float64 if the model runs in float64.
 
-The relative curvature |z₊ + z₋ - 2 z₀| / |z₊ - z₋| of a unit bounds how far its central difference is from the
-derivative. It is proportional to ε if the unit is nonlinear in the weights, and to 1/ε if rounding errors dominate.
+The relative curvature |z₊ + z₋ - 2 z₀| / |z₊ - z₋| of a unit estimates the relative error of its central difference. It
+is proportional to ε if the unit is nonlinear in the weights, and to 1/ε if rounding errors dominate.
 Several ε are tried, and the smallest curvature is reported as the relative error.
 
 Axes: R residual row, B batch, U depth unit.
@@ -21,10 +21,10 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
 
 from ammup.arrays import Array
 from ammup.errors import InputError
+from ammup.measurement.backward import has_reentrant_checkpoints, weight_gradients
 from ammup.measurement.first_step import FirstStep
 from ammup.measurement.loss import Residuals
 from ammup.measurement.observation import checked_outputs, checked_units, observed_units
@@ -53,7 +53,7 @@ class RowMoments:
 
     Attributes:
         S: mean square of every unit's change at learning rate 1, (U,).
-        curvature: relative curvature of every unit, which bounds the relative error of its change, (U,).
+        curvature: relative curvature of every unit, an estimate of the relative error of its change, (U,).
         squares: squared norm of the gradient of each weight.
     """
 
@@ -86,7 +86,6 @@ class Difference:
         self.inputs = spec.inputs_on(like.real if like.is_complex() else like)
         self.targets = spec.targets_on(like)
         parameters = dict(model.named_parameters())
-        self._checkpointed = False
         self.optimizer = None if spec.optimizer is None else FirstStep.from_optimizer(spec.optimizer, parameters)
 
     def rows(self) -> tuple[list[RowMoments], list[RowMoments]]:
@@ -101,14 +100,15 @@ class Difference:
         with torch.enable_grad(), seeded("masks", self.stream):
             with observed_units(self.model, self.units, partial(_record, z0)):
                 outputs = call_model(self.model, self.inputs, self.spec.forward)
-            self._checkpointed = has_checkpoints(outputs)
+            accumulate = has_reentrant_checkpoints(outputs)
             if callable(objective.loss):
                 scalar = objective.scalar(outputs, self.targets)
-                fixed, drawn = self._backward([(scalar, None)]), []
+                fixed, drawn = weight_gradients([(scalar, None)], self.weights, accumulate=accumulate), []
             else:
                 tensor = checked_outputs(outputs, self.inputs, objective)
                 residuals = self._residuals(tensor.detach())
-                gradients = self._backward([(tensor, row) for row in (*residuals.fixed, *residuals.drawn)])
+                roots = [(tensor, row) for row in (*residuals.fixed, *residuals.drawn)]
+                gradients = weight_gradients(roots, self.weights, accumulate=accumulate)
                 n_fixed = len(residuals.fixed)
                 fixed, drawn = gradients[:n_fixed], gradients[n_fixed:]
         return [z0[unit] for unit in self.units], fixed, drawn
@@ -121,23 +121,6 @@ class Difference:
             return objective.residuals(outputs, self.targets, drawn=False)
         labels = objective.draw_labels(outputs.shape, outputs, random_stream("labels", self.stream))
         return objective.residuals(outputs, labels, drawn=True, per_label=self.optimizer is not None)
-
-    def _backward(self, roots: Sequence[tuple[Tensor, Tensor | None]]) -> list[Weights]:
-        """The gradients of all weights, for each pair of an output and the residual row it is multiplied by."""
-        # A forward pass may freeze a weight, which then has no gradient.
-        unfrozen = {name: w for name, w in self.weights.items() if w.requires_grad}
-        weights = list(unfrozen.values())
-        results = []
-        for number, (output, row) in enumerate(roots):
-            retain_graph = number < len(roots) - 1
-            gradients: Sequence[Tensor | None]
-            if any(w._post_accumulate_grad_hooks for w in weights) or self._checkpointed:
-                gradients = _accumulated_gradients(output, row, weights, retain_graph=retain_graph)
-            else:
-                gradients = torch.autograd.grad(output, weights, row, retain_graph=retain_graph, allow_unused=True)
-            by_name = dict(zip(unfrozen, gradients, strict=True))
-            results.append({name: _to_dense(by_name.get(name), w) for name, w in self.weights.items()})
-        return results
 
     def _row_moments(self, gradient: Weights, z0: list[Tensor]) -> RowMoments:
         """The moments of the step for one gradient; ``z0`` has the units' outputs before the step."""
@@ -228,41 +211,6 @@ def trainable(model: nn.Module) -> Weights:
     if not weights:
         raise InputError(f"{type(model).__name__} has no trainable weights, so a step changes nothing")
     return weights
-
-
-def _accumulated_gradients(
-    output: Tensor, row: Tensor | None, weights: Sequence[Tensor], *, retain_graph: bool
-) -> list[Tensor | None]:
-    """The gradients that a backward pass accumulates in ``w.grad``, which hooks on the accumulation may change."""
-    for w in weights:
-        w.grad = None
-    torch.autograd.backward([output], None if row is None else [row], retain_graph=retain_graph)
-    gradients = [w.grad for w in weights]
-    for w in weights:
-        w.grad = None
-    return gradients
-
-
-def _to_dense(gradient: Tensor | None, weight: Tensor) -> Tensor:
-    """A gradient of any layout as a dense tensor; zeros if the weight has no gradient."""
-    if gradient is None:
-        return torch.zeros_like(weight).detach()
-    return (gradient.to_dense() if gradient.is_sparse else gradient).detach()
-
-
-def has_checkpoints(outputs: Any) -> bool:
-    """Whether the graph has reentrant checkpoints, which ``torch.autograd.grad`` does not support."""
-    pending = [leaf.grad_fn for leaf in tree_leaves(outputs) if isinstance(leaf, Tensor)]
-    seen: set[Any] = set()
-    while pending:
-        node = pending.pop()
-        if node is None or node in seen:
-            continue
-        if node.name() == "CheckpointFunctionBackward":
-            return True
-        seen.add(node)
-        pending += [parent for parent, _ in node.next_functions]
-    return False
 
 
 def _record(outputs: dict[str, Tensor], name: str, z: Tensor) -> None:

@@ -95,7 +95,7 @@ def _new_optimizer(factory: OptimizerFactory, weights: Mapping[str, Tensor], lr:
 def _optimizer_copy(
     optimizer: Optimizer, names: Mapping[int, str], weights: Mapping[str, Tensor], lr: float
 ) -> Optimizer:
-    """A copy of an optimizer and its state, for other tensors; ``names`` maps a parameter's id to its name."""
+    """A copy of an optimizer with its state, for other tensors. ``names`` maps the ids of parameters to their names."""
     first = optimizer.param_groups[0]["lr"]
     copied = object.__new__(type(optimizer))
     # A scheduler replaces `step` on the optimizer, and hooks can have side effects, so the copy has neither.

@@ -52,7 +52,7 @@ def _group_norm_supports_channels_last() -> bool:
 
 
 def channels_last(tensor: Tensor) -> Tensor:
-    """The tensor in channels_last if it has four axes and is on a CPU, where convolutions would convert it."""
+    """The tensor in channels_last if it has four axes and is on a CPU, where convolutions would have to convert it."""
     if tensor.ndim == 4 and tensor.device.type == "cpu":
         return tensor.contiguous(memory_format=torch.channels_last)
     return tensor

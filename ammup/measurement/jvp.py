@@ -1,4 +1,4 @@
-"""The moments by one backward and one forward-mode pass (JVP), many weight draws of small nets together.
+"""The method "jvp": one backward and one forward-mode pass, for many weight draws of a small net simultaneously.
 
 Axes: W weight draw, R residual row, U depth unit.
 """
@@ -12,20 +12,22 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import vmap
 
+from ammup.arrays import Array
 from ammup.measurement.moments import UpdateMoments, combined_moments, to_numpy
 from ammup.measurement.specification import MeasurementSpec
 from ammup.measurement.step import OUTPUT, Step, Weights
 from ammup.models.depth import Forward
+from ammup.models.modes import default_modes
 from ammup.models.state import preserved
 
-# Nets whose largest weight and largest unit (over the batch) have up to this many elements are measured many weight
-# draws and label rows at a time: there the cost of a pass is that of launching its operations, beyond it that of
-# leaving the cache. benchmarks/measurement_draws.py prints the ratios on which the numbers rest.
+# If the largest weight and the largest unit (over the batch) have at most this many elements, many weight draws and
+# label rows are measured in one pass: the time for launching the operations dominates. For larger nets, a stacked pass
+# would not fit in the cache. The limits are based on the ratios that benchmarks/measurement_draws.py prints.
 STACKED_WEIGHT = 2**17
 STACKED_UNIT = 2**16
 STACKED_BYTES = 2**28
-# Where the modules are whose forwards run under vmap and write nothing.
-KNOWN_FILES = (
+# Python modules with nn.Module classes whose forward is stateless and runs under vmap.
+STATELESS_MODULES = (
     "ammup.models.nets",
     "ammup.models.layers",
     *(f"torch.nn.modules.{name}" for name in ("activation", "container", "conv", "flatten", "linear")),
@@ -35,17 +37,18 @@ KNOWN_FILES = (
 def measure_by_jvp(
     models: Sequence[nn.Module], spec: MeasurementSpec, streams: Sequence[object]
 ) -> list[UpdateMoments]:
-    """One weight draw after the other, or all of them together where that is faster.
+    """The moments of several weight draws of one net, computed one after another, or in stacks if that is faster.
 
     Args:
-        models: modules that differ in their weights only.
-        spec: what is measured of each.
-        streams: for each model what its labels and dropout masks depend on.
+        models: modules that differ only in their weights.
+        spec: the specification of the measurement.
+        streams: for each model, the key of the random numbers for its labels and dropout masks.
     """
     with ExitStack() as stack:
+        stack.enter_context(default_modes())
         steps: list[Step] = []
         for model in models:
-            state = None if _writes_nothing(model, spec.forward) else stack.enter_context(preserved(model))
+            state = None if _is_stateless(model, spec.forward) else stack.enter_context(preserved(model))
             steps.append(Step.from_model(model, spec, state=state))
             if spec.units is None:
                 spec = steps[0].spec_for_draws(spec)
@@ -53,60 +56,61 @@ def measure_by_jvp(
         return measure(steps, streams)
 
 
-def _writes_nothing(model: nn.Module, forward: Forward | None) -> bool:
-    """Whether it is made of modules alone whose forward is known and changes nothing in them."""
-    return forward is None and all(_is_known(module) and not _is_hooked(module) for module in model.modules())
+def _is_stateless(model: nn.Module, forward: Forward | None) -> bool:
+    """Whether a forward pass is certain not to change the model."""
+    return forward is None and all(_has_stateless_class(m) and not _has_hooks(m) for m in model.modules())
 
 
-def _is_known(module: nn.Module) -> bool:
-    return type(module).__module__ in KNOWN_FILES and not isinstance(module, nn.MultiheadAttention)
+def _has_stateless_class(module: nn.Module) -> bool:
+    return type(module).__module__ in STATELESS_MODULES and not isinstance(module, nn.MultiheadAttention)
 
 
-def _is_hooked(module: nn.Module) -> bool:
-    """Whether a call of it runs code of the user's too."""
+def _has_hooks(module: nn.Module) -> bool:
+    """Whether a call of a module also runs code of the user."""
     everywhere = (torch.nn.modules.module._global_forward_hooks, torch.nn.modules.module._global_forward_pre_hooks)
     return any((module._forward_hooks, module._forward_pre_hooks, *everywhere)) or "forward" in vars(module)
 
 
 def stack_size(step: Step) -> int:
-    """How many weight draws of this net to measure at once; 1 where one after the other is faster or the only way.
+    """The number of weight draws to measure in one stacked pass; 1 if stacking is slower or not possible.
 
-    Stacking runs the module's forward under vmap, so it is kept to modules known to allow that: not batch norm, dropout
-    or code of the user's.
+    A stacked pass runs the modules' forwards under vmap, so it is limited to modules that support this: not batch norm,
+    dropout or the user's own modules.
     """
-    modules = [m for m in step.model.modules() if getattr(m, "p", None) != 0]  # dropout at rate 0 is no dropout
-    known = all(_is_known(m) for m in modules)
-    if step.optimizer is not None or not known or max(w.numel() for w in step.weights.values()) > STACKED_WEIGHT:
+    modules = [m for m in step.model.modules() if getattr(m, "p", None) != 0]  # without dropout at rate 0
+    if step.optimizer is not None or not all(_has_stateless_class(m) for m in modules):
         return 1
-    if max(step.shapes().values(), key=lambda shape: shape.numel()).numel() > STACKED_UNIT:
+    largest_weight = max(w.numel() for w in step.weights.values())
+    if largest_weight > STACKED_WEIGHT or max(shape.numel() for shape in step.shapes().values()) > STACKED_UNIT:
         return 1
     row_bytes = sum(w.nbytes for w in step.weights.values())
     return max(1, STACKED_BYTES // (row_bytes * (step.objective.label_draws + 1)))
 
 
 def measure_each(steps: Sequence[Step], streams: Sequence[object]) -> list[UpdateMoments]:
-    """One weight draw and one residual row after the other."""
-    results = []
-    for step, stream in zip(steps, streams, strict=True):
-        # The modules of our own nets need no check, which costs as much as a small net itself.
-        checked = step.state is not None
-        nearby = step.nearby(stream) if checked else None
-        outputs, pull_back = step.backward(stream)
-        residuals = step.residuals(outputs, step.labels(outputs, stream))
-        fixed, drawn = (
-            [
-                to_numpy(_row_moments(step, step.weights, pull_back(row)[0], stream, row if checked else None, nearby))
-                for row in rows
-            ]
-            for rows in (residuals.fixed, residuals.drawn)
-        )
-        del pull_back  # frees the graph before the next draw builds its own
-        results.append(combined_moments(step.units, list(step.weights), fixed, drawn))
-    return results
+    """The moments of all weight draws, with a separate pass for each draw and residual row."""
+    return [_measure_draw(step, stream) for step, stream in zip(steps, streams, strict=True)]
+
+
+def _measure_draw(step: Step, stream: object) -> UpdateMoments:
+    """The moments of one draw. This is a separate function so that the graph is freed before the next draw."""
+    # Stateless models need no error estimate, which takes as long as the measurement of a small net.
+    estimate_error = step.state is not None
+    perturbed = step.perturbed_outputs(stream) if estimate_error else None
+    outputs, pull_back = step.backward(stream)
+    residuals = step.residuals(outputs, step.labels(outputs, stream))
+
+    def moments(row: Tensor) -> Array:
+        (gradient,) = pull_back(row)
+        checked_row = row if estimate_error else None
+        return to_numpy(_row_moments(step, step.weights, gradient, stream, checked_row, perturbed))
+
+    fixed, drawn = ([moments(row) for row in rows] for rows in (residuals.fixed, residuals.drawn))
+    return combined_moments(step.units, list(step.weights), fixed, drawn)
 
 
 def measure_stacked(steps: Sequence[Step], streams: Sequence[object]) -> list[UpdateMoments]:
-    """All weight draws and all residual rows at once."""
+    """The moments of all weight draws, with one stacked pass for all draws and residual rows."""
     first = steps[0]
     outputs = torch.empty(first.shapes()[OUTPUT], device="meta")
     labels = [first.labels(outputs, stream, like=first.inputs) for stream in streams]
@@ -137,11 +141,8 @@ def _row_moments(
     gradient: Weights,
     stream: object,
     row: Tensor | None = None,
-    nearby: Mapping[str, Tensor] | None = None,
+    perturbed: Mapping[str, Tensor] | None = None,
 ) -> Float[Tensor, "U_error_and_weights"]:
-    """What one residual row contributes.
-
-    The mean square of every unit's step; their relative error; every gradient's squared norm.
-    """
+    """The contribution of one residual row: S_l of every unit, their relative error, and squared gradient norms."""
     squares = [torch.linalg.vector_norm(g).double().square() for g in gradient.values()]
-    return torch.cat([step.tangent_moments(weights, gradient, stream, row, nearby), torch.stack(squares)])
+    return torch.cat([step.tangent_moments(weights, gradient, stream, row, perturbed), torch.stack(squares)])

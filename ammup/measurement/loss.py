@@ -1,4 +1,4 @@
-"""What one gradient step sees of the labels: residuals, split into the paper's A and B terms (Lemma 2).
+"""Losses and their derivatives with respect to the outputs (residuals), split into the paper's A and B terms (Lemma 2).
 
 Axes: R residual row, B batch, M output unit (class or channel), P position of an output field.
 """
@@ -49,10 +49,13 @@ class Objective:
     Attributes:
         loss: "mse" (the paper's 1/(2 B M) Σ (z - y)², half of torch's), "cross_entropy" (mean over samples and
             positions), or a callable (outputs, targets) -> scalar.
-        part: "total"; "label", where the residual keeps the labels only (the paper's B-term); or "output", where it
-            keeps the network's outputs only (the A-term): z for mse, softmax(z) for cross-entropy.
-        label_draws: number of label draws where no targets are given: N(0, 1) for mse, uniform classes for
-            cross-entropy.
+        part: the terms of the residual: "total" for all; "label" for only the labels (the paper's B-term); "output" for
+            only the network's outputs (the A-term), z for mse and softmax(z) for cross-entropy.
+        label_draws: number of label draws if no targets are given; N(0, 1) for mse, uniform classes for cross-entropy.
+
+    Raises:
+        InputError: the loss or part is unknown, a callable loss is combined with another part than "total", or
+            ``label_draws`` is below 1.
     """
 
     loss: Loss
@@ -64,50 +67,55 @@ class Objective:
             raise InputError(f"unknown loss={self.loss!r}; expected one of: {', '.join(LOSSES)}, or a callable")
         check_known("part", self.part, PARTS)
         if callable(self.loss) and self.part != "total":
-            raise InputError(f"part={self.part!r} of a callable loss is not defined; use part='total'")
+            raise InputError(f"part={self.part!r} is not defined for a callable loss; use part='total'")
         if self.label_draws < 1:
             raise InputError(f"label_draws={self.label_draws} must be at least 1")
 
     def draw_labels(self, shape: torch.Size, like: Tensor, generator: torch.Generator) -> Tensor:
-        """``label_draws`` labels for outputs of ``shape`` (B, M, *P), drawn on the CPU and moved to ``like``."""
+        """``label_draws`` labels for outputs of ``shape`` (B, M, *P), drawn on the CPU and moved to ``like``.
+
+        Raises:
+            InputError: the loss is a callable, for which labels cannot be drawn.
+        """
         if callable(self.loss):
-            raise InputError("a callable loss needs targets=; labels can be drawn for mse and cross_entropy only")
+            raise InputError("a callable loss needs targets=; labels can be drawn only for mse and cross_entropy")
         if self.loss == "mse":
             return torch.randn(self.label_draws, *shape, generator=generator).to(like)
         classes = torch.randint(shape[1], (self.label_draws, shape[0], *shape[2:]), generator=generator)
         return classes.to(like.device)
 
     def check_targets(self, outputs: Tensor, targets: Tensor) -> None:
-        """Raise InputError where targets do not fit the outputs (B, M, *P)."""
+        """Raise InputError if the targets do not match the outputs (B, M, *P)."""
         if callable(self.loss):
             return
         if not isinstance(targets, Tensor) or targets.dtype == torch.bool:
-            what = "truth values" if isinstance(targets, Tensor) else f"a {type(targets).__name__}"
-            raise InputError(f"targets are {what}; give a tensor of class indices, or floats shaped like the outputs")
+            given = "boolean" if isinstance(targets, Tensor) else f"a {type(targets).__name__}"
+            raise InputError(f"targets are {given}; give a tensor of class indices, or floats shaped like the outputs")
         index_shape = (outputs.shape[0], *outputs.shape[2:])
         if targets.is_floating_point():
             if targets.shape != outputs.shape:
-                raise InputError(f"targets have shape {tuple(targets.shape)}, outputs {tuple(outputs.shape)}")
+                given = f"targets have shape {tuple(targets.shape)}"
+                raise InputError(f"{given}; expected {tuple(outputs.shape)}, the shape of the outputs")
             if not torch.isfinite(targets).all():
-                raise InputError("targets hold NaN or infinite values")
+                raise InputError("targets contain NaN or infinite values")
         elif targets.shape != index_shape:
-            raise InputError(f"class indices have shape {tuple(targets.shape)}; the outputs ask for {index_shape}")
+            raise InputError(f"class indices have shape {tuple(targets.shape)}; expected {index_shape} for the outputs")
         elif targets.min() < 0 or targets.max() >= outputs.shape[1]:
-            found = f"{int(targets.min())} to {int(targets.max())}"
-            raise InputError(f"class indices are {found}; the model has outputs 0 to {outputs.shape[1] - 1}")
+            given = f"class indices are {int(targets.min())} to {int(targets.max())}"
+            raise InputError(f"{given}; the model has outputs 0 to {outputs.shape[1] - 1}")
 
     def scalar(self, outputs: Any, targets: Any) -> Tensor:
-        """The value of a user's loss.
+        """The value of a callable loss.
 
         Raises:
-            InputError: it raises, or returns something else than a scalar.
+            InputError: the loss raises an exception, or does not return a scalar.
         """
         assert callable(self.loss)
         try:
             value = self.loss(outputs, targets)
-        except Exception as error:  # whatever the user's code raises
+        except Exception as error:  # the user's code may raise anything
             shape = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
-            missing = "; targets= were not given" if targets is None else ""
+            missing = "; targets= was not given" if targets is None else ""
             raise InputError(f"the loss failed on outputs {shape}: {type(error).__name__}: {error}{missing}") from error
         if not isinstance(value, Tensor) or value.ndim:
             got = f"a tensor {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
@@ -117,20 +125,20 @@ class Objective:
     def residuals(self, outputs: Tensor, targets: Tensor, *, drawn: bool, per_label: bool = False) -> Residuals:
         """Residuals of given targets, or of drawn labels with the draw as leading axis.
 
-        ``per_label`` asks for rows that are gradients of a loss each, for an optimizer that is not linear in them.
-
-        With drawn labels and mse, "total" is the average over each label and its negative, to which
-        ½ Q(z - y) + ½ Q(z + y) = Q(z) + Q(y) gives one row for z and one for each y: the cross term, of mean zero,
-        adds no noise.
+        With drawn labels and mse, "total" is by default the average over each label and its negative. Because S is a
+        quadratic form Q of the residual, ½ Q(z - y) + ½ Q(z + y) = Q(z) + Q(y), which needs one row for z and one for
+        each y. The cross term, whose mean is zero, then adds no noise. With ``per_label``, each row is the gradient of
+        the loss of one label, as needed for an optimizer whose step is not linear in the gradient.
         """
         none = outputs.new_zeros((0, *outputs.shape))
         if callable(self.loss):
             gradient: Tensor = torch.func.grad(lambda z: self.scalar(z, targets))(outputs)
             return Residuals(fixed=gradient[None], drawn=none)
         y = self._as_outputs(outputs, targets, lead=1 if drawn else 0)
-        per_loss_term = outputs.numel() if self.loss == "mse" else outputs.numel() // outputs.shape[1]
-        label = (y if drawn else y[None]) / per_loss_term
-        output = (outputs if self.loss == "mse" else outputs.softmax(1))[None] / per_loss_term
+        n_terms = outputs.numel() if self.loss == "mse" else outputs.numel() // outputs.shape[1]
+        label = (y if drawn else y[None]) / n_terms
+        prediction = outputs if self.loss == "mse" else outputs.softmax(1)
+        output = prediction[None] / n_terms
         if self.part == "output":
             return Residuals(fixed=output, drawn=none)
         if self.part == "total" and not drawn:
@@ -142,7 +150,7 @@ class Objective:
 
     @staticmethod
     def _as_outputs(outputs: Tensor, targets: Tensor, *, lead: int) -> Tensor:
-        """Targets in the outputs' shape behind ``lead`` leading axes; class indices become one-hot vectors."""
+        """Targets in the shape of the outputs after ``lead`` leading axes; class indices become one-hot vectors."""
         if targets.is_floating_point():
             return targets.to(outputs)
         return F.one_hot(targets, outputs.shape[1]).movedim(-1, lead + 1).to(outputs)

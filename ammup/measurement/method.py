@@ -1,13 +1,14 @@
-"""Which of two ways to the same number a measurement takes.
+"""The choice between the two methods of a measurement, which compute the same moments.
 
-"jvp": one backward and one forward-mode pass by `torch.func`, the fastest way, exact where every module is a plain
-function of its weights and inputs. It sees neither hooks on parameters nor what a detached statistic does to the same
-forward, and a model whose state, threads or random numbers differ between its two passes gives a wrong number.
+"jvp": one backward and one forward-mode pass by `torch.func`. It is the faster method, and exact if every module is a
+pure function of its weights and inputs. It ignores hooks on parameters and the changes of detached statistics, and its
+result is wrong if the state, threads or random numbers of a model differ between its two passes.
 
-"difference": plain autograd and forwards at moved weights (:mod:`ammup.measurement.difference`), which sees all of it.
+"difference": ordinary backward passes, and forward passes at changed weights (:mod:`ammup.measurement.difference`). It
+includes all of these effects.
 
-"auto" takes jvp for models made of the modules of torch, torchvision and this package alone, without hooks, and
-difference for everything else, and wherever jvp fails or rounding errors are too large for it.
+"auto" uses jvp for models that consist only of modules of torch, torchvision and this package, without hooks. It uses
+difference for all other models, and if jvp fails or its rounding errors are too large.
 """
 
 import torch
@@ -15,23 +16,23 @@ from torch import nn
 
 from ammup.measurement.specification import MeasurementSpec
 
-# Packages whose modules are plain functions of weights and inputs; benchmarks/zoo.py checks those of torchvision.
-PLAIN_FUNCTIONS = ("torch.nn.modules.", "torchvision.models.", "torchvision.ops.", "ammup.models.")
-# Relative error of S̄ above which jvp in the model's own precision is not good enough.
+# Packages whose modules are pure functions of weights and inputs; benchmarks/zoo.py checks those of torchvision.
+PURE_MODULES = ("torch.nn.modules.", "torchvision.models.", "torchvision.ops.", "ammup.models.")
+# Largest relative error of S̄ for which "auto" accepts jvp in the model's own precision.
 LARGEST_ERROR = 5e-3
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
 def reason_against_jvp(model: nn.Module, spec: MeasurementSpec) -> str:
-    """Why jvp cannot be relied on for this model, or nothing."""
+    """Why jvp may be wrong for this model; empty if it is reliable."""
     if spec.forward is not None:
-        return "forward= runs code of its own"
+        return "forward= may run any code"
     for name, module in model.named_modules():
         kind = type(module)
-        if not f"{kind.__module__}.".startswith(PLAIN_FUNCTIONS):
-            return f"{_named(name)} is a {kind.__module__}.{kind.__qualname__}, whose forward is unknown"
+        if not f"{kind.__module__}.".startswith(PURE_MODULES):
+            return f"{_quoted(name)} is a {kind.__module__}.{kind.__qualname__}, whose forward may run any code"
         if any(getattr(module, table) for table in _HOOKS) or "forward" in vars(module):
-            return f"{_named(name)} has hooks or a forward of its own"
+            return f"{_quoted(name)} has hooks or a replaced forward"
     if any(getattr(torch.nn.modules.module, f"_global{table}") for table in _HOOKS):
         return "hooks are registered for all modules"
     for name, p in model.named_parameters():
@@ -42,5 +43,5 @@ def reason_against_jvp(model: nn.Module, spec: MeasurementSpec) -> str:
     return ""
 
 
-def _named(name: str) -> str:
+def _quoted(name: str) -> str:
     return f"module {name!r}" if name else "the model"

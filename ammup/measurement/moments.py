@@ -1,4 +1,4 @@
-"""What a measured step is: the second moments S_l of every depth unit."""
+"""`UpdateMoments`, the result of a measurement: the second moments S_l of every depth unit."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,13 +16,14 @@ class UpdateMoments:
 
     Attributes:
         units: names of the depth units.
-        S: S_l, the mean over samples, channels and positions of (Δz)², averaged over label draws; one value a unit.
-        S_bar_se: standard error of ``S_bar`` over label draws: 0 where targets were given, NaN with a single draw.
+        S: S_l, the mean over samples, channels and positions of (Δz)², averaged over label draws; one value per unit.
+        S_bar_se: standard error of ``S_bar`` over label draws; 0 for given targets, NaN for a single draw.
         gradient_squares: squared norm of the loss gradient of each weight, averaged over label draws like S.
-        method: "jvp" or "difference", the way that was taken, see :mod:`ammup.measurement.method`.
-        reason: why not jvp, where a difference was taken.
-        error: estimate of the relative numerical error of ``S_bar``: for "jvp" from the disagreement of its two passes
-            and from the amplification of rounding errors, for "difference" from its bend.
+        method: "jvp" or "difference", the method that was used; see :mod:`ammup.measurement.method`.
+        reason: why "difference" was used instead of "jvp"; empty for "jvp".
+        error: estimate of the relative numerical error of ``S_bar``. For "jvp", it is estimated from the difference
+            between its two passes and from the amplification of rounding errors; for "difference", from the relative
+            curvature of the units.
     """
 
     units: tuple[str, ...]
@@ -40,16 +41,23 @@ class UpdateMoments:
 
     @property
     def lr_star(self) -> float:
-        """η* = S̄^(-1/2), the learning rate at which S̄ = 1; infinite where no step moves anything."""
+        """η* = S̄^(-1/2), the learning rate at which S̄ = 1; infinite if S̄ = 0."""
         return self.S_bar**-0.5 if self.S_bar > 0 else float("inf")
 
 
 def combined_moments(
     units: tuple[str, ...], weights: Sequence[str], fixed: Sequence[Array], drawn: Sequence[Array]
 ) -> UpdateMoments:
-    """Sum of the fixed rows plus mean of the drawn ones.
+    """The sum of the fixed rows plus the mean of the drawn rows.
 
-    A row holds S_l of every unit, the relative error, and the squared gradient norm of every weight.
+    Args:
+        units: names of the units.
+        weights: names of the weights.
+        fixed: rows with S_l of every unit, the relative error, and the squared gradient norm of every weight.
+        drawn: rows of the drawn labels, with the same elements.
+
+    Raises:
+        InputError: S_l of a unit is not finite.
     """
     n_units = len(units)
     sums = np.sum([*fixed, np.zeros(n_units + 1 + len(weights))], axis=0)
@@ -68,5 +76,5 @@ def combined_moments(
 
 
 def to_numpy(tensor: Tensor) -> Array:
-    """A tensor of any device as a float64 array."""
+    """A tensor on any device as a float64 array."""
     return np.asarray(tensor.detach().cpu().double().numpy())

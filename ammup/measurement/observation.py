@@ -1,4 +1,4 @@
-"""The units of a model as they are observed during one forward, and the checks of their names and of the outputs."""
+"""Observing the units of a model during one forward pass, and checks of their names and of the model's outputs."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,19 +17,19 @@ from ammup.models.state import ModelState
 
 @contextmanager
 def observed_units(model: nn.Module, units: Sequence[str], record: Callable[[str, Tensor], None]) -> Iterator[None]:
-    """Hand the output of each unit to ``record`` during the one forward inside.
+    """A context for one forward pass, which calls ``record(name, output)`` for each unit.
 
-    Of a module that returns a tuple (attention, a recurrent layer) that is its first tensor.
+    If a module returns a tuple (such as attention or a recurrent layer), its output is the first element.
 
     Raises:
-        InputError: a unit that returns no tensor, or that did not run exactly once.
+        InputError: a unit does not return a tensor, or did not run exactly once.
     """
     runs = dict.fromkeys(units, 0)
 
     def observe(name: str, output: Any) -> None:
         tensor = output[0] if isinstance(output, tuple | list) and output else output
         if not isinstance(tensor, Tensor):
-            raise InputError(f"unit {name!r} returned {type(output).__name__}; a unit's output is a tensor")
+            raise InputError(f"unit {name!r} returned {type(output).__name__}; expected a tensor")
         runs[name] += 1
         record(name, tensor)
 
@@ -39,48 +39,54 @@ def observed_units(model: nn.Module, units: Sequence[str], record: Callable[[str
 
 
 def check_runs(runs: Mapping[str, int]) -> None:
-    """Raise InputError for units that did not run exactly once."""
+    """Raise InputError if a unit did not run exactly once; ``runs`` has the number of runs of each unit."""
     wrong = [name for name, n in runs.items() if n != 1]
     if wrong:
-        raise InputError(f"units {wrong} did not run exactly once in a forward; pass units= that do")
+        raise InputError(f"units {wrong} did not run exactly once in a forward pass; pass units= that do")
 
 
 def checked_outputs(outputs: Any, inputs: Any, objective: Objective) -> Tensor:
-    """The outputs of a model where they are a tensor (batch, outputs, …), or (batch,) with mse.
+    """The outputs of a model, after checking that they are a tensor (batch, outputs, …); (batch,) is allowed with mse.
 
     Raises:
-        InputError: they are anything else.
+        InputError: the outputs have another type or shape.
     """
     axes = 1 if objective.loss == "mse" else 2
     fits = isinstance(outputs, Tensor) and outputs.ndim >= axes
     if not fits or (isinstance(inputs, Tensor) and len(outputs) != len(inputs)):
         got = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
         raise InputError(
-            f"the model returned {got}; loss={objective.loss!r} takes a tensor (batch, outputs, …), which "
-            "forward=lambda model, inputs: … can take from what it returns; a callable loss takes anything"
+            f"the model returned {got}; loss={objective.loss!r} needs a tensor (batch, outputs, …); extract it with "
+            "forward=lambda model, inputs: …, or pass a callable loss, which may accept any outputs"
         )
     tensor: Tensor = outputs
     return tensor
 
 
 def resolved_units(model: nn.Module, spec: MeasurementSpec, inputs: Any, state: ModelState | None) -> tuple[str, ...]:
-    """The names given by the user, or the depth units that are found.
+    """The units named by the user, or the depth units of the model.
 
     Raises:
-        InputError: unknown names, or a model without units.
+        InputError: a name is unknown, or the model has no units.
     """
     if spec.units is not None:
         return checked_units(model, spec.units)
-    # The flow of other people's models is recorded from a run; that of our own nets can be traced.
+    # The data flow of the library's own nets can be traced; that of other models is recorded from a forward pass.
     traceable = type(model).__module__ == OWN_NETS and spec.forward is None
     example = None if traceable else inputs
     return units_of(model, structure_of(model, example, forward=spec.forward, state=state))
 
 
 def checked_units(model: nn.Module, units: Sequence[str]) -> tuple[str, ...]:
-    """Names given by the user; those of functions and of second calls are known to a run alone."""
+    """The units named by the user, after checking that they are distinct and belong to modules of the model.
+
+    Whether a function (``name:add``) or a second call (``name@2``) exists is only known in a forward pass.
+
+    Raises:
+        InputError: there are no names, a name is repeated, or a module is not in the model.
+    """
     modules = {name for name, _ in model.named_modules()}
     unknown = sorted({name for name in units if re.split("[:@]", name)[0] not in modules})
     if unknown or not units or len(set(units)) < len(units):
-        raise InputError(f"units={list(units)} must be distinct module names; not in the model: {unknown}")
+        raise InputError(f"units={list(units)}: expected distinct module names; not in the model: {unknown}")
     return tuple(units)

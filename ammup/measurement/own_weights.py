@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from ammup.errors import InputError
-from ammup.measurement.difference import call_model, has_checkpoints, trainable
+from ammup.measurement.backward import has_reentrant_checkpoints
+from ammup.measurement.difference import call_model, trainable
 from ammup.measurement.observation import observed_units
 from ammup.measurement.specification import MeasurementSpec
 from ammup.measurement.updates import measure_draws
@@ -26,7 +27,8 @@ def per_unit_factors(model: nn.Module, spec: MeasurementSpec) -> dict[str, tuple
         spec: one batch and the gradient step on it.
 
     Raises:
-        InputError: a unit is not moved by its own weights, or :func:`ammup.measure_updates` rejects the input.
+        InputError: one step moves no unit or does not move one with its own weights, or :func:`ammup.measure_updates`
+            rejects the input.
     """
 
     def measured(units: tuple[str, ...] | None, factors: Mapping[str, float]) -> tuple[tuple[str, ...], float]:
@@ -35,6 +37,11 @@ def per_unit_factors(model: nn.Module, spec: MeasurementSpec) -> dict[str, tuple
         return moments.units, moments.S_bar
 
     units, unscaled = measured(None, {})
+    if unscaled == 0:
+        raise InputError(
+            "rule='per-unit' cannot scale the weights: one step moves no depth unit, because no trainable weight "
+            "reaches one or every gradient is zero"
+        )
     owners = first_units(model, replace(spec, units=units))
     weights = trainable(model)
     factors: dict[str, float] = {}
@@ -61,7 +68,6 @@ def first_units(model: nn.Module, spec: MeasurementSpec) -> dict[str, str]:
     # From autograd's graph, because it includes norms and biases, which a Structure does not.
     weights = trainable(model)
     like = next(iter(weights.values()))
-    inputs = spec.inputs_on(like.real if like.is_complex() else like)
     roots: dict[str, Tensor] = {}
 
     def record(unit: str, z: Tensor) -> None:
@@ -69,9 +75,10 @@ def first_units(model: nn.Module, spec: MeasurementSpec) -> dict[str, str]:
             roots[unit] = (z.real if z.is_complex() else z).sum()  # before an activation changes it in place
 
     with preserved(model), torch.enable_grad(), seeded("first units"):
+        inputs = spec.inputs_on(like.real if like.is_complex() else like)
         with observed_units(model, tuple(spec.units or ()), record):
             outputs = call_model(model, inputs, spec.forward)
-        if has_checkpoints([outputs, *roots.values()]):
+        if has_reentrant_checkpoints([outputs, *roots.values()]):
             return _reached_by_backward(roots, weights)
         return _reached_in_graph(roots, weights)
 

@@ -1,4 +1,4 @@
-"""S̄ during the first steps of training at a small learning rate."""
+"""Measurements of S̄ during the first steps of training at a small learning rate."""
 
 import math
 from collections.abc import Collection
@@ -15,22 +15,22 @@ from ammup.training.runs import Measurement
 def measure_short_run(
     trainer: LoopTrainer, *, depth: int, lr: float, seed: int, steps: Collection[int]
 ) -> list[Measurement]:
-    """Train a replica as a sweep does, and measure S̄ of its next SGD step at the given training steps.
+    """Train a replica as in a sweep, and measure S̄ of its next SGD step at the given training steps.
 
-    The run is bit for bit the beginning of the sweep's replica with the same learning rate and seed.
+    The run is identical to the first steps of the sweep's replica with the same learning rate and seed.
 
     Args:
         trainer: the trainer of this depth.
-        depth: L, which is copied to the result.
+        depth: L; only copied to the result.
         lr: learning rate, small enough that no depth diverges.
         seed: seed of the weights and minibatches.
-        steps: the training steps before which to measure.
+        steps: numbers of the training steps before which S̄ is measured.
 
     Returns:
-        One measurement for each step. S̄ is infinite from the step at which it can no longer be measured.
+        One measurement for each step. S̄ is infinite from the first step at which it cannot be measured any more.
 
     Raises:
-        InputError: there are no steps, a step lies outside of the training, or S̄ cannot be measured at the first one.
+        InputError: ``steps`` is empty, a step is out of range, or S̄ cannot be measured at the first step.
     """
     total = trainer.feed.steps(trainer.training.epochs)
     if not steps or not all(0 <= step < total for step in steps):
@@ -45,7 +45,7 @@ def measure_short_run(
     try:
         trainer.train_with_callback(lr, seed, steps=max(steps) + 1, callback=measure)
     except InputError:
-        if not measured:  # the model cannot be measured at all; a later failure means that the weights diverged
+        if not measured:  # the model cannot be measured at all; later failures mean that the weights have diverged
             raise
     done = {measurement.step for measurement in measured}
     failed = [step for step in sorted(steps) if step not in done]

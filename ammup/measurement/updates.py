@@ -1,9 +1,9 @@
-"""The one-step second moments S_l of the pre-activations, exact to first order in the learning rate.
+"""`measure_updates`: the one-step second moments S_l of the pre-activations, to first order in the learning rate.
 
-One step of SGD at learning rate η moves depth unit l by Δz = -η J_l g to first order, with g the loss gradient and J_l
-the Jacobian with respect to all trainable weights, so S_l = E (Δz)² is exactly quadratic in η: one backward pass for g
-and one forward-mode pass (JVP along g) give every unit and every learning rate, and S̄(η*) = 1 is solved by
-η* = S̄(η = 1)^(-1/2) (paper, section 3.1).
+To first order, one SGD step at learning rate η changes depth unit l by Δz = -η J_l g, where g is the loss gradient and
+J_l the Jacobian with respect to all trainable weights. S_l = E (Δz)² is then quadratic in η, so one backward pass (for
+g) and one forward-mode pass (the JVP along g) give S_l of every unit at every learning rate. The solution of S̄(η*) = 1
+is η* = S̄(η = 1)^(-1/2) (paper, section 3.1).
 
 Axes: W weight draw, R residual row, B batch, U depth unit.
 """
@@ -31,6 +31,11 @@ from ammup.models.state import check_initialized, preserved
 from ammup.models.streams import random_stream
 from ammup.models.wrappers import inner_name, unwrapped
 
+NO_UNIT_MOVES = (
+    "one step moves no depth unit, because all gradients in and before the units are zero; if the readout starts at "
+    "zero, pass perturb_head=1.0 or measure after a few training steps"
+)
+
 
 def measure_updates(
     model: nn.Module,
@@ -51,35 +56,37 @@ def measure_updates(
     """S_l of every depth unit for one gradient step on one batch, measured on that batch.
 
     Args:
-        model: any module; of DataParallel and DistributedDataParallel the one inside, by whose names units and weights
-            are called then. It is left as it was (see :mod:`ammup.models.state`), and so are the random generators of
-            torch, NumPy and Python. Training flags are respected: in training mode batch norm uses batch statistics,
-            and dropout has one mask for the gradient and the step.
-        inputs: (B, …), moved to the device and dtype of the model's weights; with ``forward`` any structure of tensors.
-        targets: class indices (B,) or (B, *P), or floats shaped like the outputs. Class indices under mse are one-hot
-            targets. None draws labels: N(0, 1) for mse (the paper's setting), uniform classes for cross-entropy.
-        loss: "mse", "cross_entropy" or a callable, see :class:`ammup.measurement.loss.Objective`. Required if the
-            targets are class indices; otherwise None is "mse".
+        model: any module. For DataParallel and DistributedDataParallel, the wrapped module is measured, and its names
+            of units and weights are used. The module is restored afterwards (see :mod:`ammup.models.state`), and so are
+            the random generators of torch, NumPy and Python. Training flags are respected: in training mode, batch norm
+            uses batch statistics, and dropout uses the same mask for the gradient and the step.
+        inputs: (B, …), moved to the device and dtype of the model's weights; with ``forward``, any structure of
+            tensors.
+        targets: class indices (B,) or (B, *P), or floats shaped like the outputs. With mse, class indices are converted
+            to one-hot targets. None draws labels: N(0, 1) for mse (the paper's setting), uniform classes for
+            cross-entropy.
+        loss: "mse", "cross_entropy" or a callable; see :class:`ammup.measurement.loss.Objective`.
+            Required if the targets are class indices; otherwise None is "mse".
         part: "total", "label" (the paper's B-term) or "output" (its A-term).
         units: names of the modules to observe instead of ``depth_units(model)``.
-        label_draws: number of drawn labels; they share one forward pass.
+        label_draws: number of label draws; they share one forward pass.
         lr_factors: factor of the learning rate of some weights, by parameter name; 1 for the others.
-        seed: stream of the drawn labels and of dropout.
+        seed: seed of the drawn labels and of dropout.
         forward: ``forward(model, inputs)`` -> outputs (B, M, *P), for models with several inputs or dict outputs.
-        optimizer: ``optimizer(params, lr)``, such as ``torch.optim.Adam``, whose first step is measured instead of
-            SGD's, or an optimizer of this model in the middle of training; part "total" only. Its step must be
-            proportional to its learning rate.
-        method: "jvp", "difference", or "auto", which takes jvp where it is known to be right; see
+        optimizer: ``optimizer(params, lr)``, such as ``torch.optim.Adam``, to measure its first step instead of SGD's,
+            or an optimizer of this model in the middle of training, to measure its next step; only for part "total".
+            The step must be proportional to the learning rate.
+        method: "jvp", "difference", or "auto", which uses jvp if it is reliable for this model; see
             :mod:`ammup.measurement.method`.
-        perturb_head: draw the readout's weights from N(0, perturb_head² / fan_in) for this measurement. A readout of
-            zeros, as torchvision's vision transformers have it, passes no gradient on: the first step moves it alone,
-            and the depth units only from the second step on.
+        perturb_head: draw the readout's weights from N(0, perturb_head² / fan_in) for this measurement. If they are
+            zero, as in torchvision's vision transformers, no gradient reaches the depth units: the first step changes
+            only the readout, and the depth units do not change before the second step.
 
     Returns:
-        The moments at learning rate 1; their ``method``, ``reason`` and ``error`` say how they were computed.
+        The moments at learning rate 1; ``method``, ``reason`` and ``error`` describe how they were computed.
 
     Raises:
-        InputError: inputs, targets, loss or units that do not fit, class indices without a loss, or moments that are
+        InputError: inputs, targets, loss, units or another argument are invalid, the model fails, or the moments are
             zero or not finite.
 
     Example:
@@ -90,15 +97,15 @@ def measure_updates(
         True
     """
     wrapper, model = model, unwrapped(model)
-    inner = inner_name if model is not wrapper else str
+    name_of = inner_name if model is not wrapper else str
     spec = MeasurementSpec(
         inputs=inputs,
         targets=targets,
         loss=loss,
         part=part,
         label_draws=label_draws,
-        units=None if units is None else [inner(unit) for unit in units],
-        lr_factors={inner(name): factor for name, factor in (lr_factors or {}).items()},
+        units=None if units is None else [name_of(unit) for unit in units],
+        lr_factors={name_of(name): factor for name, factor in (lr_factors or {}).items()},
         forward=forward,
         optimizer=optimizer,
         method=method,
@@ -110,10 +117,7 @@ def measure_updates(
             _draw_head(model, spec, perturb_head, seed)
             (moments,) = measure_draws([model], spec, streams=[seed])
     if moments.S_bar == 0:
-        raise InputError(
-            "one step moves no depth unit: every gradient before or in them is zero; where the readout starts at zero, "
-            "pass perturb_head=1.0, or measure after a few steps of training"
-        )
+        raise InputError(NO_UNIT_MOVES)
     return moments
 
 
@@ -125,7 +129,7 @@ def _draw_head(model: nn.Module, spec: MeasurementSpec, scale: float, seed: int)
     layers = structure_of(model, inputs, forward=spec.forward).layers
     weights = [model.get_parameter(layer.weight) for layer in layers if layer.role == "readout" and layer.weight]
     if not weights:
-        raise InputError("perturb_head= was given, and the model has no readout layer")
+        raise InputError(f"perturb_head={scale} was given, but the model has no readout layer")
     for number, weight in enumerate(weights):
         noise = torch.randn(weight.shape, generator=random_stream("head", seed, number))
         weight.data.copy_(noise * scale / weight[0].numel() ** 0.5)
@@ -139,39 +143,42 @@ def maximal_lr(model: nn.Module, inputs: Tensor, targets: Tensor, *, loss: Loss 
 def measure_draws(
     models: Sequence[nn.Module], spec: MeasurementSpec, *, streams: Sequence[object]
 ) -> list[UpdateMoments]:
-    """:func:`measure_updates` for several weight draws of one net, all of them together where that is faster.
+    """The moments of several weight draws of one net, measured together if that is faster.
 
     Args:
-        models: modules that differ in their weights only.
-        spec: what is measured of each.
-        streams: for each model what its labels and dropout masks depend on.
+        models: modules that differ only in their weights.
+        spec: the specification of the measurement.
+        streams: for each model, the key of the random numbers for its labels and dropout masks.
+
+    Raises:
+        InputError: as in :func:`measure_updates`, except that moments may be zero.
     """
-    unknown = "" if spec.methods_agree else reason_against_jvp(models[0], spec)
-    reason = {"auto": unknown, "jvp": "", "difference": "it was asked for"}[spec.method]
+    unreliable = "" if spec.methods_agree else reason_against_jvp(models[0], spec)
+    reason = {"auto": unreliable, "jvp": "", "difference": "method='difference' was requested"}[spec.method]
     if not reason:
         try:
-            found = measure_by_jvp(models, spec, streams)
+            results = measure_by_jvp(models, spec, streams)
         except InputError as error:
             if spec.method == "jvp":
                 raise
             reason = f"jvp failed: {error}"
         else:
-            largest = max(moments.error for moments in found)
+            largest = max(moments.error for moments in results)
             if largest <= LARGEST_ERROR or spec.method == "jvp":
-                return found
-            reason = f"jvp in {next(models[0].parameters()).dtype} may be off by {largest:.1g} of S̄"
-    found = []
+                return results
+            reason = f"the relative error of jvp in {next(models[0].parameters()).dtype} may be {largest:.1g}"
+    results = []
     for model, stream in zip(models, streams, strict=True):
-        found.append(_measure_by_difference(model, spec, stream, reason))
-        spec = replace(spec, units=found[0].units) if spec.units is None else spec
-    return found
+        results.append(_measure_by_difference(model, spec, stream, reason))
+        spec = replace(spec, units=results[0].units) if spec.units is None else spec
+    return results
 
 
 def prepared_for_draws(model: nn.Module, spec: MeasurementSpec, stream: object) -> MeasurementSpec:
-    """The specification for other weight draws of this net: its units found, and "auto" decided by this draw.
+    """The specification for other weight draws of this net, with its units, and with "auto" decided by this draw.
 
-    Where jvp is not known to be right for the net's modules, this draw is measured both ways. If they agree, jvp is
-    taken for the other draws, which differ in their weights alone.
+    If jvp may be wrong for the net's modules, this draw is measured by both methods. If their results agree, jvp is
+    used for the other draws, which differ only in their weights.
     """
     reason = reason_against_jvp(model, spec)
     if not reason or spec.method == "jvp":
@@ -189,7 +196,7 @@ def prepared_for_draws(model: nn.Module, spec: MeasurementSpec, stream: object) 
 
 
 def _measure_by_difference(model: nn.Module, spec: MeasurementSpec, stream: object, reason: str) -> UpdateMoments:
-    """By differences in float64; in the model's own precision where it does not run in float64."""
+    """The moments by the method "difference", in float64 or, if the model does not run in float64, in its precision."""
     check_initialized(model)
     with preserved(model) as state:
         try:
@@ -197,11 +204,11 @@ def _measure_by_difference(model: nn.Module, spec: MeasurementSpec, stream: obje
                 return _difference(model, spec, stream, reason)
         except InputError as error:
             state.restore()
-            narrow = f"{reason}; it does not run in float64 ({error})"
-            return _difference(model, spec, stream, narrow)
+            return _difference(model, spec, stream, f"{reason}; the model does not run in float64 ({error})")
 
 
 def _difference(model: nn.Module, spec: MeasurementSpec, stream: object, reason: str) -> UpdateMoments:
+    """The moments by the method "difference", in the model's current precision."""
     if spec.units is None:
         inputs = spec.inputs_on(next(iter(trainable(model).values())))
         spec = replace(spec, units=units_of(model, structure_of(model, inputs, forward=spec.forward)))
@@ -209,5 +216,6 @@ def _difference(model: nn.Module, spec: MeasurementSpec, stream: object, reason:
     fixed, drawn = measured.rows()
     rows = [np.concatenate([row.S, [0.0], row.squares]) for row in (*fixed, *drawn)]
     moments = combined_moments(measured.units, list(measured.weights), rows[: len(fixed)], rows[len(fixed) :])
-    wrong = max(float(row.S @ row.curvature / row.S.sum()) if row.S.sum() > 0 else 0.0 for row in (*fixed, *drawn))
-    return replace(moments, method="difference", reason=reason, error=wrong)
+    # The relative error of a row's S̄ is the mean of the units' errors, weighted by S_l.
+    errors = [float(row.S @ row.curvature / row.S.sum()) if row.S.sum() > 0 else 0.0 for row in (*fixed, *drawn)]
+    return replace(moments, method="difference", reason=reason, error=max(errors))

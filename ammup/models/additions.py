@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from operator import or_
-from os.path import commonprefix
+from posixpath import commonpath
 
 from ammup.models.operation import ATTENTION, RECURRENT, SELECTIONS, Operation
 from ammup.models.reachability import Reachability
@@ -98,8 +98,8 @@ class Additions:
             for i, block in self.found.items()
             if i in stream and any(layer in stream for layer in block.branch)
         }
-        owners = [str(operation.layer).split(".")[:-1] for operation in self.flow if operation.layer is not None]
-        net = ".".join(commonprefix(owners))
+        owners = {str(o.layer).rpartition(".")[0].replace(".", "/") for o in self.flow if o.layer is not None}
+        net = commonpath(owners).replace("/", ".") if owners else ""
         inside = 0
         for i, block in found.items():
             if re.split("[:@]", self.flow[i].name)[0] != net:
@@ -111,7 +111,7 @@ class Additions:
         fork = self._reach.latest_common(*terms) if len(terms) > 1 else None
         if fork is None or not any(self._reach.depends(fork, i) for i in self._inputs):
             return None
-        spans = sorted((self._reach.span(fork, term) for term in terms), key=lambda s: (s & self._layers).bit_count())
+        spans = sorted((self._reach.span(fork, term) for term in terms), key=self._simplicity)
         identities = [span for span in spans if not span & (self._layers | self._products)]
         skips = identities or spans[:1]
         others = [span for span in spans if span not in skips]
@@ -121,6 +121,10 @@ class Additions:
         if not identities and not self._is_projection(skip, others):
             return None
         return ResidualAddition(fork=fork, skip=_places(skip & self._layers), branch=_places(branch & self._layers))
+
+    def _simplicity(self, span: int) -> tuple[int, bool]:
+        """The number of weight layers among operations, and whether one is nonlinear: the skip has the least."""
+        return (span & self._layers).bit_count(), bool(span & self._nonlinear)
 
     def _is_projection(self, skip: int, others: Sequence[int]) -> bool:
         """Whether the skip has linear layers only, and another term is nonlinear or has more layers."""

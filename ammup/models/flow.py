@@ -71,9 +71,9 @@ class _Recorder(CallListener):
                 self.alive += outputs
             return
         if function in RECURRENT and weights:
-            layers = {weight.rpartition("_l")[2].removesuffix("_reverse") for weight in weights}
-            chain = {"owner": owner_of(weights[0]), "n_layers": len(layers)}
-            self.flow += recurrent_operations(sources, len(self.flow), function, name, **chain)
+            n_layers = len({weight.rpartition("_l")[2].removesuffix("_reverse") for weight in weights})
+            owner = owner_of(weights[0])
+            self.flow += recurrent_operations(sources, len(self.flow), function, name, owner=owner, n_layers=n_layers)
         else:
             operation = function_operation(sources, function, name, next(iter(weights), ""))
             if len(outputs) == 1:
@@ -89,7 +89,7 @@ class _Recorder(CallListener):
         start = self.starts.pop()
         if module is self.model:
             self.returned = output
-        if isinstance(module, nn.RNNBase) and len(self.flow) > start:
+        if isinstance(module, nn.RNNBase | nn.RNNCellBase):
             self._name_recurrent(name, start)
         if not isinstance(output, Tensor):
             return
@@ -112,10 +112,10 @@ class _Recorder(CallListener):
         return tuple(dict.fromkeys(self.places[id(a)] for a in arguments if id(a) in self.places))
 
     def _name_recurrent(self, name: str, start: int) -> None:
-        """Name the last layer of a recurrent module after the module, which returns a tuple."""
-        last = max((i for i in range(start, len(self.flow)) if self.flow[i].function in RECURRENT), default=None)
-        if last is not None:
-            self.flow[last] = replace(self.flow[last], name=name)
+        """Name the last layer of a recurrent module after the module, which may return a tuple."""
+        layers = [i for i in range(start, len(self.flow)) if self.flow[i].layer is not None]
+        if layers:
+            self.flow[layers[-1]] = replace(self.flow[layers[-1]], name=name)
 
     def _put(self, tensor: Tensor, operation: Operation) -> None:
         if tensor.is_floating_point() or tensor.is_complex():
@@ -161,10 +161,23 @@ class _Observer(CallListener):
     def function(self, name: str, function: str, arguments: list[Tensor], output: Any) -> None:
         if name in self.wanted:
             self.record(name, output)
+        if function in RECURRENT:
+            for k, state in enumerate(_lower_layers(output), 1):
+                layer = f"{name.partition(':')[0]}:layer_{k}"
+                if layer in self.wanted:
+                    self.record(layer, state)
 
     def module(self, name: str, module: nn.Module, arguments: list[Tensor], output: Any) -> None:
         if name in self.wanted:
             self.record(name, output)
+
+
+def _lower_layers(output: tuple[Tensor, ...]) -> Iterator[Tensor]:
+    """The final hidden states (B, direction, H) of all layers of a recurrent function but the last one."""
+    sequence, hidden = output[:2]  # (…, directions H) and (layers directions, B, H)
+    directions = sequence.shape[-1] // hidden.shape[-1]
+    for state in hidden.reshape(-1, directions, *hidden.shape[1:])[:-1]:
+        yield state.transpose(0, 1)
 
 
 @contextmanager

@@ -50,7 +50,7 @@ class Operation:
             modules whose inside is not recorded.
         name: name of its output.
         layer: name of the module that owns the weight, if the operation multiplies by a weight.
-        weight: name of that weight in ``named_parameters``; empty for attention and recurrent layers, which have several.
+        weight: name of that weight in ``named_parameters``; empty if it has several (attention, recurrent layers).
         activation: the activation, if the operation applies one.
         is_input: whether it is an input of the forward.
         output: its position among the outputs of the forward; None if it is not an output.

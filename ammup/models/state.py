@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from ammup.errors import InputError
+from ammup.models.modes import default_modes
 from ammup.models.tensor_state import LAZY, StorageState, TensorState, restore_dict
 
 Restore = Callable[[], Any]
@@ -141,17 +142,18 @@ class ModelState:
 def preserved(model: nn.Module, state: ModelState | None = None) -> Iterator[ModelState]:
     """Restore the model at the end of the context, also after an exception.
 
-    The state that is yielded can restore it earlier.
+    The state that is yielded can restore it earlier. Inside, torch is in its default modes.
 
     Args:
         model: the module.
         state: its recorded state, if there is one already; this saves the copies of a second record.
     """
-    state = state or ModelState(model)
-    try:
-        yield state
-    finally:
-        state.restore()
+    with default_modes():
+        state = state or ModelState(model)
+        try:
+            yield state
+        finally:
+            state.restore()
 
 
 def check_initialized(model: nn.Module) -> None:

@@ -96,7 +96,7 @@ class Structure:
 
     @cached_property
     def _output(self) -> int:
-        """The first output that depends on a weight layer; without a known output, the last value that nothing reads."""
+        """The first output that depends on a weight layer; if no output is known, the last value that nothing reads."""
         outputs = sorted((o.output, i) for i, o in enumerate(self.flow) if o.output is not None)
         for _, i in outputs:
             if any(self._reach.depends(i, layer) for layer in self._layers):

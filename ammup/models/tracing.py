@@ -68,7 +68,7 @@ def _is_constant(node: fx.Node) -> bool:
 def _traced_operations(
     node: fx.Node, sources: tuple[int, ...], place: int, weight: str, modules: Mapping[str, nn.Module], name: str
 ) -> list[Operation]:
-    """The operations of a node, of which the first has the index ``place``: one, or the layers of a recurrent module."""
+    """The operations of a node: one, or each layer of a recurrent module. The first has the index ``place``."""
     if node.op == "placeholder":
         return [Operation(sources=(), name=str(node.target), is_input=True)]
     if node.op == "call_module":

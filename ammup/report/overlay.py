@@ -9,9 +9,9 @@ from matplotlib.figure import Figure
 
 from ammup.arrays import Array
 from ammup.errors import InputError
-from ammup.report import plots
+from ammup.report import plots, styles
 from ammup.report.panel import BARS, FLAGGED, INTERVAL, fitted_depths, log_axes, with_minus_sign
-from ammup.report.plots import Style
+from ammup.report.styles import Style
 from ammup.stats.optimum import SweepLaw
 
 
@@ -46,13 +46,13 @@ def plot_overlay(laws: Mapping[str, SweepLaw], *, title: str = "") -> Figure:
 def _series(laws: Mapping[str, SweepLaw]) -> Iterator[tuple[str, SweepLaw, Style, float]]:
     """(Name, law, style, horizontal shift in points) of each experiment."""
     for place, (name, law) in enumerate(laws.items()):
-        yield name, law, plots.series_style(place), 5 * (place - (len(laws) - 1) / 2)
+        yield name, law, styles.series_style(place), 5 * (place - (len(laws) - 1) / 2)
 
 
 def draw_ratios(axes: Axes, laws: Mapping[str, SweepLaw]) -> None:
     """Draw the ratios of the optima to those of the first experiment at equal depths, treated as independent."""
     (first_name, first, *_), *others = _series(laws)
-    axes.axhline(1, color=plots.BLACK, linewidth=0.8)
+    axes.axhline(1, color=styles.BLACK, linewidth=0.8)
     axes.set(xlabel="depth L", ylabel=f"η* / η* of {first_name}")
     for name, law, style, shift in others:
         common = [depth for depth in first.optima if depth in law.optima]

@@ -14,8 +14,9 @@ from matplotlib.ticker import MaxNLocator
 
 from ammup.arrays import Array
 from ammup.errors import InputError
-from ammup.report import plots
-from ammup.report.plots import PAPER_SLOPE, SWEPT, Style
+from ammup.report import plots, styles
+from ammup.report.plots import PAPER_SLOPE
+from ammup.report.styles import SWEPT, Style
 from ammup.stats.optimum import SweepLaw
 from ammup.stats.power_law import fit_power_law
 from ammup.stats.segment import Segment
@@ -103,14 +104,14 @@ class Curve:
 
 def _curves(law: SweepLaw, references: Mapping[str, Mapping[int, float]]) -> Iterator[Curve]:
     paper = {depth: depth**PAPER_SLOPE for depth in law.optima}
-    others = [name for name in references if name not in plots.RULES]
+    others = [name for name in references if name not in styles.RULES]
     for name, rule in {"am-mup": paper, **references}.items():
         depth = np.array(sorted(rule), dtype=np.float64)
         lr_star = np.array([_scaled_to_optimum(law, name, rule, d) for d in sorted(rule)])
         label = name if name in references else PAPER_LABEL
         if name in references and depth.size > 1:
             label += with_minus_sign(f": slope {fit_power_law(depth, lr_star).slope:z.2f}")
-        style = plots.RULES[name] if name in plots.RULES else plots.series_style(6 + others.index(name), "*pdh12")
+        style = styles.RULES[name] if name in styles.RULES else styles.series_style(6 + others.index(name), "*pdh12")
         yield Curve(label=label, style=style, depth=depth, lr_star=lr_star)
 
 
@@ -155,12 +156,12 @@ def fitted_depths(law: SweepLaw) -> Array:
 def _segments(law: SweepLaw) -> Iterator[tuple[str, Style, Segment, pd.DataFrame | None]]:
     """(Letter, style, segment, its predictions or None) of each segment."""
     for place, (segment, table) in enumerate(law.predictions.items()):
-        yield ascii_uppercase[place % 26], plots.series_style(place), segment, table
+        yield ascii_uppercase[place % 26], styles.series_style(place), segment, table
 
 
 def draw_segments(axes: Axes, law: SweepLaw) -> None:
     """Draw the optima with their intervals, and each segment's anchors, fitted line and predictions."""
-    draw_swept(axes, law, Style(colour=plots.BLACK, marker="o"))
+    draw_swept(axes, law, Style(colour=styles.BLACK, marker="o"))
     for name, style, segment, table in _segments(law):
         anchors = ", ".join(str(depth) for depth in segment.anchors)
         if table is None:
@@ -177,7 +178,7 @@ def draw_segments(axes: Axes, law: SweepLaw) -> None:
 
 def draw_relative_errors(axes: Axes, law: SweepLaw) -> None:
     """Draw predicted / swept optimum − 1 as a bar for each predicted depth of each segment."""
-    axes.axhline(0, color=plots.BLACK, linewidth=0.8)
+    axes.axhline(0, color=styles.BLACK, linewidth=0.8)
     axes.set(xlabel="predicted depth L, by segment", ylabel="predicted / swept − 1 (%)")
     if not law.predictions:
         axes.text(0.5, 0.6, "no segments", transform=axes.transAxes, ha="center")

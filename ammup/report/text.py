@@ -108,7 +108,7 @@ def depth_units_text(
         table.add_row(str(depth), *(str(row[name]) for name in CONVENTIONS))
     deepest = max(units)
     lines = [
-        *(f"{name:<9} {words}" for name, words in CONVENTIONS.items()),
+        *(f"{name:<14} {words}" for name, words in CONVENTIONS.items()),
         "no convention counts the readout; the paper's also excludes a stem",
         f"units at depth {deepest}, {convention}:",
         *(f"  {unit}" for unit in units[deepest]),

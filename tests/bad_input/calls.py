@@ -147,11 +147,11 @@ CASES: list[tuple[Callable[[], object], str]] = [
     ),
     (
         lambda: ammup.measure_updates(_net(), IMAGES * nan, LABELS, loss="cross_entropy"),
-        "inputs hold NaN or infinite values",
+        "inputs contain NaN or infinite values",
     ),
     (
         lambda: ammup.measure_updates(_net(), IMAGES * inf, LABELS, loss="cross_entropy"),
-        "inputs hold NaN or infinite values",
+        "inputs contain NaN or infinite values",
     ),
     (
         lambda: ammup.measure_updates(_net(), IMAGES[:0], LABELS[:0], loss="cross_entropy"),
@@ -167,15 +167,15 @@ CASES: list[tuple[Callable[[], object], str]] = [
     ),
     (
         lambda: ammup.measure_updates(_net(), IMAGES, LABELS[:3], loss="cross_entropy"),
-        "class indices have shape (3,); the outputs ask for (4,)",
+        "class indices have shape (3,); expected (4,) for the outputs",
     ),
     (
         lambda: ammup.measure_updates(_net(), IMAGES, LABELS > 1, loss="cross_entropy"),
-        "targets are truth values; give a tensor of class indices, or",
+        "targets are boolean; give a tensor of class indices, or",
     ),
     (
         lambda: ammup.measure_updates(_net(), IMAGES, torch.full((4, 10), nan), loss="mse"),
-        "targets hold NaN or infinite values",
+        "targets contain NaN or infinite values",
     ),
     (
         lambda: ammup.measure_updates(_net(), IMAGES, [0, 1, 2, 3], loss="cross_entropy"),
@@ -191,16 +191,16 @@ CASES: list[tuple[Callable[[], object], str]] = [
     ),
     (
         lambda: ammup.measure_updates(_net(), IMAGES, LABELS, units=["nope"]),
-        "units=['nope'] must be distinct module names; not in the",
+        "units=['nope']: expected distinct module names; not in the",
     ),
     (
         lambda: ammup.measure_updates(_net(), IMAGES, LABELS, units=[]),
-        "units=[] must be distinct module names; not in the model: []",
+        "units=[]: expected distinct module names; not in the model: []",
     ),
     (lambda: ammup.measure_updates(_net(), IMAGES, label_draws=0), "label_draws=0 must be at least 1"),
     (
         lambda: ammup.measure_updates(_net(), IMAGES, LABELS, lr_factors={"nope": 1.0}),
-        "lr_factors={'nope': 1.0} must be of trainable weights",
+        "lr_factors={'nope': 1.0}: expected names of trainable weights",
     ),
     (
         lambda: ammup.measure_updates(_net(), IMAGES, LABELS, lr_factors={"layers.0.weight": nan}),
@@ -228,7 +228,7 @@ CASES: list[tuple[Callable[[], object], str]] = [
     ),
     (
         lambda: ammup.measure_updates(_net(), IMAGES.numpy(), LABELS, loss="cross_entropy"),
-        "inputs are a ndarray; give a tensor (batch, …), or forward=",
+        "inputs are a ndarray; give a tensor (batch, …), or a forward=",
     ),
     (
         lambda: ammup.measure_updates(_net(), IMAGES, LABELS, loss=lambda a, b: a),
@@ -244,7 +244,7 @@ CASES: list[tuple[Callable[[], object], str]] = [
     ),
     (
         lambda: ammup.measure_updates(_net(), IMAGES, LABELS, loss="cross_entropy", optimizer=lambda p, lr: None),
-        "optimizer(params, lr) returned NoneType; it must be a",
+        "optimizer(params, lr) returned NoneType; it must return a",
     ),
     (
         lambda: ammup.maximal_lr(_net(), IMAGES[:, :2], LABELS),

@@ -470,7 +470,7 @@ COMMANDS = [
     # depth
     ("depth", "Missing argument 'FAMILY|PACKAGE.MODULE:FACTORY'."),
     ("depth x", "unknown family 'x'; expected one of: mlp, cnn, resnet, or"),
-    ("depth cnn --convention x", "unknown convention='x'; expected one of: paper, blocks, layers, relu, shortest"),
+    ("depth cnn --convention x", "unknown convention='x'; expected one of: paper, blocks, layers, relu, shortest,"),
     ("depth cnn --shape a", "Invalid value for '--shape': 'a' is not a shape such as 3,32,32"),
     ("depth cnn --shape 0,0", "CNN cannot be run on inputs of shape (2, 0, 0): Padding value causes"),
     ("depth cnn --shape 5,8,8", "CNN cannot be run on inputs of shape (2, 5, 8, 8): Given groups=1, weight"),

@@ -94,7 +94,7 @@ CONSTRUCTS = (
     *("layers_in_a_plain_list", "deepcopy_of_a_layer_in_forward", "embedding_sparse", "model_that_returns_its_loss"),
     *("old_style_function", "full_backward_hook_reads", "weight_norm_old", "lstm", "embedding_bag_sum"),
     *("spectral_norm_parametrization", "checkpoint", "checkpoint_reentrant", "complex_weight"),
-    *("compiled_eager_backend", "distributed_data_parallel", "functional_call_in_forward"),
+    *("compiled_eager_backend", "compiled_in_place", "distributed_data_parallel", "functional_call_in_forward"),
     *("view_after_a_convolution", "cross_attention_with_latents", "outputs_without_a_class_axis_mse", "exported"),
     *("scripted", "gradient_in_forward", "momentum_target", "masked_convolution", "batch_norm_over_two_values"),
 )

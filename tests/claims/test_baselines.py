@@ -20,9 +20,9 @@ def test_records_are_read_back_in_the_order_of_files_and_records(tmp_path: Path)
     second = [record(id="law.two", estimate=1 / 3), record(id="law.one", stated=[0.0, None])]
     assert baselines.write(second, "law", tmp_path / "new") == tmp_path / "new" / "law.json"
     baselines.write([record(id="appendix.three")], "appendix", tmp_path / "new")
-    found = baselines.read(tmp_path / "new")
-    assert list(found) == ["appendix.three", "law.two", "law.one"]
-    assert [found["law.two"], found["law.one"]] == second
+    records = baselines.read(tmp_path / "new")
+    assert list(records) == ["appendix.three", "law.two", "law.one"]
+    assert [records["law.two"], records["law.one"]] == second
     assert [path.name for path in sorted((tmp_path / "new").iterdir())] == ["appendix.json", "law.json"]
 
 
@@ -111,13 +111,13 @@ def test_a_record_without_a_required_field_is_rejected(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(OPTIONAL))
 def test_a_record_of_an_earlier_version_is_read(name: str) -> None:
     earlier = {k: v for k, v in stored().items() if k != name}
-    found = baselines.parse(_file(claims=[earlier]), "law.json")["law.one"]
-    assert found.to_dict() == earlier
+    record = baselines.parse(_file(claims=[earlier]), "law.json")["law.one"]
+    assert record.to_dict() == earlier
 
 
 def test_an_unknown_field_is_preserved(tmp_path: Path) -> None:
-    found = baselines.parse(_file(claims=[stored(later=[1, {"a": 2.5}])]), "law.json")
-    baselines.write(found.values(), "law", tmp_path)
+    records = baselines.parse(_file(claims=[stored(later=[1, {"a": 2.5}])]), "law.json")
+    baselines.write(records.values(), "law", tmp_path)
     assert json.loads((tmp_path / "law.json").read_text())["claims"] == [stored(later=[1, {"a": 2.5}])]
 
 

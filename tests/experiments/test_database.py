@@ -26,6 +26,36 @@ def test_a_second_writer_is_rejected_and_a_reader_is_allowed(path: Path) -> None
         pass
 
 
+READER = """
+import pathlib, sys
+from ammup.experiments.store import Store
+before = 0
+print("reading", flush=True)
+while before < 40:
+    with Store(pathlib.Path(sys.argv[1]), mode="read") as store:
+        runs = len(store.table("e"))
+    assert runs >= before, (runs, before)
+    before = runs
+"""
+
+
+def test_readers_do_not_block_the_writer(path: Path) -> None:
+    """Kind of optuna/optuna-dashboard#545: a dashboard locks the database of a study that is running."""
+    command = [sys.executable, "-c", READER, str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as reader:
+        assert reader.stdout is not None
+        reader.stdout.readline()
+        with Store(path, mode="read") as waiting:
+            waiting.connection.execute("BEGIN")
+            assert len(waiting.table("e")) == 2
+            for number in range(40):
+                with Store(path, mode="write") as store:
+                    put(store, {f"run {number}": replace(RUN, seed=1 + number)})
+            assert len(waiting.table("e")) == 2  # what the file held when the transaction began
+        _, errors = reader.communicate(timeout=60)
+    assert (reader.returncode, errors) == (0, "")
+
+
 def test_the_error_for_a_missing_store_states_how_to_create_it(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="does not exist; `ammup sweep"):
         Store(tmp_path / "runs.db", mode="read")

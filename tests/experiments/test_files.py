@@ -50,8 +50,8 @@ def test_variant_and_profile_override_the_base_settings(path: Path) -> None:
 
 
 def test_changes_override_variant_and_profile_in_every_variant(path: Path) -> None:
-    found = read_experiments(path, profile="small", changes=["model.arguments.width=2", "grid.seeds=1"])
-    assert [(one.model.arguments["width"], one.grid.seeds) for one in found] == [(2, 1), (2, 1)]
+    experiments = read_experiments(path, profile="small", changes=["model.arguments.width=2", "grid.seeds=1"])
+    assert [(one.model.arguments["width"], one.grid.seeds) for one in experiments] == [(2, 1), (2, 1)]
 
 
 def test_a_file_without_variants_is_one_experiment(tmp_path: Path) -> None:
@@ -132,13 +132,13 @@ def test_every_figure_of_the_paper_has_a_file() -> None:
 
 
 def test_the_same_setup_has_the_same_key_in_every_file() -> None:
-    found: dict[str, set[str]] = {}
+    keys_of: dict[str, set[str]] = {}
     for name in shipped():
         for one in read_experiments(Path(name)):
-            found.setdefault(one.name, set()).add(one.key)
-    assert {name for name, keys in found.items() if len(keys) > 1} == set()
-    (plain,) = found["cnn-relu-cifar10"]
-    assert plain in {key for name, keys in found.items() if name.startswith("cnn-widths") for key in keys}
+            keys_of.setdefault(one.name, set()).add(one.key)
+    assert {name for name, keys in keys_of.items() if len(keys) > 1} == set()
+    (plain,) = keys_of["cnn-relu-cifar10"]
+    assert plain in {key for name, keys in keys_of.items() if name.startswith("cnn-widths") for key in keys}
 
 
 def test_every_shipped_file_lists_what_the_paper_does_not_state() -> None:

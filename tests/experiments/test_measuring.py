@@ -44,8 +44,8 @@ def store(tmp_path: Path) -> Path:
 
 def test_more_seeds_are_measured_at_initialization_than_along_short_runs(store: Path) -> None:
     table = read_sweep(store).measurements
-    found = set(table[["depth", "seed", "step"]].itertuples(index=False, name=None))
-    assert found == {(d, s, 0) for d in (2, 3) for s in (0, 1, 2)} | {(d, s, 3) for d in (2, 3) for s in (0, 1)}
+    measured = set(table[["depth", "seed", "step"]].itertuples(index=False, name=None))
+    assert measured == {(d, s, 0) for d in (2, 3) for s in (0, 1, 2)} | {(d, s, 3) for d in (2, 3) for s in (0, 1)}
     assert set(table["lr"]) == {0.1}
 
 

@@ -99,12 +99,12 @@ def test_results_do_not_depend_on_the_strategy_or_the_number_of_workers(
         pd.testing.assert_frame_equal(two[VALUES], opened.table(adaptive.key)[VALUES], check_exact=True)
     # With float64, rounding affects no decision, so both strategies must select the same cells.
     changes = ['strategy="stacked"', 'training.dtype="float64"', "grid.seeds=1"]
-    found = {}
+    runs = {}
     for strategy in ("loop", "stacked"):
         experiment = Experiment.from_toml(adaptive.to_toml(), changes=[*changes, f"strategy={strategy}"])
-        found[strategy] = run_sweep(experiment, store=tmp_path / f"{strategy}.db", workers=1)
+        runs[strategy] = run_sweep(experiment, store=tmp_path / f"{strategy}.db", workers=1)
     columns = [name for name in VALUES if name != "strategy"]
-    pd.testing.assert_frame_equal(found["loop"][columns], found["stacked"][columns], rtol=1e-8)
+    pd.testing.assert_frame_equal(runs["loop"][columns], runs["stacked"][columns], rtol=1e-8)
 
 
 def test_cells_left_out_are_not_missing_in_fits_records_and_merged_stores(
@@ -112,14 +112,14 @@ def test_cells_left_out_are_not_missing_in_fits_records_and_merged_stores(
 ) -> None:
     record = read_sweep(store)
     assert (record.missing, record.searched) == (0, True)
-    assert not any("missing" in flag for found in law_of(record).optima.values() for flag in found.flags)
+    assert not any("missing" in flag for optimum in law_of(record).optima.values() for flag in optimum.flags)
     record.write(tmp_path / "record.json")
     back = SweepRecord.read(tmp_path / "record.json")
     assert (back.missing, len(back.left_out)) == (0, len(record.left_out))
-    for depth, found in law_of(record).optima.items():
+    for depth, optimum in law_of(record).optima.items():
         again = law_of(back).optima[depth]
-        assert again.flags == found.flags
-        assert (again.argmax, again.smoothed) == pytest.approx((found.argmax, found.smoothed), rel=1e-4)
+        assert again.flags == optimum.flags
+        assert (again.argmax, again.smoothed) == pytest.approx((optimum.argmax, optimum.smoothed), rel=1e-4)
     with pytest.raises(InputError, match=r"'searched' is an adaptive search.*full grid.*--set search=full"):
         regret_of(record)
     with Store(store, mode="read") as theirs, Store(tmp_path / "merged.db", mode="write") as ours:

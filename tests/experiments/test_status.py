@@ -33,5 +33,5 @@ def test_status_at_each_depth(small: Experiment, record: SweepRecord) -> None:
 
 def test_left_out_cells_without_a_run_are_counted_in_an_adaptive_search(small: Experiment, record: SweepRecord) -> None:
     runs = record.runs[~((record.runs["seed"] == 1) & (record.runs["lr"] == 0.3))].reset_index(drop=True)
-    found = status_of(replace(small, search="adaptive"), runs, LEFT_OUT)
-    assert found["left_out"].tolist() == [1, 0]
+    status = status_of(replace(small, search="adaptive"), runs, LEFT_OUT)
+    assert status["left_out"].tolist() == [1, 0]

@@ -40,9 +40,9 @@ def test_a_sweep_gives_the_runs_of_train_replicas(small: Experiment, tmp_path: P
             batch_size=64,
             strategy="loop",
         )
-        found = runs[runs["depth"] == depth]
+        actual = runs[runs["depth"] == depth]
         for name in ("lr", "seed", "val_accuracy", "val_loss", "train_loss", "diverged", "steps"):
-            np.testing.assert_array_equal(found[name], [getattr(run, name) for run in expected], err_msg=name)
+            np.testing.assert_array_equal(actual[name], [getattr(run, name) for run in expected], err_msg=name)
     assert runs["diverged"].tolist() == [False, False, False, True] * 4
 
 

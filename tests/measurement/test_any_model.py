@@ -1,4 +1,4 @@
-"""S_l of models that are not ours, against a true step of a true optimizer in float64."""
+"""S_l of models that are not from the library, compared with a true step of the optimizer in float64."""
 
 import copy
 from collections.abc import Callable
@@ -20,7 +20,7 @@ CALL = lambda model, inputs: model(inputs)  # noqa: E731
 
 
 class Norms(nn.Module):
-    """Batch, group and layer norm, dropout, a residual sum in place, tied and frozen weights."""
+    """A net with batch, group and layer norm, dropout, an in-place residual sum, tied and frozen weights."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class Norms(nn.Module):
 
 
 class Mixed(nn.Module):
-    """Token indices and features in, a dict out; attention inside."""
+    """A net with attention that takes token indices and features and returns a dict."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -62,7 +62,7 @@ def _images() -> tuple[Tensor, Tensor]:
     return torch.randn(4, 3, 6, 6, generator=generator), torch.tensor([0, 1, 2, 3])
 
 
-def _norms(**kept: object) -> Norms:
+def _norms() -> Norms:
     with seeded("norms"):
         return Norms()
 
@@ -77,19 +77,20 @@ def _true_moments(
     forward: Callable = CALL,
     seed: object = 0,
 ) -> np.ndarray:
-    """Mean squares of the units' change in one step of a tiny learning rate, over its square."""
+    """Mean squares of the units' changes in one step at a tiny learning rate, divided by its square."""
     model = copy.deepcopy(model).double()
-    stepper = optimizer([p for p in model.parameters() if p.requires_grad], LR)
+    stepped = optimizer([p for p in model.parameters() if p.requires_grad], LR)
 
     def run() -> tuple[dict[str, Tensor], Tensor]:
-        found: dict[str, Tensor] = {}
-        with seeded("masks", seed), observed(model, units, lambda name, z: found.__setitem__(name, z.detach().clone())):
+        values: dict[str, Tensor] = {}
+        record = lambda name, z: values.__setitem__(name, z.detach().clone())  # noqa: E731
+        with seeded("masks", seed), observed(model, units, record):
             outputs = forward(model, inputs)
-        return found, outputs
+        return values, outputs
 
     before, outputs = run()
     F.cross_entropy(outputs, targets).backward()
-    stepper.step()
+    stepped.step()
     after, _ = run()
     return np.array([float(((after[unit] - before[unit]) / LR).square().mean()) for unit in units])
 
@@ -103,11 +104,12 @@ OPTIMIZERS = {
 }
 
 
-# In training mode Adam divides the gradient of a bias before batch norm, which is rounding, by its own size.
+# Not Adam in training mode: the gradient of a bias before batch norm is only rounding error, and Adam divides it by its
+# own size.
 @pytest.mark.parametrize(
     ("name", "training"), [*((name, False) for name in OPTIMIZERS), ("sgd", True), ("momentum", True)]
 )
-def test_the_step_of_any_optimizer_on_any_layers(name: str, training: bool) -> None:
+def test_moments_equal_those_of_a_true_step_for_any_optimizer(name: str, training: bool) -> None:
     model = _norms().train(training).double()
     images, labels = _images()
     optimizer = None if name == "sgd" else OPTIMIZERS[name]
@@ -117,7 +119,7 @@ def test_the_step_of_any_optimizer_on_any_layers(name: str, training: bool) -> N
     np.testing.assert_allclose(moments.S, expected, rtol=2e-3)
 
 
-def test_several_inputs_a_dict_of_outputs_and_attention() -> None:
+def test_model_with_several_inputs_dict_outputs_and_attention() -> None:
     with seeded("mixed"):
         model = Mixed().double()
     tokens, features = (
@@ -144,12 +146,12 @@ def test_several_inputs_a_dict_of_outputs_and_attention() -> None:
 
 
 def _two_groups(params: list[Tensor], lr: float) -> torch.optim.Optimizer:
-    """Weights at one learning rate, biases and norms at twice it."""
+    """SGD whose learning rate for biases and norms is twice that for weights."""
     groups = [[p for p in params if p.ndim > 1], [p for p in params if p.ndim < 2]]
     return torch.optim.SGD([{"params": group, "lr": lr * (1 + i)} for i, group in enumerate(groups)], momentum=0.9)
 
 
-def test_an_optimizer_in_the_middle_of_training_with_a_scheduler() -> None:
+def test_next_step_of_an_optimizer_with_a_scheduler_in_the_middle_of_training() -> None:
     model = _norms().train().double()
     images, labels = _images()
     optimizer = _two_groups([p for p in model.parameters() if p.requires_grad], 0.01)
@@ -173,8 +175,37 @@ def test_an_optimizer_in_the_middle_of_training_with_a_scheduler() -> None:
     np.testing.assert_allclose(moments.S, expected, rtol=5e-3)
 
 
+def test_training_continues_as_if_nothing_had_been_measured() -> None:
+    """Kind of Lightning-AI/pytorch-lightning#12670: a search for the learning rate leaves another schedule."""
+    images, labels = _images()
+
+    def trained(measure: Callable[[nn.Module, torch.optim.Optimizer], object]) -> list[Tensor]:
+        torch.manual_seed(0)
+        model = _norms().train()
+        optimizer = torch.optim.AdamW(model.parameters(), 1e-3)
+        scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-2, total_steps=6)
+        for step in range(6):
+            optimizer.zero_grad()
+            F.cross_entropy(model(images), labels).backward()
+            if step == 3:
+                measure(model, optimizer)
+            optimizer.step()
+            scheduler.step()
+        return [*model.parameters(), *model.buffers(), torch.tensor(optimizer.param_groups[0]["lr"])]
+
+    def all_of_them(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        ammup.measure_updates(model, images, labels, loss="cross_entropy", optimizer=optimizer)
+        ammup.maximal_lr(model, images, labels)
+        ammup.check_finite_step(model, images, labels, lr=0.1, loss="cross_entropy")
+        ammup.param_groups(model, 0.1, rule="per-unit", inputs=images, targets=labels)
+        ammup.UpdateLogger(model, every=1, optimizer=optimizer)(0, images, labels)
+
+    for found, expected in zip(trained(all_of_them), trained(lambda *_: None), strict=True):
+        assert torch.equal(found, expected)
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_models_in_half_precision(dtype: torch.dtype) -> None:
+def test_moments_of_models_in_half_precision_are_close_to_those_in_float32(dtype: torch.dtype) -> None:
     with seeded("half"):
         model = nn.Sequential(
             nn.Linear(16, 16), nn.LayerNorm(16), nn.ReLU(), nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 4)
@@ -186,25 +217,26 @@ def test_models_in_half_precision(dtype: torch.dtype) -> None:
 
 
 @pytest.mark.skipif(
-    not forward_mode._group_norm_supports_channels_last(), reason="GroupNorm of this torch has no rule for it"
+    not forward_mode._group_norm_supports_channels_last(),
+    reason="group norm of this torch has no forward-mode rule for channels_last",
 )
-def test_channels_last_is_the_same() -> None:
+def test_moments_are_the_same_in_channels_last() -> None:
     images, labels = _images()
     model = _norms().eval()
-    plain = ammup.measure_updates(model, images, labels, loss="cross_entropy")
-    last = ammup.measure_updates(
+    contiguous = ammup.measure_updates(model, images, labels, loss="cross_entropy")
+    channels_last = ammup.measure_updates(
         model.to(memory_format=torch.channels_last),
         images.contiguous(memory_format=torch.channels_last),
         labels,
         loss="cross_entropy",
     )
-    np.testing.assert_allclose(last.S, plain.S, rtol=1e-5)
+    np.testing.assert_allclose(channels_last.S, contiguous.S, rtol=1e-5)
 
 
 class Failing(Norms):
-    """Raises from its third forward on: after the flow was recorded and the gradient taken."""
+    """Raises from its third forward on, after the passes for the data flow and for the gradient."""
 
-    runs = 0  # of the class: what a forward writes to the module is undone
+    runs = 0  # on the class, because attributes of the module are restored after a forward
 
     def forward(self, x: Tensor) -> Tensor:
         Failing.runs += 1
@@ -213,7 +245,8 @@ class Failing(Norms):
         return super().forward(x)
 
 
-def _everything(model: nn.Module) -> list[object]:
+def _complete_state(model: nn.Module) -> list[object]:
+    """The state of the model and the global state of torch."""
     hooks = [len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.modules()]
     flags = [(m.training, type(m)) for m in model.modules()]
     tensors = {name: (tensor.clone(), tensor.dtype, tensor.stride()) for name, tensor in model.state_dict().items()}
@@ -234,7 +267,7 @@ def _same(a: object, b: object) -> bool:
 
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("fails", [True, False])
-def test_everything_is_left_as_it_was(training: bool, fails: bool) -> None:
+def test_model_optimizer_and_global_state_are_restored(training: bool, fails: bool) -> None:
     images, labels = _images()
     with seeded("failing"):
         model = (Failing if fails else Norms)().train(training)
@@ -242,17 +275,17 @@ def test_everything_is_left_as_it_was(training: bool, fails: bool) -> None:
     F.cross_entropy(Norms.forward(model, images), labels).backward()
     optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], 0.01)
     optimizer.step()
-    before, state = _everything(model), copy.deepcopy(optimizer.state_dict())
+    before, state = _complete_state(model), copy.deepcopy(optimizer.state_dict())
     if fails:
         with pytest.raises(InputError, match=r"Failing cannot be run on inputs of shape .*out of luck"):
             ammup.measure_updates(model, images, labels, loss="cross_entropy", optimizer=optimizer)
     else:
         ammup.measure_updates(model, images, labels, loss="cross_entropy", optimizer=optimizer)
-    assert _same(_everything(model), before)
+    assert _same(_complete_state(model), before)
     assert _same(optimizer.state_dict(), state)
 
 
-def test_under_no_grad() -> None:
+def test_measurement_inside_no_grad() -> None:
     images, labels = _images()
     model = _norms().eval()
     outside = ammup.measure_updates(model, images, labels, loss="cross_entropy")
@@ -262,8 +295,8 @@ def test_under_no_grad() -> None:
     np.testing.assert_allclose(inside.S, outside.S, rtol=1e-6)
 
 
-class _LineSearch(torch.optim.Optimizer):
-    """Its step is not proportional to its learning rate."""
+class _Quadratic(torch.optim.Optimizer):
+    """An optimizer whose step is proportional to the square of its learning rate."""
 
     def __init__(self, params: object, lr: float) -> None:
         super().__init__(params, {"lr": lr})
@@ -278,8 +311,8 @@ class _LineSearch(torch.optim.Optimizer):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"optimizer": _LineSearch}, "not proportional to its learning rate"),
-        ({"optimizer": lambda params, lr: None}, "returned NoneType; it must be a torch.optim.Optimizer"),
+        ({"optimizer": _Quadratic}, "not proportional to its learning rate"),
+        ({"optimizer": lambda params, lr: None}, "returned NoneType; it must return a torch.optim.Optimizer"),
         ({"optimizer": lambda params, lr: torch.optim.SGD(params, -lr)}, "the optimizer failed.*Invalid learning rate"),
         ({"optimizer": torch.optim.SGD([nn.Parameter(torch.ones(1))], 0.1)}, "none of the model's parameters"),
         ({"optimizer": torch.optim.SGD, "part": "label", "loss": "mse"}, "part='label' of an optimizer's step"),
@@ -287,7 +320,7 @@ class _LineSearch(torch.optim.Optimizer):
         ({"units": ["stem", ":add_9"]}, r"units \[':add_9'\] did not run exactly once"),
     ],
 )
-def test_what_cannot_be_measured_is_refused(options: dict, message: str) -> None:
+def test_invalid_optimizers_and_units_are_rejected(options: dict, message: str) -> None:
     images, labels = _images()
     with pytest.raises(InputError, match=message):
         ammup.measure_updates(_norms(), images, labels, **{"loss": "cross_entropy", **options})

@@ -1,4 +1,4 @@
-"""Central differences of plain forwards against closed forms and forward-mode differentiation."""
+"""The method "difference", compared with closed forms and with forward-mode differentiation."""
 
 import copy
 import math
@@ -28,15 +28,15 @@ def test_two_linear_layers_have_the_closed_form() -> None:
     net = _linear()
     a, b = (p.detach().double() for p in net.parameters())
     residual = (X.double() @ a.T @ b.T - Y) / Y.numel()
-    slope_a, slope_b = (residual @ b).T @ X.double(), residual.T @ (X.double() @ a.T)
-    change = X.double() @ slope_a.T
-    expected = [change.square().mean(), (change @ b.T + X.double() @ a.T @ slope_b.T).square().mean()]
-    found = ammup.measure_updates(net, X, Y, loss="mse", units=["0", "1"], method="difference")
-    np.testing.assert_allclose(found.S, [float(s) for s in expected], rtol=1e-8)
-    assert found.method == "difference"
-    assert found.error < SMALL_CURVATURE
-    squares = [float(slope_a.square().sum()), float(slope_b.square().sum())]
-    np.testing.assert_allclose(list(found.gradient_squares.values()), squares, rtol=1e-9)
+    gradient_a, gradient_b = (residual @ b).T @ X.double(), residual.T @ (X.double() @ a.T)
+    change = X.double() @ gradient_a.T
+    expected = [change.square().mean(), (change @ b.T + X.double() @ a.T @ gradient_b.T).square().mean()]
+    moments = ammup.measure_updates(net, X, Y, loss="mse", units=["0", "1"], method="difference")
+    np.testing.assert_allclose(moments.S, [float(s) for s in expected], rtol=1e-8)
+    assert moments.method == "difference"
+    assert moments.error < SMALL_CURVATURE
+    squares = [float(gradient_a.square().sum()), float(gradient_b.square().sum())]
+    np.testing.assert_allclose(list(moments.gradient_squares.values()), squares, rtol=1e-9)
 
 
 NETS = {
@@ -49,7 +49,7 @@ NETS = {
 @pytest.mark.parametrize("loss", ["mse", "cross_entropy"])
 @pytest.mark.parametrize("part", ["total", "label", "output"])
 @pytest.mark.parametrize("name", NETS)
-def test_it_equals_jvp_in_float64(name: str, part: str, loss: str) -> None:
+def test_difference_equals_jvp_in_float64(name: str, part: str, loss: str) -> None:
     net = NETS[name]().double()
     inputs = torch.randn((3, 3, 2, 2), generator=torch.Generator().manual_seed(0))
     for targets in (None, torch.tensor([3, 0, 9])):
@@ -77,41 +77,41 @@ def test_learning_rate_factors_and_optimizers_change_the_direction() -> None:
 
 
 class Detached(nn.Module):
-    """z / max |z|, with the maximum detached: no gradient flows through it, and it moves with the weights."""
+    """z / max |z| with the maximum detached: it has no gradient, but it changes with the weights."""
 
     def forward(self, z: torch.Tensor) -> torch.Tensor:
         return z / z.abs().max().detach()
 
 
-def test_a_detached_statistic_moves() -> None:
+def test_change_of_a_detached_statistic_is_measured() -> None:
     net = nn.Sequential(nn.Linear(3, 1, bias=False), Detached(), nn.Linear(1, 1, bias=False))
     with torch.no_grad():
         net[0].weight.copy_(torch.tensor([[2.0, 0.0, 0.0]]))
         net[2].weight.fill_(1.0)
     x, y = torch.tensor([[1.0, 0.0, 0.0]]), torch.tensor([[0.0]])
     found = ammup.measure_updates(net, x, y, loss="mse", units=["0", "1"])
-    # The output is always w_2; autograd sees w_2 w/2 with 2 fixed, so that dw = 1/2.
+    # The output is always w_2, so unit 1 does not change. For autograd it is w_2 w/2 with a constant 2, so dw = 1/2.
     np.testing.assert_allclose(found.S, [0.25, 0.0], atol=1e-12)
     wrong = ammup.measure_updates(net, x, y, loss="mse", units=["0", "1"], method="jvp")
     assert wrong.S[1] == pytest.approx(0.0625)
 
 
-def test_a_model_that_computes_in_float32_gets_larger_steps() -> None:
+def test_a_model_that_computes_in_float32_is_measured_with_larger_steps() -> None:
     class Single(nn.Module):
         def forward(self, z: torch.Tensor) -> torch.Tensor:
             return torch.tanh(z.float()).to(z.dtype)
 
     torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(3, 16), Single(), nn.Linear(16, 16), Single(), nn.Linear(16, 2))
-    twin = nn.Sequential(net[0], nn.Tanh(), net[2], nn.Tanh(), net[4]).double()
-    expected = ammup.measure_updates(copy.deepcopy(twin), X, CLASSES, loss="cross_entropy", units=["0", "2"])
+    double = nn.Sequential(net[0], nn.Tanh(), net[2], nn.Tanh(), net[4]).double()
+    expected = ammup.measure_updates(copy.deepcopy(double), X, CLASSES, loss="cross_entropy", units=["0", "2"])
     found = ammup.measure_updates(net.float(), X, CLASSES, loss="cross_entropy", units=["0", "2"])
     np.testing.assert_allclose(found.S, expected.S, rtol=1e-2)
-    assert 1e-7 < found.error < 0.1  # the error bar knows of the rounding
+    assert 1e-7 < found.error < 0.1  # the error estimate includes rounding errors
 
 
-def test_curvature_is_the_error_bar() -> None:
-    """Of z = w², the curvature at a relative step τ is τ/2."""
+def test_relative_curvature_of_a_square() -> None:
+    """For z = w² and a relative step τ of w, the relative curvature is τ/2."""
 
     class Square(nn.Module):
         def __init__(self) -> None:
@@ -148,8 +148,8 @@ def test_a_unit_that_starts_at_zero_is_measured() -> None:
     np.testing.assert_allclose(found.S, [float((X.double() @ slope.T).square().mean())], rtol=1e-6)
 
 
-@pytest.mark.parametrize("fails_at", range(1, 5))  # the flow, the gradient and two differences
-def test_the_model_is_restored_where_any_pass_fails(fails_at: int) -> None:
+@pytest.mark.parametrize("fails_at", range(1, 5))  # the passes for the data flow, the gradient and the difference
+def test_the_model_is_restored_if_any_pass_fails(fails_at: int) -> None:
     class Fails(nn.Module):
         runs = 0
 
@@ -162,17 +162,43 @@ def test_the_model_is_restored_where_any_pass_fails(fails_at: int) -> None:
     net = nn.Sequential(nn.Linear(3, 4), Fails(), nn.BatchNorm1d(4), nn.Linear(4, 2))
     F.cross_entropy(nn.Sequential(net[0], net[2], net[3])(X), CLASSES).backward()
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
-    slopes = [p.grad.clone() for p in net.parameters()]
+    gradients = [p.grad.clone() for p in net.parameters()]
     with pytest.raises(InputError, match="out of luck"):
         ammup.measure_updates(net, X, CLASSES, loss="cross_entropy", method="difference")
     assert all(torch.equal(net.state_dict()[name], tensor) for name, tensor in before.items())
-    assert all(torch.equal(p.grad, slope) for p, slope in zip(net.parameters(), slopes, strict=True))
+    assert all(torch.equal(p.grad, g) for p, g in zip(net.parameters(), gradients, strict=True))
 
 
-def test_a_model_without_trainable_weights_is_refused() -> None:
+class _SpectralNorm(nn.Module):
+    """What spectral_norm computes in its next forward, without writing to buffers."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(layer.weight_orig.detach().clone()), nn.Parameter(layer.bias.detach())
+        self.register_buffer("u", layer.weight_u.clone())
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad():
+            v = F.normalize(self.weight.T @ self.u, dim=0)
+            u = F.normalize(self.weight @ v, dim=0)
+        return F.linear(x, self.weight / (u @ self.weight @ v), self.bias)
+
+
+def test_a_graph_with_buffers_written_in_its_forward_is_passed_back_several_times() -> None:
+    """Kind of pytorch#55368: a second backward through spectral_norm fails."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.utils.spectral_norm(nn.Linear(4, 4)), nn.Linear(4, 2))
+    pure = nn.Sequential(net[0], nn.Tanh(), _SpectralNorm(net[2]), net[3])
+    found, expected = (ammup.measure_updates(model, X, label_draws=3, units=["0", "2"]) for model in (net, pure))
+    np.testing.assert_allclose(found.S, expected.S, rtol=1e-6)
+    again = ammup.measure_updates(net, X, label_draws=3, units=["0", "2"])
+    assert again.S.tolist() == found.S.tolist()
+
+
+def test_a_model_without_trainable_weights_is_rejected() -> None:
     with pytest.raises(InputError, match="Linear has no trainable weights"):
         trainable(nn.Linear(2, 2).requires_grad_(False))
 
 
-def test_the_ladder_rises() -> None:
+def test_relative_steps_increase() -> None:
     assert list(RELATIVE_STEPS) == sorted(RELATIVE_STEPS)

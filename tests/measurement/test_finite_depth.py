@@ -1,4 +1,4 @@
-"""The law of a model on a batch against the law by its arguments, and where it is too costly or does not apply."""
+"""The law of a model on a batch, compared with the law for its arguments, and the cases without a law."""
 
 from functools import partial
 
@@ -25,7 +25,7 @@ def _lrs(factory, inputs=IMAGES, targets=None, **arguments) -> dict[int, float] 
 
 @pytest.mark.parametrize("classes", [None, LABELS])
 @pytest.mark.parametrize("loss", ["mse", "cross_entropy"])
-def test_it_is_the_law_of_the_arguments_that_the_model_was_built_with(loss: str, classes: torch.Tensor | None) -> None:
+def test_law_of_a_model_equals_the_law_for_its_arguments(loss: str, classes: torch.Tensor | None) -> None:
     found = _lrs(CNN, targets=classes, loss=loss)
     expected = ammup.finite_depth_law(
         [2, 3],
@@ -45,7 +45,7 @@ def test_it_is_the_law_of_the_arguments_that_the_model_was_built_with(loss: str,
 
 
 @pytest.mark.parametrize(
-    ("factory", "arguments", "known"),
+    ("factory", "arguments", "has_law"),
     [
         (CNN, {}, True),
         (CNN, {"part": "total"}, True),
@@ -53,7 +53,7 @@ def test_it_is_the_law_of_the_arguments_that_the_model_was_built_with(loss: str,
         (partial(CNN, out_channels=5), {"part": "label"}, True),
         (CNN, {"targets": torch.ones(2, 3)}, False),
         (CNN, {"loss": nn.functional.cross_entropy, "part": "total", "targets": LABELS}, False),
-        (partial(CNN, width=64), {"inputs": torch.ones(100, 3, 16, 16)}, False),  # too costly
+        (partial(CNN, width=64), {"inputs": torch.ones(100, 3, 16, 16)}, False),  # too expensive
         (
             lambda depth: nn.Sequential(nn.Linear(4, 4)),
             {"inputs": {"x": 3}, "forward": lambda model, x: model(x)},
@@ -61,16 +61,16 @@ def test_it_is_the_law_of_the_arguments_that_the_model_was_built_with(loss: str,
         ),
     ],
 )
-def test_there_is_a_law_where_it_applies_and_can_be_computed(factory, arguments: dict, known: bool) -> None:
-    assert (_lrs(factory, **arguments) is not None) == known
+def test_there_is_a_law_if_it_applies_and_is_not_too_expensive(factory, arguments: dict, has_law: bool) -> None:
+    assert (_lrs(factory, **arguments) is not None) == has_law
 
 
 @pytest.mark.parametrize("factory", [CNN, partial(ammup.resnet, width=16, out_channels=3)])
-def test_as_many_images_are_affordable_as_the_budget_has_products_for(factory) -> None:
+def test_number_of_affordable_images_is_the_largest_within_the_limit(factory) -> None:
     nets = [architecture_of(factory, depth) for depth in (2, 6)]
     images = torch.ones(1, 3, 6, 6)
     n = affordable_images(nets, images)
-    products = 6**2 if nets[0].residual else 3 * 5  # of the deepest net, whose stem is a unit if it is plain
+    products = 6**2 if nets[0].residual else 3 * 5  # of the net with depth 6
     positions = 36 * 3 // nets[0].in_features * n
     assert products * positions**3 <= LAW_PRODUCTS
     one_more = products * (positions + 36 * 3 // nets[0].in_features) ** 3

@@ -1,4 +1,4 @@
-"""True steps approach first order."""
+"""True steps approach the first-order moments as the learning rate decreases."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ def test_true_step_approaches_first_order_linearly(name: str) -> None:
     assert gaps[1] == pytest.approx(gaps[0] / 10, rel=0.2)
     assert gaps[2] == pytest.approx(gaps[1] / 10, rel=0.2)
     single = ammup.check_finite_step(net.float(), x.float(), y, lr=1e-6, loss="cross_entropy")
-    assert np.abs(single.gap).max() < 1e-4  # no cancellation
+    assert np.abs(single.gap).max() < 1e-4  # the copy is in float64, so no digits are lost
     step = ammup.check_finite_step(net.double(), x, y, lr=0.1, loss="cross_entropy")
     S = ammup.measure_updates(net, x, y, loss="cross_entropy").S
     np.testing.assert_allclose(step.first_order, 0.01 * S, rtol=1e-10)

@@ -1,4 +1,4 @@
-"""Directions of a first step against the update rules in closed form and against true steps of torch's optimizers."""
+"""Directions of a step, compared with update rules in closed form and with true steps of torch's optimizers."""
 
 import copy
 from collections.abc import Callable
@@ -32,14 +32,14 @@ def _direction(optimizer: object) -> dict[str, torch.Tensor]:
         (lambda p, lr: torch.optim.RMSprop(p, lr, alpha=0.75, eps=0.1), lambda w, g: g / (g.abs() / 2 + 0.1)),
     ],
 )
-def test_a_first_step_is_that_of_the_rule(optimizer: Callable, rule: Rule) -> None:
-    for name, found in _direction(optimizer).items():
-        torch.testing.assert_close(found, rule(WEIGHTS[name], GRADIENT[name]))
-        assert found.dtype == WEIGHTS[name].dtype
+def test_first_step_equals_the_update_rule(optimizer: Callable, rule: Rule) -> None:
+    for name, direction in _direction(optimizer).items():
+        torch.testing.assert_close(direction, rule(WEIGHTS[name], GRADIENT[name]))
+        assert direction.dtype == WEIGHTS[name].dtype
 
 
 @pytest.mark.parametrize("kind", ["momentum", "adam"])
-def test_a_step_in_the_middle_of_training_is_the_next_true_step(kind: str) -> None:
+def test_direction_in_the_middle_of_training_is_that_of_the_next_true_step(kind: str) -> None:
     parameters = {name: nn.Parameter(w.double()) for name, w in WEIGHTS.items()}
     groups = [{"params": [parameters["a"]], "lr": 0.02}, {"params": [parameters["b"]], "lr": 0.005}]
     optimizer = torch.optim.SGD(groups, momentum=0.9) if kind == "momentum" else torch.optim.Adam(groups)
@@ -58,12 +58,12 @@ def test_a_step_in_the_middle_of_training_is_the_next_true_step(kind: str) -> No
     for name, p in parameters.items():
         p.grad = GRADIENT[name].double()
     optimizer.step()
-    for name, p in parameters.items():  # at the first group's learning rate of 1: the other group's is 1/4
+    for name, p in parameters.items():  # the direction is at learning rate 1 of the first group, 1/4 of the second
         torch.testing.assert_close(found[name], (weights[name] - p.detach()) / 0.02)
 
 
 class _Squared(torch.optim.SGD):
-    """A step that goes as the square of the learning rate."""
+    """SGD whose step is proportional to the square of the learning rate."""
 
     def __init__(self, params: list[torch.Tensor], lr: float) -> None:
         super().__init__(params, lr**2)
@@ -73,7 +73,7 @@ def _fails(params: list[torch.Tensor], lr: float) -> torch.optim.Optimizer:
     return torch.optim.SGD(params, lr, momentum=-1.0)
 
 
-def _elsewhere() -> torch.optim.Optimizer:
+def _of_another_model() -> torch.optim.Optimizer:
     return torch.optim.SGD([nn.Parameter(torch.ones(2))], 0.1)
 
 
@@ -86,15 +86,15 @@ def _elsewhere() -> torch.optim.Optimizer:
         (lambda params: None, "TypeError"),
         (lambda params, lr: "SGD", "returned str"),
         ("adam", "optimizer='adam'"),
-        (_elsewhere(), "model's parameters"),
+        (_of_another_model(), "model's parameters"),
     ],
 )
-def test_what_is_no_optimizer_or_has_no_learning_rate_is_refused(optimizer: object, message: str) -> None:
+def test_invalid_optimizers_are_rejected(optimizer: object, message: str) -> None:
     with pytest.raises(InputError, match=message):
         _direction(optimizer)
 
 
-def test_an_optimizer_whose_learning_rate_has_fallen_to_0_is_refused() -> None:
+def test_an_optimizer_with_learning_rate_0_is_rejected() -> None:
     parameter = nn.Parameter(torch.ones(2))
     with pytest.raises(InputError, match="learning rate is 0"):
         FirstStep.from_optimizer(torch.optim.SGD([parameter], 0.0), {"a": parameter})

@@ -1,4 +1,4 @@
-"""Rules and layouts of forward-mode differentiation."""
+"""Forward-mode rules of attention, and memory layouts."""
 
 import warnings
 
@@ -15,7 +15,7 @@ from ammup.measurement.forward_mode import (
 )
 
 
-def test_attention_has_a_rule_inside_and_its_fast_path_is_restored() -> None:
+def test_attention_is_differentiated_and_its_fast_path_is_restored() -> None:
     q = torch.randn(1, 2, 3, 4)
     before = torch.backends.mha.get_fastpath_enabled()
     with attention_with_forward_rule():
@@ -39,14 +39,14 @@ def test_an_exception_restores_the_fast_path() -> None:
     assert torch.backends.mha.get_fastpath_enabled() == before
 
 
-def test_loading_the_rules_warns_of_nothing() -> None:
+def test_loading_the_rules_causes_no_warning() -> None:
     load_forward_rules.cache_clear()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         load_forward_rules()
 
 
-def test_images_on_the_cpu_are_channels_last_and_nothing_else() -> None:
+def test_only_tensors_with_four_axes_on_a_cpu_are_converted_to_channels_last() -> None:
     assert channels_last(torch.ones(2, 3, 4, 5)).is_contiguous(memory_format=torch.channels_last)
     sequence = torch.ones(2, 3, 4)
     assert channels_last(sequence) is sequence
@@ -54,5 +54,5 @@ def test_images_on_the_cpu_are_channels_last_and_nothing_else() -> None:
     assert channels_last(meta) is meta
 
 
-def test_nets_without_group_norm_support_it() -> None:
+def test_nets_without_group_norm_support_channels_last() -> None:
     assert supports_channels_last(nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)))

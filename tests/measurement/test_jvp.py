@@ -1,4 +1,4 @@
-"""One backward and one forward-mode pass against explicit Jacobians, one draw at a time and stacked."""
+"""The method "jvp", compared with explicit Jacobians, for single draws and for stacked draws."""
 
 import copy
 import subprocess
@@ -19,18 +19,18 @@ from ammup.measurement.step import Step
 
 
 def _outputs_of(net: nn.Module, units: tuple[str, ...], x: torch.Tensor) -> list[torch.Tensor]:
-    """Pre-activations of every unit, and the outputs last."""
-    seen: dict[str, torch.Tensor] = {}
+    """Pre-activations of every unit, followed by the outputs."""
+    values: dict[str, torch.Tensor] = {}
     modules = dict(net.named_modules())
-    hooks = [modules[u].register_forward_hook(lambda _m, _a, z, u=u: seen.__setitem__(u, z)) for u in units]
+    hooks = [modules[u].register_forward_hook(lambda _m, _a, z, u=u: values.__setitem__(u, z)) for u in units]
     out = net(x)
     for hook in hooks:
         hook.remove()
-    return [*(seen[u] for u in units), out]
+    return [*(values[u] for u in units), out]
 
 
 def _jacobian(z: torch.Tensor, parameters: list[torch.Tensor]) -> torch.Tensor:
-    """d z / d all parameters, one entry of z after the other: the naive way."""
+    """The Jacobian of z with respect to all parameters, by one backward pass for each entry of z."""
     rows = []
     for entry in z.reshape(-1):
         gradients = torch.autograd.grad(entry, parameters, retain_graph=True, allow_unused=True)
@@ -89,7 +89,7 @@ def test_cross_entropy_equals_explicit_jacobians(name: str) -> None:
 @pytest.mark.parametrize("part", ["label", "output", "total"])
 @pytest.mark.parametrize("loss", ["mse", "cross_entropy"])
 @pytest.mark.parametrize("name", ["mlp", "cnn zero", "cnn offsets", "resnet", "resnet 1d"])
-def test_stacked_draws_equal_draws_one_after_the_other(name: str, loss: str, part: str) -> None:
+def test_stacked_draws_equal_single_draws(name: str, loss: str, part: str) -> None:
     factory, shape = NETS[name]
     x = torch.randn(shape, dtype=torch.float64)
     models = [factory(3, seed=seed).double() for seed in range(3)]
@@ -102,24 +102,24 @@ def test_stacked_draws_equal_draws_one_after_the_other(name: str, loss: str, par
             np.testing.assert_allclose(a.S_bar_se, b.S_bar_se, rtol=1e-9)
 
 
-def test_what_is_stacked() -> None:
+def test_small_nets_of_stateless_modules_are_stacked() -> None:
     def size(net: nn.Module, shape: tuple[int, ...]) -> int:
         return jvp.stack_size(Step.from_model(net, MeasurementSpec(inputs=torch.ones(shape))))
 
     assert size(ammup.mlp(4, width=64, in_features=64), (1, 64)) > 100
-    assert size(ammup.mlp(4, width=512, in_features=512), (1, 512)) == 1  # leaves the cache
-    assert size(ammup.cnn(4, width=32), (32, 3, 16, 16)) == 1  # leaves the cache
+    assert size(ammup.mlp(4, width=512, in_features=512), (1, 512)) == 1  # the weights are too large
+    assert size(ammup.cnn(4, width=32), (32, 3, 16, 16)) == 1  # the units are too large
     assert size(ammup.resnet(4, width=8, batchnorm=True), (4, 3, 8, 8)) == 1  # batch norm updates its buffers
     assert size(ammup.resnet(4, width=8, dropout=0.1), (4, 3, 8, 8)) == 1  # masks differ between draws
     assert size(ammup.resnet(4, width=8), (4, 3, 8, 8)) > 1
-    assert size(UserNet(), (2, 4)) == 1  # unknown code need not run under vmap
+    assert size(UserNet(), (2, 4)) == 1  # a user's code may not run under vmap
 
 
 def test_depth_64_at_width_1024_takes_less_than_6_times_its_parameters() -> None:
     code = """
 import resource, torch, ammup
 torch.set_num_threads(1)
-ammup.measure_updates(ammup.mlp(2, width=600, in_features=600), torch.ones(1, 600))  # libraries are loaded now
+ammup.measure_updates(ammup.mlp(2, width=600, in_features=600), torch.ones(1, 600))  # loads the libraries
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 base = peak()
 net = ammup.mlp(64, width=1024, in_features=1024, out_features=1024)

@@ -1,4 +1,4 @@
-"""Residuals against torch's own losses and automatic differentiation, drawn labels, and targets that do not fit."""
+"""Residuals, compared with the gradients of torch's losses; drawn labels; and invalid targets and losses."""
 
 import itertools
 
@@ -26,7 +26,7 @@ def _classes(shape: tuple[int, ...]) -> torch.Tensor:
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("loss", LOSSES)
-def test_the_total_is_the_gradient_of_torch_s_loss(loss: str, shape: tuple[int, ...]) -> None:
+def test_total_residual_is_the_gradient_of_the_loss_in_torch(loss: str, shape: tuple[int, ...]) -> None:
     z, classes = _outputs(shape).requires_grad_(), _classes(shape)
     targets = F.one_hot(classes, shape[1]).movedim(-1, 1).double()
     value = LOSSES[loss](z, targets if loss == "mse" else classes)
@@ -43,7 +43,7 @@ def test_the_total_is_the_gradient_of_torch_s_loss(loss: str, shape: tuple[int, 
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("loss", LOSSES)
-def test_output_part_minus_label_part_is_the_total(loss: str, shape: tuple[int, ...]) -> None:
+def test_output_part_minus_label_part_is_the_total_residual(loss: str, shape: tuple[int, ...]) -> None:
     z, classes = _outputs(shape), _classes(shape)
     parts = {
         part: Objective(loss=loss, part=part, label_draws=1).residuals(z, classes, drawn=False).fixed
@@ -57,8 +57,8 @@ def test_output_part_minus_label_part_is_the_total(loss: str, shape: tuple[int, 
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("loss", LOSSES)
-def test_drawn_labels_have_the_mean_squares_of_labels_one_by_one(loss: str, shape: tuple[int, ...]) -> None:
-    """S is the sum over the fixed rows plus the mean over the drawn ones, of any quadratic form of a row."""
+def test_drawn_labels_have_the_mean_squares_of_the_same_labels_as_targets(loss: str, shape: tuple[int, ...]) -> None:
+    """For any quadratic form of a row, the sum over the fixed rows plus the mean over the drawn rows."""
     z, draws = _outputs(shape), 3
     form = _outputs((z.numel(), z.numel()))
 
@@ -70,13 +70,13 @@ def test_drawn_labels_have_the_mean_squares_of_labels_one_by_one(loss: str, shap
         labels = objective.draw_labels(z.shape, z, torch.Generator().manual_seed(2))
         found = objective.residuals(z, labels, drawn=True, per_label=per_label)
         moment = square(found.fixed).sum() + (square(found.drawn).mean() if len(found.drawn) else 0)
-        # Without `per_label`, the mean over a label and its negative, which leaves no cross term.
+        # Without `per_label`, the mean over a label and its negative, which has no cross term.
         signs = (1, -1) if loss == "mse" and not per_label else (1,)
         rows = [objective.residuals(z, sign * y, drawn=False).fixed for y in labels for sign in signs]
         torch.testing.assert_close(moment, square(torch.cat(rows)).mean())
 
 
-def test_drawn_labels_are_normal_or_uniform_classes_of_their_generator() -> None:
+def test_drawn_labels_are_normal_or_uniform_classes_and_depend_only_on_the_generator() -> None:
     z = torch.zeros(50, 4, 5)
     for loss in LOSSES:
         objective = Objective(loss=loss, part="total", label_draws=6)
@@ -101,14 +101,14 @@ def test_drawn_labels_are_normal_or_uniform_classes_of_their_generator() -> None
         (lambda z, y: 1.0, "float"),
     ],
 )
-def test_a_loss_that_fails_or_is_no_scalar_is_refused(loss, message: str) -> None:
+def test_a_loss_that_fails_or_does_not_return_a_scalar_is_rejected(loss, message: str) -> None:
     objective = Objective(loss=loss, part="total", label_draws=1)
     with pytest.raises(InputError, match=message):
         objective.residuals(torch.ones(2, 2), torch.ones(2, 2), drawn=False)
 
 
 def test_cross_entropy_residual_has_the_norm_of_appendix_f() -> None:
-    """‖p - y‖² = 1 - 1/C where logits are zero."""
+    """‖p - y‖² = 1 - 1/C if all logits are zero."""
     objective = Objective(loss="cross_entropy", part="total", label_draws=1)
     residual = objective.residuals(torch.zeros(1, 7), torch.tensor([2]), drawn=False).fixed[0]
     assert float(residual.square().sum()) == pytest.approx(1 - 1 / 7)
@@ -142,6 +142,6 @@ def _bad(**changes):
         (_bad(label_draws=0), "label_draws=0"),
     ],
 )
-def test_unusable_targets_and_losses_are_refused(arguments: dict, message: str) -> None:
+def test_invalid_targets_and_losses_are_rejected(arguments: dict, message: str) -> None:
     with pytest.raises(InputError, match=message):
         ammup.measure_updates(**arguments)

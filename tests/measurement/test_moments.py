@@ -1,4 +1,4 @@
-"""Sums over residual rows."""
+"""Moments combined from residual rows."""
 
 import numpy as np
 import pytest
@@ -10,19 +10,19 @@ from ammup import InputError
 from ammup.measurement.moments import combined_moments
 
 
-def test_label_draws_share_the_mean_and_report_their_error() -> None:
+def test_standard_error_over_label_draws_matches_the_spread_of_repeated_measurements() -> None:
     net, x = net_and_inputs("mlp he")
     many = ammup.measure_updates(net, x, part="label", label_draws=400)
     few = [ammup.measure_updates(net, x, part="label", label_draws=8, seed=s) for s in range(50)]
     spread = np.std([m.S_bar for m in few], ddof=1)
-    # The standard deviation of 50 values is known to 10 %, a mean of 50 standard errors better: 40 % is 4 of both.
+    # A standard deviation of 50 values has a relative error of 10 %; 40 % are four times that.
     assert np.mean([m.S_bar_se for m in few]) == pytest.approx(spread, rel=0.4)
     assert abs(np.mean([m.S_bar for m in few]) - many.S_bar) < 5 * np.hypot(spread / 50**0.5, many.S_bar_se)
     assert np.isnan(ammup.measure_updates(net, x, label_draws=1).S_bar_se)
     assert ammup.measure_updates(net, x, torch.zeros(1, 10)).S_bar_se == 0
 
 
-def test_moments_that_are_not_numbers_are_refused() -> None:
+def test_moments_that_are_not_finite_or_all_zero_are_rejected() -> None:
     net = UserNet()
     with torch.no_grad():
         net.first.weight.fill_(float("inf"))
@@ -35,7 +35,7 @@ def test_moments_that_are_not_numbers_are_refused() -> None:
         ammup.measure_updates(net, torch.ones(2, 4), part="output")
 
 
-def test_fixed_rows_are_added_and_drawn_ones_averaged() -> None:
+def test_fixed_rows_are_summed_and_drawn_rows_averaged() -> None:
     fixed = [np.array([1.0, 2.0, 1e-3, 5.0])]
     drawn = [np.array([2.0, 0.0, 1e-2, 1.0]), np.array([4.0, 2.0, 0.0, 3.0])]
     found = combined_moments(("a", "b"), ["w"], fixed, drawn)
@@ -47,5 +47,5 @@ def test_fixed_rows_are_added_and_drawn_ones_averaged() -> None:
     assert found.S_bar_se == pytest.approx(np.std([1.0, 3.0], ddof=1) / np.sqrt(2))
 
 
-def test_a_model_that_does_not_move_has_an_infinite_learning_rate() -> None:
+def test_lr_star_is_infinite_if_no_unit_moves() -> None:
     assert combined_moments(("a",), [], [np.zeros(2)], []).lr_star == float("inf")

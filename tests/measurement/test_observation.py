@@ -1,4 +1,4 @@
-"""Units as they are observed, and the checks of names and outputs."""
+"""Observing units, and the checks of names and outputs."""
 
 import pytest
 import torch
@@ -13,27 +13,27 @@ MSE = Objective(loss="mse", part="total", label_draws=1)
 
 
 def _observed(net: nn.Module, units: tuple[str, ...], *inputs: Tensor) -> dict[str, Tensor]:
-    found: dict[str, Tensor] = {}
-    with observed_units(net, units, found.__setitem__):
+    outputs: dict[str, Tensor] = {}
+    with observed_units(net, units, outputs.__setitem__):
         net(*inputs)
-    return found
+    return outputs
 
 
-def test_the_output_of_each_unit_is_handed_on() -> None:
+def test_output_of_each_unit_is_recorded() -> None:
     net, x = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)), torch.randn(5, 3)
-    found = _observed(net, ("0", "2"), x)
-    assert list(found) == ["0", "2"]
-    torch.testing.assert_close(found["0"], net[0](x))
-    torch.testing.assert_close(found["2"], net(x))
+    outputs = _observed(net, ("0", "2"), x)
+    assert list(outputs) == ["0", "2"]
+    torch.testing.assert_close(outputs["0"], net[0](x))
+    torch.testing.assert_close(outputs["2"], net(x))
     assert not any(module._forward_hooks for module in net.modules())
 
 
-def test_of_a_tuple_it_is_the_first_tensor() -> None:
+def test_first_tensor_of_a_tuple_is_recorded() -> None:
     net, x = nn.Sequential(nn.LSTM(3, 4)), torch.randn(5, 2, 3)
     assert torch.equal(_observed(net, ("0",), x)["0"], net(x)[0])
 
 
-def test_a_unit_without_a_tensor_is_refused() -> None:
+def test_unit_that_does_not_return_a_tensor_is_rejected() -> None:
     class Returns(nn.Module):
         def forward(self, x: Tensor) -> dict[str, Tensor]:
             return {"x": x}
@@ -43,7 +43,7 @@ def test_a_unit_without_a_tensor_is_refused() -> None:
 
 
 @pytest.mark.parametrize("runs", [0, 2])
-def test_a_unit_runs_once(runs: int) -> None:
+def test_unit_that_does_not_run_exactly_once_is_rejected(runs: int) -> None:
     class Repeats(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -59,12 +59,12 @@ def test_a_unit_runs_once(runs: int) -> None:
 
 
 @pytest.mark.parametrize("units", [(), ("0", "0"), ("3",), ("nowhere:add",)])
-def test_names_are_distinct_modules(units: tuple[str, ...]) -> None:
-    with pytest.raises(InputError, match="must be distinct module names"):
+def test_names_that_are_not_distinct_modules_are_rejected(units: tuple[str, ...]) -> None:
+    with pytest.raises(InputError, match=r"units=.*distinct module names"):
         checked_units(nn.Sequential(nn.Linear(2, 2)), units)
 
 
-def test_names_of_functions_and_second_calls_belong_to_modules() -> None:
+def test_names_of_functions_and_second_calls_are_accepted() -> None:
     assert checked_units(nn.Sequential(nn.Linear(2, 2)), ["0", "0@2", "0:add", ":add"]) == ("0", "0@2", "0:add", ":add")
 
 

@@ -381,6 +381,13 @@ def test_unusable_input_is_refused(arguments: dict, message: str) -> None:
         ammup.param_groups(given.pop("model"), given.pop("lr"), **given)
 
 
+def test_a_frozen_trunk_has_no_weights_to_scale() -> None:
+    net = ammup.mlp(3, width=4, in_features=4)
+    net.layers.requires_grad_(False)
+    with pytest.raises(InputError, match="one step moves no depth unit, because no trainable weight reaches one"):
+        ammup.param_groups(net, 0.1, rule="per-unit", inputs=torch.randn(2, 4))
+
+
 def test_units_that_their_own_weights_do_not_move_are_refused() -> None:
     net = ammup.mlp(3, width=4, in_features=4, activation="gelu")
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""S̄ along the first steps of training, against a loop written out."""
+"""S̄ during the first steps of training, compared with a plain training loop."""
 
 import copy
 from functools import partial
@@ -28,32 +28,32 @@ def _trainer(feed: Feed, **arguments: object) -> LoopTrainer:
 
 
 @pytest.mark.parametrize("arguments", [{}, {"batchnorm": True}, {"dropout": 0.3}])
-def test_it_is_the_measurement_before_each_step_of_a_plain_loop(feed: Feed, arguments: dict) -> None:
-    lr, seed, wanted = 0.2, 3, (0, 2, 5)
-    found = measure_short_run(_trainer(feed, **arguments), depth=2, lr=lr, seed=seed, steps=wanted)
+def test_measurements_equal_those_in_a_plain_loop(feed: Feed, arguments: dict) -> None:
+    lr, seed, steps = 0.2, 3, (0, 2, 5)
+    measured = measure_short_run(_trainer(feed, **arguments), depth=2, lr=lr, seed=seed, steps=steps)
     net = ammup.resnet(2, width=4, seed=seed, **arguments).double().train()
-    oracle = {}
-    with seeded("training", seed):  # the stream of dropout masks
+    expected = {}
+    with seeded("training", seed):  # the random numbers of the dropout masks
         for step, (images, labels) in enumerate(feed.training_batches(seed, 1)):
-            if step in wanted:
+            if step in steps:
                 moments = ammup.measure_updates(copy.deepcopy(net), images, labels, loss="cross_entropy", seed=seed)
-                oracle[step] = moments.S_bar
+                expected[step] = moments.S_bar
             net.zero_grad()
             torch.nn.functional.cross_entropy(net(images.contiguous()), labels).backward()
             with torch.no_grad():
                 for weight in net.parameters():
                     weight -= lr * weight.grad
-    assert [(one.depth, one.lr, one.seed, one.step) for one in found] == [(2, lr, seed, step) for step in wanted]
-    assert {one.step: one.S_bar for one in found} == pytest.approx(oracle, rel=1e-9)
+    assert [(one.depth, one.lr, one.seed, one.step) for one in measured] == [(2, lr, seed, step) for step in steps]
+    assert {one.step: one.S_bar for one in measured} == pytest.approx(expected, rel=1e-9)
 
 
-def test_a_run_that_diverges_has_an_infinite_step_from_there_on(feed: Feed) -> None:
-    found = measure_short_run(_trainer(feed), depth=2, lr=1e200, seed=0, steps=(0, 1, 5))
-    assert [one.step for one in found] == [0, 1, 5]
-    assert found[0].S_bar < found[-1].S_bar == float("inf")
+def test_S_bar_is_infinite_after_a_run_has_diverged(feed: Feed) -> None:
+    measured = measure_short_run(_trainer(feed), depth=2, lr=1e200, seed=0, steps=(0, 1, 5))
+    assert [one.step for one in measured] == [0, 1, 5]
+    assert measured[0].S_bar < measured[-1].S_bar == float("inf")
 
 
 @pytest.mark.parametrize("steps", [(), (-1,), (0, 6)])
-def test_steps_outside_of_training_are_refused(feed: Feed, steps: tuple[int, ...]) -> None:
+def test_steps_outside_of_training_are_rejected(feed: Feed, steps: tuple[int, ...]) -> None:
     with pytest.raises(InputError, match="from 0 to 5"):
         measure_short_run(_trainer(feed), depth=2, lr=0.1, seed=0, steps=steps)

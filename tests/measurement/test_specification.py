@@ -1,4 +1,4 @@
-"""What a measurement is of, checked when it is built."""
+"""`MeasurementSpec`: checks when it is built, and moving of inputs and targets."""
 
 import numpy as np
 import pytest
@@ -27,12 +27,12 @@ X = torch.ones(2, 3)
         ({"method": "vjp"}, "method='vjp'"),
     ],
 )
-def test_what_cannot_be_measured_is_rejected_when_it_is_built(fields: dict, message: str) -> None:
+def test_invalid_fields_are_rejected(fields: dict, message: str) -> None:
     with pytest.raises(InputError, match=message):
         MeasurementSpec(**{"inputs": X, **fields})
 
 
-def test_a_call_of_the_user_takes_any_structure() -> None:
+def test_inputs_of_forward_may_have_any_structure() -> None:
     batch = {"tokens": torch.tensor([1, 2]), "scale": torch.ones(2), "name": "b"}
     spec = MeasurementSpec(inputs=batch, forward=lambda model, inputs: model(inputs["tokens"]))
     moved = spec.inputs_on(torch.ones(1, dtype=torch.float64))

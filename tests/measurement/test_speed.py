@@ -1,4 +1,4 @@
-"""The micro-kernels, to be timed by hand while they are worked on; as tests they run once.
+"""Benchmarks of the inner loops, to be timed by hand before and after a change; as tests, each runs once.
 
 pytest tests/measurement/test_speed.py --benchmark-enable --benchmark-save=before
 pytest tests/measurement/test_speed.py --benchmark-enable --benchmark-compare --benchmark-compare-fail=min:50%

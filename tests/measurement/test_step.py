@@ -1,4 +1,4 @@
-"""One step as functions of the weights, against the model itself, automatic differentiation and true steps."""
+"""`Step`, compared with the model itself, with autograd, with finite differences and with true steps."""
 
 from dataclasses import replace
 
@@ -25,17 +25,17 @@ DRAWN = MeasurementSpec(inputs=X, label_draws=2)
 
 
 def _along(net: nn.Module, direction: dict[str, torch.Tensor], unit: str, size: float) -> torch.Tensor:
-    """The unit's output where the weights have moved along a direction."""
-    found = []
+    """The unit's output at the weights plus ``size`` times a direction."""
+    outputs = []
     moved = {name: p.detach() + size * direction.get(name, 0) for name, p in net.named_parameters()}
-    handle = net.get_submodule(unit).register_forward_hook(lambda _m, _a, z: found.append(z.detach().clone()))
+    handle = net.get_submodule(unit).register_forward_hook(lambda _m, _a, z: outputs.append(z.detach().clone()))
     with torch.no_grad():
         torch.func.functional_call(net, moved, (X,))
     handle.remove()
-    return found[0]
+    return outputs[0]
 
 
-def test_it_runs_as_the_model_does_at_any_weights() -> None:
+def test_run_returns_the_outputs_of_the_model_at_any_weights() -> None:
     net = _net()
     step = Step.from_model(net, MSE)
     torch.testing.assert_close(step.run(step.weights), net(X).detach())
@@ -47,7 +47,7 @@ def test_it_runs_as_the_model_does_at_any_weights() -> None:
     assert step.frozen == {}
 
 
-def test_the_gradient_is_that_of_autograd() -> None:
+def test_gradient_equals_that_of_autograd() -> None:
     net = _net()
     step = Step.from_model(net, replace(MSE, loss="cross_entropy"))
     outputs, pull_back = step.backward(0)
@@ -58,7 +58,7 @@ def test_the_gradient_is_that_of_autograd() -> None:
         torch.testing.assert_close(gradient[name], p.grad)
 
 
-def test_tangents_are_limits_of_differences() -> None:
+def test_tangents_equal_central_differences() -> None:
     net = _net()
     step = Step.from_model(net, DRAWN)
     generator = torch.Generator().manual_seed(3)
@@ -75,17 +75,17 @@ def test_tangents_are_limits_of_differences() -> None:
     assert not step.unit_tangents(one)[0].any()  # the first unit does not depend on the second layer
 
 
-def test_units_shapes_and_pre_activations_are_those_of_a_forward() -> None:
+def test_units_shapes_and_pre_activations_equal_those_of_a_forward_pass() -> None:
     net = _net()
     step = Step.from_model(net, DRAWN)
-    found = step.pre_activations(step.weights, 0)
+    outputs = step.pre_activations(step.weights, 0)
     assert step.units == ammup.depth_units(net)
-    for unit, z in zip(step.units, found, strict=True):
+    for unit, z in zip(step.units, outputs, strict=True):
         torch.testing.assert_close(z, _along(net, {}, unit, 0.0))
-    assert step.shapes() == {**{u: z.shape for u, z in zip(step.units, found, strict=True)}, OUTPUT: net(X).shape}
+    assert step.shapes() == {**{u: z.shape for u, z in zip(step.units, outputs, strict=True)}, OUTPUT: net(X).shape}
 
 
-def test_labels_depend_on_the_stream_alone_and_given_targets_leave_none() -> None:
+def test_labels_depend_only_on_the_stream_and_are_not_drawn_with_targets() -> None:
     step = Step.from_model(_net(), DRAWN)
     outputs = step.run(step.weights)
     torch.manual_seed(0)
@@ -97,7 +97,7 @@ def test_labels_depend_on_the_stream_alone_and_given_targets_leave_none() -> Non
     assert Step.from_model(_net(), MSE).labels(outputs, 0) is None
 
 
-def test_factors_and_optimizers_make_the_direction() -> None:
+def test_factors_and_optimizers_change_the_direction() -> None:
     gradient = {name: torch.ones_like(w) for name, w in Step.from_model(_net(), MSE).weights.items()}
     scaled = Step.from_model(_net(), replace(MSE, lr_factors={"layers.1.weight": 3.0})).direction(gradient)
     assert {name: float(g.mean()) for name, g in scaled.items()} == {
@@ -110,7 +110,7 @@ def test_factors_and_optimizers_make_the_direction() -> None:
         MeasurementSpec(inputs=X, part="label", optimizer=torch.optim.SGD)
 
 
-def test_dropout_has_one_mask_for_gradient_step_and_both_forwards() -> None:
+def test_gradient_and_both_forward_passes_use_the_same_dropout_mask() -> None:
     net = ammup.resnet(3, width=16, dims=0, in_channels=8, dropout=0.5).double()
     x, y = torch.randn(4, 8, dtype=torch.float64), torch.arange(4)
     step = ammup.check_finite_step(net, x, y, lr=1e-5, loss="cross_entropy")
@@ -120,7 +120,7 @@ def test_dropout_has_one_mask_for_gradient_step_and_both_forwards() -> None:
     assert ammup.measure_updates(net.eval(), x, y, loss="cross_entropy").S_bar != by_seed[0]
 
 
-def test_activations_that_work_in_place_change_nothing() -> None:
+def test_in_place_activations_give_the_same_moments() -> None:
     x, y = torch.randn(3, 6, dtype=torch.float64), torch.arange(3)
     layers = [nn.Linear(6, 6) for _ in range(3)]
     nets = [
@@ -173,6 +173,6 @@ def _bad(**changes):
         (_bad(model=_UserNet().requires_grad_(False)), "_UserNet.*trainable weights"),
     ],
 )
-def test_unusable_models_and_inputs_are_refused(arguments: dict, message: str) -> None:
+def test_invalid_models_and_inputs_are_rejected(arguments: dict, message: str) -> None:
     with pytest.raises(InputError, match=message):
         ammup.measure_updates(**arguments)

@@ -1,4 +1,4 @@
-"""One-step moments against closed forms; the model handed in stays untouched."""
+"""`measure_updates`: losses, parts, frozen weights and units; the model is not changed."""
 
 import numpy as np
 import pytest
@@ -13,8 +13,7 @@ from ammup.measurement.specification import MeasurementSpec
 from ammup.measurement.step import Step
 
 
-def test_losses_are_those_of_the_paper_and_of_torch() -> None:
-    """The named losses have the gradients of ½ F.mse_loss and F.cross_entropy."""
+def test_named_losses_equal_half_of_mse_loss_and_cross_entropy_of_torch() -> None:
     net, x = net_and_inputs("cnn circular")
     y = torch.tensor([3, 7])
     one_hot = F.one_hot(y, 10).double()
@@ -28,20 +27,20 @@ def test_losses_are_those_of_the_paper_and_of_torch() -> None:
 
 
 @pytest.mark.parametrize("name", ["mlp he", "cnn 1d", "resnet last"])
-def test_lemma_2_a_plus_b_is_the_total_over_independent_labels(name: str) -> None:
+def test_lemma_2_total_with_drawn_labels_is_a_term_plus_b_term(name: str) -> None:
     net, x = net_and_inputs(name)
     A, B, total = (
         ammup.measure_updates(net, x, part=part, label_draws=3, seed=5) for part in ("output", "label", "total")
     )
     np.testing.assert_allclose(A.S + B.S, total.S, rtol=1e-6)
-    # The total is the mean over each drawn label and its negative, both given as plain targets.
-    step_labels = Step.from_model(net, MeasurementSpec(inputs=x, label_draws=3))
-    labels = step_labels.labels(net(x).detach(), 5)
+    # The total is the mean over each drawn label and its negative, given as targets.
+    step = Step.from_model(net, MeasurementSpec(inputs=x, label_draws=3))
+    labels = step.labels(net(x).detach(), 5)
     signed = [ammup.measure_updates(net, x, sign * y).S for y in labels for sign in (1, -1)]
     np.testing.assert_allclose(total.S, np.mean(signed, axis=0), rtol=1e-10)
 
 
-def test_moments_beyond_the_range_of_float32_squares() -> None:
+def test_moments_below_the_range_of_float32() -> None:
     net = ammup.mlp(2, width=8, in_features=8)
     with torch.no_grad():
         net.readout.weight.mul_(1e-25)
@@ -52,13 +51,13 @@ def test_moments_beyond_the_range_of_float32_squares() -> None:
     np.testing.assert_allclose(S, double, rtol=1e-4)
 
 
-def test_frozen_weights_take_no_step() -> None:
+def test_frozen_weights_do_not_change() -> None:
     net, x = net_and_inputs("mlp")
-    everything = ammup.measure_updates(net, x, torch.arange(3)).S
+    all_trainable = ammup.measure_updates(net, x, torch.arange(3)).S
     net.layers[0].weight.requires_grad_(False)
     S = ammup.measure_updates(net, x, torch.arange(3)).S
     assert S[0] == 0
-    assert (S[1:] < everything[1:]).all()
+    assert (S[1:] < all_trainable[1:]).all()
 
 
 def test_units_can_be_chosen() -> None:
@@ -73,7 +72,7 @@ def _state(net: nn.Module) -> list[torch.Tensor]:
 
 
 @pytest.mark.parametrize("train", [True, False])
-def test_model_and_random_state_are_untouched(train: bool) -> None:
+def test_model_and_random_state_are_not_changed(train: bool) -> None:
     net = ammup.resnet(2, width=4, batchnorm=True, dropout=0.3).train(train)
     net.blocks[1].eval()
     net(torch.randn(4, 3, 4, 4)).sum().backward()

@@ -160,6 +160,151 @@ def test_recording_leaves_the_model_and_the_random_state_as_they_are() -> None:
     assert [len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.modules()] == hooks
 
 
+# Rules, each on a model whose count its paper states
+
+
+@pytest.mark.parametrize(
+    ("name", "convention", "expected"),
+    [
+        ("googlenet", "layers", 21),  # 22 layers with the readout; inception modules are two deep
+        ("inception_v3", "layers", 47),  # 48 layers with the readout
+        ("squeezenet1_1", "layers", 17),  # 18 layers with the readout
+        ("mobilenet_v3_large", "layers", 47),  # 15 blocks, 14 of three layers; squeeze-and-excitation is a gate
+        ("efficientnet_b0", "layers", 49),  # 16 blocks, 15 of three layers
+        ("swin_t", "paper", 27),  # 12 blocks of two additions, 3 patch mergings
+        ("swin_v2_t", "paper", 27),
+    ],
+)
+def test_counts_do_not_depend_on_parallel_branches_gates_image_size_or_mode(
+    name: str, convention: str, expected: int
+) -> None:
+    with torch.device("meta"):
+        options = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
+        model = getattr(models, name)(weights=None, **options)
+    small = 299 if name == "inception_v3" else 64
+    for side, training in ((small, False), (small, True), (2 * small + 96, False)):
+        images = torch.zeros(2, 3, side, side, device="meta")
+        assert ammup.minimal_depth(model.train(training), images, convention=convention) == expected
+
+
+class _Recurrent(nn.Module):
+    def __init__(self, kind: type[nn.RNNBase], n_layers: int, bidirectional: bool) -> None:
+        super().__init__()
+        self.rnn = kind(4, 3, n_layers, batch_first=True, bidirectional=bidirectional)
+        self.out = nn.Linear(6 if bidirectional else 3, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.out(self.rnn(x)[0][:, -1])
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize(("kind", "n_layers"), [(nn.RNN, 1), (nn.LSTM, 2), (nn.GRU, 3)])
+def test_each_recurrent_layer_is_a_unit(kind: type[nn.RNNBase], n_layers: int, bidirectional: bool) -> None:
+    model = _Recurrent(kind, n_layers, bidirectional)
+    expected = (*(f"rnn:layer_{k}" for k in range(1, n_layers)), "rnn")
+    assert ammup.depth_units(model) == expected
+    assert ammup.depth_units(model, torch.randn(2, 5, 4)) == expected
+
+
+class _Unrolled(nn.Module):
+    def __init__(self, kind: type[nn.RNNCellBase]) -> None:
+        super().__init__()
+        self.cell, self.out = kind(4, 3), nn.Linear(3, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        state = self.cell(x[:, 1], self.cell(x[:, 0]))
+        return self.out(state[0] if isinstance(state, tuple) else state)
+
+
+@pytest.mark.parametrize("kind", [nn.RNNCell, nn.LSTMCell, nn.GRUCell])
+def test_each_call_of_a_recurrent_cell_is_a_unit(kind: type[nn.RNNCellBase]) -> None:
+    assert ammup.depth_units(_Unrolled(kind)) == ("cell", "cell@2")
+    assert ammup.depth_units(_Unrolled(kind), torch.randn(2, 2, 4)) == ("cell", "cell@2")
+
+
+class _Stemmed(nn.Module):
+    """A stem of two layers, a layer outside of it, and a block."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4))
+        self.wide, self.blocks, self.out = nn.Linear(4, 4), nn.Sequential(_Block(4), nn.Identity()), nn.Linear(4, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.out(self.blocks(self.wide(self.stem(x))))
+
+
+def test_a_stem_is_the_first_module_and_a_block_is_named_by_itself() -> None:
+    for example in (None, torch.randn(2, 4)):
+        assert ammup.depth_units(_Stemmed(), example) == ("wide", "blocks.0")
+        units = ammup.depth_units(_Stemmed(), example, convention="update-bearing")
+        assert units == ("stem.0", "stem.2", "wide", "blocks.0")
+        assert ammup.depth_units(nn.Sequential(_Stemmed()), example) == ("0.wide", "0.blocks.0")
+
+
+def test_units_without_a_trained_weight_bear_no_update() -> None:
+    model = _Stemmed()
+    model.stem.requires_grad_(False)
+    assert ammup.depth_units(model, convention="update-bearing") == ("wide", "blocks.0")
+    model.blocks[0].first.requires_grad_(False)
+    assert ammup.minimal_depth(model, convention="update-bearing") == 2
+    model.blocks[0].second.requires_grad_(False)
+    assert ammup.depth_units(model, convention="update-bearing") == ("wide",)
+    assert ammup.depth_units(model) == ("wide", "blocks.0")
+
+
+class _Auxiliary(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.out = nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 2)
+        self.auxiliary = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2))
+
+    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        z = self.first(x)
+        return {"logits": self.out(self.second(torch.relu(z))), "auxiliary": self.auxiliary(z)}
+
+
+def test_auxiliary_heads_are_off_the_path() -> None:
+    assert ammup.depth_units(_Auxiliary()) == ("first", "second")
+    assert ammup.depth_units(_Auxiliary(), torch.randn(2, 4)) == ("first", "second")
+    head = lambda model, x: model(x)["auxiliary"]  # noqa: E731
+    assert ammup.depth_units(_Auxiliary(), torch.randn(2, 4), forward=head) == ("first", "auxiliary.0", "auxiliary.2")
+
+
+class _PositionBias(nn.Module):
+    """A bias computed from coordinates and a mask with the shape of the input are added to the stream."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.bias, self.out = (nn.Linear(4, 4) for _ in range(4))
+        self.register_buffer("table", torch.ones(1, 4))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        z = self.first(x) + self.bias(self.table)
+        return self.out(torch.relu(self.second(torch.relu(z)) + x.new_zeros(x.shape)))
+
+
+def test_what_does_not_depend_on_the_input_is_off_the_path() -> None:
+    assert ammup.depth_units(_PositionBias()) == ("first", "second")
+    assert ammup.depth_units(_PositionBias(), torch.randn(2, 4)) == ("first", "second")
+
+
+class _Router(nn.Module):
+    """The index of the largest logit selects a row; no derivative passes through it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.router, self.second, self.out = (nn.Linear(4, 4) for _ in range(4))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        z = self.first(x)
+        return self.out(torch.relu(self.second(z[self.router(z).argmax(-1)])))
+
+
+def test_an_index_is_off_the_path() -> None:
+    assert ammup.depth_units(_Router(), torch.randn(4, 4)) == ("first", "second")
+
+
 class _Untraceable(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -189,3 +334,36 @@ def test_what_cannot_be_traced_is_recorded() -> None:
 def test_what_has_no_depth_units_is_refused(model: nn.Module, convention: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         ammup.depth_units(model, convention=convention)
+
+
+class _Blocks(nn.Module):
+    """Blocks of a module list, each with a module list and an activation that all of them may share."""
+
+    def __init__(self, *, shared: bool) -> None:
+        super().__init__()
+        activation = nn.ReLU()
+        self.blocks = nn.ModuleList(
+            nn.ModuleDict({"layers": nn.ModuleList(nn.Linear(4, 4) for _ in range(2)), "act": activation})
+            for _ in range(3)
+        )
+        if not shared:
+            for block in self.blocks:
+                block["act"] = nn.ReLU()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for block in self.blocks:
+            for layer in block["layers"]:
+                x = block["act"](layer(x))
+        return x
+
+
+@pytest.mark.parametrize("convention", [name for name in CONVENTIONS if name != "blocks"])
+def test_an_activation_shared_by_blocks_changes_no_unit(convention: str) -> None:
+    """Kind of TylerYep/torchinfo#327: layers are counted again for each parent of a shared module."""
+    layers = tuple(f"blocks.{b}.layers.{i}" for b in range(3) for i in range(2))
+    for shared in (False, True):
+        net = _Blocks(shared=shared)
+        units = layers if convention == "relu" else layers[:-1]  # the last layer is the readout
+        assert ammup.depth_units(net, convention=convention) == units
+        assert ammup.depth_units(net, torch.ones(2, 4), convention=convention) == units
+        assert len(ammup.initialize_(net, seed=0)) == len(layers)

@@ -122,3 +122,29 @@ def test_hooks_are_removed_after_an_exception(observed_name: str) -> None:
     with observed(model, [observed_name], lambda name, _: calls.append(name)):
         model(X)
     assert calls[0] == observed_name
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_lower_recurrent_layers_are_observed_by_their_last_state(bidirectional: bool) -> None:
+    rnn = nn.LSTM(3, 4, num_layers=2, batch_first=True, bidirectional=bidirectional)
+    first = nn.LSTM(3, 4, batch_first=True, bidirectional=bidirectional)
+    first.load_state_dict({name: rnn.state_dict()[name] for name in first.state_dict()})
+    found: dict[str, Any] = {}
+    model = nn.Sequential(rnn)
+    with observed(model, ["0:layer_1", "0"], lambda name, value: found.update({name: value})):
+        output = model(X[:, None])
+    assert torch.equal(found["0"][0], output[0])
+    torch.testing.assert_close(found["0:layer_1"].transpose(0, 1), first(X[:, None])[1][0])
+
+
+def test_outputs_are_those_of_the_forward_or_of_the_model() -> None:
+    class Two(nn.Module):
+        def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+            return {"a": x.relu(), "b": x.tanh()}
+
+    model = Two()
+    positions = [
+        [operation.output for operation in recorded(model, [X], run)]
+        for run in (lambda: model(X), lambda: model(X)["b"], lambda: model(X)["b"].sum())
+    ]
+    assert positions == [[None, 0, 1], [None, None, 0], [None, 0, 1]]

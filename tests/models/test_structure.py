@@ -100,8 +100,8 @@ def _residual(flow: list[Operation], paths: Paths, terms: list[int]) -> tuple[in
     fork = max(common)
     spans = [{p for path in paths[term] if fork in path for p in path if p > fork} for term in terms]
     layers = [{p for p in span if flow[p].layer is not None} for span in spans]
-    first = min(range(len(terms)), key=lambda k: len(layers[k]))
     nonlinear = [any(flow[p].activation is not None for p in span) for span in spans]
+    first = min(range(len(terms)), key=lambda k: (len(layers[k]), nonlinear[k]))
     others = [k for k in range(len(terms)) if layers[k] and (k != first or not layers[first])]
     deeper = any(nonlinear[k] or len(layers[k]) > len(layers[first]) for k in others if spans[k] != spans[first])
     if not others or (layers[first] and (nonlinear[first] or not deeper)):

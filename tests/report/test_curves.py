@@ -21,7 +21,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection, QuadMesh
 from matplotlib.colors import to_hex
 
-from ammup.report import plots
+from ammup.report import styles
 from ammup.report.curves import plot_accuracies, plot_heatmap
 from ammup.stats.optimum import SweepLaw, fit_sweep
 
@@ -137,7 +137,7 @@ def test_heat_map_hatches_divergence_and_leaves_missing_cells_white(runs: pd.Dat
         np.testing.assert_allclose(_cells(axes, label), expected)
         assert label in labels(axes)
     (grey,) = [one for one in axes.collections if one.get_label() == "every replica diverged"]
-    assert to_hex(grey.get_facecolor()[0]) == plots.SILVER
+    assert to_hex(grey.get_facecolor()[0]) == styles.SILVER
     (clear,) = [one for one in axes.collections if one.get_label() == "some replicas diverged"]
     assert len(clear.get_facecolor()) == 0
 

@@ -24,7 +24,7 @@ from matplotlib.colors import to_rgba
 from matplotlib.container import BarContainer
 
 from ammup import InputError, fit_power_law
-from ammup.report import plots
+from ammup.report import styles
 from ammup.report.curves import plot_accuracies, plot_heatmap
 from ammup.report.overlay import plot_overlay
 from ammup.report.panel import anchor_depth, plot_panel
@@ -220,9 +220,9 @@ def test_one_wide_interval_does_not_widen_the_linear_axis(law: SweepLaw) -> None
 
 def test_rules_differ_in_colour_marker_and_dashes(law: SweepLaw) -> None:
     known = {"am-mup", "finite-depth", "pathsum", "measured", "measured-late", "constant", "L^-1/2", "L^-1"}
-    assert set(plots.RULES) == known
+    assert set(styles.RULES) == known
     for feature in ("colour", "marker", "dashes"):
-        assert len({getattr(style, feature) for style in plots.RULES.values()}) == len(known)
+        assert len({getattr(style, feature) for style in styles.RULES.values()}) == len(known)
     names = [*sorted(known), "new 1", "new 2", "new 3"]
     references = {name: {2: 1.0, 16: 0.5 / (1 + place)} for place, name in enumerate(names)}
     axes = rendered(plot_panel(law, references=references)).axes[1]
@@ -233,7 +233,7 @@ def test_rules_differ_in_colour_marker_and_dashes(law: SweepLaw) -> None:
     for one in lines:
         name = one.get_label().split(":")[0]
         if name in known:
-            assert (one.get_color(), one.get_marker()) == (plots.RULES[name].colour, plots.RULES[name].marker)
+            assert (one.get_color(), one.get_marker()) == (styles.RULES[name].colour, styles.RULES[name].marker)
 
 
 def test_a_wide_band_does_not_widen_the_axis(law: SweepLaw) -> None:

@@ -119,13 +119,6 @@ def test_a_sweep_without_a_fit_has_a_figure(runs: pd.DataFrame) -> None:
     assert figure.axes[1].get_legend() is not None
 
 
-def test_series_differ_in_colour_marker_dashes_and_hatch() -> None:
-    styles = [plots.series_style(place) for place in range(36)]
-    assert len(set(styles)) == 36
-    for feature in ("colour", "marker", "dashes", "hatch"):
-        assert len({getattr(style, feature) for style in styles[:6]}) == 6
-
-
 def test_labels_of_many_depths_do_not_overlap() -> None:
     axes = Figure().subplots()
     plots.depth_ticks(axes, np.arange(1.0, 41.0))

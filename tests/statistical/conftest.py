@@ -1,4 +1,7 @@
-"""Wide nets: here threads pay. Processes share the cores evenly, for more threads than cores cost tenfold."""
+"""Use all cores: the nets of these tests are wide enough for several threads.
+
+The test processes share the cores evenly, because more threads than cores would be about ten times slower.
+"""
 
 import os
 from collections.abc import Iterator

@@ -1,7 +1,7 @@
-"""Plant a fault, and require that a named claim or its baseline notices.
+"""Inject a fault into the library and require that a named claim or its baseline detects it.
 
-"claim": the verdict changes, or the figure leaves the region that the claim guards: it would be noticed with any seeds.
-"baseline": only the stored figure of the same seeds gives it away.
+"claim": the verdict changes, or the estimate leaves the guarded region. This does not depend on the seeds.
+"baseline": only the comparison with the stored estimate from the same seeds detects the fault.
 """
 
 import dataclasses
@@ -28,7 +28,7 @@ Patch = Callable[[pytest.MonkeyPatch], None]
 
 
 def variance(change: Callable[[Any, int, int], float]) -> Patch:
-    """Multiply the variance of every weight layer by change(layer, fan_in, n_blocks)."""
+    """Multiply the variance of each weight layer by change(layer, fan_in, n_blocks)."""
     rule = initialization._rule
 
     def changed(layer: Any, fan_in: int, n_blocks: int, **settings: Any) -> tuple[str, float]:
@@ -43,7 +43,7 @@ def branch(factor: Callable[[int], float]) -> Patch:
 
 
 def fan_out(patch: pytest.MonkeyPatch) -> None:
-    """Draw every weight with the variance of its transpose's fan-in."""
+    """Draw each weight with a variance that uses the fan-out."""
     draw = initialization._draw_
 
     def changed(model: nn.Module, rows: list[dict[str, Any]], generator: torch.Generator) -> None:
@@ -73,8 +73,8 @@ def no_kernel_in_fan_in(patch: pytest.MonkeyPatch) -> None:
 
 
 def zero_padding(patch: pytest.MonkeyPatch) -> None:
-    made = families.conv
-    patch.setattr(families, "conv", lambda *a, **k: made(*a, **{**k, "padding": "zero"}))
+    conv = families.conv
+    patch.setattr(families, "conv", lambda *a, **k: conv(*a, **{**k, "padding": "zero"}))
 
 
 def one_layer_more(patch: pytest.MonkeyPatch) -> None:
@@ -93,30 +93,30 @@ class Scaled(nn.Module):
         return z * 0.5**0.5
 
 
-Scaled.__module__ = nets.__name__  # many draws of nets made of known modules are measured at once
+Scaled.__module__ = nets.__name__  # so that it counts as one of ammup's own modules, whose draws are stacked
 
 
 def scaled_skip(patch: pytest.MonkeyPatch) -> None:
-    made = nets.ResidualBlock.__init__
+    original_init = nets.ResidualBlock.__init__
 
     def changed(self: nets.ResidualBlock, *a: Any, **k: Any) -> None:
-        made(self, *a, **k)
+        original_init(self, *a, **k)
         self.skip = Scaled()
 
     patch.setattr(nets.ResidualBlock, "__init__", changed)
 
 
 def batch_norm(patch: pytest.MonkeyPatch) -> None:
-    made = nets.ResidualBlock.__init__
+    original_init = nets.ResidualBlock.__init__
 
     def changed(self: nets.ResidualBlock, layers: list[nn.Module], **k: Any) -> None:
-        made(self, layers, **{**k, "norms": [nn.BatchNorm2d(layer.in_channels) for layer in layers]})
+        original_init(self, layers, **{**k, "norms": [nn.BatchNorm2d(layer.in_channels) for layer in layers]})
 
     patch.setattr(nets.ResidualBlock, "__init__", changed)
 
 
 def detached(patch: pytest.MonkeyPatch) -> None:
-    """Everything before the last layer of a convolutional net gets no gradient and hands on no step."""
+    """Detach the input of the last layer of a convolutional net, so that earlier layers have no gradient."""
 
     def changed(self: nets.CNN, x: torch.Tensor) -> torch.Tensor:
         z = x.flatten(2) if self.dims == 1 else x
@@ -131,8 +131,8 @@ def summed_loss(patch: pytest.MonkeyPatch) -> None:
     residuals = loss.Objective.residuals
 
     def changed(self: loss.Objective, outputs: torch.Tensor, *a: Any, **k: Any) -> loss.Residuals:
-        found = residuals(self, outputs, *a, **k)
-        return loss.Residuals(fixed=found.fixed * outputs.numel(), drawn=found.drawn * outputs.numel())
+        means = residuals(self, outputs, *a, **k)
+        return loss.Residuals(fixed=means.fixed * outputs.numel(), drawn=means.drawn * outputs.numel())
 
     patch.setattr(loss.Objective, "residuals", changed)
 
@@ -174,30 +174,30 @@ def he_readout(patch: pytest.MonkeyPatch) -> None:
 
 
 def forgotten_step(patch: pytest.MonkeyPatch) -> None:
-    """The first layer is left out of the step, not of the gradient."""
+    """Omit the first layer from the step, but not from the gradient."""
     direction = step.Step.direction
 
     def changed(self: step.Step, gradient: step.Weights) -> step.Weights:
-        moved = direction(self, gradient)
-        first = next(iter(moved))
-        return {**moved, first: torch.zeros_like(moved[first])}
+        steps = direction(self, gradient)
+        first = next(iter(steps))
+        return {**steps, first: torch.zeros_like(steps[first])}
 
     patch.setattr(step.Step, "direction", changed)
 
 
 def squared_mean(patch: pytest.MonkeyPatch) -> None:
-    """S_l as the square of the mean step instead of the mean of its square: the norm is not squared."""
+    """Return the square root of S_l, as if the norm of the step were not squared."""
     moments = jvp.combined_moments
 
     def changed(*arguments: Any) -> UpdateMoments:
-        found = moments(*arguments)
-        return dataclasses.replace(found, S=found.S**0.5)
+        combined = moments(*arguments)
+        return dataclasses.replace(combined, S=combined.S**0.5)
 
     patch.setattr(jvp, "combined_moments", changed)
 
 
 def wrong_gate_law(patch: pytest.MonkeyPatch) -> None:
-    """The theory takes gates of different positions and blocks for independent."""
+    """Treat the ReLU gates of different positions and blocks as independent in the theory."""
 
     def changed(self: activations.Gaussians, other: activations.Gaussians, covariance: Any) -> Any:
         return 0 * covariance
@@ -231,8 +231,8 @@ FAULTS: dict[str, tuple[Patch, str, str]] = {
 
 
 @contextmanager
-def planted(patch: Patch) -> Iterator[None]:
-    """Under the fault nothing is reused that was measured, traced or computed without it."""
+def injected(patch: Patch) -> Iterator[None]:
+    """Apply a fault, with empty caches of measurements and traces before and after."""
     depth._TRACED.clear()
     with pytest.MonkeyPatch.context() as monkeypatch, draws.isolated_cache():
         patch(monkeypatch)
@@ -243,18 +243,18 @@ def planted(patch: Patch) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_a_planted_fault_is_noticed(name: str) -> None:
+def test_an_injected_fault_is_detected(name: str) -> None:
     patch, claim, by = FAULTS[name]
-    with planted(patch):
+    with injected(patch):
         (comparison,) = measure([claim_named(CLAIMS, claim)])
-    assert comparison.problems, "the baseline did not notice"
+    assert comparison.problems, "the comparison with the baseline passed"
     if by == "claim":
-        assert comparison.verdict_changed or not comparison.new["agrees_with_law"], comparison.new["estimate"]
+        assert comparison.verdict_changed or not comparison.new.agrees_with_law, comparison.new.estimate
 
 
-def test_without_a_fault_nothing_is_noticed() -> None:
-    """The same call as above, so that the alarms there are the faults' and not the planting's."""
+def test_no_fault_is_detected_without_an_injected_fault() -> None:
+    """The same code without a fault, to show that the alarms above come from the faults and not from the injection."""
     for claim in ("law.field-2d-zero", "lemma-1.invariance-dense", "appendix-f.gradient-norm"):
-        with planted(lambda patch: patch.setattr(ammup, "_unused", None, raising=False)):
+        with injected(lambda patch: patch.setattr(ammup, "_unused", None, raising=False)):
             (comparison,) = measure([claim_named(CLAIMS, claim)])
         assert not comparison.problems, comparison.problems

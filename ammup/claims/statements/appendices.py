@@ -63,12 +63,12 @@ def _softmax_gap(readout: str) -> Callable[[Seeds], Array]:
     def rows(seeds: Seeds) -> Array:
         inputs, classes = setting.batch
         assert classes is not None
-        found = []
+        gaps = []
         for seed in seeds:
             p = setting.factory(4, seed=seed)(inputs).detach().double().softmax(1)
             p[range(len(classes)), classes] -= 1
-            found.append([float(p.square().sum(1).mean())])
-        return np.array(found)
+            gaps.append([float(p.square().sum(1).mean())])
+        return np.array(gaps)
 
     return rows
 
@@ -84,7 +84,7 @@ def _transfer(
     return Claim(
         id=f"conclusion.transfer-{name}",
         where="conclusion",
-        statement=f"η*(L) = η*(L0) (L/L0)^(-3/2) carries a learning rate to another depth, {words}",
+        statement=f"η*(L) = η*(L0) (L/L0)^(-3/2) transfers a learning rate to another depth, {words}",
         regime=f"{regime}; L0 = 4, L = 16",
         estimator="log of η*(16) over η*(4) (16/4)^(-3/2)",
         rows=rows,
@@ -129,7 +129,7 @@ CLAIMS = (
         stated=Region.around(1, 0.02),
         n=1,
         exact=True,
-        remark="1/E φ² (gain 'forward', 2.352) keeps it; 2√2 lets it grow by a fifth in every layer",
+        remark="1/E φ² (gain 'forward', 2.352) keeps it stationary; with 2√2 it grows by 20 % in every layer",
     ),
     Claim(
         id="appendix-e.gelu-jacobian",
@@ -141,10 +141,10 @@ CLAIMS = (
         stated=Region.around(0.912, 0.01),
         n=1,
         exact=True,
-        remark="2 E φ'² = 0.912 belongs to variance 2/fan_in; with the √2 of D.1 it is 1.29, above ReLU's",
+        remark="2 E φ'² = 0.912 is χ for variance 2/fan_in; with the √2 of D.1 it is 1.29, above that of ReLU",
     ),
-    _steeper("paper", "under the initialization of D.1", "growing variance and χ = 1.29 make η* fall exponentially"),
-    _steeper("forward", "with stationary variance", "χ = 1.07 > 1: the step grows by 7 % a layer"),
+    _steeper("paper", "under the initialization of D.1", "η* falls exponentially: the variance grows and χ = 1.29"),
+    _steeper("forward", "with stationary variance", "χ = 1.07 > 1: the step grows by 7 % per layer"),
     Claim(
         id="appendix-f.gradient-norm",
         where=F,
@@ -164,7 +164,7 @@ CLAIMS = (
         rows=_softmax_gap("he"),
         stated=Region.around(0.9, 0.01),
         n=256,
-        remark="the logits are of order 1, which adds the spread of softmax(z)",
+        remark="the logits are of order 1, so the variance of softmax(z) is added",
     ),
     Claim(
         id="appendix-f.parallel-slopes",

@@ -20,7 +20,7 @@ def _law(name: str, words: str, setting: Setting, *, n: int, margin: float) -> C
     return Claim(
         id=f"law.{name}",
         where="finite-depth law (ours)",
-        statement=f"the wide-limit law gives η* with its constants: {words}",
+        statement=f"the wide-limit law predicts η* with its constants: {words}",
         regime=f"{words}; L = {depths}",
         estimator="log of η* over that of the law, mean over the depths",
         rows=setting.S_bar,
@@ -36,7 +36,7 @@ CLAIMS = (
     Claim(
         id="law.plain-dense",
         where="finite-depth law (ours)",
-        statement="the wide-limit law gives η* with its constants: dense ReLU on one sample",
+        statement="the wide-limit law predicts η* with its constants: dense ReLU on one sample",
         regime="dense ReLU, n = 512, one sample, mse, label part, readout he; L = 2, 8",
         estimator="log of η* over that of the law, mean over the depths",
         rows=WIDE.S_bar_controlled,

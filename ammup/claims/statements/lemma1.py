@@ -32,15 +32,15 @@ def _two_directions(setting: Setting) -> Callable[[Seeds], Array]:
     (depth,) = setting.depths
 
     def rows(seeds: Seeds) -> Array:
-        found = []
+        products = []
         for seed in seeds:
             step = step_of(setting, seed, units=("layers.1", f"layers.{depth - 1}"))
             one = random_direction(step, ["layers.0.weight"], seed)
             other = random_direction(step, ["layers.0.weight", "layers.1.weight"], seed, "other")
             other["layers.0.weight"] += one["layers.0.weight"]
             pairs = zip(step.unit_tangents(one), step.unit_tangents(other), strict=True)
-            found.append([float((a.double() * b.double()).mean()) for a, b in pairs])
-        return np.array(found)
+            products.append([float((a.double() * b.double()).mean()) for a, b in pairs])
+        return np.array(products)
 
     return rows
 
@@ -49,7 +49,7 @@ def _invariance(name: str, setting: Setting, words: str, n: int) -> Claim:
     return Claim(
         id=f"lemma-1.invariance-{name}",
         where=WHERE,
-        statement="E T_h(µ, µ) is the same in every layer, whatever the kernel",
+        statement="E T_h(µ, µ) is the same in every layer, for every kernel",
         regime=f"{words}; directions in the first layer, L = 6",
         estimator="log growth of E T_h per layer",
         rows=_first_layer(setting.at(6)),
@@ -112,19 +112,19 @@ CLAIMS = (
     Claim(
         id="lemma-1.conditional",
         where=WHERE,
-        statement="E[T_h | z^(h-1)] = T_(h-1) for every z^(h-1), not only on average over it",
+        statement="E[T_h | z^(h-1)] = T_(h-1) for every z^(h-1), not only on average over z^(h-1)",
         regime="dense ReLU, n = 64, directions in the first layer, h = 2",
         estimator="mean of (E[T_2 | z_1]/T_1 - 1)²",
         rows=lambda seeds: _gated_over_plain(64, seeds),
         stated=Region(low=0, high=0.001),
         law=lambda: Region.around(3 / 66, 0.03),
-        change="on average over z^(h-1), or for many channels: given z^(h-1) it is the gated sum, off by √(3/n)",
+        change="on average over z^(h-1), or for many channels: given z^(h-1) the gated sum deviates by √(3/n)",
         n=200,
     ),
     Claim(
         id="lemma-1.zero-padding",
         where="Lemma 1, remark (ii)",
-        statement="with zero padding E T_h falls short of T_(h-1) by a term of order s/N",
+        statement="with zero padding E T_h is smaller than T_(h-1) by a term of order s/N",
         regime="1D, k = 3, C = 128, zero padding, directions in the first layer, h = 2; N = 8 and 32",
         estimator="slope of log(1 - E T_2/E T_1) on log N",
         rows=_zero_padding_loss(LINE, (8,), (32,)),
@@ -135,7 +135,7 @@ CLAIMS = (
     Claim(
         id="lemma-1.zero-padding-2d",
         where="Lemma 1 in 2D, remark",
-        statement="with zero padding in 2D E T_h falls short of T_(h-1) by a term of order s_h/H + s_w/W",
+        statement="with zero padding in 2D E T_h is smaller than T_(h-1) by a term of order s_h/H + s_w/W",
         regime="2D, 3×3, C = 64, zero padding, directions in the first layer, h = 2; 4×4 and 16×16 positions",
         estimator="slope of log(1 - E T_2/E T_1) on log H",
         rows=_zero_padding_loss(FIELD, (4, 4), (16, 16)),

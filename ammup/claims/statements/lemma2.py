@@ -74,7 +74,7 @@ CLAIMS = (
     Claim(
         id="lemma-2.sum",
         where=WHERE,
-        statement="with labels independent of the net the step's second moment is A + B",
+        statement="if the labels are independent of the net, the second moment of the step is A + B",
         regime="dense ReLU, n = 64, readout he, one sample, mse; L = 3; 32 labels one by one",
         estimator="log of (A + B) over S̄ of the whole step",
         rows=_total_and_part_sum,
@@ -105,7 +105,7 @@ CLAIMS = (
         statistic=_magnitude_rate,
         stated=Region(low=-np.inf, high=-0.6),
         n=128,
-        remark="the variance of the logits, which is of order 1/n",
+        remark="A/B is the variance of the logits, which is of order 1/n",
     ),
     Claim(
         id="lemma-2.unit-wise",

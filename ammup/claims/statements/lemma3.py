@@ -82,7 +82,7 @@ CLAIMS = (
         statistic=_share_of_bound(4.0, 4),
         stated=Region(low=-np.inf, high=1),
         n=160,
-        remark="(1 + c/2K)^K is 5.06 here, the bound 7.39; for K >> c the two cannot be told apart",
+        remark="(1 + c/2K)^K is 5.06 here and the bound is 7.39; for K >> c they are nearly equal",
     ),
     Claim(
         id="lemma-3.lower-bound",
@@ -98,14 +98,14 @@ CLAIMS = (
     Claim(
         id="lemma-3.comparison",
         where="comparison factor, appendix C",
-        statement="the B-term of a residual net is that of a plain one within e^(±c/2), at every depth",
+        statement="the B-term of a residual net is that of a plain net up to a factor e^(±c/2), at every depth",
         regime="dense, n = 256, c = 0.5, one weight layer in a branch, label part; L = 4 and 16",
         estimator="log of S̄ residual over S̄ plain at L = 16, over the same at L = 4",
         rows=lambda seeds: np.concatenate([COMPARED[0].S_bar(seeds), COMPARED[1].S_bar_controlled(seeds)], axis=1),
         statistic=_comparison,
         stated=Region.around(0, 0.5),
         law=lambda: Region.around(_comparison_law(), 0.4),
-        remark="bounded factors of a constant would change by less than e^(c) between any two depths; they fall as 1/L",
+        remark="a ratio within the bounds changes by less than e^(c) between depths, but the measured one falls as 1/L",
         n=96,
     ),
 )

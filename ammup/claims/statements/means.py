@@ -98,16 +98,17 @@ def _sum_over_layers(setting: Setting) -> Callable[[Seeds], Array]:
     def rows(seeds: Seeds) -> Array:
         columns = []
         for depth in (4, 16):
-            found = []
+            sums = []
             for seed in seeds:
                 step = step_of(setting.at(depth), seed)
                 outputs, pull_back = step.backward(seed)
                 labels = step.labels(outputs, seed)
-                moved = step.unit_tangents(pull_back(step.residuals(outputs, labels).drawn[0])[0])
-                total = sum(moved[1:], moved[0])
-                squares = [float(z.double().square().mean()) for z in (total, *moved)]
-                found.append([squares[0], sum(squares[1:])])
-            columns.append(np.array(found))
+                residuals = step.residuals(outputs, labels).drawn[0]
+                changes = step.unit_tangents(pull_back(residuals)[0])
+                total = sum(changes[1:], changes[0])
+                squares = [float(z.double().square().mean()) for z in (total, *changes)]
+                sums.append([squares[0], sum(squares[1:])])
+            columns.append(np.array(sums))
         return np.concatenate(columns, axis=1)
 
     return rows
@@ -169,12 +170,12 @@ CLAIMS = (
         statistic=_sum_growth,
         stated=Region.around(0, 0.25),
         n=48,
-        remark="Δz is the whole change of a unit, as in S_l; a residual net carries it on: E (Σ Δz)² ~ L Σ S_l",
+        remark="Δz is the total change of a unit, as in S_l; skips propagate it to later units: E (Σ Δz)² ~ L Σ S_l",
     ),
     _exact("a3-bound", "A3", "S̄ >= L²/Σ(w/S) for weights w of sum L", _bound_excess, Region(low=-np.inf, high=1e-12),
            "largest relative excess of the bound over S̄",
-           remark="at equal S_l and w = 1 it is L S̄; S̄ >= (Σ √w)²/(L Σ w/S) is what Cauchy-Schwarz gives"),
-    _exact("a3-range", "A3", "S̄ lies between the least and the largest S_l", _out_of_range,
+           remark="for equal S_l and w = 1 the bound is L S̄; Cauchy-Schwarz gives S̄ >= (Σ √w)²/(L Σ w/S)"),
+    _exact("a3-range", "A3", "S̄ lies between the smallest and the largest S_l", _out_of_range,
            Region(low=-np.inf, high=1e-12), "largest relative distance outside"),
     _exact("a4-geometric", "A4", "a fixed geometric mean does not bound the total energy", _unbounded_mean,
            Region(low=0, high=1e-9), "largest |GM - 1| where the arithmetic mean exceeds 10^5"),
@@ -186,13 +187,13 @@ CLAIMS = (
            "largest relative error against a complex step"),
     _exact("a5-limit", "A5", "∂H/∂S_i grows without bound as S_i falls to 0", _harmonic_slope_at_zero,
            Region(low=3, high=np.inf), "median log10 of ∂H/∂S_i over L at S_i = 10^-12 min S", statistic=np.median,
-           remark="it tends to L, the number of layers: H is then L S_i"),
+           remark="it tends to L, the number of layers, because H tends to L S_i"),
     _exact("a6-arithmetic", "A6", "the mean over blocks does not change when a layer inside one is split",
            _split(arithmetic_mean), ZERO, "largest relative change"),
     _exact("a6-contrast", "A6", "the geometric and harmonic means over blocks do change under that split",
            lambda S, rng: max(_split(geometric_mean)(S, rng), _split(harmonic_mean)(S, rng)), CHANGES,
            "median relative change", statistic=np.median,
-           remark="every mean of block energies is unchanged where the energies are"),
-    _exact("a7-homogeneous", "A7", "where all S_l are equal, S̄ = C is S_l = C", _homogeneous, ZERO,
+           remark="every mean of the block energies is unchanged, because the energies are"),
+    _exact("a7-homogeneous", "A7", "if all S_l are equal, S̄ = C means S_l = C", _homogeneous, ZERO,
            "largest relative difference"),
 )  # fmt: skip

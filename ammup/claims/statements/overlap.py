@@ -59,7 +59,7 @@ CLAIMS = (
         stated=Region.around(np.log(8), 0.5),
         law=lambda: Region.around(-np.log(1 + 2 * 7), 0.5),
         n=64,
-        remark="it falls with h, as 1 + 2 (l - max{h1, h2}); the sum over h1 and h2 is a cubic in l either way",
+        remark="it falls with h, as 1 + 2 (l - max{h1, h2}); the sum over h1 and h2 is cubic in l in both cases",
     ),
     Claim(
         id="overlap.sum-identity",

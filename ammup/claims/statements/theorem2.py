@@ -139,7 +139,7 @@ CLAIMS = (
         statistic=slope_over(BATCHES),
         stated=Region.around(0, 0.1),
         law=lambda: Region.around(_batch_law(DRAWN), 0.1),
-        remark="labels that do not depend on the images average out: η* grows faster than B^(1/2)",
+        remark="labels that are independent of the images average out, so η* grows faster than B^(1/2)",
         n=48,
     ),
     Claim(
@@ -165,6 +165,6 @@ CLAIMS = (
         stated=Region.around(0, DIFFERENCE_MARGIN),
         law=lambda: Region.around(slope_of_law(PADDED[1]) - slope_of_law(PADDED[0]), DIFFERENCE_MARGIN),
         n=96,
-        remark="every zero-padded layer loses a share s/N of the signal, which compounds with L: N >> k L is needed",
+        remark="zero padding loses a fraction s/N of the signal in every layer, so N >> k L is required",
     ),
 )

@@ -76,9 +76,9 @@ def _growth(name: str, where: str, setting: Setting, words: str, regime: str, n:
 
 
 C11, C12 = "corollary C.1.1", "corollary C.1.2"
-MINUS_ONE = "one weight layer next to the skip keeps the growth of the spectral moment bounded: the limit is -1"
-LAST = "only the last layer carries 1/K: the limit is -1"
-FLAT = "every branch layer carries 1/K, so that branches of two and more layers fade: the limit is 0"
+MINUS_ONE = "with one weight layer in each branch the growth of the spectral moment is bounded: the limit is -1"
+LAST = "if only the last layer is scaled by 1/K, the limit is -1"
+FLAT = "if every branch layer is scaled by 1/K, branches of two or more layers vanish for large K: the limit is 0"
 
 CLAIMS = (
     _exponent("m1", WHERE, DENSE.with_arguments(branch=1), "one weight layer in a branch", _DENSE, 96, MINUS_ONE),
@@ -129,7 +129,7 @@ CLAIMS = (
         "batch-norm",
         "batch norms in the branches (appendix D.2, here at initialization)",
         IMAGES.with_arguments(batchnorm=True),
-        remark="a batch norm undoes the 1/K of the layer before it, as if only the last one were scaled",
+        remark="a batch norm cancels the 1/K of the layer before it, as if only the last layer were scaled",
     ),
     _unchanged(
         "dropout", "dropout in the branches (appendix D.2, here at initialization)", IMAGES.with_arguments(dropout=0.2)

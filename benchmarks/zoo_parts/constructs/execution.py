@@ -74,6 +74,25 @@ class SequentialCheckpoints(nn.Module):
         return checkpoint_sequential(self.layers, 2, x, use_reentrant=False)
 
 
+class CheckpointedFeatures(nn.Module):
+    """Densely connected layers that are recomputed from a list of features, as in DenseNet of torchvision."""
+
+    def __init__(self, *, reentrant: bool) -> None:
+        super().__init__()
+        self.layers, self.reentrant = nn.ModuleList(nn.Linear(8 * n, 8) for n in (1, 2)), reentrant
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The last features."""
+        features = [x]
+        for layer in self.layers:
+
+            def closure(*parts: Tensor, layer: nn.Module = layer) -> Tensor:
+                return torch.relu(layer(torch.cat(parts, 1)))
+
+            features.append(checkpoint(closure, *features, use_reentrant=self.reentrant))
+        return features[-1]
+
+
 class Autocast(nn.Module):
     """Runs its block in bfloat16."""
 
@@ -189,6 +208,10 @@ execution.add("checkpoint_reentrant", lambda: vectors(dense(Checkpointed(reentra
 execution.add("checkpoint", lambda: vectors(dense(Checkpointed(reentrant=False))))
 execution.add("checkpoint_with_dropout", lambda: vectors(dense(Checkpointed(reentrant=False, dropout=0.3))))
 execution.add("checkpoint_sequential", lambda: vectors(dense(SequentialCheckpoints())))
+for _name, _reentrant in {"": False, "_reentrant": True}.items():
+    execution.add(
+        f"checkpoint_of_features{_name}", lambda way=_reentrant: vectors(dense(CheckpointedFeatures(reentrant=way)))
+    )
 execution.add("autocast_inside", lambda: vectors(dense(Autocast())))
 execution.add("deepcopy_of_a_layer_in_forward", lambda: vectors(dense(nn.ReLU(), CopiesItself(whole=False))))
 execution.add("deepcopy_of_itself_in_forward", lambda: vectors(dense(nn.ReLU(), CopiesItself(whole=True))))

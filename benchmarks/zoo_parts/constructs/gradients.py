@@ -65,6 +65,14 @@ class WithForwardRule(OldStyle):
         return 3 * ctx.saved_tensors[0] ** 2 * tangent
 
 
+class Cube(nn.Module):
+    """Calls the function that has a jvp rule."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x³."""
+        return WithForwardRule.apply(x)
+
+
 class Reversal(torch.autograd.Function):
     """Gradient reversal of domain-adversarial training."""
 
@@ -210,6 +218,21 @@ class PerSample(nn.Module):
         return self.out(torch.func.vmap(lambda row: torch.tanh(self.layer(row)))(x))
 
 
+class TangentFeature(nn.Module):
+    """Adds a derivative along a fixed direction that its own forward computes in forward mode."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.layer, self.out = nn.Linear(6, 8), nn.Linear(8, 8), nn.Linear(8, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The value and its derivative."""
+        x = torch.tanh(self.first(x))
+        _, slope = torch.func.jvp(lambda z: torch.tanh(self.layer(z)), (x,), (torch.ones_like(x),))
+        return self.out(x + slope)
+
+
+custom.add("tangent_in_forward", lambda: vectors(TangentFeature()))
 custom.add("quantization_aware_weights", lambda: vectors(dense(nn.ReLU(), Quantized(8, 8))))
 custom.add("fake_quantize_of_torch", lambda: vectors(dense(FakeQuantized(), nn.ReLU())))
 custom.add("gradient_in_forward", lambda: vectors(GradientPenalty()))

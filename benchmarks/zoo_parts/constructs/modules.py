@@ -176,6 +176,48 @@ class Assigned(nn.Module):
         return self.bound(x)
 
 
+class ScalarWeights(nn.Module):
+    """Weights without dimensions, to which Python's numbers are added."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gain, self.shift = nn.Parameter(torch.tensor(0.5)), nn.Parameter(torch.tensor([0.1, 0.2]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Scaled and shifted."""
+        a, b = self.shift
+        return x * (self.gain + 1.0) + 0.5 * a - (b + 2.0) * 0.1
+
+
+class ActivatedBlock(nn.Module):
+    """Layers of a module list, each followed by a given activation."""
+
+    def __init__(self, activation: nn.Module) -> None:
+        super().__init__()
+        self.layers, self.activation = nn.ModuleList(nn.Linear(8, 8) for _ in range(2)), activation
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Through both layers."""
+        for layer in self.layers:
+            x = self.activation(layer(x))
+        return x
+
+
+class SharedActivation(nn.Module):
+    """Blocks of a module list that all have the same activation module, with a weight of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        activation = nn.PReLU()
+        self.blocks = nn.ModuleList(ActivatedBlock(activation) for _ in range(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Through all layers."""
+        for block in self.blocks:
+            x = block(x)
+        return x
+
+
 def _patched_forward() -> Problem:
     model = dense(nn.ReLU(), nn.Linear(8, 8))
     layer = model[2]
@@ -205,6 +247,8 @@ LAYERS: dict[str, Any] = {
     "tensors_in_a_list": lambda: TensorAttribute(list_of=True),
     "bound_forward": Assigned,
     "bilinear_with_itself": lambda: BilinearSelf(),
+    "scalar_weights": ScalarWeights,
+    "activation_shared_by_blocks": SharedActivation,
     "identity_and_empty_sequential": lambda: nn.Sequential(nn.Identity(), nn.Sequential()),
 }
 

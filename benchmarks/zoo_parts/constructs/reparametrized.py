@@ -59,6 +59,17 @@ for _name in ("weight_norm_old", "weight_norm_parametrization", "spectral_norm_o
     reparametrized.add(f"convolution_{_name}", _changed_convolution, CHANGES[_name])
 
 
+def _run_before(change: Any) -> Problem:
+    """A net that has been run once: its weight is a tensor with a graph, which copy.deepcopy rejects."""
+    problem = _changed(change)
+    problem.outputs()
+    return problem
+
+
+for _name in ("weight_norm_old", "spectral_norm_old", "pruned"):
+    reparametrized.add(f"{_name}_run_before", _run_before, CHANGES[_name])
+
+
 class StandardizedConv(nn.Conv2d):
     """Weight standardization."""
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from zoo_parts.case import Group, Problem
 from zoo_parts.constructs.common import Apply, Residual, convolutional, dense, drawn, images, vectors
 from zoo_parts.constructs.execution import block
+from zoo_parts.constructs.gradients import Cube
 
 compiled = Group("compilation and export")
 parallel = Group("parallel wrappers")
@@ -26,6 +27,27 @@ def compiled_block_inside() -> Problem:
 def compiled_in_place() -> Problem:
     model = dense(nn.ReLU())
     model[2].compile(backend="eager")
+    return vectors(model)
+
+
+@compiled.case
+def compiled_whole_in_place() -> Problem:
+    model = dense(nn.ReLU())
+    model.compile(backend="eager")
+    return vectors(model)
+
+
+@compiled.case
+def compiled_batch_norm_in_place() -> Problem:
+    model = dense(nn.BatchNorm1d(8), nn.ReLU())
+    model[1].compile(backend="eager")
+    return vectors(model)
+
+
+@compiled.case
+def compiled_function_with_forward_rule() -> Problem:
+    model = dense(Cube(), nn.Linear(8, 8))
+    model.compile(backend="eager")
     return vectors(model)
 
 

@@ -1,0 +1,50 @@
+"""Colours, markers, dashes and hatches of the series in figures."""
+
+from dataclasses import dataclass
+from typing import Any
+
+Dashes = str | tuple[float, tuple[float, ...]]
+
+# Okabe-Ito colours, which colour-blind readers can distinguish; lines also differ in their dash pattern, for print.
+BLUE, VERMILION, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#555555"
+BLACK, SILVER, ORANGE, SKY, PURPLE = "#000000", "#999999", "#E69F00", "#56B4E9", "#CC79A7"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Style:
+    """The look of a series, which differs from others in more than colour, for black-and-white print."""
+
+    colour: str
+    marker: str
+    dashes: Dashes = "-"
+    hatch: str = ""
+
+    @property
+    def hollow(self) -> dict[str, Any]:
+        """Keyword arguments of ``Axes.plot`` for a line with hollow markers."""
+        look = {"color": self.colour, "marker": self.marker, "linestyle": self.dashes}
+        return look | {"markerfacecolor": "white", "markersize": 5}
+
+
+SWEPT = Style(colour=BLUE, marker="o")
+COLOURS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)
+DASHES: tuple[Dashes, ...] = ("-", (0, (6, 2)), (0, (6, 2, 1, 2)), (0, (1, 1.5)), (0, (10, 3)), (0, (3, 1, 1, 1, 1, 1)))
+HATCHES = ("///", "...", "xxx", "\\\\\\", "++", "oo")
+# The transfer rules have the same style in every figure.
+RULES = {
+    "am-mup": Style(colour=VERMILION, marker="s", dashes=DASHES[1]),
+    "finite-depth": Style(colour=GREEN, marker="^", dashes=DASHES[2]),
+    "pathsum": Style(colour=PURPLE, marker="D", dashes=DASHES[3]),
+    "measured": Style(colour=ORANGE, marker="v", dashes=DASHES[4]),
+    "measured-late": Style(colour=SKY, marker="P", dashes=DASHES[5]),
+    "constant": Style(colour=GREY, marker="X", dashes=(0, (1, 4))),
+    "L^-1/2": Style(colour=BLACK, marker="<", dashes=(0, (4, 4))),
+    "L^-1": Style(colour=SILVER, marker=">", dashes=(0, (8, 2, 2, 2, 2, 2))),
+}
+
+
+def series_style(place: int, markers: str = "s^DvPX") -> Style:
+    """One of 36 styles for the series at index ``place``; any six consecutive ones differ in every attribute."""
+    turn, i = divmod(place, 6)
+    at = (i + turn) % 6
+    return Style(colour=COLOURS[i], marker=markers[at % len(markers)], dashes=DASHES[at], hatch=HATCHES[at])
