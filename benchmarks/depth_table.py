@@ -1,4 +1,4 @@
-"""Print the depth of 50 architectures by each convention next to the number that their papers state, in Markdown.
+"""Print the depth of 52 architectures by each convention next to the number that their papers state, in Markdown.
 
     python benchmarks/depth_table.py
     python benchmarks/depth_table.py --only 'swin|vit'
@@ -97,10 +97,7 @@ ROWS = (
     Row("timm edgenext_xx_small", "blocks", 12, "2 + 2 + 6 + 2 blocks"),
     Row("torchvision maxvit_t", "blocks", 55, "11 blocks: a convolution and 2 attentions of 2 additions", larger=0),
     Row("timm sequencer2d_s", "blocks", 36, "4 + 3 + 8 + 3 blocks of 2 additions", larger=0),
-    Row(
-        "timm nasnetalarge", "blocks", 22, "18 normal and 4 reduction cells",
-        "a cell is a graph of separable convolutions, not one residual block", larger=363,
-    ),
+    Row("timm nasnetalarge", "blocks", 22, "18 normal and 4 reduction cells", larger=363),
     Row("transformers Bert", "blocks", 4, "2 layers of 2 additions", larger=0),
     Row("transformers GPT2", "paper", 4, "2 layers of 2 additions", larger=0),
     Row("transformers GPTJ", "paper", 2, "2 layers; attention and MLP in parallel", larger=0),
