@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from torch import Tensor
 
 from ammup.errors import InputError, check_level
 from ammup.format import json_number
@@ -16,7 +15,7 @@ from ammup.gate.power import seeds_needed
 from ammup.gate.slope_drift import slope_drift
 from ammup.measurement.depth_law import DepthLaw, measure_depth_law
 from ammup.measurement.first_step import OptimizerFactory
-from ammup.measurement.loss import Loss
+from ammup.measurement.loss import Loss, Targets
 from ammup.measurement.specification import MeasurementSpec
 from ammup.models.depth import Forward
 from ammup.models.factory import Factory
@@ -99,7 +98,7 @@ def check_depth_exponent(
     depths: Sequence[int] | ArrayLike,
     *,
     inputs: Any,
-    targets: Tensor | None = None,
+    targets: Targets | None = None,
     loss: Loss | None = None,
     part: str = "total",
     expected: float | None,
@@ -207,7 +206,7 @@ def assert_depth_exponent(
     depths: Sequence[int] | ArrayLike,
     *,
     inputs: Any,
-    targets: Tensor | None = None,
+    targets: Targets | None = None,
     loss: Loss | None = None,
     part: str = "total",
     expected: float,

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import ArrayLike
-from torch import Tensor, nn
+from torch import nn
 
 from ammup.arrays import Array
 from ammup.errors import InputError
@@ -17,7 +17,7 @@ from ammup.format import json_rows
 from ammup.measurement.finite_depth import finite_depth_lrs
 from ammup.measurement.first_step import OptimizerFactory
 from ammup.measurement.jvp import stack_size
-from ammup.measurement.loss import Loss
+from ammup.measurement.loss import Loss, Targets
 from ammup.measurement.moments import UpdateMoments
 from ammup.measurement.specification import MeasurementSpec
 from ammup.measurement.step import Step
@@ -126,7 +126,7 @@ def depth_exponent(
     depths: Sequence[int] | ArrayLike,
     *,
     inputs: Any,
-    targets: Tensor | None = None,
+    targets: Targets | None = None,
     loss: Loss | None = None,
     part: str = "total",
     seeds: int | Sequence[int] = 8,

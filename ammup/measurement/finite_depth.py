@@ -29,7 +29,7 @@ def finite_depth_lrs(nets: Mapping[int, Architecture | None], spec: MeasurementS
         nets: the net of each depth; None for a net that is not from the library's families.
         spec: the batch and the objective of all nets.
     """
-    targets = spec.targets
+    targets = spec.targets if isinstance(spec.targets, Tensor) else None
     has_law = isinstance(spec.objective.loss, str) and spec.forward is None and spec.optimizer is None
     if not has_law or (targets is not None and targets.is_floating_point()):
         return None

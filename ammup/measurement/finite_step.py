@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ammup.arrays import Array
 from ammup.errors import InputError
 from ammup.measurement.difference import Difference, call_model, trainable
-from ammup.measurement.loss import Loss
+from ammup.measurement.loss import Loss, Targets
 from ammup.measurement.observation import checked_outputs
 from ammup.measurement.specification import MeasurementSpec
 from ammup.measurement.updates import measure_draws
@@ -48,7 +48,7 @@ class FiniteStep:
 def check_finite_step(
     model: nn.Module,
     inputs: Any,
-    targets: Tensor | None = None,
+    targets: Targets | None = None,
     *,
     lr: float,
     loss: Loss | None = None,
@@ -65,7 +65,7 @@ def check_finite_step(
     Example:
         >>> import ammup, torch
         >>> net = ammup.mlp(4, width=64, in_features=16)
-        >>> step = ammup.check_finite_step(net, torch.ones(2, 16), torch.tensor([0, 1]), lr=1e-4)
+        >>> step = ammup.check_finite_step(net, torch.ones(2, 16), torch.tensor([0, 1]), lr=1e-4, loss="mse")
         >>> bool(abs(step.gap).max() < 0.01)
         True
     """

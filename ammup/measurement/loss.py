@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -16,6 +17,7 @@ from ammup.errors import InputError, check_known
 from ammup.theory.loss_gradient import LOSSES, PARTS
 
 Loss = str | Callable[[Tensor, Tensor], Tensor]
+Targets = Tensor | NDArray[Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,4 +155,4 @@ class Objective:
         """Targets in the shape of the outputs after ``lead`` leading axes; class indices become one-hot vectors."""
         if targets.is_floating_point():
             return targets.to(outputs)
-        return F.one_hot(targets, outputs.shape[1]).movedim(-1, lead + 1).to(outputs)
+        return F.one_hot(targets.long(), outputs.shape[1]).movedim(-1, lead + 1).to(outputs)

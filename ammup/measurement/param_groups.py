@@ -13,7 +13,7 @@ import pandas as pd
 from torch import Tensor, nn
 
 from ammup.errors import InputError, check_known
-from ammup.measurement.loss import Loss
+from ammup.measurement.loss import Loss, Targets
 from ammup.measurement.own_weights import per_unit_factors
 from ammup.measurement.specification import MeasurementSpec
 from ammup.models.depth import Forward, structure_of
@@ -37,7 +37,7 @@ def param_groups(
     *,
     rule: str = "global",
     inputs: Any = None,
-    targets: Tensor | None = None,
+    targets: Targets | None = None,
     loss: Loss | None = None,
     forward: Forward | None = None,
     units: Sequence[str] | None = None,

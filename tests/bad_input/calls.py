@@ -181,29 +181,50 @@ CASES: list[tuple[Callable[[], object], str]] = [
         lambda: ammup.measure_updates(_net(), IMAGES, [0, 1, 2, 3], loss="cross_entropy"),
         "targets are a list; give a tensor of class indices, or floats",
     ),
+    *(
+        (
+            call,
+            "targets are class indices (torch.int64) and loss= is missing: pass loss='cross_entropy', or",
+        )
+        for call in (
+            lambda: ammup.measure_updates(_net(), IMAGES, LABELS),
+            lambda: ammup.maximal_lr(_net(), IMAGES, LABELS),
+            lambda: ammup.check_finite_step(_net(), IMAGES, LABELS, lr=0.1),
+            lambda: ammup.depth_exponent(_factory, [2, 4], inputs=IMAGES, targets=LABELS),
+            lambda: ammup.check_depth_exponent(
+                _factory, [2, 4], inputs=IMAGES, targets=LABELS, expected=-1.0, margin=0.1
+            ),
+            lambda: ammup.assert_depth_exponent(
+                _factory, [2, 4], inputs=IMAGES, targets=LABELS, expected=-1.0, margin=0.1
+            ),
+            lambda: ammup.param_groups(_net(), 0.1, rule="per-unit", inputs=IMAGES, targets=LABELS),
+            lambda: ammup.UpdateLogger(_net())(0, IMAGES, LABELS),
+            lambda: ammup.UpdateLogger(_net(), every=10)(7, IMAGES, LABELS),  # before the first measurement
+        )
+    ),
     (
         lambda: ammup.measure_updates(_net(), IMAGES, LABELS, loss="l1"),
         "unknown loss='l1'; expected one of: mse, cross_entropy, or a",
     ),
     (
-        lambda: ammup.measure_updates(_net(), IMAGES, LABELS, part="x"),
+        lambda: ammup.measure_updates(_net(), IMAGES, LABELS, loss="mse", part="x"),
         "unknown part='x'; expected one of: total, label, output",
     ),
     (
-        lambda: ammup.measure_updates(_net(), IMAGES, LABELS, units=["nope"]),
+        lambda: ammup.measure_updates(_net(), IMAGES, LABELS, loss="mse", units=["nope"]),
         "units=['nope']: expected distinct module names; not in the",
     ),
     (
-        lambda: ammup.measure_updates(_net(), IMAGES, LABELS, units=[]),
+        lambda: ammup.measure_updates(_net(), IMAGES, LABELS, loss="mse", units=[]),
         "units=[]: expected distinct module names; not in the model: []",
     ),
     (lambda: ammup.measure_updates(_net(), IMAGES, label_draws=0), "label_draws=0 must be at least 1"),
     (
-        lambda: ammup.measure_updates(_net(), IMAGES, LABELS, lr_factors={"nope": 1.0}),
+        lambda: ammup.measure_updates(_net(), IMAGES, LABELS, loss="mse", lr_factors={"nope": 1.0}),
         "lr_factors={'nope': 1.0}: expected names of trainable weights",
     ),
     (
-        lambda: ammup.measure_updates(_net(), IMAGES, LABELS, lr_factors={"layers.0.weight": nan}),
+        lambda: ammup.measure_updates(_net(), IMAGES, LABELS, loss="mse", lr_factors={"layers.0.weight": nan}),
         "lr_factors={'layers.0.weight': nan} must be finite and at least",
     ),
     (
@@ -247,7 +268,7 @@ CASES: list[tuple[Callable[[], object], str]] = [
         "optimizer(params, lr) returned NoneType; it must return a",
     ),
     (
-        lambda: ammup.maximal_lr(_net(), IMAGES[:, :2], LABELS),
+        lambda: ammup.maximal_lr(_net(), IMAGES[:, :2], LABELS, loss="cross_entropy"),
         "CNN cannot be run on inputs of shape (4, 2, 8, 8): ",
     ),
     (lambda: ammup.check_finite_step(_net(), IMAGES, LABELS, lr=0), "lr=0 must be positive and finite"),
