@@ -127,6 +127,10 @@ class UpdateLogger:
         if loss is not None:
             Objective(loss=loss, part="total", label_draws=1)  # checks it
         if optimizer is not None:
+            if not isinstance(optimizer, Optimizer):
+                raise InputError(
+                    f"optimizer is a {type(optimizer).__name__}; give the torch.optim.Optimizer of the loop"
+                )
             check_optimizes(optimizer, dict(model.named_parameters()))
         self.model, self.every, self.loss, self.optimizer, self.forward = model, every, loss, optimizer, forward
         self.autocast = autocast

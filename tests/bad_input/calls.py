@@ -566,7 +566,37 @@ CASES: list[tuple[Callable[[], object], str]] = [
     (lambda: ammup.param_groups(_net(), 0.1, rule="per-unit"), "rule='per-unit' measures the model: give inputs=, and"),
     (lambda: ammup.param_groups(_Weightless(), 0.1), "_Weightless has no trainable weights, so there is nothing to"),
     (lambda: ammup.param_groups(_net(), nan), "lr=nan must be positive and finite"),
+    (lambda: ammup.param_groups(_net(), 0.1, groups=3), "groups= is a int; give an optimizer or a list of its param"),
+    (
+        lambda: ammup.param_groups(_net(), 0.1, groups={"params": []}),
+        "groups= is a dict; give an optimizer or a list of its param groups",
+    ),
+    (
+        lambda: ammup.param_groups(_net(), 0.1, groups=list(_net().parameters())),
+        "groups[0] is a Parameter; expected a dict with 'params', as for an optimizer",
+    ),
+    (
+        lambda: ammup.param_groups(_net(), 0.1, groups=[{"params": 3}]),
+        "groups[0]['params'] is a int; expected parameters",
+    ),
+    (
+        lambda: ammup.param_groups(_net(), 0.1, groups=torch.optim.SGD(_net().parameters())),
+        "group '0' of groups= contains a tensor (4, 3, 3, 3) that is not a parameter of the model; leave it out",
+    ),
     (lambda: ammup.UpdateLogger(_net(), every=0), "every=0 must be at least 1"),
+    (
+        lambda: ammup.UpdateLogger(_net(), optimizer=torch.optim.SGD(_net().parameters(), 0.1)),
+        "the optimizer has none of the model's parameters; build it from this model",
+    ),
+    (
+        lambda: ammup.UpdateLogger(_net(), optimizer=torch.optim.SGD),
+        "optimizer is a type; give the torch.optim.Optimizer of the loop",
+    ),
+    (lambda: ammup.UpdateLogger(_net(), loss="l1"), "unknown loss='l1'; expected one of: mse, cross_entropy, or a"),
+    (
+        lambda: ammup.UpdateLogger(_net(), units=["no"]),
+        "units=['no']: expected distinct module names; not in the model",
+    ),
     (lambda: ammup.UpdateLogger(3), "model is a int; give the nn.Module that is trained"),
     # Experiments.
     (
