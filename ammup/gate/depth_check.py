@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ammup.errors import InputError, check_level
-from ammup.format import json_number
+from ammup.format import brief_repr, json_number
 from ammup.gate.check_text import check_text
 from ammup.gate.fault_patterns import likely_cause
 from ammup.gate.power import seeds_needed
@@ -51,6 +51,15 @@ class DepthCheck:
     needed: int
     moved: tuple[str, ...] = ()
     cause: str = ""
+
+    def __repr__(self) -> str:
+        return brief_repr(
+            self,
+            repr(self.outcome),
+            allowed=(self.region.low, self.region.high),
+            cause=self.cause,
+            law=self.law,
+        )
 
     @property
     def outcome(self) -> str:

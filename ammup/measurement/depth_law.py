@@ -13,7 +13,7 @@ from torch import nn
 
 from ammup.arrays import Array
 from ammup.errors import InputError
-from ammup.format import json_rows
+from ammup.format import brief_repr, count_text, json_rows, range_text
 from ammup.measurement.finite_depth import finite_depth_lrs
 from ammup.measurement.first_step import OptimizerFactory
 from ammup.measurement.jvp import stack_size
@@ -51,6 +51,16 @@ class DepthLaw:
     S: Mapping[int, Array]
     power_law: PowerLaw
     law: Callable[[], Mapping[int, float] | None] = field(default=lambda: None, repr=False, compare=False)
+
+    def __repr__(self) -> str:
+        return brief_repr(
+            self,
+            f"depths {range_text(self.units)}",
+            count_text(self.draws, "weight draw"),
+            lr_star=self.curve["lr_star"].tolist(),
+            slope=self.power_law.slope,
+            slope_ci=self.power_law.slope_ci,
+        )
 
     @cached_property
     def finite_depth(self) -> Mapping[int, float] | None:

@@ -28,6 +28,7 @@ from torch import Tensor, nn
 
 from ammup.arrays import Array
 from ammup.errors import InputError
+from ammup.format import brief_fields
 from ammup.measurement.autocast import autocast_in, scaled_gradients
 from ammup.measurement.backward import has_reentrant_checkpoints, weight_gradients
 from ammup.measurement.first_step import FirstStep
@@ -66,6 +67,8 @@ class RowMoments:
     S: Array
     curvature: Array
     squares: Array
+
+    __repr__ = brief_fields
 
 
 class Difference:

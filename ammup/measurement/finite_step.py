@@ -10,6 +10,7 @@ from torch import nn
 
 from ammup.arrays import Array
 from ammup.errors import InputError
+from ammup.format import brief_repr, count_text
 from ammup.measurement.difference import Difference, call_model, trainable
 from ammup.measurement.loss import Loss, Targets
 from ammup.measurement.observation import checked_outputs
@@ -38,6 +39,10 @@ class FiniteStep:
     lr: float
     first_order: Array
     true: Array
+
+    def __repr__(self) -> str:
+        largest = float(np.abs(self.gap).max()) if len(self.gap) else 0.0
+        return brief_repr(self, count_text(len(self.units), "unit"), lr=self.lr, largest_gap=largest)
 
     @property
     def gap(self) -> Array:

@@ -15,6 +15,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from ammup.errors import InputError
+from ammup.format import brief_fields, brief_repr, count_text
 from ammup.measurement.autocast import active_autocast
 from ammup.measurement.first_step import check_optimizes
 from ammup.measurement.loss import Loss, Objective, Targets, resolved_loss
@@ -45,6 +46,8 @@ class Logged:
     step: int
     lr: float
     S: NDArray[np.float64]
+
+    __repr__ = brief_fields
 
     @property
     def row(self) -> dict[str, float]:
@@ -141,6 +144,9 @@ class UpdateLogger:
         self._logged: dict[int, Logged] = {}
         self._started: float | None = None
         self._spent = 0.0
+
+    def __repr__(self) -> str:
+        return brief_repr(self, f"{count_text(len(self._logged), 'step')} logged", every=self.every, loss=self.loss)
 
     def __call__(self, step: int, inputs: Any, targets: Targets | None = None) -> None:
         """Measure before training step ``step``, if it is a multiple of ``every``.

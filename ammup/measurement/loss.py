@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ammup.errors import InputError, check_known
+from ammup.format import brief_fields
 from ammup.theory.loss_gradient import LOSSES, PARTS
 
 Loss = str | Callable[[Tensor, Tensor], Tensor]
@@ -26,6 +27,8 @@ class Residuals:
 
     fixed: Float[Tensor, "R0 B *M"]
     drawn: Float[Tensor, "R1 B *M"]
+
+    __repr__ = brief_fields
 
 
 def resolved_loss(loss: Loss | None, targets: Any) -> Loss:

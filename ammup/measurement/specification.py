@@ -12,6 +12,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.data import DataLoader, Dataset
 
 from ammup.errors import InputError, check_known
+from ammup.format import brief_fields
 from ammup.measurement.first_step import OptimizerLike
 from ammup.measurement.loss import Loss, Objective, Targets, resolved_loss
 from ammup.models.array_input import tensor_if_array
@@ -62,6 +63,8 @@ class MeasurementSpec:
     method: str = "auto"
     methods_agree: bool = False
     autocast: torch.dtype | None = None
+
+    __repr__ = brief_fields
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "targets", tensor_if_array("targets", self.targets))

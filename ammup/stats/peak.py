@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ammup.arrays import Array
 from ammup.errors import InputError
+from ammup.format import brief_fields
 from ammup.stats.parabola import parabola_top, seed_scatter
 
 OPTIMA = ("smoothed", "argmax")
@@ -46,6 +47,8 @@ class Optimum:
     accuracy: float
     near: tuple[float, float]
     flags: tuple[str, ...]
+
+    __repr__ = brief_fields
 
     def lr_star(self, kind: str) -> tuple[float, float]:
         """(η*, standard error of log10 η*) of the kind "smoothed" or "argmax"."""
@@ -94,6 +97,8 @@ class SeedCurves:
     diverged: NDArray[np.bool_]
     complete: bool
     searched: bool
+
+    __repr__ = brief_fields
 
     @classmethod
     def of(cls, runs: pd.DataFrame, *, left_out: pd.DataFrame | None = None) -> "SeedCurves":

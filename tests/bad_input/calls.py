@@ -8,12 +8,15 @@ import math
 import sys
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
 import ammup
 from ammup.stats.segment import Segment
@@ -122,7 +125,7 @@ CASES: list[tuple[Callable[[], object], str]] = [
     (lambda: ammup.resnet(2, dims=0, branch=["conv"]), "branch=['conv'] with dims=0 must be a count of at least 1 or"),
     (lambda: ammup.resnet(2, dims=-1), "dims=-1 is unknown; expected 0 (dense), 1 or 2"),
     # Initialization and depth units.
-    (lambda: ammup.initialize_(_Weightless()), "_Weightless has no linear or convolutional layer, so it has"),
+    (lambda: ammup.initialize_(_Weightless()), "_Weightless has no linear, convolutional or recurrent layer, so it"),
     (lambda: ammup.initialize_("x"), "model is a str; give an nn.Module"),
     (lambda: ammup.initialize_(_net(), gain="x"), "unknown gain='x'; expected one of: forward, derivative, paper"),
     (lambda: ammup.initialize_(_net(), c=0), "c=0 must be positive and finite"),
@@ -139,7 +142,10 @@ CASES: list[tuple[Callable[[], object], str]] = [
         "CNN cannot be run on inputs of shape (2, 5, 8, 8): Given",
     ),
     (lambda: ammup.depth_units(_Raising(), IMAGES), "_Raising cannot be run on inputs of shape (4, 3, 8, 8):"),
-    (lambda: ammup.depth_units(_Weightless(), IMAGES), "_Weightless has no linear or convolutional layer, so it has"),
+    (
+        lambda: ammup.depth_units(_Weightless(), IMAGES),
+        "_Weightless has no linear, convolutional or recurrent layer, so it",
+    ),
     # Measurement.
     (
         lambda: ammup.measure_updates(_net(), torch.randn(4, 5, 8, 8), LABELS, loss="cross_entropy"),
@@ -248,8 +254,8 @@ CASES: list[tuple[Callable[[], object], str]] = [
         "inputs have dtype torch.int64; give floats (images:",
     ),
     (
-        lambda: ammup.measure_updates(_net(), IMAGES.numpy(), LABELS, loss="cross_entropy"),
-        "inputs are a ndarray; give a tensor (batch, …), or a forward=",
+        lambda: ammup.measure_updates(_net(), IMAGES.tolist(), LABELS, loss="cross_entropy"),
+        "inputs are a list; give a tensor or array (batch, …), or a",
     ),
     (
         lambda: ammup.measure_updates(_net(), IMAGES, LABELS, loss=lambda a, b: a),
@@ -551,6 +557,54 @@ CASES: list[tuple[Callable[[], object], str]] = [
     (
         lambda: ammup.train_replicas(_factory, 2, lrs=["a"], seeds=1, data=DATA),
         "lrs=['a'] must be numbers: could not convert string to float:",
+    ),
+    *(
+        (
+            partial(ammup.train_replicas, _factory, 2, lrs=[0.1], seeds=1, data=data),
+            f"data is a {kind}; give ammup.load_data(",
+        )
+        for data, kind in (
+            (TensorDataset(IMAGES, LABELS), "TensorDataset"),
+            (DataLoader(TensorDataset(IMAGES, LABELS)), "DataLoader"),
+            ((IMAGES.numpy(), LABELS.numpy()), "tuple"),
+            (IMAGES.numpy(), "ndarray"),
+            ("synthetic", "str"),
+        )
+    ),
+    *(
+        (partial(replace, DATA, **changes), message)
+        for changes, message in (
+            (
+                {"train_images": DATA.train_images / 255},
+                "train_images have dtype float64; give uint8 from 0 to 255, without",
+            ),
+            (
+                {"val_images": IMAGES},
+                "val_images have dtype float32; give uint8 from 0 to 255, without standardization",
+            ),
+            ({"train_images": [1, 2]}, "train_images are a list; give a uint8 array (N, height, width, channels)"),
+            (
+                {"train_images": DATA.train_images.transpose(0, 3, 1, 2)},
+                "train_images have shape (64, 3, 8, 8); expected (N, height, width, channels), so move the",
+            ),
+            ({"train_images": DATA.train_images[0]}, "train_images have shape (8, 8, 3); expected (N, height, width"),
+            (
+                {"train_labels": DATA.train_labels[:9]},
+                "there are 64 train_images and 9 train_labels; give one label for",
+            ),
+            (
+                {"train_labels": DATA.train_labels + 1},
+                "train_labels are 1 to 10; expected 0 to 9, because there are 10",
+            ),
+            (
+                {"train_labels": DATA.train_labels * 1.0},
+                "train_labels are float64 of shape (64,); give one class index",
+            ),
+            (
+                {"val_images": DATA.val_images[:, :4]},
+                "train_images and val_images have images of shapes (8, 8, 3) and (4, 8, 3); expected equal ones",
+            ),
+        )
     ),
     (
         lambda: ammup.train_replicas(lambda depth, seed: _Weightless(), 2, lrs=[0.1], seeds=1, data=DATA),

@@ -158,6 +158,7 @@ def test_targets_that_are_not_floats_need_a_loss(dtype: torch.dtype) -> None:
 
 @pytest.mark.parametrize("targets", [None, torch.ones(2, 2), torch.ones(2, 2, dtype=torch.float64)])
 def test_the_loss_of_drawn_labels_and_of_floats_is_mse(targets: torch.Tensor | None) -> None:
+    torch.manual_seed(0)
     model, inputs = _UserNet(), torch.ones(2, 4)
     assert resolved_loss(None, targets) == "mse"
     assert resolved_loss("cross_entropy", targets) == "cross_entropy"
@@ -167,6 +168,7 @@ def test_the_loss_of_drawn_labels_and_of_floats_is_mse(targets: torch.Tensor | N
 
 @pytest.mark.parametrize("dtype", [torch.int32, torch.uint8])
 def test_class_indices_of_every_integer_dtype_are_the_same(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
     model, inputs, targets = _UserNet(), torch.ones(2, 4), torch.tensor([0, 1])
     for loss in LOSSES:
         found, expected = (ammup.measure_updates(model, inputs, y, loss=loss).S for y in (targets.to(dtype), targets))
