@@ -92,7 +92,7 @@ class Difference:
         spec.check_factors(self.weights)
         self.state = ModelState(model)
         like = next(iter(self.weights.values()))
-        self.inputs = spec.inputs_on(like.real if like.is_complex() else like)
+        self.inputs = spec.inputs_on(like)
         self.targets = spec.targets_on(like)
         parameters = dict(model.named_parameters())
         self.optimizer = None if spec.optimizer is None else FirstStep.from_optimizer(spec.optimizer, parameters)

@@ -15,7 +15,7 @@ from ammup.measurement.difference import Difference, call_model, trainable
 from ammup.measurement.loss import Loss, Targets
 from ammup.measurement.observation import checked_outputs
 from ammup.measurement.specification import MeasurementSpec
-from ammup.measurement.updates import measure_draws
+from ammup.measurement.updates import check_moved, measure_draws
 from ammup.models.depth import Forward
 from ammup.models.precision import double_precision
 from ammup.models.state import check_initialized, preserved
@@ -91,11 +91,12 @@ def check_finite_step(
 def _compared(model: nn.Module, spec: MeasurementSpec, lr: float, seed: int) -> FiniteStep:
     spec = _with_labels(model, spec, seed)
     (moments,) = measure_draws([model], spec, streams=[seed])
+    check_moved(moments)
     with preserved(model):
         step = Difference(model, spec, moments.units, seed)
         before, (gradient,), _ = step.gradients()
         after = step.outputs_at(gradient, -lr)
-    true = [float((z - z0).square().mean()) for z0, z in zip(before, after, strict=True)]
+    true = [float((z - z0).abs().square().mean()) for z0, z in zip(before, after, strict=True)]
     return FiniteStep(units=moments.units, lr=lr, first_order=lr**2 * moments.S, true=np.asarray(true))
 
 
@@ -104,7 +105,7 @@ def _with_labels(model: nn.Module, spec: MeasurementSpec, seed: int) -> Measurem
     if spec.targets is not None or callable(spec.objective.loss):
         return spec
     like = next(iter(trainable(model).values()))
-    with preserved(model), torch.no_grad(), seeded("masks", seed):
+    with preserved(model), torch.enable_grad(), seeded("masks", seed):
         outputs = checked_outputs(call_model(model, spec.inputs_on(like), spec.forward), spec.inputs, spec.objective)
-    labels = spec.objective.draw_labels(outputs.shape, outputs, random_stream("labels", seed))
+    labels = spec.objective.draw_labels(outputs.shape, outputs.detach(), random_stream("labels", seed))
     return replace(spec, targets=labels[0])

@@ -76,7 +76,7 @@ def first_units(model: nn.Module, spec: MeasurementSpec) -> dict[str, str]:
             roots[unit] = (z.real if z.is_complex() else z).sum()  # before an activation changes it in place
 
     with preserved(model), torch.enable_grad(), seeded("first units"):
-        inputs = spec.inputs_on(like.real if like.is_complex() else like)
+        inputs = spec.inputs_on(like)
         with observed_units(model, tuple(spec.units or ()), record):
             outputs = call_model(model, inputs, spec.forward)
         if has_reentrant_checkpoints([outputs, *roots.values()]):

@@ -91,12 +91,12 @@ class MeasurementSpec:
             raise InputError(f"lr_factors={dict(self.lr_factors)}: expected names of trainable weights")
 
     def inputs_on(self, like: Tensor) -> Any:
-        """The inputs on the device of ``like``; floating-point tensors are converted to its dtype."""
+        """The inputs on the device of ``like``; floating-point tensors are converted to its (real) dtype."""
 
         def moved(x: Any) -> Any:
             if not isinstance(x, Tensor):
                 return x
-            return _moved(x, like.device, like.dtype if x.is_floating_point() else x.dtype)
+            return _moved(x, like.device, like.dtype.to_real() if x.is_floating_point() else x.dtype)
 
         return tree_map(moved, self.inputs)
 

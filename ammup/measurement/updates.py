@@ -122,9 +122,14 @@ def measure_updates(
         with preserved(model):
             _draw_head(model, spec, perturb_head, seed)
             (moments,) = measure_draws([model], spec, streams=[seed])
+    check_moved(moments)
+    return moments
+
+
+def check_moved(moments: UpdateMoments) -> None:
+    """Raise InputError if a step does not move any depth unit."""
     if moments.S_bar == 0:
         raise InputError(NO_UNIT_MOVES)
-    return moments
 
 
 def _draw_head(model: nn.Module, spec: MeasurementSpec, scale: float, seed: int) -> None:

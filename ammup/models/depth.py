@@ -70,7 +70,10 @@ def units_of(model: nn.Module, structure: Structure, convention: str = "paper") 
     """The names of the depth units in a model's structure; errors as in :func:`depth_units`."""
     units = structure.units(convention)
     if not units:
-        raise InputError(f"{type(model).__name__} has no depth units in the convention {convention!r}: choose another")
+        raise InputError(
+            f"{type(model).__name__} has no depth units in the convention {convention!r}: choose another, or pass "
+            "units=; layers that run inside a torch.func transform (vmap, grad, jvp) are not counted"
+        )
     return units
 
 

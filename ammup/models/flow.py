@@ -3,6 +3,7 @@
 `ammup.models.operation` defines the names.
 """
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -145,7 +146,9 @@ def recorded(model: nn.Module, inputs: Iterable[Tensor], run: Callable[[], Any])
         run: a function that runs the forward and returns its outputs.
     """
     recorder = _Recorder(model)
-    with torch.no_grad(), recorder.listening():
+    with torch.no_grad(), warnings.catch_warnings(), recorder.listening():
+        # Reentrant checkpoints warn in a forward without gradients.
+        warnings.filterwarnings("ignore", "None of the inputs have requires_grad=True")
         recorder.begin(inputs)
         recorder.end(run())
     return recorder.flow
