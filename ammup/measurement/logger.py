@@ -82,8 +82,8 @@ class UpdateLogger:
 
     A measurement is a forward, a backward and a forward-mode pass, and costs about 3 training steps (measured on
     one CPU core: 2.9 to 3.1 for ``cnn(4, width=32)`` and 2.5 to 2.9 for ``resnet(4, width=32, batchnorm=True)`` on 64
-    images of 16×16), so the overhead is about 3/every: 3 % at every=100. Under autocast it costs more, because it computes in
-    float64 (8 training steps for a CNN of 6 layers on a CPU). :attr:`overhead` is the measured share.
+    images of 16×16), so the overhead is about 3/every: 3 % at every=100. Under autocast it costs more, because it computes
+    in float64: 8 training steps for a CNN of 6 layers on a CPU. :attr:`overhead` is the measured share.
 
     Args:
         model: the module that is trained. Pass the original module, not a compiled or wrapped one (``ddp.module``).
@@ -93,7 +93,8 @@ class UpdateLogger:
         units: as in :func:`ammup.measure_updates`; later measurements use the units of the first one.
         forward: as in :func:`ammup.measure_updates`.
         autocast: the dtype of the autocast in which the model is trained, such as torch.bfloat16. None takes that of
-            the autocast that is active at the call, which is usually made after it; then give the dtype.
+            the autocast that is active at the call. Loops usually leave it before the backward pass; give the dtype
+            if the logger is called after that.
 
     Raises:
         InputError: ``every`` is below 1, the loss is unknown, the model has no such units, or the optimizer has none of
@@ -194,7 +195,7 @@ class UpdateLogger:
     def _warn(self, step: int, error: Exception) -> None:
         """Warn of a failure unless one of the same kind was reported before."""
         reason = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
-        if not all(torch.isfinite(p).all() for p in self.model.parameters()):
+        if not _has_finite_weights(self.model):
             reason = "the weights contain NaN or infinite values, as after training that diverged"
         reason = reason.strip().splitlines()[0]
         kind = _PARTICULARS.sub("", reason)
@@ -232,3 +233,11 @@ class UpdateLogger:
         if any(p.is_cuda for p in self.model.parameters()):
             torch.cuda.synchronize()
         return time.perf_counter()
+
+
+def _has_finite_weights(model: nn.Module) -> bool:
+    """Whether no weight is NaN or infinite; True if that is unknown, as for weights without a shape."""
+    try:
+        return all(bool(torch.isfinite(p).all()) for p in model.parameters())
+    except Exception:  # only words of a warning depend on it
+        return True

@@ -294,6 +294,9 @@ def test_an_exception_of_any_type_is_a_warning() -> None:
         logger(0, x, y)
     logger(1, x, y)  # the same kind: no warning, which would be an error here
     assert logger.table["S_bar"].isna().all()
+    lazy = ammup.UpdateLogger(nn.Sequential(nn.LazyLinear(4), nn.LazyLinear(2)), loss="mse")
+    with pytest.warns(MeasurementWarning, match="Sequential has parameters without a shape"):
+        lazy(0, x.flatten(1))
     failing = ammup.UpdateLogger(net, loss=_never)
     with pytest.warns(MeasurementWarning, match="the loss failed on outputs"):
         failing(0, x, y)
