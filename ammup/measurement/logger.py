@@ -82,8 +82,8 @@ class UpdateLogger:
 
     A measurement is a forward, a backward and a forward-mode pass, and costs about 3 training steps (measured on
     one CPU core: 2.9 to 3.1 for ``cnn(4, width=32)`` and 2.5 to 2.9 for ``resnet(4, width=32, batchnorm=True)`` on 64
-    images of 16×16), so the overhead is about 3/every: 3 % at every=100. Under autocast it costs more, because it computes
-    in float64: 8 training steps for a CNN of 6 layers on a CPU. :attr:`overhead` is the measured share.
+    images of 16×16), so the overhead is about 3/every: 3 % at every=100. Under autocast it costs more, because it
+    computes in float64: 8 training steps for a CNN of 6 layers on a CPU. :attr:`overhead` is the measured share.
 
     Args:
         model: the module that is trained. Pass the original module, not a compiled or wrapped one (``ddp.module``).
