@@ -41,8 +41,8 @@ def resolved_loss(loss: Loss | None, targets: Any) -> Loss:
         return loss
     if isinstance(targets, Tensor) and not targets.is_floating_point():
         raise InputError(
-            f"targets are class indices ({targets.dtype}) and loss= is missing: pass loss='cross_entropy', or "
-            "loss='mse' for the mean squared error to one-hot targets"
+            f"targets are class indices ({targets.dtype}) and loss= is missing",
+            python="pass loss='cross_entropy', or loss='mse' for the mean squared error to one-hot targets",
         )
     return "mse"
 

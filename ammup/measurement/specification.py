@@ -112,7 +112,7 @@ def _check_inputs(inputs: Any, *, any_structure: bool) -> None:
         if isinstance(inputs, DataLoader | Dataset):
             raise InputError(f"inputs are a {kind}; give the inputs of one batch, a tensor or array (batch, …)")
         raise InputError(
-            f"inputs are a {kind}; give a tensor or array (batch, …), or a forward= that accepts these inputs"
+            f"inputs are a {kind}", python="give a tensor or array (batch, …), or a forward= that accepts these inputs"
         )
     for x in tree_leaves(inputs):
         if not isinstance(x, Tensor):

@@ -233,7 +233,7 @@ def test_unusable_settings_are_refused() -> None:
     with pytest.raises(InputError, match=r"not in the model: .'nowhere'"):
         ammup.UpdateLogger(net, loss="mse", units=["nowhere"])
     for every, step in ((1, 0), (100, 7)):  # the second one would be measured only at step 100
-        with pytest.raises(InputError, match="and loss= is missing: pass loss="):
+        with pytest.raises(InputError, match="and loss= is missing; pass loss="):
             ammup.UpdateLogger(net, every=every)(step, x, y)
 
 

@@ -150,7 +150,7 @@ def test_invalid_targets_and_losses_are_rejected(arguments: dict, message: str) 
 @pytest.mark.parametrize("dtype", [torch.int64, torch.int32, torch.uint8, torch.bool])
 def test_targets_that_are_not_floats_need_a_loss(dtype: torch.dtype) -> None:
     targets = torch.ones(2, dtype=dtype)
-    with pytest.raises(InputError, match=r"loss= is missing: pass loss='cross_entropy', or loss='mse' for the mean"):
+    with pytest.raises(InputError, match=r"loss= is missing; pass loss='cross_entropy', or loss='mse' for the mean"):
         resolved_loss(None, targets)
     assert resolved_loss("cross_entropy", targets) == "cross_entropy"
     assert resolved_loss(F.cross_entropy, targets) is F.cross_entropy
