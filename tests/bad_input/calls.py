@@ -348,7 +348,7 @@ CASES: list[tuple[Callable[[], object], str]] = [
     ),
     (
         lambda: ammup.check_depth_exponent(_factory, [2, 4], expected=nan, margin=0.1, **BATCH),
-        "expected=nan must be finite: the slope",
+        "expected=nan must be a finite slope with its sign",
     ),
     (
         lambda: ammup.check_depth_exponent(_factory, [2, 4], expected=-1.0, margin=0.1, level=1.5, **BATCH),
