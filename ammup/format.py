@@ -1,4 +1,4 @@
-"""Numbers as text: JSON for programs; with standard errors and intervals for readers; and short texts for repr."""
+"""Format numbers: as JSON for programs, as text with errors and intervals for readers, and briefly for a repr."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sized
@@ -49,7 +49,7 @@ def duration_text(seconds: float) -> str:
 
 
 def interval_text(ends: Iterable[float], form: Form) -> str:
-    """``[low, high]``, or an empty text if an end is NaN."""
+    """``[low, high]``, or an empty string if an end is NaN."""
     values = tuple(ends)
     if any(math.isnan(end) for end in values):
         return ""

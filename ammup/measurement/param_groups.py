@@ -18,6 +18,7 @@ from ammup.measurement.existing_groups import ExistingGroup, Groups, existing_gr
 from ammup.measurement.loss import Loss, Targets
 from ammup.measurement.own_weights import per_unit_factors
 from ammup.measurement.specification import MeasurementSpec
+from ammup.measurement.updates import measure_updates
 from ammup.models.depth import Forward, structure_of
 from ammup.models.layers import SupportConv
 from ammup.models.wrappers import unwrapped
@@ -43,6 +44,7 @@ def param_groups(
     forward: Forward | None = None,
     units: Sequence[str] | None = None,
     groups: Groups | Optimizer | None = None,
+    tuned: str | None = None,
 ) -> list[dict[str, Any]]:
     """Param groups for any torch optimizer, with every trainable parameter exactly once (also tied ones).
 
@@ -52,6 +54,11 @@ def param_groups(
     changes that product.
 
     "global" gives all parameters ``lr``.
+
+    A learning rate holds for one rule only. One that was tuned with one rate for all parameters, such as that of
+    :func:`ammup.transfer_lr`, is nine times too small for the 3×3 convolutions of "fan-in". With ``tuned="global"``,
+    all learning rates are multiplied by the constant at which S̄ on this batch equals that with ``lr`` for all
+    parameters.
 
     "fan-in" divides the learning rate of a convolution's weight by its kernel cardinality k. All other parameters have
     ``lr``.
@@ -91,6 +98,7 @@ def param_groups(
         units: the depth units for "per-unit", as in :func:`ammup.measure_updates`.
         groups: existing groups, as they are given to an optimizer, or an optimizer; ``lr`` is the new learning rate of
             the first one. None puts all trainable parameters into one.
+        tuned: the rule with which ``lr`` was tuned; None is the same as ``rule``. Another one needs ``inputs``.
 
     Returns:
         Groups ``{"params": [...], "lr": float, "name": str}`` in the order of the model's parameters. The names are
@@ -122,33 +130,46 @@ def param_groups(
         raise InputError(f"lr={lr} must be positive and finite")
     check_known("rule", rule, RULES)
     model = unwrapped(model)
-    trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    trainable = [p for p in model.parameters() if p.requires_grad]
     if not trainable:
         raise InputError(f"{type(model).__name__} has no trainable weights, so there is nothing to group")
-    existing = [_group_of_all(trainable)] if groups is None else existing_groups(model, groups)
+    all_trainable = ExistingGroup(name="", params=tuple(trainable), param_names=(), options={}, ratio=1.0)
+    existing = [all_trainable] if groups is None else existing_groups(model, groups)
+    data = {"inputs": inputs, "targets": targets, "loss": loss, "forward": forward, "units": units}
+    if tuned not in (None, rule):
+        check_known("tuned", tuned, RULES)
+        if inputs is None:
+            raise InputError(
+                f"tuned={tuned!r} and rule={rule!r}: converting the learning rate needs inputs=, one batch"
+            )
+        before, after = (_split(model, existing, str(name), 1.0, data) for name in (tuned, rule))
+        lr *= _conversion(model, before, after, data)
+    return _split(model, existing, rule, lr, data)
+
+
+def _split(
+    model: nn.Module, existing: Sequence[ExistingGroup], rule: str, lr: float, data: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """The existing groups, split by a rule; ``data`` contains arguments of :func:`ammup.measure_updates`."""
     names = {id(p): name for name, p in model.named_parameters()}
     members = {names[id(p)]: p for group in existing for p in group.params}
     if rule == "global":
-        assigned: _Assignment = dict.fromkeys(members, ("all" if groups is None else "", 1.0))
+        assigned: _Assignment = dict.fromkeys(members, ("" if existing[0].name else "all", 1.0))
     elif rule == "fan-in":
-        assigned = _by_kernel(model, members, inputs, forward)
+        assigned = _by_kernel(model, members, data["inputs"], data["forward"])
     else:
-        if inputs is None:
+        if data["inputs"] is None:
             raise InputError("rule='per-unit' measures the model: give inputs=, and targets= or drawn labels are used")
-        spec = MeasurementSpec(
-            inputs=inputs,
-            targets=targets,
-            loss=loss,
-            units=units,
-            forward=forward,
-            lr_factors={name: 0.0 for name in trainable if name not in members},
-        )
+        left_out = [name for name, p in model.named_parameters() if p.requires_grad and name not in members]
+        spec = MeasurementSpec(**data, lr_factors=dict.fromkeys(left_out, 0.0))
         assigned = {**dict.fromkeys(members, (REST, 1.0)), **per_unit_factors(model, spec)}
     return [part for group in existing for part in group.split(names, assigned, lr)]
 
 
-def _group_of_all(trainable: Mapping[str, Tensor]) -> ExistingGroup:
-    return ExistingGroup(name="", params=tuple(trainable.values()), param_names=(), options={}, ratio=1.0)
+def _conversion(model: nn.Module, before: Groups, after: Groups, data: Mapping[str, Any]) -> float:
+    """The factor of all learning rates of ``after`` at which S̄ of one SGD step is that of ``before``."""
+    S_bar = [measure_updates(model, **data, lr_factors=lr_factors(model, groups)).S_bar for groups in (before, after)]
+    return math.sqrt(S_bar[0] / S_bar[1])
 
 
 def param_table(model: nn.Module, groups: Groups) -> pd.DataFrame:

@@ -112,6 +112,21 @@ def test_one_step_of_sgd_with_split_groups_is_s_at_their_learning_rates() -> Non
     )
 
 
+def test_a_learning_rate_tuned_by_another_rule_is_converted_for_existing_groups() -> None:
+    net = _net()
+    existing = _decay_and_no_decay(net, lr=0.4)
+    existing[1]["lr"] = 0.1
+
+    def S_bar(groups: list[dict]) -> float:
+        return ammup.measure_updates(net, X, Y, loss="cross_entropy", lr_factors=lr_factors(net, groups)).S_bar
+
+    before = ammup.param_groups(net, 0.2, groups=existing)
+    for given in (existing, iter(existing)):
+        after = ammup.param_groups(net, 0.2, rule="fan-in", tuned="global", groups=given, **BATCH)
+        assert S_bar(after) == pytest.approx(S_bar(before), rel=1e-6)
+        assert [group["lr"] / after[1]["lr"] for group in after] == pytest.approx([1 / 9, 1, 1 / 4])
+
+
 def _pre_activations(net: nn.Module) -> list[Tensor]:
     twin, found = copy.deepcopy(net), []
     for unit in ammup.depth_units(net):
