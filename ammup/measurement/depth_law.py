@@ -19,6 +19,7 @@ from ammup.measurement.first_step import OptimizerFactory
 from ammup.measurement.jvp import stack_size
 from ammup.measurement.loss import Loss
 from ammup.measurement.moments import UpdateMoments
+from ammup.measurement.signal import signal_squares
 from ammup.measurement.specification import MeasurementSpec
 from ammup.measurement.step import Step
 from ammup.measurement.updates import measure_draws, prepared_for_draws
@@ -44,6 +45,7 @@ class DepthLaw:
         power_law: the fit to η*(L) = (mean over seeds of S̄)^(-1/2), see
             :func:`ammup.stats.power_law.fit_maximal_lr`.
         law: computes :attr:`finite_depth` on first access, because that can take longer than the measurement.
+        signal: computes :attr:`signal_squares` on first access.
     """
 
     table: pd.DataFrame
@@ -51,11 +53,17 @@ class DepthLaw:
     S: Mapping[int, Array]
     power_law: PowerLaw
     law: Callable[[], Mapping[int, float] | None] = field(default=lambda: None, repr=False, compare=False)
+    signal: Callable[[], Mapping[int, Array]] = field(default=dict, repr=False, compare=False)
 
     @cached_property
     def finite_depth(self) -> Mapping[int, float] | None:
         """η* of the finite-depth law at the same depths, or None if no law is available for these models."""
         return self.law()
+
+    @cached_property
+    def signal_squares(self) -> Mapping[int, Array]:
+        """For each depth the mean square of the pre-activations of every unit, of the first weight draw."""
+        return self.signal()
 
     @property
     def reference(self) -> float | None:
@@ -221,6 +229,7 @@ def measure_depth_law(
         units={depth: len(net.units) for depth, net in nets.items()},
         S={depth: np.mean([m.S for m in moments[depth]], axis=0) for depth in wanted},
         power_law=fit_maximal_lr({depth: [m.S_bar for m in moments[depth]] for depth in wanted}, level=level),
+        signal=partial(signal_squares, factory, wanted, spec, numbers[0]),
         law=partial(finite_depth_lrs, {depth: architecture_of(factory, depth) for depth in wanted}, spec),
     )
 

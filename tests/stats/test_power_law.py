@@ -58,7 +58,7 @@ def test_two_depths_give_a_line_without_interval() -> None:
         ([3], [1], None, 0.95, "at least 2"),
         ([0, 1], [1, 2], None, 0.95, "at least 1"),
         ([2.5, 3], [1, 2], None, 0.95, "integers"),
-        ([2, 3], [1], None, 0.95, "give 2 values in a row"),
+        ([2, 3], [1], None, 0.95, "expected a list of 2 values"),
         ([2, 3], [1, -1], None, 0.95, "positive and finite"),
         ([2, 3], [1, float("nan")], None, 0.95, "positive and finite"),
         ([2, 3], [1, 2], [0.1, 0.0], 0.95, "se=.*positive"),
