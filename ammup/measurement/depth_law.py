@@ -9,15 +9,15 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import ArrayLike
-from torch import Tensor, nn
+from torch import nn
 
 from ammup.arrays import Array
 from ammup.errors import InputError
-from ammup.format import json_rows
+from ammup.format import brief_repr, count_text, json_rows, range_text
 from ammup.measurement.finite_depth import finite_depth_lrs
 from ammup.measurement.first_step import OptimizerFactory
 from ammup.measurement.jvp import stack_size
-from ammup.measurement.loss import Loss
+from ammup.measurement.loss import Loss, Targets
 from ammup.measurement.moments import UpdateMoments
 from ammup.measurement.signal import signal_squares, weight_gains
 from ammup.measurement.specification import MeasurementSpec
@@ -56,6 +56,16 @@ class DepthLaw:
     law: Callable[[], Mapping[int, float] | None] = field(default=lambda: None, repr=False, compare=False)
     signal: Callable[[], Mapping[int, Array]] = field(default=dict, repr=False, compare=False)
     gains: Callable[[], Mapping[int, float]] = field(default=dict, repr=False, compare=False)
+
+    def __repr__(self) -> str:
+        return brief_repr(
+            self,
+            f"depths {range_text(self.units)}",
+            count_text(self.draws, "weight draw"),
+            lr_star=self.curve["lr_star"].tolist(),
+            slope=self.power_law.slope,
+            slope_ci=self.power_law.slope_ci,
+        )
 
     @cached_property
     def finite_depth(self) -> Mapping[int, float] | None:
@@ -141,8 +151,8 @@ def depth_exponent(
     depths: Sequence[int] | ArrayLike,
     *,
     inputs: Any,
-    targets: Tensor | None = None,
-    loss: Loss = "mse",
+    targets: Targets | None = None,
+    loss: Loss | None = None,
     part: str = "total",
     seeds: int | Sequence[int] = 8,
     label_draws: int = 4,
