@@ -31,7 +31,7 @@ class InputError(ValueError):
 
 
 class UnreliableTransfer(UserWarning):
-    """A learning rate was transferred by a rule whose measurement is not to be trusted; the message gives a reason."""
+    """A learning rate was transferred by a rule whose measurement is unreliable. The message gives a reason."""
 
 
 def check_known(name: str, value: object, allowed: Iterable[str]) -> None:

@@ -85,7 +85,9 @@ class _Recorder(CallListener):
             self.alive += outputs
             return
         if function in RECURRENT and weights:
-            layers = [weight for weight in weights if RECURRENT_WEIGHT.search(weight)]  # not a trained initial state
+            layers = [
+                weight for weight in weights if RECURRENT_WEIGHT.search(weight)
+            ]  # excludes a trained initial state
             n_layers = max(1, len({RECURRENT_WEIGHT.findall(weight)[0] for weight in layers}))
             owner = owner_of((layers or weights)[0])
             self.flow += recurrent_operations(sources, len(self.flow), function, name, owner=owner, n_layers=n_layers)

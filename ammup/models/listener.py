@@ -34,7 +34,7 @@ class CallListener(TorchFunctionMode, ABC):
 
     @abstractmethod
     def function(self, name: str, function: str, arguments: list[Tensor], output: Any) -> None:
-        """Called after a function has returned; its name is empty outside of the model."""
+        """Called after a function has returned; ``name`` is "" if it was called outside of the model."""
 
     @abstractmethod
     def module(self, name: str, module: nn.Module, arguments: list[Tensor], output: Any) -> None:

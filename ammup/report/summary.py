@@ -111,8 +111,7 @@ def _pictures(law: SweepLaw, record: SweepRecord, *, name: str) -> list[Picture]
             figure=plot_panel(law, references=panel_rules(rule_curves(record))),
         ),
         Picture(
-            caption="Validation accuracy against learning rate at each depth, with the optimum, its 95 % interval and "
-            "the edge.",
+            caption="Validation accuracy against learning rate at each depth, with optimum, 95 % interval and edge.",
             alt=f"Accuracy curves of {name}, one for each depth",
             figure=plot_accuracies(law, record.runs),
         ),

@@ -122,7 +122,7 @@ def depth_units_text(
 
 
 def transfer_text(rules: pd.DataFrame, *, heading: str) -> RenderableType:
-    """The learning rates by every rule with intervals and assumptions, the recommended ones, and the warnings.
+    """A table of the learning rate by every rule, followed by the recommended learning rates and the warnings.
 
     Args:
         rules: a table of :func:`ammup.transfer_table`.
@@ -149,7 +149,7 @@ def transfer_text(rules: pd.DataFrame, *, heading: str) -> RenderableType:
 
 
 def _recommended(advice: Mapping[str, Any]) -> str:
-    """One line: the recommended learning rate at a depth, the range of the plausible rules, and the reason."""
+    """One line with the recommended learning rate at a depth, the range of the plausible rules, and the reason."""
     if advice["rule"] is None:
         return f"recommended at L = {advice['depth']}: no rule; {advice['reason']}"
     spread = f"plausible: {advice['low']:.3g} to {advice['high']:.3g}"
