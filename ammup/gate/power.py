@@ -12,6 +12,9 @@ from ammup.stats.intervals import t_quantile, upper_probability
 
 # The probability with which the slope of a correct model must pass.
 POWER = 0.98
+# If the centre of the region was measured, it must pass with that probability for this share of such measurements: a
+# baseline is recorded once, and every later check shares its error.
+SHARE_OF_CENTRES = 0.95
 MOST_DRAWS = 10_000
 
 
@@ -20,7 +23,8 @@ def seeds_needed(law: DepthLaw, allowed: Allowed) -> int:
 
     The standard errors of the law are scaled with the inverse square root of the number of draws. The slope of a
     correct model differs from the centre of the region by the error of its measurement and by the error of the centre,
-    if that was measured as well. If there is a limit on the drift, a drift of 0 must pass with the same probability.
+    if that was measured as well; see ``SHARE_OF_CENTRES``. If there is a limit on the drift, a drift of 0 must pass
+    with the same probability.
 
     Args:
         law: a measurement, which supplies the standard errors.
@@ -39,21 +43,21 @@ def seeds_needed(law: DepthLaw, allowed: Allowed) -> int:
     if law.draws < 2 or not all(np.isfinite(se) for se, *_ in criteria):
         return law.draws
     probability = upper_probability(law.power_law.level)
+    farthest = float(stats.norm.ppf(upper_probability(SHARE_OF_CENTRES)))
 
     def enough(draws: int) -> bool:
         quantile = t_quantile(probability, draws - 1)
         errors = [se * (law.draws / draws) ** 0.5 for se, *_ in criteria]
         return all(
-            _power(se, margin - quantile * se, reference(se)) >= POWER
+            _power(se, margin - quantile * se, farthest * reference(se)) >= POWER
             for se, (_, margin, reference) in zip(errors, criteria, strict=True)
         )
 
     return 2 + bisect_left(range(2, MOST_DRAWS), True, key=enough)  # the power grows with the number
 
 
-def _power(se: float, distance: float, reference_se: float) -> float:
-    """Probability that an estimate is at most ``distance`` from a reference with the same true value."""
-    error = float(np.hypot(se, reference_se))
-    if distance < 0 or error == 0:
-        return float(distance >= 0)
-    return float(2 * stats.norm.cdf(distance / error) - 1)
+def _power(se: float, distance: float, offset: float) -> float:
+    """Probability that an estimate is at most ``distance`` from a centre which differs from the truth by ``offset``."""
+    if distance < 0 or se == 0:
+        return float(distance >= offset)
+    return float(stats.norm.cdf((distance - offset) / se) + stats.norm.cdf((distance + offset) / se) - 1)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -27,21 +27,20 @@ SCATTER = 0.8  # coefficient of variation of S̄, as in the ConvNeXt of benchmar
 FACTORY = ammup.mlp  # never called
 
 
+@cache
+def _draws(stream: int, depth: int) -> np.ndarray:
+    """Log-normal numbers with mean 1, one for each seed."""
+    s = np.sqrt(np.log1p(SCATTER**2))
+    return np.random.default_rng((stream, depth)).lognormal(-0.5 * s**2, s, 64)
+
+
 def _lognormal_law(
     _factory: object, depths: Sequence[int], _spec: object, *, seeds: Sequence[int], level: float, progress: bool,
     stream: int, factors: dict[int, float],
 ) -> DepthLaw:  # fmt: skip
     """A law whose η* is that of the paper times a factor at each depth; a draw depends on the stream and its seed."""
-    s = np.sqrt(np.log1p(SCATTER**2))
     S_bar = {
-        depth: np.array(
-            [
-                (factors.get(depth, 1.0) * PAPER[depth]) ** -2
-                * np.random.default_rng((stream, depth, seed)).lognormal(-0.5 * s**2, s)
-                for seed in seeds
-            ]
-        )
-        for depth in depths
+        depth: (factors.get(depth, 1.0) * PAPER[depth]) ** -2 * _draws(stream, depth)[list(seeds)] for depth in depths
     }
     rows = [
         {"depth": depth, "seed": seed, "S_bar": value, "lr_star": value**-0.5}
@@ -111,16 +110,16 @@ def test_a_check_is_recorded_again_only_on_request(gate: _Gate) -> None:
 
 
 def test_unchanged_models_pass_and_changed_ones_fail_at_the_stated_rates(gate: _Gate) -> None:
-    """6 recordings with 10 comparisons each; the draws are fixed, so that this test has one result.
+    """2 recordings with 10 comparisons each; the draws are fixed, so that this test has one result.
 
-    The outcome holds with probability 0.98 or more. In 60 comparisons, fewer than 55 occur with probability 0.002.
-    The curve moves by chance with probability 0.0001, so that not one of 60 is expected to.
+    The outcome holds with probability 0.98 or more. In 20 comparisons, fewer than 18 occur with probability 0.007.
+    The curve moves by chance with probability 0.0001, so that not one of 20 is expected to.
     """
     outcomes = []
-    for recording in range(6):
+    for recording in range(2):
         gate(1000 * recording, record=True)
         outcomes += [gate(1000 * recording + number).outcome for number in range(1, 11)]
-    assert outcomes.count("holds") >= 55
+    assert outcomes.count("holds") >= 18
     assert outcomes.count("moved") == 0
     assert outcomes.count("does not hold") == 0
 
@@ -133,11 +132,11 @@ def test_unchanged_models_pass_and_changed_ones_fail_at_the_stated_rates(gate: _
         ({depth: (depth / 4) ** 0.9 for depth in PAPER}, "does not hold"),
     ],
 )
-def test_planted_changes_fail_in_every_one_of_ten_checks(factors: dict[int, float], outcome: str, gate: _Gate) -> None:
+def test_planted_changes_fail_in_every_one_of_four_checks(factors: dict[int, float], outcome: str, gate: _Gate) -> None:
     gate(0)
-    checks = [gate(stream, factors) for stream in range(1, 11)]
+    checks = [gate(stream, factors) for stream in range(1, 5)]
     assert "holds" not in {check.outcome for check in checks}
-    assert [check.outcome for check in checks].count(outcome) >= 9
+    assert [check.outcome for check in checks].count(outcome) >= 3
 
 
 def test_an_expected_slope_is_not_replaced_by_that_of_the_baseline(gate: _Gate) -> None:

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from depth_curves import PAPER, law_of
+from scipy import stats
 
 from ammup.gate.allowed import Allowed
 from ammup.gate.power import MOST_DRAWS, POWER, seeds_needed
@@ -39,7 +40,16 @@ def test_the_needed_draws_let_a_correct_slope_pass_with_the_stated_probability(c
         low, high = simulated().slope_ci
         passed += low >= reference - 0.2 and high <= reference + 0.2
     assert passed / 400 >= POWER - 0.04  # 400 trials: a standard error of 0.007
-    assert passed < 400 or centre == "exact"
+
+
+def test_a_baseline_that_is_off_by_two_standard_errors_still_lets_a_correct_slope_pass() -> None:
+    pilot = law_of(PAPER, scatter=0.5, draws=8)
+    needed = seeds_needed(pilot, _allowed(0.2, expected=None))
+    se = pilot.power_law.slope_se * (8 / needed) ** 0.5
+    rng = np.random.default_rng(0)
+    slopes = rng.normal(-1.5, se, 100_000)
+    half = stats.t.ppf(0.975, needed - 1) * se
+    assert POWER <= np.mean(np.abs(slopes - (-1.5 + 1.96 * se)) + half <= 0.2) < POWER + 0.01
 
 
 def test_the_error_of_the_centre_requires_more_draws() -> None:
