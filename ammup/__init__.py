@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from ammup.experiments.experiment import Experiment as Experiment
     from ammup.experiments.files import read_experiments as read_experiments
     from ammup.experiments.sweep import run_sweep as run_sweep
-    from ammup.gate.depth_check import DepthCheck as DepthCheck
+    from ammup.gate.check_result import DepthCheck as DepthCheck
     from ammup.gate.depth_check import Inconclusive as Inconclusive
+    from ammup.gate.depth_check import Moved as Moved
     from ammup.gate.depth_check import assert_depth_exponent as assert_depth_exponent
     from ammup.gate.depth_check import check_depth_exponent as check_depth_exponent
     from ammup.measurement.depth_law import DepthLaw as DepthLaw
@@ -79,8 +80,9 @@ _HOME = {
     "mlp": "ammup.models.families",
     "resnet": "ammup.models.families",
     "initialize_": "ammup.models.initialization",
-    "DepthCheck": "ammup.gate.depth_check",
+    "DepthCheck": "ammup.gate.check_result",
     "Inconclusive": "ammup.gate.depth_check",
+    "Moved": "ammup.gate.depth_check",
     "assert_depth_exponent": "ammup.gate.depth_check",
     "check_depth_exponent": "ammup.gate.depth_check",
 }

@@ -8,8 +8,26 @@ from numbers import Integral
 class InputError(ValueError):
     """Invalid input. The message states in one line what was given, what is allowed and what to do.
 
-    The command line prints the message and exits with code 2.
+    The command line prints ``command_line`` and exits with code 2.
+
+    Args:
+        message: what was given and what is allowed; also what to do, if that is the same for all users.
+        python: what to do in Python, such as passing an argument; part of the message.
+        option: what to do instead on the command line, such as passing an option.
+
+    Attributes:
+        command_line: the message for users of the command line.
     """
+
+    def __init__(self, message: str, *, python: str = "", option: str = "") -> None:
+        super().__init__("; ".join(filter(None, (message, python))))
+        self.command_line = "; ".join(filter(None, (message, option)))
+
+    def prefixed(self, prefix: str) -> "InputError":
+        """The same error with a text before its messages, such as the name of a file."""
+        error = InputError(f"{prefix}{self}")
+        error.command_line = f"{prefix}{self.command_line}"
+        return error
 
 
 def check_known(name: str, value: object, allowed: Iterable[str]) -> None:

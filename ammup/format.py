@@ -34,6 +34,14 @@ def number_text(value: float) -> str:
     return f"{value:.3f}"
 
 
+def duration_text(seconds: float) -> str:
+    """A duration in minutes, or in hours if it is at least two hours."""
+    minutes = seconds / 60
+    if minutes >= 120:
+        return f"{minutes / 60:.1f} hours"
+    return f"{minutes:.0f} minutes" if minutes >= 10 else f"{minutes:.1f} minutes"
+
+
 def interval_text(ends: Iterable[float], form: Form) -> str:
     """``[low, high]``, or an empty text if an end is NaN."""
     values = tuple(ends)

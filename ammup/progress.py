@@ -1,6 +1,11 @@
-"""The progress bar of operations that can take more than two seconds."""
+"""The progress of operations that can take more than two seconds: a bar in a terminal, otherwise plain lines."""
 
-from collections.abc import Iterable
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import timedelta
 from typing import TypeVar
 
 from rich.console import Console
@@ -8,10 +13,89 @@ from rich.progress import track
 
 T = TypeVar("T")
 
+# Seconds between two lines.
+INTERVAL = 30.0
+
+
+class _Log:
+    """Plain lines on standard error, with at least ``INTERVAL`` seconds between two of them."""
+
+    def __init__(self) -> None:
+        self.last = -float("inf")
+
+    @property
+    def wait(self) -> float:
+        """Seconds until the next line may be written."""
+        return max(0.0, self.last + INTERVAL - time.monotonic())
+
+    def write(self, line: Callable[[], str]) -> None:
+        """Write a line unless the last one is too recent."""
+        if self.wait == 0:
+            self.last = time.monotonic()
+            with suppress(OSError, ValueError):  # the reader of a pipe has gone, or the stream is closed
+                print(line(), file=sys.stderr, flush=True)
+
+
+_LOG = _Log()
+
+
+def announce(text: str) -> None:
+    """Write a first line about a command, before the libraries are loaded that it needs."""
+    _LOG.last = -float("inf")
+    _LOG.write(lambda: text)
+
 
 def tracked(steps: Iterable[T], description: str, total: int, *, show: bool) -> Iterable[T]:
-    """The steps, with a progress bar on standard error if that is a terminal; the bar is removed at the end."""
-    console = Console(stderr=True)
-    if not (show and console.is_terminal):
+    """The steps, with their progress on standard error.
+
+    In a terminal it is a progress bar, which is removed at the end. Otherwise it is a plain line at the start, and then
+    one at most every 30 seconds, also during a long step.
+    """
+    if not show:
         return steps
-    return track(steps, description, total, console=console, transient=True)
+    console = Console(stderr=True)
+    if console.is_terminal:
+        return track(steps, description, total, console=console, transient=True)
+    return _logged(steps, description, total)
+
+
+def _logged(steps: Iterable[T], description: str, total: int) -> Iterator[T]:
+    start, done = time.monotonic(), 0
+
+    def line() -> str:
+        times = f", {time_left(time.monotonic() - start, done, total - done)}" if done else ""
+        return f"{description}: {done} of {total}{times}"
+
+    with heartbeat(line):
+        for step in steps:
+            yield step
+            done += 1
+
+
+@contextmanager
+def heartbeat(line: Callable[[], str]) -> Iterator[None]:
+    """Write a line at the start and then every 30 seconds, from another thread.
+
+    Args:
+        line: returns the current text of the line.
+    """
+    stop = threading.Event()
+
+    def repeat() -> None:
+        while not stop.wait(_LOG.wait):
+            _LOG.write(line)
+
+    _LOG.write(line)
+    thread = threading.Thread(target=repeat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def time_left(elapsed: float, done: float, left: float) -> str:
+    """The elapsed time, and the remaining time if each unit of work takes as long as the average one."""
+    remaining = timedelta(seconds=round(elapsed * left / done)) if done else "?"
+    return f"{timedelta(seconds=round(elapsed))} elapsed, about {remaining} remaining"

@@ -1,11 +1,14 @@
 """The provenance of a figure: the git commit and the versions of the packages that computed it."""
 
+import json
 import platform
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 PACKAGES = ("ammup", "torch", "numpy")
+# Written into wheels and source distributions by hatch_build.py.
+RECORD = Path(__file__).with_name("built_from.json")
 
 
 def versions() -> dict[str, str]:
@@ -35,3 +38,32 @@ def commit_of(folder: Path) -> tuple[str | None, bool | None]:
     """
     commit = git("rev-parse", "HEAD", cwd=folder)
     return (commit, bool(git("status", "--porcelain", "--untracked-files=no", cwd=folder))) if commit else (None, None)
+
+
+def ammup_commit() -> tuple[str | None, bool | None]:
+    """(commit, whether there were uncommitted changes) of the source of the running ammup; (None, None) if unknown.
+
+    An installed wheel contains a record of the checkout that it was built from. Otherwise it is the current checkout,
+    if git tracks this file there: an environment may lie inside the checkout of another project.
+    """
+    if RECORD.is_file():
+        return _recorded(RECORD)
+    folder = Path(__file__).parents[1]
+    tracked = git("ls-files", "--error-unmatch", "ammup/provenance.py", cwd=folder)
+    return commit_of(folder) if tracked else (None, None)
+
+
+def _recorded(path: Path) -> tuple[str | None, bool | None]:
+    """The content of a record; (None, None) if it is invalid."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        commit, dirty = content["commit"], content["dirty"]
+    except (OSError, ValueError, TypeError, KeyError):
+        return None, None
+    return (commit, dirty) if isinstance(commit, str) and isinstance(dirty, bool) else (None, None)
+
+
+def commit_text() -> str:
+    """The commit of the running ammup, or "unknown", and whether there were uncommitted changes."""
+    commit, dirty = ammup_commit()
+    return f"{commit or 'unknown'}{', with uncommitted changes' if dirty else ''}"

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from ammup.gate.depth_check import DepthCheck
+from ammup.gate.check_result import DepthCheck
 from ammup.measurement.depth_law import DepthLaw
 from ammup.stats.equivalence import Region
 from ammup.stats.power_law import fit_maximal_lr

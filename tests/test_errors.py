@@ -1,5 +1,6 @@
 """The checks that raise InputError: what they accept, and that the message names the argument and what is allowed."""
 
+import pickle
 import re
 from collections.abc import Callable
 from difflib import SequenceMatcher
@@ -13,6 +14,23 @@ from ammup.errors import InputError, check_known, check_level, checked_integer, 
 
 def test_input_errors_are_value_errors() -> None:
     assert issubclass(InputError, ValueError)
+
+
+def test_the_command_line_has_advice_of_its_own() -> None:
+    error = InputError("no shape was given", python="pass shape=", option="pass --shape")
+    assert str(error) == "no shape was given; pass shape="
+    assert error.command_line == "no shape was given; pass --shape"
+    assert (str(InputError("x")), InputError("x").command_line) == ("x", "x")
+    assert InputError("x", python="pass y=").command_line == "x"
+
+
+def test_an_error_keeps_its_advice_in_another_process_and_with_a_prefix() -> None:
+    error = InputError("no shape was given", python="pass shape=", option="pass --shape")
+    copied = pickle.loads(pickle.dumps(error))
+    assert (type(copied), str(copied), copied.command_line) == (InputError, str(error), error.command_line)
+    prefixed = error.prefixed("a.toml: ")
+    assert str(prefixed) == "a.toml: no shape was given; pass shape="
+    assert prefixed.command_line == "a.toml: no shape was given; pass --shape"
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from ammup.format import (
+    duration_text,
     error_from_log10,
     interval_text,
     json_number,
@@ -27,6 +28,15 @@ def test_a_number_comes_back_as_it_is(value: float) -> None:
     found = json_number(value)
     assert json.loads(json.dumps(found, allow_nan=False)) == value
     assert type(found) is (int if isinstance(value, int | np.integer) else float)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0.0 minutes"), (26.6, "0.4 minutes"), (594, "9.9 minutes"), (600, "10 minutes"), (7199, "120 minutes"),
+     (7200, "2.0 hours"), (23400, "6.5 hours")],
+)  # fmt: skip
+def test_durations_are_minutes_or_hours(seconds: float, text: str) -> None:
+    assert duration_text(seconds) == text
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, np.float32("nan")])

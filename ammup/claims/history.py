@@ -20,9 +20,13 @@ def git(*arguments: str) -> str:
 
 def provenance(seconds: float) -> Provenance:
     """The provenance of a measurement that took this many seconds: commit, environment, command and date."""
+    commit, dirty = git("rev-parse", "HEAD"), bool(_uncommitted())
+    if baselines.folder() == baselines.INSTALLED:  # a wheel, which contains the commit that it was built from
+        built_from, changed = _provenance.ammup_commit()
+        commit, dirty = built_from or "", bool(changed)
     return Provenance(
-        commit=git("rev-parse", "HEAD"),
-        dirty=bool(_uncommitted()),
+        commit=commit,
+        dirty=dirty,
         date=datetime.now(UTC).strftime("%Y-%m-%d"),
         **environment().to_dict(),
         command=" ".join(["ammup", *sys.argv[1:]]),

@@ -45,7 +45,9 @@ class _ErrorReportingGroup(click.Group):
 
 def _as_click_error(error: Exception) -> click.ClickException:
     """The error that click prints: exit code 2 for invalid input, files and memory, 3 for anything unexpected."""
-    if isinstance(error, InputError | OSError):
+    if isinstance(error, InputError):
+        return _InvalidInput(error.command_line)
+    if isinstance(error, OSError):
         return _InvalidInput(str(error))
     # torch may not be imported here. It raises OutOfMemoryError on a GPU, and RuntimeError with this text on the CPU.
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "can't allocate" in str(error):
@@ -62,10 +64,20 @@ def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
+def _print_version(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
+    """Print the version and the commit, and exit (a click callback)."""
+    if value:
+        from ammup.provenance import commit_text, versions
+
+        click.echo(f"ammup, version {versions()['ammup']}, commit {commit_text()}")
+        ctx.exit()
+
+
 @click.group(
     cls=_ErrorReportingGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
 )
-@click.version_option(package_name="ammup")
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version,
+              help="Show the version and the commit, and exit.")  # fmt: skip
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def cli(debug: bool) -> None:  # the group reads the option when a verb raises
     """How the learning rate of your network must change with depth: measured, fitted, tested.

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ammup.progress import announce
+
 if TYPE_CHECKING:  # imported when a verb runs, so that --help stays fast
     from ammup.measurement.specification import MeasurementSpec
     from ammup.models.factory import Factory
@@ -150,12 +152,17 @@ class Batch:
     spec: "MeasurementSpec"
     name: str
 
-    def heading(self, draws: int) -> str:
-        """One line that names the model, the images, the loss and the number of weight draws."""
+    @property
+    def about(self) -> str:
+        """One line that names the model, the images and the loss."""
         inputs = self.spec.inputs
         shape = "×".join(str(n) for n in inputs.shape[1:])
         count = f"{len(inputs)} image{'' if len(inputs) == 1 else 's'} of {shape}"
-        return f"{self.name}: {count}, {self.spec.loss}, weight draws at each depth: {draws}"
+        return f"{self.name}: {count}, {self.spec.loss}"
+
+    def heading(self, draws: int) -> str:
+        """:attr:`about` with the number of weight draws."""
+        return f"{self.about}, weight draws at each depth: {draws}"
 
 
 def batch_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -164,6 +171,8 @@ def batch_options(command: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(command)
     def wrapped(**given: Any) -> None:
         batch = BatchOptions(**{option.name: given.pop(option.name) for option in fields(BatchOptions)})
+        if not given["as_json"]:
+            announce(f"ammup {command.__name__}: loading PyTorch, {given['family']} and the data {batch.data}")
         command(batch=batch, **given)
 
     for option in reversed(_OPTIONS):

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
@@ -13,7 +14,7 @@ from ammup.cli.files import check_folder, check_new_figure
 from ammup.errors import InputError
 
 if TYPE_CHECKING:
-    from ammup.gate.depth_check import DepthCheck
+    from ammup.gate.check_result import DepthCheck
 
 MARGIN = 0.15
 
@@ -30,9 +31,14 @@ MARGIN = 0.15
 @click.option("--max-depth-drift", type=float, help="Largest accepted change of the slope with depth.")
 @click.option("--level", type=float, default=0.95, show_default=True, help="Confidence level of the interval.")
 @click.option("--seeds", type=click.IntRange(2), help="Weight draws at each depth.  [default: as many as needed]")
+@click.option(
+    "--seed-root", type=click.IntRange(0), default=0, show_default=True, help="Draw the weights from these seeds."
+)
 @batch_options
 @click.option("--baseline", type=click.Path(path_type=Path, dir_okay=False),
               help="Record the result in this file, or compare with it if it exists.")  # fmt: skip
+@click.option("--record", is_flag=True,
+              help="Record the baseline even if the file exists or CI is set in the environment.")  # fmt: skip
 @click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="Save a figure of the law to a new file.")
 @click.option("--junit", type=click.Path(path_type=Path, dir_okay=False), help="Write a JUnit XML report.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -44,47 +50,55 @@ def check(
     max_depth_drift: float | None,
     level: float,
     seeds: int | None,
+    seed_root: int,
     batch: BatchOptions,
     baseline: Path | None,
+    record: bool,
     plot: Path | None,
     junit: Path | None,
     as_json: bool,
 ) -> None:
     """Check that the slope of log η* on log L has the expected value.
 
-    Exit code 0 if the confidence interval lies inside EXPECTED ± MARGIN; 1 if it lies outside, or if the result is
-    inconclusive (the message names the option to increase); 2 for invalid input. With --baseline FILE, the first run
-    records the curve and later runs compare with it; commit the file. FAMILY is as in `ammup exponent`.
+    Exit code 0 if the confidence interval lies inside EXPECTED ± MARGIN. Exit code 1 if it lies outside ("does not
+    hold"), if η* differs from the baseline beyond the standard errors of both ("moved"), or if the result is
+    inconclusive (the message names the option to increase). Exit code 2 for invalid input.
+
+    With --baseline FILE, the first run records the curve and later runs compare with it; commit the file. If the
+    environment variable CI is set, as CI services do, a missing FILE is invalid input: nothing can be compared. FAMILY
+    is as in `ammup exponent`.
 
     \b
     Examples:
       ammup check my_package.models:make_net --depths 4,8,16,32 --expected -1.0 --margin 0.15
       ammup check my_package.models:make_net --data ~/cifar10 --image-size 16 --baseline depth.json
+      ammup check my_package.models:make_net --data ~/cifar10 --image-size 16 --baseline depth.json --record
       ammup check cnn --depths 2,4,8 --expected -1.2 --margin 0.3 --junit report.xml --plot law.png
     """  # noqa: D301  (click reads the \b)
-    from ammup.gate.depth_baseline import DepthBaseline
-    from ammup.gate.depth_check import Allowed, check_law
+    from ammup.gate.allowed import Allowed, Draws
+    from ammup.gate.depth_baseline import read_baseline
+    from ammup.gate.law_check import BaselineFile, check_law
     from ammup.stats.verdicts import HOLDS
 
+    started = time.perf_counter()
     _check_writable(plot, baseline, junit)
-    stored = DepthBaseline.read(baseline) if baseline is not None and baseline.exists() else None
     if expected is None and baseline is None:
         raise InputError("pass --expected SLOPE, or --baseline FILE to record the slope of this run")
+    if baseline is None and record:
+        raise InputError("--record was given without --baseline FILE; add the file to record")
+    if baseline is not None:
+        read_baseline(baseline, record=record)  # an invalid or missing file is reported before the images are loaded
     loaded = batch.load(family, progress=not as_json)
-    first = expected is None and stored is None
-    if stored is not None:
-        expected = stored.slope if expected is None else expected
-        seeds = stored.seeds if seeds is None else seeds
     allowed = Allowed(expected=expected, margin=margin, level=level, max_depth_drift=max_depth_drift)
-    result = check_law(loaded.factory, depths, loaded.spec, allowed, seeds=seeds, progress=not as_json)
-    about = f"{loaded.heading(result.draws)}, part {loaded.spec.part}"
-    if stored is not None:
-        result = stored.against(result, about)
-    elif baseline is not None and (first or result.outcome == HOLDS):
-        # Without --expected the first curve is always recorded; with --expected, only if the check holds.
-        DepthBaseline.from_check(result, about).write(baseline)
+    about = f"{loaded.about}, part {loaded.spec.part}"
+    run = check_law if baseline is None else BaselineFile(path=baseline, about=about, record=record).check
+    draws = Draws(seeds=seeds, root=seed_root)
+    result = run(loaded.factory, depths, loaded.spec, allowed, draws=draws, progress=not as_json)
+    if result.recorded:
         click.echo(f"recorded: {baseline}", err=True)
-    _report(result, about, plot=plot, junit=junit, as_json=as_json)
+    if junit is not None:
+        _write_junit(result, _case_name(about, result), junit, seconds=time.perf_counter() - started)
+    _report(result, about, plot=plot, as_json=as_json)
     sys.exit(0 if result.outcome == HOLDS else 1)
 
 
@@ -97,29 +111,34 @@ def _check_writable(plot: Path | None, baseline: Path | None, junit: Path | None
             check_folder(path)
 
 
-def _report(check: "DepthCheck", about: str, *, plot: Path | None, junit: Path | None, as_json: bool) -> None:
-    """Write the requested files and print the result."""
+def _report(check: "DepthCheck", about: str, *, plot: Path | None, as_json: bool) -> None:
+    """Save the requested figure and print the result."""
     if plot is not None:
         from ammup.report.plots import plot_depth_law, save
 
         save(plot_depth_law(check.law, title=about), plot)
-    if junit is not None:
-        _write_junit(check, about, junit)
     if as_json:
         click.echo(json.dumps({"about": about, **check.to_dict()}, ensure_ascii=False, allow_nan=False))
     else:
         click.echo(f"{about}\n{check.report()}")
 
 
-def _write_junit(check: "DepthCheck", about: str, path: Path) -> None:
-    """Write a report with one test case, which fails if the slope does not hold or the check is inconclusive."""
+def _case_name(about: str, check: "DepthCheck") -> str:
+    """The name of the JUnit test case: the same in every run with the same options."""
+    return f"{about}, depths {', '.join(str(depth) for depth in check.law.units)}"
+
+
+def _write_junit(check: "DepthCheck", name: str, path: Path, *, seconds: float) -> None:
+    """Write a report with one test case, which fails unless the check holds."""
     values = check.to_dict()
     failed = check.outcome != "holds"
-    suite = ElementTree.Element("testsuite", name="ammup check", tests="1", failures=str(int(failed)), errors="0")
-    case = ElementTree.SubElement(suite, "testcase", classname="ammup.check", name=about)
+    duration = f"{seconds:.3f}"
+    counts = {"tests": "1", "failures": str(int(failed)), "errors": "0", "time": duration}
+    suite = ElementTree.Element("testsuite", {"name": "ammup check", **counts})
+    case = ElementTree.SubElement(suite, "testcase", classname="ammup.check", name=name, time=duration)
     properties = ElementTree.SubElement(case, "properties")
-    for name in ("slope", "slope_ci", "region", "seeds", "cause"):
-        ElementTree.SubElement(properties, "property", name=name, value=str(values[name]))
+    for one in ("outcome", "slope", "slope_ci", "region", "seeds", "moved", "note", "cause"):
+        ElementTree.SubElement(properties, "property", name=one, value=str(values[one]))
     if failed:
         ElementTree.SubElement(case, "failure", message=check.outcome).text = check.report()
     ElementTree.ElementTree(suite).write(path, encoding="utf-8", xml_declaration=True)

@@ -8,6 +8,7 @@ import click
 
 from ammup.errors import InputError, unknown
 from ammup.format import with_error
+from ammup.progress import announce, tracked
 
 if TYPE_CHECKING:  # imported when a verb runs, so that --help stays fast
     from ammup.claims.comparison import Comparison
@@ -36,6 +37,8 @@ def claims(name: str | None, measure: bool, seed_root: int, as_json: bool) -> No
       ammup claims --id theorem-1.exponent-mlp
       ammup claims --id theorem-1.exponent-mlp --measure
     """  # noqa: D301  (click reads the \b)
+    if measure and not as_json:
+        announce("ammup claims: loading PyTorch and the claims")
     from ammup.claims import baselines
 
     records = baselines.read()
@@ -65,7 +68,6 @@ def _measure(name: str | None, root: int, *, progress: bool) -> "tuple[dict[str,
     from ammup.claims.claim import claim_named
     from ammup.claims.ledger import alarms, measure
     from ammup.claims.statements import CLAIMS
-    from ammup.progress import tracked
 
     wanted = CLAIMS if name is None else (claim_named(CLAIMS, name),)
     comparisons = list(tracked(measure(wanted, root=root), "measuring", len(wanted), show=progress))
@@ -92,6 +94,7 @@ def update_baselines(reason: str, names: tuple[str, ...], accept_verdicts: bool)
     Example:
       ammup baselines update --reason "torch 2.15 draws other random numbers"
     """  # noqa: D301  (click reads the \b)
+    announce("ammup baselines: loading PyTorch and the claims")
     from ammup.claims.claim import claim_named
     from ammup.claims.ledger import update
     from ammup.claims.statements import CLAIMS

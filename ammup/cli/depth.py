@@ -34,7 +34,9 @@ def depth(family: str, depths: tuple[int, ...], convention: str, shape: tuple[in
     """Print the depth units of a model, and their number by each convention.
 
     FAMILY is mlp, cnn or resnet, or your own PACKAGE.MODULE:FACTORY, called as factory(depth, seed=...). That module is
-    imported and run. A model that torch.fx cannot trace needs --shape.
+    imported and run. A model that torch.fx cannot trace, such as nn.TransformerEncoder, needs --shape.
+
+    Exit code 2 if two depths have the same number of units.
 
     \b
     Examples:
@@ -45,7 +47,7 @@ def depth(family: str, depths: tuple[int, ...], convention: str, shape: tuple[in
     import torch
 
     from ammup.errors import check_known
-    from ammup.models.depth import CONVENTIONS, structure_of
+    from ammup.models.depth import CONVENTIONS, check_depths_differ, structure_of
     from ammup.models.factory import build_model, family_factory
     from ammup.stats.power_law import checked_depths
 
@@ -55,6 +57,9 @@ def depth(family: str, depths: tuple[int, ...], convention: str, shape: tuple[in
     structures = {d: structure_of(build_model(factory, d, 0), example) for d in checked_depths(depths)}
     counts = {d: {name: len(structure.units(name)) for name in CONVENTIONS} for d, structure in structures.items()}
     units = {d: structure.units(convention) for d, structure in structures.items()}
+    shape_hint = "" if shape else "; or the traced model differs from the one that runs: pass --shape"
+    remedy = f" in the convention {convention!r}: pass its depth on to the model, or another --convention{shape_hint}"
+    check_depths_differ({d: len(names) for d, names in units.items()}, remedy=remedy)
     if as_json:
         click.echo(json.dumps({"family": family, "convention": convention, "units": units, "counts": counts}))
         return

@@ -25,8 +25,10 @@ EXPORTS = (".csv", ".parquet", ".json")
 @click.command()
 @click.argument("store", type=_FILE, metavar="RUNS.db|RECORD.json")
 @click.option("--experiment", "name", help="Name, or first characters of the key, of an experiment of the store.")
-@click.option("--optimum", type=click.Choice(["smoothed", "argmax"]), default="smoothed", show_default=True,
-              help="Maximum of a local parabola, or the best grid point (paper).")  # fmt: skip
+@click.option("--optimum", type=click.Choice(["smoothed", "argmax", "edge"]), default="smoothed", show_default=True,
+              help="Maximum of a local parabola, best grid point (paper), or where accuracy falls past it.")  # fmt: skip
+@click.option("--chance", type=float,
+              help="Accuracy of a guess, for the edges.  [default: by data set, or the lowest accuracy]")  # fmt: skip
 @click.option("--keep-flagged", is_flag=True, help="Include flagged optima in the fit.")
 @click.option("--transfer", is_flag=True, help="Show the accuracy that each transfer rule loses at the other depths.")
 @click.option("--base", type=click.IntRange(1), help="Depth that --transfer starts from.  [default: the smallest]")
@@ -49,6 +51,7 @@ def fit(
     store: Path,
     name: str | None,
     optimum: str,
+    chance: float | None,
     keep_flagged: bool,
     transfer: bool,
     base: int | None,
@@ -62,22 +65,27 @@ def fit(
 
     The optimum of each depth is estimated in two ways, with standard errors that include the grid spacing: as the best
     grid point (as in the paper), and as the maximum of a parabola fitted near it, with all seeds pooled. An optimum at
-    the edge of the grid, or next to a learning rate that diverged, is flagged and excluded from the fit. The line is a
+    the edge of the grid, or next to a learning rate that diverged, is flagged and excluded from the fit. The edge is
+    the learning rate past the best one at which accuracy falls through half of its rise above chance. The line is a
     weighted least-squares fit of log η on log L. Segments of the experiment are predicted from their anchor depths.
 
     \b
     Examples:
       ammup fit runs.db
+      ammup fit runs.db --optimum edge
       ammup fit runs.db --plot law.png --export runs.csv
       ammup fit runs.db --experiment cnn-relu-cifar10-small --transfer
       ammup fit runs.db --experiment cnn-relu-cifar10-small --figure panel --plot fig2a.png
       ammup fit circular.json --against zero.json --figure overlay --plot fig4.png
     """  # noqa: D301  (click reads the \b)
     from ammup.experiments.analysis import law_of, read_sweep, regret_of
+    from ammup.experiments.status import unique_names
 
     _check_options(plot, export, figure, against)
+    if transfer and optimum == "edge":
+        raise InputError("--transfer carries the best learning rate, not the edge; use --optimum smoothed or argmax")
     record = read_sweep(store, name)
-    fit_record = partial(law_of, kind=optimum, keep_flagged=keep_flagged)
+    fit_record = partial(law_of, kind=optimum, keep_flagged=keep_flagged, chance=chance)
     law = fit_record(record)
     regret = regret_of(record, base=base, kind=optimum) if transfer else None
     if export is not None:
@@ -86,8 +94,9 @@ def fit(
         from ammup.report.plots import save
 
         compared = [_read_compared(store, name) for name in against]
-        others = {other.experiment.name: fit_record(other) for other in compared}
-        save(_plot(figure, law, record, others), plot)
+        name, *names = unique_names([one.experiment for one in (record, *compared)])
+        others = dict(zip(names, map(fit_record, compared), strict=True))
+        save(_plot(figure, law, record, others, name=name), plot)
     _print(law, record, regret, as_json=as_json)
     for path in (plot, export):
         if path is not None:
@@ -119,7 +128,8 @@ def _print(law: "SweepLaw", record: "SweepRecord", regret: "Regret | None", *, a
     from ammup.report.sweep import regret_text, sweep_law_text
     from ammup.report.terminal import show
 
-    show(sweep_law_text(law, heading=record.experiment.name, missing=record.missing))
+    experiment = record.experiment
+    show(sweep_law_text(law, heading=experiment.name, missing=record.missing, paper_slope=experiment.paper_slope))
     if regret is not None:
         show(regret_text(regret))
 
@@ -131,7 +141,9 @@ def _read_compared(store: Path, name: str) -> "SweepRecord":
     return read_sweep(Path(name)) if name.endswith(".json") else read_sweep(store, name)
 
 
-def _plot(figure: str, law: "SweepLaw", record: "SweepRecord", others: "Mapping[str, SweepLaw]") -> "Figure":
+def _plot(
+    figure: str, law: "SweepLaw", record: "SweepRecord", others: "Mapping[str, SweepLaw]", *, name: str
+) -> "Figure":
     """The figure that --figure names."""
     from ammup.experiments.analysis import rule_curves
     from ammup.report.curves import plot_accuracies, plot_heatmap
@@ -140,7 +152,6 @@ def _plot(figure: str, law: "SweepLaw", record: "SweepRecord", others: "Mapping[
     from ammup.report.plots import plot_sweep
     from ammup.report.summary import panel_rules
 
-    name = record.experiment.name
     plots: dict[str, Callable[[], Figure]] = {
         "sweep": lambda: plot_sweep(law, record.runs, title=name),
         "panel": lambda: plot_panel(law, references=panel_rules(rule_curves(record)), title=name),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ammup.errors import InputError
+from ammup.progress import announce
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -53,7 +54,11 @@ def _list_experiments(ctx: click.Context, _param: click.Parameter, value: bool) 
 @click.option("--scheduler", metavar="ADDRESS", help="Run on a Dask cluster (pip install 'ammup[dask]').")
 @click.option("--device", help="Torch device.  [default: cuda if available, else cpu]")
 @click.option("--status", is_flag=True, help="Show the finished cells without training.")
-@click.option("--dry-run", is_flag=True, help="Estimate cells, operations and hours without training.")
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Check everything that the sweep checks, and estimate its cells, operations and time, without training.",
+)
 @click.option("--merge", type=_FILE, metavar="OTHER.db", help="Copy the runs of another store without training.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def sweep(
@@ -92,15 +97,18 @@ def sweep(
     if merge is not None:
         _merge(store, merge, as_json=as_json)
         return
-    from ammup.experiments.files import read_experiments
-
     if experiment is None and not status:
         raise InputError("no experiment was given; give a file or a name, or one of --status, --list or --merge")
+    if not (status or as_json):
+        announce(f"ammup sweep: loading PyTorch and {experiment}")
+    from ammup.experiments.files import read_experiments
+
     experiments = read_experiments(experiment, profile=profile, variant=variant, changes=changes) if experiment else ()
     if status:
         _show_status(store, experiments, as_json=as_json)
     elif dry_run:
-        _show_costs(experiments, store, workers=workers, device=device, as_json=as_json)
+        with _executor(scheduler):  # raises if there is no such scheduler
+            _show_costs(experiments, store, workers=workers, device=device, as_json=as_json)
     else:
         _run(experiments, store, workers=workers, scheduler=scheduler, device=device, as_json=as_json)
 
@@ -161,12 +169,13 @@ def _merge(store: Path, other: Path, *, as_json: bool) -> None:
 def _show_status(store: Path, experiments: Sequence["Experiment"], *, as_json: bool) -> None:
     """Print the finished cells of the given experiments, or of all experiments of the store."""
     from ammup.experiments.experiment import Experiment
-    from ammup.experiments.status import status_of
+    from ammup.experiments.status import status_of, unique_names
     from ammup.experiments.store import Store
 
     with Store(store, mode="read") as opened:
         chosen = experiments or [Experiment.from_toml(e.specification) for e in opened.experiments()]
-        tables = {e.name: status_of(e, opened.runs(e.key), opened.left_out(e.key)) for e in chosen}
+        statuses = [status_of(e, opened.runs(e.key), opened.left_out(e.key)) for e in chosen]
+    tables = dict(zip(unique_names(chosen), statuses, strict=True))
     if as_json:
         rows = {name: json.loads(table.to_json(orient="records")) for name, table in tables.items()}
         click.echo(json.dumps(rows, ensure_ascii=False))
@@ -181,31 +190,18 @@ def _show_status(store: Path, experiments: Sequence["Experiment"], *, as_json: b
 def _show_costs(
     experiments: Sequence["Experiment"], store: Path, *, workers: int | None, device: str | None, as_json: bool
 ) -> None:
-    """Print the cost of the missing cells of each experiment."""
-    from ammup.experiments.sweep import default_workers
+    """Check each experiment as a sweep does, and print the cost of its missing cells."""
+    from ammup.experiments.dry_run import dry_run
 
-    workers = workers or default_workers(device)
     for experiment in experiments:
-        _show_cost(experiment, store, workers=workers, device=device, as_json=as_json)
+        cost = dry_run(experiment, store=store, workers=workers, device=device)
+        if as_json:
+            rows = json.loads(cost.table.to_json(orient="records"))
+            times = {"hours": cost.hours, "minutes": cost.seconds / 60, "core_share": cost.core_share}
+            totals = {"depths": rows, "flops": cost.flops, **times, "workers": cost.workers}
+            click.echo(json.dumps({"experiment": experiment.name, **totals}))
+            continue
+        from ammup.report.sweep import cost_text
+        from ammup.report.terminal import show
 
-
-def _show_cost(experiment: "Experiment", store: Path, *, workers: int, device: str | None, as_json: bool) -> None:
-    """Print the cost of the missing cells of one experiment; all of them if there is no store."""
-    from ammup.experiments.cost import estimate_cost
-    from ammup.experiments.store import Store
-    from ammup.experiments.sweep import missing_cells
-
-    missing = experiment.missing(())
-    if store.exists():
-        with Store(store, mode="read") as opened:
-            missing = missing_cells(experiment, opened)
-    cost = estimate_cost(experiment, missing, workers=workers, device=device)
-    if as_json:
-        rows = json.loads(cost.table.to_json(orient="records"))
-        totals = {"depths": rows, "flops": cost.flops, "hours": cost.hours, "workers": cost.workers}
-        click.echo(json.dumps({"experiment": experiment.name, **totals}))
-        return
-    from ammup.report.sweep import cost_text
-    from ammup.report.terminal import show
-
-    show(cost_text(experiment.name, cost))
+        show(cost_text(experiment.name, cost))

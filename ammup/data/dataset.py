@@ -138,7 +138,7 @@ def load_data(
         in_memory: True copies the training and validation images into memory, False leaves them on disk (see
             :class:`Selection`) and reads them batch by batch. None copies them if they need at most a tenth of the
             memory.
-        progress: show a progress bar on standard error while decoding.
+        progress: show the progress on standard error while decoding.
 
     Returns:
         Images and labels; the training and validation images are in random order.

@@ -52,7 +52,9 @@ class Feed:
     ) -> None:
         if not len(data.val_images):
             raise InputError(
-                "the data have no validation images, which are needed to compare learning rates; give validation="
+                "the data have no validation images, which are needed to compare learning rates",
+                python="give validation=",
+                option="set data.validation, the number of images to use for validation",
             )
         if batch_size < 1:
             raise InputError(f"batch_size={batch_size} must be at least 1")

@@ -21,6 +21,8 @@ from ammup.progress import tracked
 
 # Sources given by name instead of by path.
 NAMES = ("synthetic", "cifar10", "cifar100")
+# Number of classes of the sources above, which folders of the same name have as well.
+CLASSES = {"synthetic": 10, "cifar10": 10, "cifar100": 100}
 SUFFIXES = (".jpg", ".jpeg", ".png")
 # Exceptions that numpy and zipfile raise for a damaged file: MemoryError if a header declares an impossible shape,
 # RuntimeError if a flag declares encryption or an unsupported compression.
@@ -173,7 +175,11 @@ def _write(
                 out = np.lib.format.open_memmap(target, "w+", np.uint8, (len(images), *pixels.shape))
             if pixels.shape != out.shape[1:]:
                 sizes = " and ".join(f"{h}×{w}" for h, w, _ in (pixels.shape, out.shape[1:]))
-                raise InputError(f"{images[i]} and the first image differ in size, {sizes}; pass image_size=")
+                raise InputError(
+                    f"{images[i]} and the first image differ in size, {sizes}",
+                    python="pass image_size=",
+                    option="give --image-size, or data.image_size in an experiment",
+                )
             out[i] = pixels
     np.save(folder / f"{split}_labels.npy", labels.astype(np.int64))
 

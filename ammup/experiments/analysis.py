@@ -90,14 +90,20 @@ def rule_curves(record: SweepRecord) -> Curves:
     return {rule: curve for rule, curve in curves.items() if set(depths) <= set(curve)}
 
 
-def law_of(record: SweepRecord, *, kind: str = "smoothed", keep_flagged: bool = False) -> SweepLaw:
-    """Fit the optimal learning rate at each depth and their power law, see :func:`ammup.stats.optimum.fit_sweep`."""
+def law_of(
+    record: SweepRecord, *, kind: str = "smoothed", keep_flagged: bool = False, chance: float | None = None
+) -> SweepLaw:
+    """Fit the optimal learning rate at each depth and their power law, see :func:`ammup.stats.optimum.fit_sweep`.
+
+    If ``chance`` is None, it is that of the data set if its number of classes is known.
+    """
     return fit_sweep(
         record.runs,
         kind=kind,
         keep_flagged=keep_flagged,
         segments=record.experiment.segments,
         left_out=record.left_out,
+        chance=record.experiment.data.chance if chance is None else chance,
     )
 
 

@@ -103,11 +103,15 @@ class WorkerContext:
 
     def seconds_per_cell(self, depth: int, strategy: str) -> float:
         """Estimate the seconds to train and validate one replica, by timing a few training steps."""
-        grid, training = self.experiment.grid, self.experiment.training
-        lrs = grid.learning_rates if strategy == "stacked" else grid.learning_rates[:1]
-        step = seconds_per_step(self.trainer(depth, strategy), lrs, grid.seed_numbers[0]) / len(lrs)
+        training = self.experiment.training
         validation = len(self.feed.val) / training.batch_size / 3  # a forward pass is a third of a step
-        return step * (self.feed.steps(training.epochs) + validation)
+        return self.seconds_per_step(depth, strategy) * (self.feed.steps(training.epochs) + validation)
+
+    def seconds_per_step(self, depth: int, strategy: str) -> float:
+        """Estimate the seconds of one training step of one replica, by timing a few steps."""
+        grid = self.experiment.grid
+        lrs = grid.learning_rates if strategy == "stacked" else grid.learning_rates[:1]
+        return seconds_per_step(self.trainer(depth, strategy), lrs, grid.seed_numbers[0]) / len(lrs)
 
     def _trainer(self, depth: int, strategy: str) -> Trainer:
         return TRAINERS[strategy](self.build(depth), self.feed, self.experiment.training)

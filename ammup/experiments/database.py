@@ -97,8 +97,7 @@ class Database:
         return self._connect("mode=ro" if log.exists() and log.stat().st_size else "mode=ro&immutable=1")
 
     def _open_for_writing(self, lock: FileLock) -> sqlite3.Connection:
-        if not self.path.absolute().parent.is_dir():
-            raise InputError(f"{self.path}: the folder {self.path.absolute().parent} does not exist")
+        check_writable(self.path)
         try:
             lock.acquire()
         except Timeout as error:
@@ -109,8 +108,6 @@ class Database:
         except OSError as error:
             raise InputError(f"{self.path} cannot be written: {error}") from error
         try:
-            if self.path.exists() and not os.access(self.path, os.W_OK):
-                raise InputError(f"{self.path} is read-only; make it writable, or use another --store")
             return self._connect("mode=rwc")
         except BaseException:
             lock.release()
@@ -169,6 +166,17 @@ class Database:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             self._migrate(connection)
+
+
+def check_writable(path: Path) -> None:
+    """Raise InputError if the file cannot be created or changed; nothing is written."""
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        raise InputError(f"{path}: the folder {folder} does not exist")
+    if path.exists() and not os.access(path, os.W_OK):
+        raise InputError(f"{path} is read-only; make it writable, or use another --store")
+    if not os.access(folder, os.W_OK):
+        raise InputError(f"{path} cannot be written: its folder is read-only; make it writable, or use another --store")
 
 
 def _error_message(path: Path, error: Exception) -> str:

@@ -4,7 +4,7 @@ import copy
 import hashlib
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -12,8 +12,9 @@ from typing import Any, ClassVar
 import tomli_w
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from ammup.data.readers import NAMES
+from ammup.data.readers import CLASSES, NAMES
 from ammup.errors import InputError, check_known
+from ammup.experiments.changes import apply_change, name_suffix
 from ammup.experiments.grid import Grid
 from ammup.parsing import parse_toml
 from ammup.stats.segment import Segment
@@ -24,6 +25,8 @@ SEARCHES = ("full", "adaptive")
 
 # Part of every content key. Increase it when a change of the code changes the results of a cell.
 KEY_VERSION = 1
+# The tables of an experiment on which the results of its cells depend.
+IDENTITY = ("model", "data", "training")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +57,12 @@ class Source:
     train: int | None = None
     validation: int | None = None
     seed: int = 0
+
+    @property
+    def chance(self) -> float | None:
+        """Accuracy of a guess in data sets whose number of classes follows from their name, or None."""
+        classes = CLASSES.get(str(self.identity["source"]))
+        return None if classes is None else 1 / classes
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -163,7 +172,9 @@ class Experiment:
 
         Args:
             text: TOML.
-            changes: settings that override those of the text, such as "grid.seeds=3". The value is TOML.
+            changes: settings that override those of the text, such as "grid.seeds=3". The value is TOML. Changes on
+                which the results of cells depend are added to the name, such as "demo+width=32", unless a change sets
+                the name.
 
         Raises:
             InputError: the text is not TOML, a setting is unknown or missing, or a value has the wrong type or is out
@@ -176,10 +187,21 @@ class Experiment:
         """Create an experiment from parsed TOML; the other argument and the errors are those of :meth:`from_toml`."""
         changed = copy.deepcopy(dict(content))
         for change in changes:
-            _apply_change(changed, change)
+            apply_change(changed, change)
+        experiment = cls._validated(changed)
+        if not changes or changed.get("name") != content.get("name"):
+            return experiment
+        try:
+            before, after = cls._validated(content).identity, experiment.identity
+        except InputError:  # the text is an experiment only with the changes
+            before, after = ({name: table[name] for name in IDENTITY if name in table} for table in (content, changed))
+        return replace(experiment, name=experiment.name + name_suffix(before, after, key=experiment.key[:8]))
+
+    @classmethod
+    def _validated(cls, content: Mapping[str, Any]) -> "Experiment":
         try:
             # pydantic's strict JSON mode accepts lists as tuples and integers as floats, but never strings as numbers.
-            return TypeAdapter(cls).validate_json(json.dumps(changed, default=str))
+            return TypeAdapter(cls).validate_json(json.dumps(content, default=str))
         except ValidationError as error:
             raise InputError("; ".join(problems(error))) from error
 
@@ -197,17 +219,16 @@ class Experiment:
         """Convert the experiment to TOML text, from which :meth:`from_toml` creates an equal experiment."""
         return tomli_w.dumps(self.to_dict())
 
+    @property
+    def identity(self) -> dict[str, Any]:
+        """The settings on which the results of a cell depend, as dicts, lists and values for JSON."""
+        values = (_to_plain(Model, self.model), self.data.identity, _to_plain(Training, self.training))
+        return dict(zip(IDENTITY, values, strict=True))
+
     @cached_property
     def key(self) -> str:
         """The part of the content key that all cells share. It does not depend on the name or the grid."""
-        return _digest(
-            {
-                "version": KEY_VERSION,
-                "model": _to_plain(Model, self.model),
-                "data": self.data.identity,
-                "training": _to_plain(Training, self.training),
-            }
-        )
+        return _digest({"version": KEY_VERSION, **self.identity})
 
     def cells(self) -> Iterator[Cell]:
         """Yield the cells of the grid, deeper nets first, so that the longest jobs do not start last."""
@@ -234,20 +255,3 @@ def _to_plain(kind: type[Any], value: Any) -> dict[str, Any]:
 def _digest(content: Mapping[str, Any]) -> str:
     text = json.dumps(content, sort_keys=True, allow_nan=False)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
-
-
-def _apply_change(content: dict[str, Any], change: str) -> None:
-    """Apply a change such as "grid.seeds=3" to parsed TOML, in place."""
-    path, equals, text = change.partition("=")
-    *tables, name = path.strip().split(".")
-    if not equals or not name:
-        raise InputError(f"{change!r}: expected the form TABLE.NAME=VALUE, such as grid.seeds=3")
-    try:
-        value = parse_toml(f"value = {text}")["value"]
-    except InputError:
-        value = text  # a string without quotes, because the shell removes them
-    for table in tables:
-        content = content.setdefault(table, {})
-        if not isinstance(content, dict):
-            raise InputError(f"{change!r}: {table} is not a table; expected a path such as grid.seeds")
-    content[name] = value

@@ -45,7 +45,7 @@ def read_experiments(
             for one in selected
         )
     except InputError as error:
-        raise InputError(f"{source}: {error}") from error
+        raise error.prefixed(f"{source}: ") from error
 
 
 def read_experiment(

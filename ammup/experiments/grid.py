@@ -66,6 +66,12 @@ class Grid:
         return tuple(float(f"{lr:.12g}") for lr in values)
 
     @property
+    def axes(self) -> dict[str, list[float]]:
+        """The values of each axis, ascending: equal for equal cells, however the grid was written."""
+        values = {"depths": self.depths, "lrs": self.learning_rates, "seeds": self.seed_numbers}
+        return {name: sorted(numbers) for name, numbers in values.items()}
+
+    @property
     def seed_numbers(self) -> tuple[int, ...]:
         """Seeds as numbers."""
         return seed_numbers(self.seeds)

@@ -1,9 +1,9 @@
-"""The live display of a running sweep: cells done, time remaining, and the best learning rate so far at each depth."""
+"""The progress of a running sweep: cells done, time remaining, and the best learning rate so far at each depth."""
 
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
-from datetime import timedelta
 from types import TracebackType
 
 import numpy as np
@@ -16,13 +16,14 @@ from rich.text import Text
 from ammup.experiments.experiment import Experiment
 from ammup.experiments.schema import LeftOut
 from ammup.experiments.status import status_of
+from ammup.progress import heartbeat, time_left
 from ammup.training.runs import Run
 
 CELL_COLUMNS = ["depth", "lr", "seed"]
 
 
 class Display:
-    """A live table on standard error. Nothing is shown if standard error is not a terminal.
+    """A live table on standard error; if that is not a terminal, a plain line at most every 30 seconds.
 
     Args:
         experiment: the experiment that is running.
@@ -40,19 +41,20 @@ class Display:
         }
         self.start, self.layers_done = time.monotonic(), 0
         console = Console(stderr=True)
-        visible = show and console.is_terminal
-        self.live = Live(console=console, get_renderable=self.render, refresh_per_second=2) if visible else None
+        self.display: AbstractContextManager[object] = nullcontext()
+        if show and console.is_terminal:
+            self.display = Live(console=console, get_renderable=self.render, refresh_per_second=2)
+        elif show:
+            self.display = heartbeat(lambda: f"{experiment.name}: {self._line(self._status())}")
 
     def __enter__(self) -> "Display":
-        if self.live is not None:
-            self.live.start()
+        self.display.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self.live is not None:
-            self.live.stop()
+        self.display.__exit__(kind, error, trace)
 
     def add(self, runs: Sequence[Run], left_out: Sequence[LeftOut] = ()) -> None:
         """Count finished runs and cells that were left out."""
@@ -66,19 +68,25 @@ class Display:
 
     def render(self) -> RenderableType:
         """Render the table, and a line with the cells done, the elapsed time and the remaining time."""
+        status = self._status()
+        return Group(status_table(self.experiment.name, status), Text(self._line(status)))
+
+    def _status(self) -> pd.DataFrame:
+        """The progress at each depth."""
         columns = [*CELL_COLUMNS, "val_accuracy", "diverged"]
         new_runs = pd.DataFrame(self.new_runs, columns=columns).astype(self.stored[columns].dtypes)
         runs = pd.concat([self.stored[columns], new_runs])
         left_out = [*self.left_out[CELL_COLUMNS].to_dict("records"), *self.new_left_out]
-        status = status_of(self.experiment, runs, pd.DataFrame(left_out, columns=CELL_COLUMNS))
+        return status_of(self.experiment, runs, pd.DataFrame(left_out, columns=CELL_COLUMNS))
+
+    def _line(self, status: pd.DataFrame) -> str:
+        """The cells done, the elapsed time and the remaining time."""
         elapsed = time.monotonic() - self.start
         done = status["done"] + status["left_out"]
         # The time of a cell is estimated as proportional to its depth.
         layers_left = float((status["depth"] * (status["total"] - done)).sum())
-        remaining = _duration(elapsed * layers_left / self.layers_done) if self.layers_done else "?"
-        cells = f"{done.sum()} of {status['total'].sum()} cells"
-        line = f"{cells}, {_duration(elapsed)} elapsed, about {remaining} remaining"
-        return Group(status_table(self.experiment.name, status), Text(line))
+        times = time_left(elapsed, self.layers_done, layers_left)
+        return f"{done.sum()} of {status['total'].sum()} cells, {times}"
 
 
 def status_table(name: str, status: pd.DataFrame) -> Table:
@@ -94,8 +102,3 @@ def status_table(name: str, status: pd.DataFrame) -> Table:
         cells = f"{row['done'] + row['left_out']}/{row['total']}"
         table.add_row(str(row["depth"]), cells, *left_out, str(row["diverged"]), *best)
     return table
-
-
-def _duration(seconds: float) -> str:
-    """Format seconds as h:mm:ss."""
-    return str(timedelta(seconds=round(seconds)))

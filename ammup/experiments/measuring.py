@@ -3,7 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ammup.experiments.block import worker_context
+import pandas as pd
+
+from ammup.experiments.block import WorkerContext, worker_context
+from ammup.experiments.experiment import Experiment
+from ammup.measurement import short_run
 from ammup.measurement.finite_depth import affordable_images, finite_depth_lrs
 from ammup.measurement.short_run import measure_short_run
 from ammup.measurement.specification import MeasurementSpec
@@ -37,6 +41,39 @@ class ShortRunOutcome:
     data_digest: str
 
 
+def missing_short_runs(
+    experiment: Experiment, measurements: pd.DataFrame | None, device: str | None
+) -> list[ShortRunJob]:
+    """Return jobs for the short runs that are not stored or not completely stored, deeper nets first.
+
+    Args:
+        experiment: the experiment; without a short run, there are no jobs.
+        measurements: its stored measurements, with the columns depth, seed, lr and step; None if nothing is stored.
+        device: torch device of the jobs.
+    """
+    short = experiment.short_run
+    if short is None:
+        return []
+    columns = ["depth", "seed", "lr", "step"]
+    done = set() if measurements is None else set(measurements[columns].itertuples(index=False, name=None))
+    steps_of_seed: dict[int, tuple[int, ...]] = dict.fromkeys(range(short.draws), (0,))
+    steps_of_seed |= dict.fromkeys(range(short.seeds), short.steps)
+    specification = experiment.to_toml()
+    return [
+        ShortRunJob(specification=specification, depth=depth, seed=seed, lr=short.lr, steps=steps, device=device)
+        for depth in sorted(experiment.grid.depths, reverse=True)
+        for seed, steps in steps_of_seed.items()
+        if not {(depth, seed, short.lr, step) for step in steps} <= done
+    ]
+
+
+def check_steps(context: WorkerContext) -> None:
+    """Raise InputError if a step of the experiment's short run is after the end of training."""
+    short = context.experiment.short_run
+    if short is not None:
+        short_run.check_steps(short.steps, context.feed.steps(context.experiment.training.epochs))
+
+
 def run_short_run(job: ShortRunJob) -> ShortRunOutcome:
     """Train the replica of a short run, and measure S̄ at the given steps.
 
@@ -59,8 +96,13 @@ def compute_laws(specification: str, device: str | None) -> Mapping[str, Mapping
 
     Returns:
         Rule -> depth -> η*.
+
+    Raises:
+        InputError: the data or the factory cannot be used, or a step of the short run is after the end of training,
+            which is checked before the short runs start.
     """
     context = worker_context(specification, device)
+    check_steps(context)
     seed, depths = context.experiment.grid.seed_numbers[0], sorted(context.experiment.grid.depths)
     models = {depth: context.build(depth)(seed) for depth in depths}
     images, labels = next(context.feed.training_batches(seed, 1))

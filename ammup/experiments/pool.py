@@ -180,7 +180,7 @@ def worker_pool(executor: Executor | None, workers: int) -> Iterator[WorkerPool]
     if executor is not None:
         yield WorkerPool(executor=executor, max_pending=None, processes=None)
     elif workers == 1:
-        with _single_thread():
+        with single_thread():
             yield WorkerPool(executor=InProcess(), max_pending=1, processes=None)
     else:
         pool = WorkerPool(executor=LocalPool(workers), max_pending=2 * workers, processes=workers)
@@ -192,8 +192,8 @@ def worker_pool(executor: Executor | None, workers: int) -> Iterator[WorkerPool]
 
 
 @contextmanager
-def _single_thread() -> Iterator[None]:
-    """Limit torch to one thread, as in a worker; with more, it sums in another order and results differ by rounding."""
+def single_thread() -> Iterator[None]:
+    """Limit torch to one thread, as in a worker of a pool; with more, results differ by rounding."""
     import torch
 
     threads = torch.get_num_threads()

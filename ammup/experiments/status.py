@@ -1,9 +1,21 @@
 """The stored cells that belong to a grid, and the progress of its sweep."""
 
+from collections import Counter
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 
 from ammup.experiments.experiment import Experiment
+
+
+def unique_names(experiments: Sequence[Experiment]) -> list[str]:
+    """Return the name of each experiment, with the first characters of its key if another one has the same name.
+
+    Earlier versions did not add changed settings to the name, so that a store may contain a name several times.
+    """
+    counts = Counter(experiment.name for experiment in experiments)
+    return [f"{one.name} ({one.key[:8]})" if counts[one.name] > 1 else one.name for one in experiments]
 
 
 def rows_in_grid(table: pd.DataFrame, experiment: Experiment) -> pd.DataFrame:

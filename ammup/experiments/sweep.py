@@ -13,7 +13,7 @@ from ammup.errors import InputError
 from ammup.experiments.block import Block, Outcome, run_block, time_strategies
 from ammup.experiments.experiment import Cell, Experiment
 from ammup.experiments.live import Display
-from ammup.experiments.measuring import ShortRunJob, compute_laws, run_short_run
+from ammup.experiments.measuring import ShortRunJob, compute_laws, missing_short_runs, run_short_run
 from ammup.experiments.pool import WorkerPool, usable_cores, worker_pool
 from ammup.experiments.schema import Invocation, LeftOut, StoredExperiment
 from ammup.experiments.search import run_search
@@ -21,7 +21,7 @@ from ammup.experiments.status import rows_in_grid
 from ammup.experiments.store import Store
 from ammup.models.device import default_device
 from ammup.progress import tracked
-from ammup.provenance import commit_of, versions
+from ammup.provenance import ammup_commit, commit_of, versions
 from ammup.training.runs import Run
 
 
@@ -47,7 +47,7 @@ def run_sweep(
         workers: number of processes of this pool; None uses all cores, or one process if there is a GPU. With 1, all
             jobs run in the current process, with one thread. Results are bit-identical for any number of workers.
         device: torch device to train on; None uses a GPU if there is one.
-        progress: show a live table on standard error if it is a terminal.
+        progress: show a live table on standard error; if that is not a terminal, a plain line at most every 30 seconds.
 
     Returns:
         One row for each cell of the grid, sorted by depth, seed and learning rate: its results and provenance.
@@ -74,7 +74,7 @@ def run_sweep(
     with Store(Path(store), mode="write") as opened:
         sweep = _Sweep(experiment, opened, device=device)
         missing = missing_cells(experiment, opened)
-        jobs = sweep.missing_short_runs()
+        jobs = missing_short_runs(experiment, opened.measurements(experiment.key), device)
         if missing or jobs:
             with worker_pool(executor, workers or default_workers(device)) as pool:
                 sweep.invocation = opened.put_invocation(this_invocation())
@@ -139,41 +139,25 @@ class _Sweep:
     def _cell_key(self, cell: Run | LeftOut) -> str:
         return self.experiment.cell_key(cell.depth, cell.lr, cell.seed)
 
-    def missing_short_runs(self) -> list[ShortRunJob]:
-        """Return jobs for the short runs that are not stored or not completely stored, deeper nets first."""
-        short = self.experiment.short_run
-        if short is None:
-            return []
-        stored = self.store.measurements(self.experiment.key)
-        done = set(stored[["depth", "seed", "lr", "step"]].itertuples(index=False, name=None))
-        steps_of_seed: dict[int, tuple[int, ...]] = dict.fromkeys(range(short.draws), (0,))
-        steps_of_seed |= dict.fromkeys(range(short.seeds), short.steps)
-        return [
-            ShortRunJob(
-                specification=self.specification,
-                depth=depth,
-                seed=seed,
-                lr=short.lr,
-                steps=steps,
-                device=self.device,
-            )
-            for depth in sorted(self.experiment.grid.depths, reverse=True)
-            for seed, steps in steps_of_seed.items()
-            if not {(depth, seed, short.lr, step) for step in steps} <= done
-        ]
-
     def run_short_runs(self, jobs: Sequence[ShortRunJob], pool: WorkerPool, *, progress: bool) -> None:
         """Store η* by formula, then run the short runs and store their measurements."""
         if not jobs:
             return
+        steps = self._short_run_steps(jobs, pool)
+        for _ in tracked(steps, f"{self.experiment.name}: formulas and short runs", 1 + len(jobs), show=progress):
+            pass
+
+    def _short_run_steps(self, jobs: Sequence[ShortRunJob], pool: WorkerPool) -> Iterator[None]:
+        """Yield after η* by formula, and after each short run, was stored."""
         key = self.experiment.key
         # The laws are stored first: after a kill at this point the jobs are still missing, so both are run again.
         laws = pool.call(compute_laws, self.specification, self.device)
         self.store.put_laws(laws, experiment=key, invocation=self.invocation)
-        outcomes = pool.map_unordered(run_short_run, jobs)
-        for outcome in tracked(outcomes, f"{self.experiment.name}: short runs", len(jobs), show=progress):
+        yield
+        for outcome in pool.map_unordered(run_short_run, jobs):
             self._check_data(outcome.data_digest)
             self.store.put_measurements(outcome.measurements, experiment=key, invocation=self.invocation)
+            yield
 
     def _choose_strategy(self, pool: WorkerPool) -> str:
         """Return the strategy that the experiment states, or that of the stored cells, or the faster one."""
@@ -212,16 +196,21 @@ class _Sweep:
         """Raise InputError unless the digest of the data is that of the stored runs; store the first one."""
         if self.stored.data_digest is None:
             self._update_stored(data_digest=digest)
-        elif self.stored.data_digest != digest:
-            raise InputError(
-                f"the data {self.experiment.data.source!r} do not match the digest of the stored runs; nothing was "
-                f"added to {self.store.path}: restore the data, or use another --store"
-            )
+        check_digest(self.experiment, self.stored.data_digest, digest, self.store.path)
 
     def _update_stored(self, **values: object) -> None:
         """Change some values of the stored experiment."""
         self.stored = StoredExperiment(**(asdict(self.stored) | values))
         self.store.put_experiment(self.stored)
+
+
+def check_digest(experiment: Experiment, stored: str | None, digest: str, path: Path) -> None:
+    """Raise InputError unless the digest of the data is that of the stored runs; None if there are none."""
+    if stored not in (None, digest):
+        raise InputError(
+            f"the data {experiment.data.source!r} do not match the digest of the stored runs; nothing was added to "
+            f"{path}: restore the data, or use another --store"
+        )
 
 
 def default_workers(device: str | None) -> int:
@@ -232,13 +221,13 @@ def default_workers(device: str | None) -> int:
 def this_invocation() -> Invocation:
     """Describe the running command, with the commits of its working directory and of ammup."""
     commit, dirty = commit_of(Path.cwd())
-    ammup_commit, ammup_dirty = commit_of(Path(__file__).parents[1])
+    built_from, built_dirty = ammup_commit()
     return Invocation(
         command=" ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         folder=str(Path.cwd()),
         commit=commit,
         dirty=dirty,
-        ammup_commit=ammup_commit,
-        ammup_dirty=ammup_dirty,
+        ammup_commit=built_from,
+        ammup_dirty=built_dirty,
         versions=versions(),
     )

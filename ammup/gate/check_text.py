@@ -1,39 +1,66 @@
 """The text of a check of the depth exponent: outcome, measured curve, likely cause, and what to increase."""
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ammup.measurement.depth_law import DepthLaw
+from ammup.stats.equivalence import Region
 from ammup.stats.verdicts import DOES_NOT_HOLD, HOLDS, INCONCLUSIVE
 
 if TYPE_CHECKING:
-    from ammup.gate.depth_check import DepthCheck
+    from ammup.gate.check_result import DepthCheck
 
-PREDICATES = {HOLDS: "holds", DOES_NOT_HOLD: "does not hold", INCONCLUSIVE: "is inconclusive"}
+PREDICATES = {DOES_NOT_HOLD: "does not hold", INCONCLUSIVE: "is inconclusive", HOLDS: "holds"}
 
 
 def check_text(check: "DepthCheck") -> str:
-    """Several lines; see :meth:`ammup.gate.depth_check.DepthCheck.report`."""
-    fit = check.law.power_law
-    low, high = fit.slope_ci
-    lines = [
-        f"the depth exponent {PREDICATES[check.outcome]}: slope {fit.slope:.3f} "
-        f"[{low:.3f}, {high:.3f}], allowed [{check.region.low:.3f}, {check.region.high:.3f}], "
-        f"{check.draws} weight draws at each depth"
-    ]
+    """Several lines; see :meth:`ammup.gate.check_result.DepthCheck.report`."""
+    criteria = [(check.slope_outcome, _slope_line(check))]
     if check.allowed_drift is not None:
-        drift, (below, above) = check.drift
-        lines.append(
-            f"slope of the deeper half minus that of the shallower half: {drift:.3f} [{below:.3f}, {above:.3f}], "
-            f"allowed ±{check.allowed_drift:.3f}"
-        )
-    lines += [*check.moved, _curve_table(check.law)]
+        criteria.append((check.drift_outcome, _drift_line(check)))
+    severity = list(PREDICATES)
+    lines = [line for _, line in sorted(criteria, key=lambda one: severity.index(one[0]))]
+    if check.moved:
+        moved = "the curve moved against the baseline: " + "; ".join(check.moved)
+        lines.insert(0 if check.outcome == "moved" else 1, moved)
+    if check.note:
+        lines.append(f"note: {check.note}")
+    lines.append(_curve_table(check.law))
     if check.cause:
         lines.append(f"likely cause: {check.cause}")
-    if check.outcome == INCONCLUSIVE:
+    if check.outcome == "moved":
+        lines.append("if the change is intended, record the baseline again")
+    if INCONCLUSIVE in (check.slope_outcome, check.drift_outcome):
         lines.append(_advice(check))
     return "\n".join(lines)
+
+
+def region_decimals(region: Region) -> int:
+    """The decimals with which a region and an interval are printed and compared: 3, or more for a small margin."""
+    return min(12, max(3, 1 + math.ceil(-math.log10(region.margin))))
+
+
+def _slope_line(check: "DepthCheck") -> str:
+    fit, digits = check.law.power_law, region_decimals(check.region)
+    low, high = fit.slope_ci
+    return (
+        f"the depth exponent {PREDICATES[check.slope_outcome]}: slope {fit.slope:.{digits}f} "
+        f"[{low:.{digits}f}, {high:.{digits}f}], allowed [{check.region.low:.{digits}f}, "
+        f"{check.region.high:.{digits}f}], {check.draws} weight draws at each depth"
+    )
+
+
+def _drift_line(check: "DepthCheck") -> str:
+    limit = check.allowed_drift or 0.0
+    digits = region_decimals(Region.around(0.0, limit))
+    drift, (low, high) = check.drift
+    return (
+        f"the limit on the change of the slope with depth {PREDICATES[check.drift_outcome]}: slope of the deeper half "
+        f"minus that of the shallower half: {drift:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}], "
+        f"allowed ±{limit:.{digits}f}"
+    )
 
 
 def _advice(check: "DepthCheck") -> str:
@@ -41,6 +68,11 @@ def _advice(check: "DepthCheck") -> str:
         return (
             "there is no interval, because the factory draws nothing at random: let it take a seed= argument and draw "
             "the weights from it"
+        )
+    if check.baseline_needed:
+        return (
+            "the standard error of the baseline is too large for this margin: record it again with about "
+            f"{max(check.baseline_needed, check.draws)} seeds, or increase the margin or the width of the models"
         )
     seeds = max(check.needed, 2 * check.draws)
     return (

@@ -1,20 +1,21 @@
 """The baseline of a user's model: a check of its depth exponent, stored as JSON and compared with later checks."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
+import pandas as pd
 from pydantic import AfterValidator, Field, Strict
 
 from ammup.errors import InputError
-from ammup.gate.depth_check import DepthCheck, with_likely_cause
-from ammup.gate.environment import DRIFT_ERRORS, Environment, environment, write_json
+from ammup.gate.allowed import Allowed
+from ammup.gate.check_result import DepthCheck, with_likely_cause
+from ammup.gate.curve_change import CurvePoint, PointChange, curve_changes, largest
+from ammup.gate.environment import Environment, environment, in_continuous_integration, write_json
+from ammup.stats.verdicts import HOLDS
 from ammup.validation import Number, VersionedModel, parse_versioned
-
-# With the same seeds, torch, device and dtype, log10 η* may change by this share of its standard error. Rounding errors
-# are far smaller.
-ROUNDING_SHARE = 0.1
 
 
 def _checked_positive(value: float) -> float:
@@ -47,6 +48,7 @@ class DepthBaseline(VersionedModel):
         about: description of what was measured; only checks with the same description are compared.
         environment: versions, device and dtype of the measurement.
         seeds: number of weight draws at each depth.
+        first_seed: the first of their seeds.
         slope: slope of log η* on log L.
         curve: one point for each depth: depth, η*, standard error of log10 η*.
     """
@@ -54,6 +56,7 @@ class DepthBaseline(VersionedModel):
     about: str
     environment: Environment
     seeds: int
+    first_seed: int = 0
     slope: Number
     curve: Annotated[tuple[Point, ...], Strict(False), Field(min_length=1)]
 
@@ -66,6 +69,7 @@ class DepthBaseline(VersionedModel):
             about=about,
             environment=environment(),
             seeds=check.draws,
+            first_seed=int(check.law.table["seed"].min()),
             slope=check.law.power_law.slope,
             curve=tuple((int(row["depth"]), float(row["lr_star"]), float(row["se_log10"])) for row in rows),
         )
@@ -86,30 +90,109 @@ class DepthBaseline(VersionedModel):
         """Write the file atomically."""
         write_json(self.to_dict(), path)
 
-    def against(self, check: DepthCheck, about: str) -> DepthCheck:
-        """The check with its differences from the baseline, in :attr:`DepthCheck.moved`.
+    @property
+    def slope_se(self) -> float:
+        """Standard error of the slope: that of the least-squares line through the curve."""
+        log_depth = np.log10([depth for depth, *_ in self.curve])
+        centred = log_depth - log_depth.mean()
+        return float(np.linalg.norm(centred * [se for *_, se in self.curve]) / (centred @ centred))
 
-        If the seeds, torch, numpy, device and dtype are the same, η* may change only by rounding. Otherwise it may
-        change as far as two independent sets of weight draws differ.
+    def allowed(self, allowed: Allowed) -> Allowed:
+        """The allowed slopes around the stored slope, with its standard error, unless a slope is expected already."""
+        if allowed.expected is not None:
+            return allowed
+        return replace(allowed, expected=self.slope, expected_se=self.slope_se)
+
+    def against(self, check: DepthCheck, about: str) -> DepthCheck:
+        """The check with its differences from the baseline, in :attr:`DepthCheck.moved` and :attr:`DepthCheck.note`.
+
+        η* *moved* at a depth if the difference is larger than the standard errors of both curves explain. A smaller
+        difference is a note, unless the same draws gave the same η*, except for rounding.
 
         Raises:
             InputError: the description or the depths of the check are not those of the baseline.
         """
-        new = DepthBaseline.from_check(check, about)
-        depths, new_depths = (sorted(depth for depth, *_ in one.curve) for one in (self, new))
-        if new.about != self.about or new_depths != depths:
+        new_depths, depths = sorted(check.law.units), sorted(depth for depth, *_ in self.curve)
+        if _subject(about) != _subject(self.about) or new_depths != depths:
             raise InputError(
-                f"the baseline measures {self.about!r} at depths {depths}, but this check measures {new.about!r} at "
-                f"depths {new_depths}: pass the same options, or another --baseline file"
+                f"the baseline measures {_subject(self.about)!r} at depths {depths}, but this check measures "
+                f"{_subject(about)!r} at depths {new_depths}: pass the same options, or another baseline file"
             )
-        repeated = self.seeds == new.seeds and self.environment.relevant == new.environment.relevant
-        reason = "the same seeds, torch and device" if repeated else "more than random weight draws explain"
-        new_points = {depth: (lr, se) for depth, lr, se in new.curve}
-        moved = []
-        for depth, lr, se in self.curve:
-            new_lr, new_se = new_points[depth]
-            change = abs(np.log10(new_lr / lr))
-            allowed = ROUNDING_SHARE * se if repeated else DRIFT_ERRORS * np.hypot(se, new_se)
-            if change > allowed:
-                moved.append(f"moved: η* at depth {depth} was {lr:.4g} and is {new_lr:.4g} ({reason})")
-        return with_likely_cause(replace(check, moved=tuple(moved)))
+        changes = curve_changes(self._points(), _points(check.law.curve))
+        moved = tuple(str(change) for change in changes if change.moved)
+        same_draws = self._same_draws(check)
+        if moved or (same_draws is not None and all(change.rounded for change in same_draws)):
+            note = ""
+        else:
+            note = _note(changes, same_draws)
+        return with_likely_cause(replace(check, moved=moved, note=note))
+
+    def _points(self) -> dict[int, CurvePoint]:
+        return {depth: CurvePoint(lr_star=lr, se=se, draws=self.seeds) for depth, lr, se in self.curve}
+
+    def _same_draws(self, check: DepthCheck) -> list[PointChange] | None:
+        """The changes from the same seeds in the same environment; None if the check did not repeat them."""
+        table = check.law.table
+        first = int(table["seed"].min())
+        other = environment().relevant != self.environment.relevant
+        if other or first != self.first_seed or check.draws < self.seeds:
+            return None
+        repeated = replace(check.law, table=table[table["seed"] < first + self.seeds])
+        return curve_changes(self._points(), _points(repeated.curve))
+
+
+def read_baseline(path: Path, *, record: bool) -> DepthBaseline | None:
+    """The stored baseline to compare with, or None if a new one is to be recorded.
+
+    Args:
+        path: its file.
+        record: record a new baseline, even if the file exists.
+
+    Raises:
+        InputError: the file is invalid; or it is missing in continuous integration, where it would be recorded in a
+            folder that is deleted, so that the check would pass in every run without comparing anything.
+    """
+    if record:
+        return None
+    if path.exists():
+        return DepthBaseline.read(path)
+    if in_continuous_integration():
+        raise InputError(
+            f"the baseline {path} does not exist, and the environment variable CI is set: record the baseline outside "
+            "CI and commit the file, or pass --record (pytest: --ammup-record) to record it here"
+        )
+    return None
+
+
+def record_baseline(check: DepthCheck, about: str, path: Path) -> bool:
+    """Write the check as a new baseline, if it can be one; whether it was written.
+
+    A check with a single weight draw has no standard error. A check with an expected slope is recorded if it holds.
+    """
+    recordable = check.draws > 1 and (check.expected is None or check.outcome == HOLDS)
+    if recordable:
+        DepthBaseline.from_check(check, about).write(path)
+    return recordable
+
+
+def _subject(about: str) -> str:
+    """The description without the number of weight draws, which earlier versions included."""
+    return re.sub(r", weight draws at each depth: \d+", "", about)
+
+
+def _points(curve: pd.DataFrame) -> dict[int, CurvePoint]:
+    return {
+        int(row["depth"]): CurvePoint(lr_star=row["lr_star"], se=row["se_log10"], draws=int(row["seeds"]))
+        for row in curve.to_dict("records")
+    }
+
+
+def _note(changes: list[PointChange], same_draws: list[PointChange] | None) -> str:
+    """The largest difference within both standard errors, and what it can come from."""
+    if same_draws is None:
+        return f"the curve agrees with the baseline within both standard errors: {largest(changes)}"
+    return (
+        "the same seeds, torch and device gave another curve, which agrees with the baseline within both standard "
+        "errors: the model draws other random numbers, or its code changed slightly; record the baseline again if that "
+        f"is intended. {largest(changes)}"
+    )

@@ -1,6 +1,7 @@
 """The environment of a measurement (versions, device, dtype), and the JSON files that store measured values."""
 
 import json
+import os
 import platform
 from collections.abc import Mapping
 from pathlib import Path
@@ -50,6 +51,11 @@ def environment() -> Environment:
         threads=torch.get_num_threads(),
         machine=platform.machine(),
     )
+
+
+def in_continuous_integration() -> bool:
+    """Whether the environment variable CI is set to anything but 0, false, no or off, as CI services set it."""
+    return os.environ.get("CI", "").strip().lower() not in ("", "0", "false", "no", "off")
 
 
 def write_json(content: Mapping[str, Any], path: Path) -> None:

@@ -7,13 +7,14 @@ fixture measures something.
 import math
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
     from ammup.claims.comparison import Comparison
-    from ammup.gate.depth_check import DepthCheck
+    from ammup.gate.check_result import DepthCheck
 
 _COMPARISONS = pytest.StashKey[list["Comparison"]]()
 _ROOT = pytest.StashKey[int]()
@@ -31,6 +32,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption(
         "--ammup-vary-seed", action="store_true", help="Choose the seed root from the clock and print it in the header."
+    )
+    group.addoption(
+        "--ammup-record",
+        action="store_true",
+        help="Record the baselines of depth_law, even if the files exist or CI is set in the environment.",
     )
     group.addoption("--ammup-full", action="store_true", help="Also run the tests that take hours (many seed roots).")
 
@@ -58,11 +64,28 @@ def seed_root(request: pytest.FixtureRequest) -> int:
     return request.config.stash[_ROOT]
 
 
+def _property_recorder(request: pytest.FixtureRequest) -> Callable[[str, object], None]:
+    """A function that adds a property to the JUnit report of any family, without a warning.
+
+    The family xunit2 allows no properties in a test case, and pytest's `record_property` warns. There they are
+    properties of the test suite, with the test in their name. A worker of pytest-xdist writes no report; the properties
+    of its tests are always sent with the test case.
+    """
+    config = request.config
+    if not config.pluginmanager.hasplugin("junitxml") or hasattr(config, "workerinput"):
+        family = "xunit1"
+    else:
+        family = config.getini("junit_family")
+    if family != "xunit2":
+        return lambda name, value: request.node.user_properties.append((name, value))
+    record: Callable[[str, object], None] = request.getfixturevalue("record_testsuite_property")
+    return lambda name, value: record(f"{request.node.nodeid}: {name}", value)
+
+
 @pytest.fixture
-def record_claim(
-    request: pytest.FixtureRequest, record_property: Callable[[str, object], None]
-) -> "Callable[[Comparison], None]":
+def record_claim(request: pytest.FixtureRequest) -> "Callable[[Comparison], None]":
     """A function that records a measured claim as JUnit properties and for the summary at the end of the run."""
+    record_property = _property_recorder(request)
 
     def record(comparison: "Comparison") -> None:
         request.config.stash[_COMPARISONS].append(comparison)
@@ -74,15 +97,35 @@ def record_claim(
 
 
 @pytest.fixture
-def depth_law(record_property: Callable[[str, object], None]) -> "Callable[..., DepthCheck]":
-    """:func:`ammup.assert_depth_exponent` with the arguments of ``check_depth_exponent``; adds JUnit properties."""
-    from ammup.gate.depth_check import check_depth_exponent, raise_unless_holds
+def depth_law(request: pytest.FixtureRequest) -> "Callable[..., DepthCheck]":
+    """:func:`ammup.assert_depth_exponent` with the arguments of ``check_depth_exponent``; adds JUnit properties.
 
-    def assert_depth_exponent(*arguments: Any, **options: Any) -> "DepthCheck":
-        check = check_depth_exponent(*arguments, **options)
-        record = check.to_dict()
-        for name in ("outcome", "slope", "slope_ci", "region", "seeds", "cause"):
-            record_property(name, record[name])
+    A relative ``baseline`` is a path in the folder of the test file. ``--ammup-record`` records it. The seed root is
+    that of the run, see ``--ammup-seed-root``, unless ``seed_root`` is given.
+    """
+    from ammup.gate.depth_check import check_depth_exponent, check_reference, raise_unless_holds
+
+    record_property = _property_recorder(request)
+
+    def assert_depth_exponent(
+        *arguments: Any,
+        expected: float | None = None,
+        baseline: Path | str | None = None,
+        seed_root: int | None = None,
+        **options: Any,
+    ) -> "DepthCheck":
+        check_reference(expected, baseline)
+        check = check_depth_exponent(
+            *arguments,
+            expected=expected,
+            baseline=None if baseline is None else request.path.parent / baseline,
+            record=request.config.getoption("--ammup-record"),
+            seed_root=request.config.stash[_ROOT] if seed_root is None else seed_root,
+            **options,
+        )
+        measured = check.to_dict()
+        for name in ("outcome", "slope", "slope_ci", "region", "seeds", "moved", "note", "cause"):
+            record_property(name, measured[name])
         raise_unless_holds(check)
         return check
 

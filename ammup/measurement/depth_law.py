@@ -22,7 +22,7 @@ from ammup.measurement.moments import UpdateMoments
 from ammup.measurement.specification import MeasurementSpec
 from ammup.measurement.step import Step
 from ammup.measurement.updates import measure_draws, prepared_for_draws
-from ammup.models.depth import Forward
+from ammup.models.depth import Forward, check_depths_differ
 from ammup.models.factory import Factory, architecture_of, build_model, takes_seed
 from ammup.progress import tracked
 from ammup.stats.power_law import PowerLaw, checked_depths, fit_maximal_lr, fit_power_law, maximal_lr_of
@@ -152,7 +152,7 @@ def depth_exponent(
         label_draws: number of label draws for each weight draw.
         level: confidence level of the slope's interval.
         device: the device for the measurement; None uses the factory's device.
-        progress: show a progress bar on standard error.
+        progress: show the progress on standard error.
         forward: as in :func:`ammup.measure_updates`.
         optimizer: ``optimizer(params, lr)``, as in :func:`ammup.measure_updates`.
 
@@ -202,7 +202,7 @@ def measure_depth_law(
     first = {depth: build_model(factory, depth, numbers[0], spec.device) for depth in wanted}
     nets = {depth: _Net.from_model(model, spec, (depth, numbers[0])) for depth, model in first.items()}
     del first  # the largest of them fill the memory
-    _check_depths_differ(nets)
+    check_depths_differ({depth: len(net.units) for depth, net in nets.items()})
     numbers = _distinct(factory, wanted[0], numbers)
     moments: dict[int, list[UpdateMoments]] = {depth: [] for depth in wanted}
     blocks = [(depth, block) for depth in wanted for block in _blocks(numbers, nets[depth].stack)]
@@ -245,17 +245,6 @@ class _Net:
         stackable = not prepared.methods_agree and prepared.method != "difference"
         stack = stack_size(Step.from_model(model, prepared)) if stackable else 1
         return cls(units=tuple(prepared.units or ()), stack=stack, spec=prepared)
-
-
-def _check_depths_differ(nets: Mapping[int, _Net]) -> None:
-    """Raise InputError if two depths have the same number of depth units."""
-    owners: dict[int, int] = {}
-    for depth, net in nets.items():
-        other = owners.setdefault(len(net.units), depth)
-        if other != depth:
-            raise InputError(
-                f"the factory ignores its depth: depths {other} and {depth} both gave {len(net.units)} depth units"
-            )
 
 
 def _distinct(factory: Factory, depth: int, seeds: tuple[int, ...]) -> tuple[int, ...]:

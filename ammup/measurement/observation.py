@@ -42,7 +42,7 @@ def check_runs(runs: Mapping[str, int]) -> None:
     """Raise InputError if a unit did not run exactly once; ``runs`` has the number of runs of each unit."""
     wrong = [name for name, n in runs.items() if n != 1]
     if wrong:
-        raise InputError(f"units {wrong} did not run exactly once in a forward pass; pass units= that do")
+        raise InputError(f"units {wrong} did not run exactly once in a forward pass", python="pass units= that do")
 
 
 def checked_outputs(outputs: Any, inputs: Any, objective: Objective) -> Tensor:
@@ -56,8 +56,10 @@ def checked_outputs(outputs: Any, inputs: Any, objective: Objective) -> Tensor:
     if not fits or (isinstance(inputs, Tensor) and len(outputs) != len(inputs)):
         got = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
         raise InputError(
-            f"the model returned {got}; loss={objective.loss!r} needs a tensor (batch, outputs, …); extract it with "
-            "forward=lambda model, inputs: …, or pass a callable loss, which may accept any outputs"
+            f"the model returned {got}; loss={objective.loss!r} needs a tensor (batch, outputs, …)",
+            python="extract it with forward=lambda model, inputs: …, or pass a callable loss, which may accept any "
+            "outputs",
+            option="give a factory whose model returns that tensor alone",
         )
     tensor: Tensor = outputs
     return tensor

@@ -12,6 +12,15 @@ from ammup.training.loop import LoopTrainer
 from ammup.training.runs import Measurement
 
 
+def check_steps(steps: Collection[int], total: int) -> None:
+    """Raise InputError unless there are steps, and all of them are before the end of a training of ``total`` steps."""
+    if not steps or not all(0 <= step < total for step in steps):
+        raise InputError(
+            f"steps={sorted(steps)} of a short run must be from 0 to {total - 1}, the last training step; change "
+            "short_run.steps, or train on more images or for more epochs"
+        )
+
+
 def measure_short_run(
     trainer: LoopTrainer, *, depth: int, lr: float, seed: int, steps: Collection[int]
 ) -> list[Measurement]:
@@ -32,9 +41,7 @@ def measure_short_run(
     Raises:
         InputError: ``steps`` is empty, a step is out of range, or S̄ cannot be measured at the first step.
     """
-    total = trainer.feed.steps(trainer.training.epochs)
-    if not steps or not all(0 <= step < total for step in steps):
-        raise InputError(f"steps={sorted(steps)} of a short run must be from 0 to {total - 1}, the last training step")
+    check_steps(steps, trainer.feed.steps(trainer.training.epochs))
     measured: list[Measurement] = []
 
     def measure(step: int, model: nn.Module, batch: Batch) -> None:

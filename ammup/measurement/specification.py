@@ -94,7 +94,8 @@ class MeasurementSpec:
 def _check_inputs(inputs: Any, *, any_structure: bool) -> None:
     if not any_structure and not isinstance(inputs, Tensor):
         raise InputError(
-            f"inputs are a {type(inputs).__name__}; give a tensor (batch, …), or a forward= that accepts these inputs"
+            f"inputs are a {type(inputs).__name__}",
+            python="give a tensor (batch, …), or a forward= that accepts these inputs",
         )
     for x in tree_leaves(inputs):
         if not isinstance(x, Tensor):

@@ -49,7 +49,8 @@ def depth_units(
 
     Returns:
         Names of modules as in ``model.named_modules()``, or of functions called in a module, such as "layer1.0:add".
-        The second call of either is "shared@2" or "layer1.0:add_2".
+        The second call of either is "shared@2" or "layer1.0:add_2". If a module is called again and only its first call
+        is a unit, that is "shared@1".
 
     Raises:
         InputError: the convention is unknown, or the model cannot be traced or has no such units.
@@ -70,8 +71,9 @@ def units_of(model: nn.Module, structure: Structure, convention: str = "paper") 
     units = structure.units(convention)
     if not units:
         raise InputError(
-            f"{type(model).__name__} has no depth units in the convention {convention!r}: choose another, or pass "
-            "units=; layers that run inside a torch.func transform (vmap, grad, jvp) are not counted"
+            f"{type(model).__name__} has no depth units in the convention {convention!r}",
+            python="choose another, or pass units=; layers inside a torch.func transform (vmap, grad, jvp) are not counted",
+            option="give a factory whose model has weight layers that run outside of torch.func transforms",
         )
     return units
 
@@ -87,6 +89,26 @@ def minimal_depth(
         4
     """
     return len(depth_units(model, example_input, convention=convention, forward=forward))
+
+
+def check_depths_differ(counts: Mapping[int, int], *, remedy: str = "") -> None:
+    """Check that the models of different depths have different numbers of depth units.
+
+    Args:
+        counts: for each depth of a factory, the number of depth units of its model.
+        remedy: what else to do, appended to the message.
+
+    Raises:
+        InputError: two depths have the same number.
+    """
+    owners: dict[int, int] = {}
+    for depth, count in counts.items():
+        other = owners.setdefault(count, depth)
+        if other != depth:
+            units = "depth unit" if count == 1 else "depth units"
+            raise InputError(
+                f"the factory ignores its depth: depths {other} and {depth} both gave {count} {units}{remedy}"
+            )
 
 
 OWN_NETS = "ammup.models.nets"

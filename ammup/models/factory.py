@@ -121,6 +121,14 @@ def build_model(factory: Factory, depth: int, seed: int, device: torch.device | 
     return model if device is None else model.to(usable_device(device))
 
 
+def factory_name(factory: Callable[..., Any]) -> str:
+    """MODULE:NAME of a function or class; that of the function in a `functools.partial`, without its arguments."""
+    while isinstance(factory, partial):
+        factory = factory.func
+    named = factory if hasattr(factory, "__qualname__") else type(factory)
+    return f"{named.__module__}:{named.__qualname__}"
+
+
 def takes_seed(factory: Factory) -> bool:
     """Whether the factory has a ``seed`` argument; other factories draw from torch's global generator."""
     try:

@@ -26,6 +26,8 @@ from ammup.models.operation import (
     weight_of_module,
 )
 
+EMBEDDINGS = ("embedding", "embedding_bag")
+
 
 class _Recorder(CallListener):
     """Records the flow of one run."""
@@ -38,6 +40,7 @@ class _Recorder(CallListener):
         self.alive: list[Tensor] = []  # keeps the tensors, so that no id is reused
         self.paths = {module: path for path, module in model.named_modules()}
         self.floating: set[int] = set()  # places of floating-point values
+        self.indices: set[int] = set()  # ids of integers that are computed from floating-point values
         self.starts: list[int] = []  # for each running module, the number of operations before it
         self.returned: Any = None  # what the model itself returned
 
@@ -66,10 +69,14 @@ class _Recorder(CallListener):
         sources = self._sources(arguments)
         weights = [self.weights[id(a)] for a in arguments if id(a) in self.weights]
         outputs = [leaf for leaf in tree_leaves(output) if isinstance(leaf, Tensor)]
-        if not sources:
+        from_indices = any(id(a) in self.indices for a in arguments)
+        looked_up = from_indices and function in EMBEDDINGS
+        if not sources and not looked_up:
             if weights:  # a tensor computed from weights only counts as a weight
                 self.weights |= {id(tensor): weights[0] for tensor in outputs}
-                self.alive += outputs
+            elif from_indices:
+                self.indices |= {id(tensor) for tensor in outputs}
+            self.alive += outputs
             return
         if function in RECURRENT and weights:
             n_layers = len({weight.rpartition("_l")[2].removesuffix("_reverse") for weight in weights})
@@ -77,6 +84,8 @@ class _Recorder(CallListener):
             self.flow += recurrent_operations(sources, len(self.flow), function, name, owner=owner, n_layers=n_layers)
         else:
             operation = function_operation(sources, function, name, next(iter(weights), ""))
+            if looked_up:  # rows that the inputs select: nothing before them has a derivative
+                operation = replace(operation, is_input=True)
             if len(outputs) == 1:
                 self._put(outputs[0], operation)
                 return
@@ -122,7 +131,9 @@ class _Recorder(CallListener):
         if tensor.is_floating_point() or tensor.is_complex():
             self.floating.add(len(self.flow))
         elif self.floating.intersection(operation.sources):
-            return  # an index or a mask, which has no derivative
+            self.indices.add(id(tensor))  # an index or a mask, which has no derivative
+            self.alive.append(tensor)
+            return
         self.places[id(tensor)] = len(self.flow)
         self.flow.append(operation)
         self.alive.append(tensor)
@@ -132,8 +143,9 @@ def check_outside_transforms(name: str, value: Tensor) -> None:
     """Raise InputError if the value belongs to a torch.func transform and cannot be read outside of it."""
     if torch._C._functorch.is_functorch_wrapped_tensor(value):
         raise InputError(
-            f"unit {name!r} is computed inside a torch.func transform (vmap, grad, jvp) and cannot be observed; pass "
-            "units= that are computed outside"
+            f"unit {name!r} is computed inside a torch.func transform (vmap, grad, jvp) and cannot be observed",
+            python="pass units= that are computed outside",
+            option="compute it outside of the transform",
         )
 
 
@@ -159,20 +171,21 @@ class _Observer(CallListener):
 
     def __init__(self, model: nn.Module, names: Iterable[str], record: Callable[[str, Any], None]) -> None:
         super().__init__(model)
-        self.wanted, self.record = set(names), record
+        self.wanted = {name.removesuffix("@1"): name for name in names}
+        self.record = record
 
     def function(self, name: str, function: str, arguments: list[Tensor], output: Any) -> None:
         if name in self.wanted:
-            self.record(name, output)
+            self.record(self.wanted[name], output)
         if function in RECURRENT:
             for k, state in enumerate(_lower_layers(output), 1):
                 layer = f"{name.partition(':')[0]}:layer_{k}"
                 if layer in self.wanted:
-                    self.record(layer, state)
+                    self.record(self.wanted[layer], state)
 
     def module(self, name: str, module: nn.Module, arguments: list[Tensor], output: Any) -> None:
         if name in self.wanted:
-            self.record(name, output)
+            self.record(self.wanted[name], output)
 
 
 def _lower_layers(output: tuple[Tensor, ...]) -> Iterator[Tensor]:

@@ -67,7 +67,7 @@ class Structure:
             "update-bearing": lambda: self._trained({*self._blocks, *outside}),
         }[convention]
         path = self._main_path.shortest if convention == "shortest" else self._main_path.longest
-        return tuple(self.flow[i].name for i in path(counted()))
+        return self._names(path(counted()))
 
     @property
     def layers(self) -> tuple[WeightLayer, ...]:
@@ -93,6 +93,12 @@ class Structure:
                 total = (int(operation.is_input), 0, 0, 0)
             moments.append(total if operation.activation is None else _with_one_more(total))
         return moments[self._output][3]
+
+    def _names(self, units: Sequence[int]) -> tuple[str, ...]:
+        """The names of operations; "shared@1" is the first call of a module whose second call is not among them."""
+        called_twice = {o.name.removesuffix("@2") for o in self.flow if o.name.endswith("@2")}
+        names = [self.flow[i].name for i in units]
+        return tuple(f"{n}@1" if n in called_twice and f"{n}@2" not in names else n for n in names)
 
     @cached_property
     def _output(self) -> int:

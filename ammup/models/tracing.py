@@ -34,8 +34,9 @@ def traced(model: nn.Module) -> list[Operation]:
     except Exception as error:  # tracing runs the user's forward on proxies, which can raise anything
         first_line = f"{type(error).__name__}: {error}".splitlines()[0]
         raise InputError(
-            f"{type(model).__name__} could not be traced by torch.fx ({first_line}); give example_input=, or units= to "
-            "measure it, or blocks= and activation= to initialize it"
+            f"{type(model).__name__} could not be traced by torch.fx ({first_line})",
+            python="give example_input=, or units= to measure it, or blocks= and activation= to initialize it",
+            option="give --shape, the shape of one input such as 3,32,32, to run the model instead",
         ) from error
     modules = dict(model.named_modules())
     places: dict[fx.Node, int] = {}
@@ -83,6 +84,16 @@ def _traced_operations(
     return [function_operation(sources, function_name(node.target), name, weight)]
 
 
+def _contains_layers(module: nn.Module) -> bool:
+    """Whether a module of torch.nn contains other modules with weights, as `nn.TransformerEncoder` does.
+
+    It is false for modules that are a weight layer themselves: attention, recurrent and parametrized layers.
+    """
+    if isinstance(module, nn.RNNBase) or weight_of_module("", module)[0] is not None:
+        return False
+    return any(True for child in module.children() for _ in child.parameters())
+
+
 class _Tracer(fx.Tracer):
     """Records the name of each value, under which a run can be observed."""
 
@@ -93,7 +104,9 @@ class _Tracer(fx.Tracer):
         self.created: dict[fx.Node, int] = {}  # the order of the nodes
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, SupportConv) or super().is_leaf_module(m, module_qualified_name)
+        return isinstance(m, SupportConv) or (
+            super().is_leaf_module(m, module_qualified_name) and not _contains_layers(m)
+        )
 
     def trace(self, root: nn.Module, concrete_args: dict[str, Any] | None = None) -> fx.Graph:  # type: ignore[override]
         self.names.enter("")

@@ -9,6 +9,8 @@ from ammup.experiments.analysis import MEASURED_LATE, law_of, rule_curves
 from ammup.experiments.record import SweepRecord
 from ammup.format import with_interval
 from ammup.report.sweep import percent_text
+from ammup.stats.optimum import SweepLaw
+from ammup.stats.peak import OPTIMA
 from ammup.stats.power_law import PowerLaw, fit_maximal_lr, fit_power_law
 from ammup.stats.regret import SWEPT, Regret
 from ammup.transfer.rules import RULES
@@ -18,7 +20,8 @@ DASH = "–"
 
 def slopes_markdown(records: Iterable[SweepRecord]) -> str:
     """One row for each sweep: depths, seeds, and the slope of log η* on log L by the paper and by each estimator."""
-    columns = ("sweep", "L", "seeds", "paper", "trained, smoothed", "trained, argmax", "finite-depth law",
+    columns = ("sweep", "L", "seeds", "paper", "trained, smoothed", "trained, argmax", "trained, edge",
+               "finite-depth law",
                "measured, no training", MEASURED_LATE)  # fmt: skip
     return _markdown(columns, [_slope_row(record) for record in records])
 
@@ -47,21 +50,23 @@ def _by_rule(regrets: Mapping[str, Regret], rules: Sequence[str], cell: Callable
 def _slope_row(record: SweepRecord) -> tuple[str, ...]:
     experiment, curves = record.experiment, rule_curves(record)
     depths = sorted(int(depth) for depth in set(record.runs["depth"]))
-    trained = [law_of(record, kind=kind) for kind in ("smoothed", "argmax")]
-    flagged = [depth for depth in trained[0].optima if depth not in trained[0].used]
-    note = f" (without L = {', '.join(str(depth) for depth in flagged)})" if flagged else ""
-    smoothed, argmax = (_slope_text(law.power_law) for law in trained)
+    trained = [law_of(record, kind=kind) for kind in OPTIMA]
     return (
         f"`{experiment.name}`",
         ", ".join(str(depth) for depth in depths),
         str(record.runs["seed"].nunique()),
         DASH if experiment.paper_slope is None else f"{experiment.paper_slope:.3f}",
-        smoothed + note,
-        argmax + note,
+        *(_slope_text(law.power_law) + _without(law) for law in trained),
         _two_decimals(_curve_slope(curves.get("finite-depth"))),
         _slope_text(measured_law(record.measurements)),
         _two_decimals(_curve_slope(curves.get(MEASURED_LATE))),
     )
+
+
+def _without(law: SweepLaw) -> str:
+    """The depths whose optima are flagged, in parentheses, or an empty text."""
+    flagged = [str(depth) for depth in law.optima if depth not in law.used]
+    return f" (without L = {', '.join(flagged)})" if flagged else ""
 
 
 def measured_law(measurements: pd.DataFrame) -> PowerLaw | None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ammup.arrays import Array
 from ammup.report import plots, styles
-from ammup.report.panel import BARS, FLAGGED, INTERVAL, PAPER_LABEL, ArtistOptions, anchor_depth
+from ammup.report.panel import BARS, FLAGGED, INTERVAL, PAPER_LABEL, ArtistOptions, anchor_depth, optimum_name
 from ammup.report.plots import PAPER_SLOPE
 from ammup.stats.optimum import SweepLaw
 
@@ -67,7 +67,11 @@ def draw_accuracy(axes: Axes, law: SweepLaw, depth: int, runs: pd.DataFrame) -> 
         floor, on_floor = np.full(crosses.size, 0.04), axes.get_xaxis_transform()
         axes.plot(crosses, floor, "x", color=styles.VERMILION, transform=on_floor, label="a replica diverged")
     best, se = law.lr_star(depth)
-    axes.axvline(best, color=styles.BLACK, linestyle="--", linewidth=1, label="optimum η*")
+    axes.axvline(
+        best, color=styles.BLACK, linestyle="--", linewidth=1, label="edge" if law.kind == "edge" else "optimum η*"
+    )
+    if law.kind != "edge" and not law.optima[depth].edge_flags:
+        axes.axvline(law.optima[depth].edge, color=styles.VERMILION, linestyle=":", linewidth=1, label="edge")
     interval = ""
     if np.isfinite(se):
         factor = 10 ** (INTERVAL * se)
@@ -75,7 +79,7 @@ def draw_accuracy(axes: Axes, law: SweepLaw, depth: int, runs: pd.DataFrame) -> 
         interval = f" ×/÷ {factor:.3g}"
     axes.set_title(f"L = {depth}: η* = {best:.2g}{interval}", fontsize="medium")
     side = "left" if np.log(best) > np.log(runs["lr"]).mean() else "right"
-    flags, x = "\n".join(law.optima[depth].flags), {"left": 0.03, "right": 0.97}[side]
+    flags, x = "\n".join(law.flags(depth)), {"left": 0.03, "right": 0.97}[side]
     axes.text(x, 0.95, flags, transform=axes.transAxes, ha=side, va="top", fontsize="small")
 
 
@@ -125,7 +129,7 @@ def _mark(axes: Axes, where: NDArray[np.bool_], edges: Array, *, label: str, fil
 def _draw_row_optima(axes: Axes, law: SweepLaw, depths: Sequence[int]) -> None:
     """Draw the optimum of each row, and the paper's rule through the optimum at the anchor depth."""
     outline: list[AbstractPathEffect] = [withStroke(linewidth=3, foreground="white")]
-    for used, fill, label in ((True, styles.BLACK, f"{law.kind} optimum {BARS}"), (False, "white", FLAGGED)):
+    for used, fill, label in ((True, styles.BLACK, f"{optimum_name(law)} {BARS}"), (False, "white", FLAGGED)):
         rows = [row for row, depth in enumerate(depths) if (depth in law.used) == used]
         if rows:
             values, se = np.array([law.lr_star(depths[row]) for row in rows]).T

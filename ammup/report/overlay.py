@@ -36,7 +36,7 @@ def plot_overlay(laws: Mapping[str, SweepLaw], *, title: str = "") -> Figure:
         if law.power_law is not None:
             label = f"{name}: {with_minus_sign(plots.slope_text(law.power_law))}"
             plots.draw_fit(left, law.power_law, fitted_depths(law), style=style, label=label, band="")
-    log_axes(left, depths)
+    log_axes(left, next(iter(laws.values())), depths)
     plots.legend_below(left, heading=f"bars: {BARS}, shifted at equal depths; bands: of the fits")
     draw_ratios(right, laws)
     figure.suptitle(title)

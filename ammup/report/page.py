@@ -16,11 +16,13 @@ from matplotlib.figure import Figure
 from ammup.errors import InputError
 from ammup.format import error_from_log10, interval_text, number_text
 from ammup.report.ledger import STYLES, Record, change_text, region_text
-from ammup.report.plots import PAPER_SLOPE
+from ammup.report.sweep import all_flags
 from ammup.stats.optimum import SweepLaw
 from ammup.stats.regret import Regret
 
 DASH = "–"
+# An interval of the slope that is wider than this many stored ones shows neither agreement nor a change.
+MAX_WIDTH_RATIO = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,10 +50,13 @@ class SweepSection:
         law: the result of :func:`ammup.stats.optimum.fit_sweep`.
         missing: number of cells of the grid without a run.
         seeds: number of seeds.
-        stored: slope, slope_ci (low, high) and source of the baseline with that name, or None.
+        paper_slope: the slope that the paper reports for this experiment, or None.
+        stored: slope, slope_ci (low, high) and source of the baseline with that name, and "differences": one text for
+            each setting in which the two specifications differ. None if there is no baseline.
         regret: the losses of each transfer rule, or None.
         pictures: the figures, in this order.
         provenance: text by label.
+        edge: the law that is fitted to the edges, or None.
 
     Raises:
         InputError: ``stored`` lacks a field.
@@ -62,27 +67,40 @@ class SweepSection:
     law: SweepLaw
     missing: int
     seeds: int
+    paper_slope: float | None
     stored: Mapping[str, Any] | None
     regret: Regret | None
     pictures: Sequence[Picture]
     provenance: Mapping[str, str]
+    edge: SweepLaw | None = None
 
     def __post_init__(self) -> None:
-        stored = {"slope", "slope_ci", "source"} if self.stored is None else self.stored
-        if missing := [name for name in ("slope", "slope_ci", "source") if name not in stored]:
+        fields = ("slope", "slope_ci", "source", "differences")
+        if missing := [name for name in fields if self.stored is not None and name not in self.stored]:
             raise InputError(f"stored slope of sweep {self.name!r}: missing {', '.join(missing)}")
 
     @property
     def comparison(self) -> str:
-        """Whether the slope's interval overlaps the stored one: "same", "moved", "no baseline", or a dash."""
+        """How the slope compares with the stored one.
+
+        "no baseline"; "other settings" if the specifications differ; "incomplete" if cells are missing; "moved" if the
+        intervals do not overlap; "inconclusive" if they overlap but this one is more than twice as wide; "same"
+        otherwise; or a dash if an interval is unknown.
+        """
         if self.stored is None:
             return "no baseline"
+        if self.stored["differences"]:
+            return "other settings"
+        if self.missing:
+            return "incomplete"
         fit = self.law.power_law
         ends = [] if fit is None else [*fit.slope_ci, *self.stored["slope_ci"]]
         if not ends or not all(map(_is_number, ends)):
             return DASH
         low, high, stored_low, stored_high = ends
-        return "same" if low <= stored_high and stored_low <= high else "moved"
+        if low > stored_high or stored_low > high:
+            return "moved"
+        return "same" if high - low <= MAX_WIDTH_RATIO * (stored_high - stored_low) else "inconclusive"
 
 
 def report_page(
@@ -102,7 +120,7 @@ def report_page(
     """
     context = {"sweeps": sweeps, "claims": claims, "places": _places(claims), "provenance": provenance}
     template = _template_environment().get_template("page.html.jinja")
-    return template.render(context, title=title, made=made, paper_slope=PAPER_SLOPE).lstrip()
+    return template.render(context, title=title, made=made).lstrip()
 
 
 def _template_environment() -> Environment:
@@ -112,7 +130,7 @@ def _template_environment() -> Environment:
     )
     numbers = (number, rate, share, level, factor, interval, region, rate_error)
     texts = (text_or_dash, css_class, count_verdicts, verdict_counts, data_uri, change_text)
-    functions = (*numbers, *texts, fitted_line, regret_means)
+    functions = (*numbers, *texts, fitted_line, regret_means, all_flags)
     environment.filters |= {function.__name__: function for function in functions}
     return environment
 

@@ -28,7 +28,6 @@ BARS = "± 1.96 s.e. (95%)"
 FLAGGED = "flagged, not fitted"
 PAPER_LABEL = "am-mup, L^(−3/2)"
 ArtistOptions = dict[str, Any]  # keyword arguments of matplotlib
-QUANTITY = "best learning rate after training η*"
 
 
 def plot_panel(law: SweepLaw, *, references: Mapping[str, Mapping[int, float]], title: str = "") -> Figure:
@@ -51,7 +50,7 @@ def plot_panel(law: SweepLaw, *, references: Mapping[str, Mapping[int, float]], 
     for axes in (fit, linear):
         draw_rules(axes, law, curves)
     for axes in (segments, fit):
-        log_axes(axes, law.optima)
+        log_axes(axes, law, law.optima)
     _limit_to_values(fit, law, curves)
     _linear_axes(linear, law, curves)
     headings = ("lines through anchors", "global fit and depth rules", "errors of the lines", "as (b), linear axes")
@@ -63,10 +62,10 @@ def plot_panel(law: SweepLaw, *, references: Mapping[str, Mapping[int, float]], 
     return figure
 
 
-def log_axes(axes: Axes, depths: Iterable[int]) -> None:
-    """Label the axes of η* against L, both logarithmic."""
+def log_axes(axes: Axes, law: SweepLaw, depths: Iterable[int]) -> None:
+    """Label the axes of the optima of a law against L, both logarithmic."""
     plots.depth_ticks(axes, np.array(list(depths), dtype=np.float64))
-    axes.set(yscale="log", xlabel="depth L", ylabel=QUANTITY)
+    axes.set(yscale="log", xlabel="depth L", ylabel=f"{plots.axis_label(law)} η*")
 
 
 def _values(law: SweepLaw, curves: Sequence["Curve"]) -> Array:
@@ -83,7 +82,7 @@ def _limit_to_values(axes: Axes, law: SweepLaw, curves: Sequence["Curve"]) -> No
 def _linear_axes(axes: Axes, law: SweepLaw, curves: Sequence["Curve"]) -> None:
     """Limit the axis to twice the largest value, so that one wide interval does not hide the others."""
     largest = _values(law, curves).max()
-    axes.set(xlabel="depth L", ylabel=QUANTITY, ylim=(0, min(axes.get_ylim()[1], 2 * largest)))
+    axes.set(xlabel="depth L", ylabel=f"{plots.axis_label(law)} η*", ylim=(0, min(axes.get_ylim()[1], 2 * largest)))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
 
@@ -145,7 +144,12 @@ def draw_rules(axes: Axes, law: SweepLaw, curves: Sequence[Curve]) -> None:
 
 def draw_swept(axes: Axes, law: SweepLaw, style: Style) -> None:
     """Draw the optima with their 95 % intervals; flagged ones are hollow."""
-    plots.draw_swept(axes, law, style=style, label=f"{law.kind} optimum {BARS}", flagged=FLAGGED, times=INTERVAL)
+    plots.draw_swept(axes, law, style=style, label=f"{optimum_name(law)} {BARS}", flagged=FLAGGED, times=INTERVAL)
+
+
+def optimum_name(law: SweepLaw) -> str:
+    """The name of one optimum of a law."""
+    return "edge" if law.kind == "edge" else f"{law.kind} optimum"
 
 
 def fitted_depths(law: SweepLaw) -> Array:

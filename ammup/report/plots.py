@@ -177,10 +177,20 @@ def draw_accuracies(axes: Axes, law: SweepLaw, runs: pd.DataFrame) -> None:
 def draw_optima(axes: Axes, law: SweepLaw) -> None:
     """Draw the optima ± one standard error, hollow if flagged, the fitted line with its band, and slope −3/2."""
     depth = np.array(list(law.optima), dtype=np.float64)
-    draw_swept(axes, law, style=SWEPT, label=f"best learning rate ({law.kind}) ± s.e.", flagged="flagged, not fitted")
+    draw_swept(axes, law, style=SWEPT, label=f"{quantity_of(law)} ± s.e.", flagged="flagged, not fitted")
     if law.power_law is not None:
         _draw_line(axes, law.power_law, depth, "weighted fit")
-    _label_axes(axes, depth, "best learning rate after training")
+    _label_axes(axes, depth, axis_label(law))
+
+
+def quantity_of(law: SweepLaw) -> str:
+    """The name of a law's optima in legends."""
+    return "edge" if law.kind == "edge" else f"best learning rate ({law.kind})"
+
+
+def axis_label(law: SweepLaw) -> str:
+    """The label of an axis that shows a law's optima."""
+    return "edge: largest learning rate that trains" if law.kind == "edge" else "best learning rate after training"
 
 
 def draw_swept(

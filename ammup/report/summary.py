@@ -7,8 +7,10 @@ from typing import Any
 
 from ammup.claims import baselines
 from ammup.experiments.analysis import Curves, law_of, read_sweeps, regret_of, rule_curves
+from ammup.experiments.changes import differences, value_text
 from ammup.experiments.record import SweepRecord
-from ammup.provenance import commit_of, versions
+from ammup.experiments.status import unique_names
+from ammup.provenance import commit_text, versions
 from ammup.report.curves import plot_accuracies, plot_heatmap
 from ammup.report.page import Picture, SweepSection, report_page
 from ammup.report.panel import plot_panel
@@ -24,11 +26,12 @@ def html_report(path: Path) -> str:
     Raises:
         InputError: the file cannot be read.
     """
-    sweeps = [sweep_section(record) for record in read_sweeps(path)]
-    commit, dirty = commit_of(Path(__file__).parents[1])
+    records = read_sweeps(path)
+    names = unique_names([record.experiment for record in records])
+    sweeps = [sweep_section(record, name=name) for record, name in zip(records, names, strict=True)]
     provenance = {
         "file": str(path),
-        "commit of ammup": f"{commit or 'unknown'}{', with uncommitted changes' if dirty else ''}",
+        "commit of ammup": commit_text(),
         "versions": ", ".join(f"{name} {text}" for name, text in versions().items()),
     }
     return report_page(
@@ -40,21 +43,23 @@ def html_report(path: Path) -> str:
     )
 
 
-def sweep_section(record: SweepRecord) -> SweepSection:
-    """The section of the page for one sweep, with its fit, regret and figures."""
+def sweep_section(record: SweepRecord, *, name: str) -> SweepSection:
+    """The section of the page for one sweep, with its fit, regret and figures; ``name`` is its heading."""
     experiment = record.experiment
     law = law_of(record)
     several_depths = record.runs["depth"].nunique() > 1
     return SweepSection(
-        name=experiment.name,
+        name=name,
         specification=experiment.to_toml(),
         law=law,
         missing=record.missing,
         seeds=record.runs["seed"].nunique(),
-        stored=stored_slope(experiment.name),
+        paper_slope=experiment.paper_slope,
+        stored=stored_slope(record),
         regret=regret_of(record) if several_depths and not record.searched else None,
-        pictures=_pictures(law, record),
+        pictures=_pictures(law, record, name=name),
         provenance=record.provenance,
+        edge=law_of(record, kind="edge"),
     )
 
 
@@ -63,18 +68,42 @@ def panel_rules(curves: Curves) -> Curves:
     return {rule: curves[rule] for rule in PANEL_RULES if rule in curves}
 
 
-def stored_slope(name: str) -> Mapping[str, Any] | None:
-    """Slope, interval and source of the sweep with this name in baselines/sweeps, or None."""
-    path = baselines.folder() / "sweeps" / f"{name}.json"
+def stored_slope(record: SweepRecord) -> Mapping[str, Any] | None:
+    """The fit of the sweep with the same name in baselines/sweeps, and the settings that differ; None if none has it.
+
+    Its fields are those of :attr:`SweepSection.stored`.
+    """
+    path = baselines.folder() / "sweeps" / f"{record.experiment.name}.json"
     if not path.is_file():
         return None
-    law = law_of(SweepRecord.read(path)).power_law
-    return None if law is None else {"slope": law.slope, "slope_ci": law.slope_ci, "source": f"sweeps/{path.name}"}
+    stored = SweepRecord.read(path)
+    law = law_of(stored).power_law
+    if law is None:
+        return None
+    fit = {"slope": law.slope, "slope_ci": law.slope_ci, "source": f"sweeps/{path.name}"}
+    return {**fit, "differences": _differences(record, stored)}
 
 
-def _pictures(law: SweepLaw, record: SweepRecord) -> list[Picture]:
+def _differences(record: SweepRecord, stored: SweepRecord) -> list[str]:
+    """One text for each setting that changes the cells of a sweep and differs, and for different data."""
+    one, other = ({**sweep.experiment.identity, "grid": sweep.experiment.grid.axes} for sweep in (record, stored))
+    texts = [
+        f"{path} is {_setting_text(value)}, stored: {_setting_text(before)}"
+        for path, (before, value) in differences(other, one).items()
+    ]
+    digests = {digest for digest in (record.data_digest, stored.data_digest) if digest is not None}
+    return [*texts, *(["the images differ"] if len(digests) > 1 else [])]
+
+
+def _setting_text(value: Any) -> str:
+    """A setting; of a long list, the number of values and the ends."""
+    if isinstance(value, list) and len(value) > 8:
+        return f"{len(value)} values from {value[0]:g} to {value[-1]:g}"
+    return value_text(value)
+
+
+def _pictures(law: SweepLaw, record: SweepRecord, *, name: str) -> list[Picture]:
     """The figures of one sweep."""
-    name = record.experiment.name
     return [
         Picture(
             caption="Best learning rates against depth: segments, weighted fit and rules, errors, linear view.",
@@ -82,7 +111,7 @@ def _pictures(law: SweepLaw, record: SweepRecord) -> list[Picture]:
             figure=plot_panel(law, references=panel_rules(rule_curves(record))),
         ),
         Picture(
-            caption="Validation accuracy against learning rate at each depth, with the optimum and its 95 % interval.",
+            caption="Validation accuracy against learning rate at each depth, with the optimum, its 95 % interval, and the edge.",
             alt=f"Accuracy curves of {name}, one for each depth",
             figure=plot_accuracies(law, record.runs),
         ),

@@ -10,12 +10,15 @@ from rich.table import Table
 from rich.text import Text
 
 from ammup.experiments.live import status_table
-from ammup.format import error_from_log10, interval_text, with_interval
+from ammup.format import duration_text, error_from_log10, interval_text, with_interval
 from ammup.stats.optimum import SweepLaw
 from ammup.stats.regret import SWEPT, Regret
 
 if TYPE_CHECKING:  # imports torch
     from ammup.experiments.cost import Cost
+
+# With less than this share of a core, the estimated time is that of a busy machine.
+BUSY = 0.8
 
 
 def status_text(name: str, status: pd.DataFrame) -> RenderableType:
@@ -35,18 +38,23 @@ def cost_text(name: str, cost: "Cost") -> RenderableType:
         table.add_row(*cells)
     searched = ", and an adaptive search needs a quarter to a third of this" if cost.searched else ""
     workers = f"{cost.workers} worker{'s' if cost.workers > 1 else ''}, strategy {cost.strategy}"
-    return Group(
-        table,
-        Text(
-            f"{int(cost.table['cells'].sum())} cells, {cost.flops:.2g} floating-point operations, about "
-            f"{cost.hours:.2g} hours on this machine ({workers}); diverging replicas stop early{searched}"
-        ),
-    )
+    short_runs = " and the short runs" if cost.short_run_seconds else ""
+    lines = [
+        f"{int(cost.table['cells'].sum())} cells, {cost.flops:.2g} floating-point operations, about "
+        f"{duration_text(cost.seconds)} for the cells{short_runs} on this machine ({workers}); diverging replicas stop "
+        f"early{searched}"
+    ]
+    if cost.core_share < BUSY:
+        lines.append(
+            f"note: other programs used this machine while steps were timed ({cost.core_share:.0%} of a core was "
+            f"available); without them, about {duration_text(cost.seconds * cost.core_share)}"
+        )
+    return Group(table, Text("\n".join(lines)))
 
 
-def sweep_law_text(law: SweepLaw, *, heading: str, missing: int) -> RenderableType:
-    """Both optima of each depth with their standard errors and flags, the fitted slope, and the segments."""
-    columns = ("L", "argmax", "± s.e.", "smoothed", "± s.e.", "val. accuracy")
+def sweep_law_text(law: SweepLaw, *, heading: str, missing: int, paper_slope: float | None = None) -> RenderableType:
+    """The optima of each depth with their standard errors and flags, the fitted slope, and the segments."""
+    columns = ("L", "argmax", "± s.e.", "smoothed", "± s.e.", "edge", "± s.e.", "val. accuracy")
     table = Table(*columns, title=heading, title_justify="left", title_style="bold")
     for column in table.columns:
         column.justify = "right"
@@ -58,11 +66,12 @@ def sweep_law_text(law: SweepLaw, *, heading: str, missing: int) -> RenderableTy
             str(depth),
             *_with_error(optimum.argmax, optimum.argmax_se),
             *_with_error(optimum.smoothed, optimum.smoothed_se),
+            *_with_error(optimum.edge, optimum.edge_se),
             f"{optimum.accuracy:.1%}",
             "" if np.isnan(fitted) else with_interval(fitted, (low, high), ".3g", ".2g"),
-            ", ".join(optimum.flags),
+            ", ".join(all_flags(law, depth)),
         )
-    lines = [*_slope(law), *_segments(law)]
+    lines = [*_slope(law, paper_slope), *_segments(law)]
     if missing:
         lines.append(f"note: {missing} cells of the grid are missing; `ammup sweep` trains them")
     return Group(table, Text("\n".join(lines)))
@@ -97,12 +106,17 @@ def percent_text(row: Mapping[Any, Any]) -> str:
 
 
 def _with_error(value: float, se_log10: float) -> tuple[str, str]:
-    """A learning rate, and its standard error converted from that of log10."""
-    return f"{value:.3g}", f"{error_from_log10(value, se_log10):.2g}"
+    """A learning rate, and its standard error converted from that of log10; "?" if that is unknown."""
+    return f"{value:.3g}", "?" if np.isnan(se_log10) else f"{error_from_log10(value, se_log10):.2g}"
 
 
-def _slope(law: SweepLaw) -> list[str]:
-    """The lines about the fitted slope."""
+def all_flags(law: SweepLaw, depth: int) -> list[str]:
+    """The flags of the optimum that the line is fitted to and, after "edge:", those of the edge."""
+    return [*law.flags(depth), *(f"edge: {flag}" for flag in law.optima[depth].edge_flags if law.kind != "edge")]
+
+
+def _slope(law: SweepLaw, paper_slope: float | None) -> list[str]:
+    """The lines about the fitted slope; ``paper_slope`` is what the paper reports for this experiment, or None."""
     flagged = [depth for depth in law.optima if depth not in law.used]
     notes = []
     if flagged:
@@ -114,10 +128,19 @@ def _slope(law: SweepLaw) -> list[str]:
     ends = interval_text(fit.slope_ci, ".2f")
     interval = f"{fit.level:.0%} interval {ends}" if ends else "no interval from two depths"
     return [
-        f"slope of log lr on log L   {fit.slope:.2f}   {interval}   R² {fit.r2:.3f}   weighted, {law.kind} optima",
+        f"slope of log lr on log L   {fit.slope:.2f}   {interval}   R² {fit.r2:.3f}   {_fitted_to(law)}",
         "paper's law, L^(-3/2)      -1.50",
+        *([f"paper, this experiment     {paper_slope:.2f}"] if paper_slope is not None else []),
         *notes,
     ]
+
+
+def _fitted_to(law: SweepLaw) -> str:
+    """What the line was fitted to."""
+    if law.kind != "edge":
+        return f"weighted, {law.kind} optima"
+    unweighted = all(np.isnan(law.lr_star(depth)[1]) for depth in law.used)
+    return f"{'unweighted (one seed)' if unweighted else 'weighted'}, edges (half of the rise above {law.chance:.1%})"
 
 
 def _segments(law: SweepLaw) -> list[str]:

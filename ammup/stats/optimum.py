@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ammup.errors import check_known
-from ammup.format import json_rows
-from ammup.stats.peak import OPTIMA, Optimum, optimum_of
+from ammup.errors import InputError, check_known
+from ammup.format import json_number, json_rows
+from ammup.stats.edge import edge_errors
+from ammup.stats.peak import OPTIMA, Optimum, SeedCurves
 from ammup.stats.power_law import PowerLaw, fit_power_law
 from ammup.stats.runs import RUN_COLUMNS, checked_runs
 from ammup.stats.segment import Segment
@@ -24,15 +25,18 @@ class SweepLaw:
 
     Attributes:
         optima: by depth.
-        kind: "smoothed" or "argmax", the optimum that the line is fitted to.
+        kind: "smoothed", "argmax" or "edge", the optimum that the line is fitted to.
+        chance: the accuracy of a guess that the edges refer to.
         used: depths that the line is fitted to; the optima of the others are flagged.
-        power_law: weighted least squares (section 4.1), or None with fewer than two usable depths.
+        power_law: weighted least squares (section 4.1), or None with fewer than two usable depths. The edges of one
+            seed have no standard errors, and so equal weights.
         predictions: for each segment, the predictions of the line through its anchors; None if an anchor is flagged or
             missing.
     """
 
     optima: Mapping[int, Optimum]
     kind: str
+    chance: float
     used: tuple[int, ...]
     power_law: PowerLaw | None
     predictions: Mapping[Segment, pd.DataFrame | None]
@@ -40,6 +44,10 @@ class SweepLaw:
     def lr_star(self, depth: int) -> tuple[float, float]:
         """(η*, standard error of log10 η*) of one depth."""
         return self.optima[depth].lr_star(self.kind)
+
+    def flags(self, depth: int) -> tuple[str, ...]:
+        """Reasons not to trust the optimum of one depth."""
+        return self.optima[depth].flags_of(self.kind)
 
     @property
     def line(self) -> pd.DataFrame:
@@ -54,10 +62,14 @@ class SweepLaw:
         """A dict for JSON; NaN and infinite numbers become None."""
         return {
             "optimum": self.kind,
+            "chance": self.chance,
             **(dict.fromkeys(_LINE) if self.power_law is None else self.power_law.to_dict()),
             "used": list(self.used),
             "line": json_rows(self.line),
-            "optima": [{"depth": depth, **asdict(optimum)} for depth, optimum in self.optima.items()],
+            "optima": [
+                {"depth": depth, **asdict(optimum), "edge_se": json_number(optimum.edge_se)}
+                for depth, optimum in self.optima.items()
+            ],
             "segments": [
                 {**asdict(segment), "predictions": None if table is None else json_rows(table)}
                 for segment, table in self.predictions.items()
@@ -73,17 +85,21 @@ def fit_sweep(
     segments: Sequence[Segment] = (),
     left_out: pd.DataFrame | None = None,
     level: float = 0.95,
+    chance: float | None = None,
 ) -> SweepLaw:
     """Find the optimum of every depth, and fit a power law to the optima without flags.
 
     Args:
         runs: columns depth, lr, seed, val_accuracy, diverged: one row for each replica.
-        kind: "smoothed" or "argmax".
+        kind: "smoothed" and "argmax" are the best learning rate; "edge" is the one past it at which accuracy falls
+            through half of its rise above chance (docs/edge.md).
         keep_flagged: fit flagged optima as well.
         segments: ranges of depths for zero-shot transfer (section 4.2).
         left_out: columns depth, lr, seed: cells that an adaptive search skipped
             (:func:`ammup.stats.search.adaptive_search`), which do not count as missing. None if no cell was skipped.
         level: confidence level of the line's intervals.
+        chance: accuracy of a guess, for the edges. None uses the lowest mean accuracy over seeds of the sweep, which is
+            near chance if the grid contains learning rates that are too small or too large to train.
 
     Raises:
         InputError: there are no runs, a column is missing, a value is invalid, or every learning rate of a depth has a
@@ -91,19 +107,41 @@ def fit_sweep(
     """
     check_known("optimum", kind, OPTIMA)
     runs = checked_runs(runs, RUN_COLUMNS)
-    others = pd.DataFrame(columns=["depth", "lr", "seed"]) if left_out is None else left_out
-    optima = {
-        int(str(depth)): optimum_of(group, left_out=others[others["depth"] == depth])
-        for depth, group in runs.groupby("depth")
-    }
-    used = tuple(depth for depth, optimum in optima.items() if keep_flagged or not optimum.flags)
+    curves = _curves(runs, left_out)
+    chance = min(one.lowest for one in curves.values()) if chance is None else _checked_chance(chance)
+    optima = _optima(curves, chance)
+    used = tuple(depth for depth, optimum in optima.items() if keep_flagged or not optimum.flags_of(kind))
     points = {depth: optima[depth].lr_star(kind) for depth in used}
     line = None
     if len(points) > 1:
         values, errors = (list(column) for column in zip(*points.values(), strict=True))
-        line = fit_power_law(list(points), values, se=errors, level=level)
+        known = errors if np.isfinite(errors).all() else None
+        line = fit_power_law(list(points), values, se=known, level=level)
     lr_star = {depth: value for depth, (value, _) in points.items()}
     predictions = {
         segment: segment.predictions(lr_star) if set(segment.anchors) <= set(lr_star) else None for segment in segments
     }
-    return SweepLaw(optima=optima, kind=kind, used=used, power_law=line, predictions=predictions)
+    return SweepLaw(optima=optima, kind=kind, chance=chance, used=used, power_law=line, predictions=predictions)
+
+
+def _curves(runs: pd.DataFrame, left_out: pd.DataFrame | None) -> dict[int, SeedCurves]:
+    """The curves of each depth."""
+    others = pd.DataFrame(columns=["depth", "lr", "seed"]) if left_out is None else left_out
+    return {
+        int(str(depth)): SeedCurves.of(group, left_out=others[others["depth"] == depth])
+        for depth, group in runs.groupby("depth")
+    }
+
+
+def _checked_chance(chance: float) -> float:
+    if not np.isfinite(chance):
+        raise InputError(f"chance={chance}: expected the accuracy of a guess, such as 0.1 for ten classes")
+    return float(chance)
+
+
+def _optima(curves: Mapping[int, SeedCurves], chance: float) -> dict[int, Optimum]:
+    """The optima of each depth; the standard errors of the edges share the scatter between seeds of all depths."""
+    edges = [one.edge(chance) for one in curves.values()]
+    errors = edge_errors(edges).tolist()
+    parts = zip(curves.items(), edges, errors, strict=True)
+    return {depth: one.optimum_with(edge, error) for (depth, one), edge, error in parts}

@@ -12,9 +12,12 @@ from numpy.typing import NDArray
 
 from ammup.arrays import Array
 from ammup.errors import InputError
+from ammup.stats.edge import Edge, edge_errors, edge_of
 from ammup.stats.parabola import parabola_top, seed_scatter
 
-OPTIMA = ("smoothed", "argmax")
+# The two estimates of the best learning rate, which can be carried to other depths.
+TUNED = ("smoothed", "argmax")
+OPTIMA = (*TUNED, "edge")
 # The neighbourhood of a maximum: adjacent learning rates whose mean accuracy lies at most this share of the curve's
 # range below it.
 NEAR = 0.25
@@ -26,7 +29,7 @@ EDGE, DIVERGENCE, NO_MAXIMUM, INCOMPLETE = "edge of the grid", "beside divergenc
 
 @dataclass(frozen=True, kw_only=True)
 class Optimum:
-    """The learning rate with the best validation accuracy, in two ways.
+    """The learning rate with the best validation accuracy, in two ways, and the edge past it.
 
     Attributes:
         argmax: the paper's (section 4.1): each seed's best grid point, averaged over seeds in log η.
@@ -36,7 +39,11 @@ class Optimum:
         smoothed_se: standard error of log10 smoothed.
         accuracy: mean validation accuracy over seeds at the best grid point.
         near: (lowest, highest) learning rate that the parabola was fitted to.
-        flags: reasons not to trust the optimum; empty if there are none.
+        flags: reasons not to trust argmax and smoothed; empty if there are none.
+        edge: learning rate past the best one at which accuracy falls through half of its rise above chance, see
+            :mod:`ammup.stats.edge`; a seed without such a fall counts with the largest learning rate of the grid.
+        edge_se: standard error of log10 edge; NaN with one seed.
+        edge_flags: reasons not to trust the edge.
     """
 
     argmax: float
@@ -46,14 +53,21 @@ class Optimum:
     accuracy: float
     near: tuple[float, float]
     flags: tuple[str, ...]
+    edge: float
+    edge_se: float
+    edge_flags: tuple[str, ...]
 
     def lr_star(self, kind: str) -> tuple[float, float]:
-        """(η*, standard error of log10 η*) of the kind "smoothed" or "argmax"."""
-        return (self.argmax, self.argmax_se) if kind == "argmax" else (self.smoothed, self.smoothed_se)
+        """(η*, standard error of log10 η*) of the kind "smoothed", "argmax" or "edge"."""
+        return getattr(self, kind), getattr(self, f"{kind}_se")
+
+    def flags_of(self, kind: str) -> tuple[str, ...]:
+        """Reasons not to trust the optimum of this kind."""
+        return self.edge_flags if kind == "edge" else self.flags
 
 
-def optimum_of(runs: pd.DataFrame, *, left_out: pd.DataFrame | None = None) -> Optimum:
-    """The best learning rate of one depth.
+def optimum_of(runs: pd.DataFrame, *, left_out: pd.DataFrame | None = None, chance: float | None = None) -> Optimum:
+    """The best learning rate and the edge of one depth.
 
     The smoothed optimum is the maximum of y = a_s + b u + c u², u = log10 η, with an intercept a_s for each seed s,
     fitted to all seeds at the learning rates in the neighbourhood of the best one. Seeds differ by more than the noise
@@ -68,11 +82,12 @@ def optimum_of(runs: pd.DataFrame, *, left_out: pd.DataFrame | None = None) -> O
     Args:
         runs: columns lr, seed, val_accuracy, diverged.
         left_out: columns lr, seed: cells that an adaptive search skipped.
+        chance: accuracy of a guess, which the edge refers to; None uses the lowest mean accuracy.
 
     Raises:
         InputError: every learning rate has a diverged replica.
     """
-    return SeedCurves.of(runs, left_out=left_out).optimum()
+    return SeedCurves.of(runs, left_out=left_out).optimum(chance)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -119,34 +134,49 @@ class SeedCurves:
         keep = ~np.isin(self.seeds, seeds)
         return replace(self, seeds=self.seeds[keep], accuracy=self.accuracy[keep], diverged=self.diverged[keep])
 
-    def optimum(self) -> Optimum:
+    def optimum(self, chance: float | None = None) -> Optimum:
         """See :func:`optimum_of`."""
+        edge = self.edge(self.lowest if chance is None else chance)
+        return self.optimum_with(edge, float(edge_errors([edge])[0]))
+
+    @property
+    def lowest(self) -> float:
+        """The lowest mean accuracy over the seeds of a learning rate."""
+        mean = self._mean(np.where(self.diverged.any(axis=0), np.nan, self.accuracy))
+        return float(mean[np.isfinite(mean)].min())
+
+    def edge(self, chance: float) -> Edge:
+        """The edge, see :func:`ammup.stats.edge.edge_of`."""
+        return edge_of(np.log10(self.lrs), self.accuracy, self.diverged, chance=chance)
+
+    def optimum_with(self, edge: Edge, edge_se: float) -> Optimum:
+        """The best learning rate, see :func:`optimum_of`, with an edge and its standard error."""
         u, diverged = np.log10(self.lrs), np.asarray(self.diverged.any(axis=0))
         accuracy = np.where(diverged, np.nan, self.accuracy)
         mean = self._mean(accuracy)
         best = int(np.argmax(mean))
         spacing = float(np.median(np.diff(u))) if u.size > 1 else 0.0
-        has_accuracy = np.isfinite(accuracy).any(axis=1)
-        best_of_seeds = u[np.nanargmax(accuracy[has_accuracy], axis=1)]
         near = _neighbourhood(mean, best)
         top, error = parabola_top(u[near], accuracy[:, near])
         error = max(error, seed_scatter(u[near], accuracy[:, near]))
         error = min(error, float(np.ptp(u[near])))
         inside = bool(u[near][0] <= top <= u[near][-1])
         smoothed = top if inside else u[best]
-        flags = [*_flags(best, self.lrs, diverged, smoothed)]
-        flags += [NO_MAXIMUM] * (not inside) + [INCOMPLETE] * (not self.complete)
-        n = best_of_seeds.size
-        argmax_variance = best_of_seeds.var(ddof=1) / n if n > 1 else 0.0
+        missing = [INCOMPLETE] * (not self.complete)
+        flags = [*_flags(best, self.lrs, diverged, smoothed), *[NO_MAXIMUM] * (not inside), *missing]
+        argmax, argmax_variance = _mean_argmax(u, accuracy)
         smoothed_variance = error**2 if inside else spacing**2
         return Optimum(
-            argmax=float(10 ** best_of_seeds.mean()),
+            argmax=float(10**argmax),
             argmax_se=float(np.sqrt(argmax_variance + spacing**2 / 12)),
             smoothed=float(10**smoothed),
             smoothed_se=float(np.sqrt(smoothed_variance + spacing**2 / 12)),
             accuracy=float(mean[best]),
             near=(float(self.lrs[near][0]), float(self.lrs[near][-1])),
             flags=tuple(flags),
+            edge=edge.lr,
+            edge_se=edge_se,
+            edge_flags=(*edge.flags, *missing),
         )
 
     def _mean(self, accuracy: Array) -> Array:
@@ -156,6 +186,12 @@ class SeedCurves:
             raise InputError("every learning rate of a depth diverged; extend the grid to smaller ones")
         used = counted == counted.max() if self.searched else counted > 0
         return np.where(used, np.nansum(accuracy, axis=0) / np.maximum(counted, 1), -np.inf)
+
+
+def _mean_argmax(u: Array, accuracy: Array) -> tuple[float, float]:
+    """(Mean over seeds of log10 of the best learning rate of each, variance of that mean)."""
+    best = u[np.nanargmax(accuracy[np.isfinite(accuracy).any(axis=1)], axis=1)]
+    return float(best.mean()), float(best.var(ddof=1) / best.size) if best.size > 1 else 0.0
 
 
 def _neighbourhood(mean: Array, best: int) -> NDArray[np.intp]:

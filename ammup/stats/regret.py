@@ -15,7 +15,7 @@ from ammup.arrays import Array
 from ammup.errors import InputError, check_known, check_level
 from ammup.format import json_rows
 from ammup.stats.intervals import jackknife_error, t_interval, upper_probability
-from ammup.stats.peak import OPTIMA, SeedCurves
+from ammup.stats.peak import TUNED, SeedCurves
 from ammup.stats.runs import RUN_COLUMNS, checked_runs
 
 Rules = Mapping[str, Mapping[int, float]]
@@ -81,7 +81,7 @@ def transfer_regret(
         InputError: there are no runs at the base depth, every learning rate of a depth has a diverged run, or a rule
             has no positive η* at the base depth.
     """
-    check_known("optimum", kind, OPTIMA)
+    check_known("optimum", kind, TUNED)
     check_level(level)
     runs = checked_runs(runs, (*RUN_COLUMNS, "val_loss"))
     if base not in set(runs["depth"]):

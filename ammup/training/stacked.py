@@ -41,7 +41,11 @@ def _translate_errors() -> Iterator[None]:
         raise
     except RuntimeError as error:
         reason = str(error).splitlines()[0]
-        raise InputError(f"the model cannot be trained in a stack ({reason}); use strategy='loop' instead") from error
+        raise InputError(
+            f"the model cannot be trained in a stack ({reason})",
+            python="use strategy='loop' instead",
+            option="use --set strategy=loop instead",
+        ) from error
 
 
 class StackedReplicas(ReplicaGroup):

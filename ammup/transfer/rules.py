@@ -171,4 +171,8 @@ class DepthChange:
 
 def _check_lr(lr: float) -> None:
     if not 0 < lr < math.inf:
-        raise InputError(f"lr={lr!r} must be positive and finite; give the learning rate tuned at from_depth")
+        raise InputError(
+            f"lr={lr!r} must be positive and finite",
+            python="give the learning rate tuned at from_depth",
+            option="give the learning rate that was tuned at the depth of --from",
+        )

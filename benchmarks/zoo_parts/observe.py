@@ -35,7 +35,8 @@ class Watch(TorchFunctionMode):
 
     def __init__(self, model: nn.Module, units: Iterable[str], *, single_draws: bool) -> None:
         super().__init__()
-        self.model, self.units, self.single_draws = model, set(units), single_draws
+        self.model, self.single_draws = model, single_draws
+        self.units = {unit.removesuffix("@1"): unit for unit in units}
         self.found: dict[str, Tensor] = {}
         self._calls: Counter[str] = Counter()
         self._stack: list[tuple[str, Counter[str]]] = []
@@ -69,11 +70,11 @@ class Watch(TorchFunctionMode):
         return func(*args, **kwargs)
 
     def _capture(self, name: str, output: Any) -> None:
-        if name in self.units and name not in self.found:
+        if name in self.units and self.units[name] not in self.found:
             tensors = [leaf for leaf in tree_leaves(output) if isinstance(leaf, Tensor)]
             if tensors:
                 with torch._C.DisableTorchFunction():
-                    self.found[name] = tensors[0].detach().clone()
+                    self.found[self.units[name]] = tensors[0].detach().clone()
 
     @contextmanager
     def watching(self) -> Iterator[dict[str, Tensor]]:

@@ -122,7 +122,10 @@ CASES: list[tuple[Callable[[], object], str]] = [
     (lambda: ammup.resnet(2, dims=0, branch=["conv"]), "branch=['conv'] with dims=0 must be a count of at least 1 or"),
     (lambda: ammup.resnet(2, dims=-1), "dims=-1 is unknown; expected 0 (dense), 1 or 2"),
     # Initialization and depth units.
-    (lambda: ammup.initialize_(_Weightless()), "_Weightless has no linear or convolutional layer, so it has"),
+    (
+        lambda: ammup.initialize_(_Weightless()),
+        "_Weightless has no linear, convolutional or recurrent layer, so it has",
+    ),
     (lambda: ammup.initialize_("x"), "model is a str; give an nn.Module"),
     (lambda: ammup.initialize_(_net(), gain="x"), "unknown gain='x'; expected one of: forward, derivative, paper"),
     (lambda: ammup.initialize_(_net(), c=0), "c=0 must be positive and finite"),
@@ -139,7 +142,10 @@ CASES: list[tuple[Callable[[], object], str]] = [
         "CNN cannot be run on inputs of shape (2, 5, 8, 8): Given",
     ),
     (lambda: ammup.depth_units(_Raising(), IMAGES), "_Raising cannot be run on inputs of shape (4, 3, 8, 8):"),
-    (lambda: ammup.depth_units(_Weightless(), IMAGES), "_Weightless has no linear or convolutional layer, so it has"),
+    (
+        lambda: ammup.depth_units(_Weightless(), IMAGES),
+        "_Weightless has no linear, convolutional or recurrent layer, so it has",
+    ),
     # Measurement.
     (
         lambda: ammup.measure_updates(_net(), torch.randn(4, 5, 8, 8), LABELS, loss="cross_entropy"),
@@ -212,11 +218,11 @@ CASES: list[tuple[Callable[[], object], str]] = [
     ),
     (
         lambda: ammup.measure_updates(_Scalar(), IMAGES, LABELS, loss="cross_entropy"),
-        "_Scalar has no depth units in the convention 'paper': choose",
+        "_Scalar has no depth units in the convention 'paper'; choose",
     ),
     (
         lambda: ammup.measure_updates(_NotANumber(), IMAGES, LABELS, loss="cross_entropy"),
-        "_NotANumber has no depth units in the convention 'paper':",
+        "_NotANumber has no depth units in the convention 'paper';",
     ),
     (
         lambda: ammup.measure_updates(_Weightless(), IMAGES, LABELS, loss="cross_entropy"),

@@ -104,6 +104,37 @@ def ignores(depth, seed=0): return ammup.cnn(2, width=4, seed=seed)
 def infwd(depth): return Raising()
 def twoargs(a, b): return None
 def exits(depth): sys.exit(3)
+class Returning(nn.Module):
+    def __init__(self, depth, result):
+        super().__init__()
+        self.net, self.result = ammup.cnn(depth, width=4), result
+    def forward(self, x):
+        return self.result(self.net(x))
+
+def dict_output(depth): return Returning(depth, lambda out: {"logits": out})
+def tuple_output(depth): return Returning(depth, lambda out: (out, out))
+def flat_output(depth): return Returning(depth, lambda out: out[:, 0])
+
+class Branching(nn.Module):
+    def __init__(self, depth):
+        super().__init__()
+        self.layers, self.out = nn.ModuleList(nn.Conv2d(3, 3, 1) for _ in range(depth)), nn.Linear(192, 10)
+    def forward(self, x):
+        for layer in self.layers:
+            x = layer(x) if x.sum() < 9e9 else x
+        return self.out(x.flatten(1))
+
+def branching(depth): return Branching(depth)
+
+class Mapped(nn.Module):
+    def __init__(self, depth):
+        super().__init__()
+        self.net = ammup.cnn(depth, width=4)
+    def forward(self, x):
+        return torch.func.vmap(lambda one: self.net(one[None])[0])(x)
+
+def mapped(depth): return Mapped(depth)
+
 def nanw(depth, seed=0):
     net = ammup.cnn(depth, width=4, seed=seed)
     with torch.no_grad():

@@ -1,5 +1,6 @@
 """Invalid input to the command line: exit code 2 and a one-line error that names the given value."""
 
+import re
 import shlex
 from pathlib import Path
 
@@ -43,6 +44,20 @@ COMMANDS = [
     (
         "exponent mlp --set dims=2 --depths 2,3",
         "the factory failed at depth 2: TypeError:",
+    ),
+    # models that the command line cannot use as they are
+    (
+        "exponent fac:dict_output --depths 2,3",
+        "the model returned dict; loss='cross_entropy' needs a tensor (batch, outputs, …); give a factory whose model",
+    ),
+    ("transfer fac:tuple_output --lr 0.1 --from 2 --to 3", "the model returned tuple; loss='cross_entropy' needs a"),
+    ("check fac:flat_output --depths 2,3 --expected -1", "the model returned (32,); loss='cross_entropy' needs a"),
+    ("exponent fac:mapped --depths 2,3", "Mapped has no depth units in the convention 'paper'; give a factory"),
+    ("depth fac:branching", "Branching could not be traced by torch.fx (TraceError"),
+    (
+        "sweep {w}/ok.toml --set model.factory=fac:branching --set model.arguments={} --set strategy=stacked "
+        "--store {w}/new.db --workers 1",
+        "the model cannot be trained in a stack (",
     ),
     # data
     (
@@ -308,8 +323,8 @@ COMMANDS = [
         "{w}/ok.toml: 'x': expected the form TABLE.NAME=VALUE, such as grid.seeds=3",
     ),
     (
-        "sweep {w}/ok.toml --store {w}/ok.db --set grid.depths=3",
-        "{w}/ok.toml: grid.depths: Input should be a valid array (3 was given)",
+        "sweep {w}/ok.toml --store {w}/ok.db --set grid.depths=3,a",
+        "{w}/ok.toml: grid.depths: Input should be a valid array ('3,a' was given)",
     ),
     ("sweep {w}/ok.toml --store {w}/ok.db --workers 0", "Invalid value for '--workers': 0 is not in the range x>=1."),
     (
@@ -412,15 +427,15 @@ COMMANDS = [
     ("transfer", "Missing option '--lr'."),
     (
         "transfer --lr 0 --from 2 --to 4 --width 4",
-        "lr=0.0 must be positive and finite; give the learning rate tuned at",
+        "lr=0.0 must be positive and finite; give the learning rate that was tuned at",
     ),
     (
         "transfer --lr -1 --from 2 --to 4 --width 4",
-        "lr=-1.0 must be positive and finite; give the learning rate tuned at",
+        "lr=-1.0 must be positive and finite; give the learning rate that was tuned at",
     ),
     (
         "transfer --lr nan --from 2 --to 4 --width 4",
-        "lr=nan must be positive and finite; give the learning rate tuned at",
+        "lr=nan must be positive and finite; give the learning rate that was tuned at",
     ),
     ("transfer --lr a --from 2 --to 4", "Invalid value for '--lr': 'a' is not a valid float."),
     ("transfer --lr 1 --from 0 --to 4", "Invalid value for '--from': 0 is not in the range x>=1."),
@@ -491,6 +506,10 @@ COMMANDS = [
 ]
 
 
+# Advice that only helps in Python: an argument without a value such as targets=, a lambda, or a name of the package.
+PYTHON = re.compile(r"\b[a-z_]+=(?![\w'\"(\[{.-])|lambda|example_input|from_depth|to_depth|\bammup\.\w")
+
+
 @pytest.mark.parametrize(("command", "begins"), COMMANDS, ids=[command for command, _ in COMMANDS])
 def test_an_invalid_command_is_a_one_line_error(
     command: str, begins: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -504,6 +523,7 @@ def test_an_invalid_command_is_a_one_line_error(
     errors = [line for line in result.output.splitlines() if line.startswith("Error: ")]
     assert len(errors) == 1
     assert errors[0].removeprefix("Error: ").startswith(begins.replace("{w}", str(folder)))
+    assert not PYTHON.search(errors[0]), "advice for Python users is of no use on the command line"
 
 
 def test_no_file_was_created_or_changed(folder: Path) -> None:

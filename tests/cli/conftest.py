@@ -33,11 +33,18 @@ def steps(depth):
             return self.out(x)
     return Steps()
 
+def encoder(depth):
+    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True, norm_first=True, dropout=0.0)
+    return nn.TransformerEncoder(layer, depth, enable_nested_tensor=False)
+
 def fails(depth, width):
     raise ZeroDivisionError("division by zero")
 
 def ignores_depth(depth, width):
     return ammup.mlp(3, width=4, in_features=192)
+
+def one_size(depth):
+    return nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2))
 
 def stopped_at_depth_2(depth, width=4, seed=0):
     if depth == 2 and Path("stop").exists():

@@ -1,6 +1,7 @@
 """`ammup check` as a user types it, on a factory of the user."""
 
 import json
+import re
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -8,6 +9,13 @@ import pytest
 from command_line import assert_refused, run
 
 pytestmark = pytest.mark.usefixtures("project")
+
+
+@pytest.fixture(autouse=True)
+def _outside_ci(monkeypatch: pytest.MonkeyPatch) -> None:
+    """These tests record baselines, and also run in continuous integration."""
+    monkeypatch.delenv("CI", raising=False)
+
 
 QUICK = ["--depths", "2,4", "--batch-size", "8", "--seeds", "8"]
 
@@ -51,11 +59,53 @@ def test_check_records_a_baseline_and_compares_with_it(project: Path) -> None:
     content = json.loads(recorded)
     content["about"] = content["about"].replace("their_nets", "faulty_nets")
     (project / "faulty.json").write_text(json.dumps(content))
-    moved = run("check", "faulty_nets:make_net", *QUICK, "--margin", "9", "--baseline", "faulty.json")
+    moved = run("check", "faulty_nets:make_net", *QUICK, "--margin", "9", "--baseline", "faulty.json", "--json")
     assert moved.exit_code == 1
-    assert "η* at depth 2" in moved.output
+    result = json.loads(moved.stdout)
+    assert result["outcome"] == "moved"
+    assert "η* at depth 2" in result["moved"][0]
     other = run("check", "their_nets:make_net", *QUICK, "--margin", "1", "--baseline", "faulty.json")
-    assert_refused(other, "--baseline")
+    assert_refused(other, "another baseline file")
+
+
+def test_seeds_and_the_seed_root_can_change_after_the_baseline_was_recorded(project: Path) -> None:
+    command = ["check", "mlp", "--width", "64", "--depths", "2,4", "--baseline", "depth.json"]
+    assert run(*command, "--seeds", "4", "--margin", "9").exit_code == 0
+    narrow = run(*command, "--seeds", "3", "--margin", "0.6")
+    assert narrow.exit_code == 1
+    assert "is inconclusive" in narrow.stdout
+    (advised,) = re.findall(r"about (\d+) seeds", narrow.stdout)  # more new draws do not help: the baseline has four
+    again = run(*command, "--seeds", advised, "--margin", "0.6", "--record")
+    assert (again.exit_code, "recorded: depth.json" in again.stderr) == (0, True)
+    for other in (["--seeds", advised, "--seed-root", "1"], ["--seeds", str(int(advised) + 5)], []):
+        holds = run(*command, *other, "--margin", "0.6")
+        assert holds.exit_code == 0, holds.output
+
+
+def test_a_missing_baseline_in_ci_is_invalid_input_unless_it_is_recorded(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CI", "true")
+    command = ["check", "their_nets:make_net", *QUICK, "--margin", "2", "--baseline", "depth.json"]
+    assert_refused(run(*command), "the baseline depth.json does not exist, and the environment variable CI is set")
+    assert_refused(run(*command, "--expected", "-1"), "commit the file, or pass --record")
+    assert not (project / "depth.json").exists()
+    assert run(*command, "--record").exit_code == 0
+    assert run(*command).exit_code == 0
+
+
+def test_junit_test_cases_have_stable_names_and_a_time(project: Path) -> None:
+    command = ["check", "their_nets:make_net", "--depths", "2,4", "--batch-size", "8", "--expected", "-1"]
+    cases = []
+    for seeds in ("4", "5"):
+        run(*command, "--margin", "5", "--seeds", seeds, "--junit", "report.xml")
+        suite = ElementTree.parse(project / "report.xml").getroot()
+        (case,) = suite.iter("testcase")
+        assert 0 < float(case.attrib["time"]) == float(suite.attrib["time"]) < 300
+        cases.append((case.attrib["classname"], case.attrib["name"]))
+    assert cases[0] == cases[1]
+    name = "their_nets:make_net on synthetic: 8 images of 3×8×8, cross_entropy, part total, depths 2, 4"
+    assert cases[0] == ("ammup.check", name)
 
 
 @pytest.mark.parametrize(
@@ -70,6 +120,8 @@ def test_check_records_a_baseline_and_compares_with_it(project: Path) -> None:
         (["cnn", "--expected", "nan"], "expected=nan"),
         (["cnn", "--expected", "-1", "--margin", "0"], "margin=0"),
         (["cnn", "--expected", "-1", "--level", "2"], "level=2"),
+        (["cnn", "--expected", "-1", "--record"], "--record was given without --baseline"),
+        (["cnn", "--expected", "-1", "--seed-root", "-1"], "-1 is not in the range"),
         (["cnn", "--expected", "-1", "--seeds", "1"], "1 is not in the range"),
     ],
 )

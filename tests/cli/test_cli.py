@@ -12,6 +12,7 @@ from command_line import run
 
 from ammup import InputError
 from ammup.cli import cli
+from ammup.provenance import commit_text
 
 
 @pytest.mark.parametrize(
@@ -60,7 +61,7 @@ def test_the_help_lists_every_verb_with_one_line() -> None:
 
 
 def test_the_version_is_the_installed_one() -> None:
-    assert version("ammup") in run("--version").stdout
+    assert run("--version").stdout == f"ammup, version {version('ammup')}, commit {commit_text()}\n"
 
 
 @pytest.mark.parametrize("arguments", [["exponents"], ["--colour"], ["fit", "--colour", "runs.db"]])

@@ -24,7 +24,23 @@ def test_depth_prints_units_and_counts_of_every_convention() -> None:
 def test_a_model_that_cannot_be_traced_needs_a_shape() -> None:
     result = run("depth", "their_nets:steps", "--depths", "2")
     assert_refused(result, "traced")
+    assert "pass --shape" in result.output
+    assert "example_input" not in result.output
     assert run("depth", "their_nets:steps", "--depths", "2", "--shape", "4").exit_code == 0
+
+
+def test_a_transformer_needs_a_shape_and_has_two_units_a_layer() -> None:
+    assert_refused(run("depth", "their_nets:encoder", "--depths", "2,4"), "pass --shape")
+    answer = json.loads(run("depth", "their_nets:encoder", "--depths", "2,4", "--shape", "5,8", "--json").output)
+    assert [answer["counts"][depth]["paper"] for depth in ("2", "4")] == [4, 8]
+
+
+def test_the_same_count_at_two_depths_is_an_error() -> None:
+    message = "depths 2 and 4 both gave 2 depth units in the convention 'paper'"
+    assert_refused(run("depth", "their_nets:one_size", "--depths", "2,4"), message)
+    assert_refused(run("depth", "their_nets:one_size", "--depths", "2,4", "--shape", "4"), message)
+    assert run("depth", "their_nets:one_size", "--depths", "2").exit_code == 0
+    assert_refused(run("depth", "cnn", "--depths", "2,4", "--convention", "blocks"), "both gave 0 depth units")
 
 
 def test_the_units_are_those_of_the_library() -> None:

@@ -1,9 +1,14 @@
 """Experiments in TOML, and the keys of their cells."""
 
+from typing import get_type_hints
+
 import pytest
 
 from ammup.errors import InputError
-from ammup.experiments.experiment import Experiment
+from ammup.experiments.changes import LISTS
+from ammup.experiments.experiment import Experiment, ShortRun, Source
+from ammup.experiments.grid import Grid
+from ammup.training.runs import Training
 
 TEXT = """
 name = "demo"
@@ -83,6 +88,76 @@ def test_keys_do_not_change_when_the_grid_grows_or_the_data_move(change: str) ->
 )
 def test_settings_that_change_a_run_change_its_key(change: str) -> None:
     assert not _keys() & _keys(change)
+
+
+@pytest.mark.parametrize(
+    ("changes", "name"),
+    [
+        ([], "demo"),
+        (["grid.seeds=5", "grid.depths=3"], "demo"),  # cells of the same experiment
+        (["strategy=loop", "segments=[]", "paper_slope=-1.0"], "demo"),
+        (["model.arguments.width=16", "training.epochs=1"], "demo"),  # the values of the text and the default
+        (["data.source=/elsewhere/cifar10"], "demo"),  # the same key
+        (["model.arguments.width=32"], "demo+width=32"),
+        (["training.epochs=2", "model.arguments.width=32"], "demo+width=32+training.epochs=2"),
+        (["model.arguments.width=32", "training.epochs=2"], "demo+width=32+training.epochs=2"),
+        (["model.arguments.width=64", "model.arguments.width=32"], "demo+width=32"),
+        (["data.source=synthetic", "data.image_size=8"], "demo+data.source=synthetic+data.image_size=8"),
+        (["model.arguments.kernel=3,3"], "demo+kernel=3,3"),
+        (["model.arguments={kernel = [5, 3]}"], "demo+width=default"),
+        (["model.arguments.text=a b"], "demo+text=a-b"),
+        (["name=mine", "model.arguments.width=32"], "mine"),
+    ],
+)
+def test_changes_of_what_is_trained_are_added_to_the_name(changes: list[str], name: str) -> None:
+    changed = Experiment.from_toml(TEXT, changes=changes)
+    assert changed.name == name
+    assert Experiment.from_toml(changed.to_toml()) == changed
+    assert (changed.name in ("demo", "mine")) == (changed.key == Experiment.from_toml(TEXT).key or name == "mine")
+
+
+def test_a_long_list_of_changes_is_shortened_to_a_key() -> None:
+    changes = [f"model.arguments.{'argument' * 3}{number}=1" for number in range(4)]
+    changed = Experiment.from_toml(TEXT, changes=changes)
+    assert changed.name == f"demo+{changed.key[:8]}"
+
+
+def test_a_text_that_only_changes_complete_gets_a_name_for_each_change() -> None:
+    text = TEXT.replace('factory = "cnn"', "")
+    changes = (["model.factory=cnn"], ["model.factory=mlp"], ["model.factory=cnn", "training.epochs=2"])
+    assert [Experiment.from_toml(text, changes=one).name for one in changes] == [
+        "demo+model.factory=cnn",
+        "demo+model.factory=mlp",
+        "demo+model.factory=cnn+training.epochs=2",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "depths"),
+    [("3,4,6", (3, 4, 6)), ("3, 4, 6", (3, 4, 6)), ("[3, 4, 6]", (3, 4, 6)), ("3", (3,))],
+)
+def test_a_list_is_accepted_without_brackets(change: str, depths: tuple[int, ...]) -> None:
+    assert Experiment.from_toml(TEXT, changes=[f"grid.depths={change}"]).grid.depths == depths
+
+
+def test_other_lists_are_accepted_without_brackets() -> None:
+    changes = ["grid.lrs=1e-3,0.1", "grid.seeds=0,3", "short_run.lr=0.1", "short_run.steps=0,10"]
+    experiment = Experiment.from_toml(TEXT, changes=changes)
+    assert experiment.grid.lrs == (1e-3, 0.1)
+    assert experiment.grid.seeds == (0, 3)
+    assert experiment.short_run is not None
+    assert experiment.short_run.steps == (0, 10)
+    single = Experiment.from_toml(TEXT, changes=["grid.lrs=1", *changes[2:3], "short_run.steps=0", "grid.seeds=3"])
+    assert (single.grid.lrs, single.short_run.steps, single.grid.seeds) == ((1.0,), (0,), 3)
+    assert Experiment.from_toml(TEXT, changes=["model.arguments.text=a,b"]).model.arguments["text"] == "a,b"
+    assert Experiment.from_toml(TEXT, changes=["model.arguments.text='3,4'"]).model.arguments["text"] == "3,4"
+
+
+def test_every_setting_that_is_only_a_list_accepts_one_number() -> None:
+    tables = {"grid": Grid, "short_run": ShortRun, "training": Training, "data": Source}
+    hints = {f"{table}.{name}": hint for table, kind in tables.items() for name, hint in get_type_hints(kind).items()}
+    lists = {path for path, hint in hints.items() if "tuple[" in str(hint) and "int |" not in str(hint)}
+    assert lists == set(LISTS)
 
 
 def test_keys_are_those_of_the_previous_release() -> None:

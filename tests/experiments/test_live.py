@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
+from ammup import progress
 from ammup.experiments import live
 from ammup.experiments.experiment import Experiment
 from ammup.experiments.live import Display
@@ -71,11 +72,15 @@ def test_a_cell_that_is_trained_again_is_counted_once(
     assert "1 of 16 cells" in _text(display)
 
 
-def test_the_display_is_shown_only_in_a_terminal(
+def test_the_table_is_shown_in_a_terminal_and_a_line_in_a_file(
     small: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run_sweep(small, store=tmp_path / "quiet.db", workers=1)
+    monkeypatch.setattr(progress._LOG, "last", -float("inf"))
+    monkeypatch.delenv("FORCE_COLOR", raising=False)
+    run_sweep(small, store=tmp_path / "quiet.db", workers=1, progress=False)
     assert capsys.readouterr().err == ""
+    run_sweep(small, store=tmp_path / "logged.db", workers=1)
+    assert capsys.readouterr().err == f"{small.name}: 0 of 16 cells, 0:00:00 elapsed, about ? remaining\n"
     screen = StringIO()
     monkeypatch.setattr(live, "Console", lambda stderr: Console(file=screen, force_terminal=True, width=100))
     run_sweep(small, store=tmp_path / "shown.db", workers=1)

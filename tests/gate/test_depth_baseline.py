@@ -1,14 +1,18 @@
 """Baselines of checks: the file, and the comparison of a later check with it."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from depth_curves import PAPER, check_of, law_of
 
+import ammup
 from ammup import InputError
-from ammup.gate.depth_baseline import DepthBaseline
-from ammup.gate.depth_check import DepthCheck
+from ammup.gate.allowed import Allowed
+from ammup.gate.check_result import DepthCheck
+from ammup.gate.depth_baseline import DepthBaseline, read_baseline, record_baseline
+from ammup.gate.depth_check import raise_unless_holds
 from ammup.stats.equivalence import Region
 
 REGION = Region.around(-1.5, 0.1)
@@ -51,35 +55,100 @@ def test_reading_and_writing_a_file_preserves_its_bytes(changed: dict, tmp_path:
 
 def test_the_same_check_agrees_with_its_baseline(baseline: DepthBaseline) -> None:
     check = baseline.against(_times(1), "a net")
-    assert (check.outcome, check.moved) == ("holds", ())
+    assert (check.outcome, check.moved, check.note) == ("holds", (), "")
 
 
-def test_a_changed_curve_fails_even_if_the_slope_holds(baseline: DepthBaseline) -> None:
+def test_the_standard_error_of_the_stored_slope_is_that_of_the_fit(baseline: DepthBaseline) -> None:
+    assert baseline.slope_se == pytest.approx(_times(1).law.power_law.slope_se, rel=1e-12)
+    allowed = baseline.allowed(Allowed(expected=None, margin=0.1))
+    assert (allowed.expected, allowed.expected_se) == (baseline.slope, baseline.slope_se)
+    assert baseline.allowed(Allowed(expected=-1.0, margin=0.1)).expected_se == 0
+
+
+def test_a_curve_that_moved_is_reported_apart_from_the_slope(baseline: DepthBaseline) -> None:
     check = baseline.against(_times(2), "a net")
-    assert check.outcome == "does not hold"
+    assert (check.outcome, check.slope_outcome, check.cause) == ("moved", "holds", "")
     assert len(check.moved) == 4
-    assert "η* at depth 4 was 0.125 and is 0.25" in check.report()
+    first, second, *_ = check.report().splitlines()
+    assert first.startswith("the curve moved against the baseline: η* at depth 4 was 0.125 and is 0.25, ")
+    assert second.startswith("the depth exponent holds: ")
+    with pytest.raises(ammup.Moved, match="the curve moved"):
+        raise_unless_holds(check)
 
 
-@pytest.mark.parametrize("changed", ["torch", "numpy", "device", "dtype", "seeds"])
-def test_another_environment_or_other_seeds_allow_a_larger_change(changed: str, baseline: DepthBaseline) -> None:
+def test_a_slope_outside_the_region_does_not_hold_even_if_the_curve_moved(baseline: DepthBaseline) -> None:
+    flat = check_of(law_of({depth: 2 * depth**-0.5 for depth in PAPER}), REGION)
+    check = baseline.against(flat, "a net")
+    assert check.outcome == "does not hold"
+    assert check.moved
+    assert check.report().startswith("the depth exponent does not hold: ")
+
+
+@pytest.mark.parametrize("changed", ["torch", "numpy", "device", "dtype", "seeds", "first_seed"])
+def test_a_change_within_both_standard_errors_is_a_note(changed: str, baseline: DepthBaseline) -> None:
+    """Other draws, or the same seeds with an additional random number drawn by the factory."""
     slightly = _times(1.002)
-    assert baseline.against(slightly, "a net").outcome == "does not hold"  # the same seeds give the same η*
-    if changed == "seeds":
-        elsewhere = baseline.model_copy(update={"seeds": 3})
+    same_seeds = baseline.against(slightly, "a net")
+    assert (same_seeds.outcome, same_seeds.moved) == ("holds", ())
+    assert "the same seeds, torch and device gave another curve" in same_seeds.note
+    assert "record the baseline again" in same_seeds.report()
+    if changed in ("seeds", "first_seed"):
+        elsewhere = baseline.model_copy(update={changed: 50})
     else:
         environment = baseline.environment.model_copy(update={changed: "another"})
         elsewhere = baseline.model_copy(update={"environment": environment})
-    assert elsewhere.against(slightly, "a net").outcome == "holds"
-    assert elsewhere.against(_times(2), "a net").outcome == "does not hold"
+    other_draws = elsewhere.against(slightly, "a net")
+    assert other_draws.outcome == "holds"
+    assert "agrees with the baseline within both standard errors: η* at depth" in other_draws.note
+    assert elsewhere.against(_times(2), "a net").outcome == "moved"
+
+
+def test_more_draws_that_begin_with_the_stored_ones_are_a_repetition() -> None:
+    eight = check_of(law_of(PAPER, draws=8), REGION)
+    stored = DepthBaseline.from_check(eight, "a net")
+    assert stored.against(check_of(law_of(PAPER, draws=40), REGION), "a net").note == ""
+    assert stored.against(check_of(law_of(PAPER, draws=6), REGION), "a net").note != ""
 
 
 def test_a_baseline_of_another_measurement_is_rejected(baseline: DepthBaseline) -> None:
-    with pytest.raises(InputError, match=r"'a net'.*'another net'.*another --baseline"):
+    with pytest.raises(InputError, match=r"'a net'.*'another net'.*another baseline file"):
         baseline.against(_times(1), "another net")
     fewer = check_of(law_of({depth: lr for depth, lr in PAPER.items() if depth > 4}), REGION)
     with pytest.raises(InputError, match=r"depths \[4, 8, 16, 32\].*\[8, 16, 32\]"):
         baseline.against(fewer, "a net")
+
+
+def test_a_description_with_the_number_of_draws_is_still_accepted(baseline: DepthBaseline) -> None:
+    """Earlier versions included the number, so that --seeds could not be changed."""
+    earlier = baseline.model_copy(update={"about": "a net, mse, weight draws at each depth: 8, part total"})
+    assert earlier.against(_times(1), "a net, mse, part total").outcome == "holds"
+
+
+def test_a_missing_baseline_in_ci_is_an_error_unless_it_is_to_be_recorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "depth.json"
+    for value in ("", "false", "0"):
+        monkeypatch.setenv("CI", value)
+        assert read_baseline(path, record=False) is None
+    for value in ("true", "1", "woodpecker"):
+        monkeypatch.setenv("CI", value)
+        with pytest.raises(InputError, match=r"depth.json does not exist, and.* CI is set.*commit the file.*--record"):
+            read_baseline(path, record=False)
+        assert read_baseline(path, record=True) is None
+    path.write_text(json.dumps(STORED), encoding="utf-8")
+    assert read_baseline(path, record=False) == DepthBaseline.read(path)
+    assert read_baseline(path, record=True) is None
+
+
+def test_only_a_check_with_a_standard_error_that_holds_is_recorded(tmp_path: Path) -> None:
+    path = tmp_path / "depth.json"
+    assert not record_baseline(check_of(law_of(PAPER, draws=1), REGION), "a net", path)
+    fails = replace(check_of(law_of(PAPER), Region.around(-1.0, 0.1)), expected=-1.0)
+    assert not record_baseline(fails, "a net", path)
+    assert not path.exists()
+    assert record_baseline(_times(1), "a net", path)
+    assert DepthBaseline.read(path).slope == pytest.approx(-1.5)
 
 
 def _without(name: str) -> dict:

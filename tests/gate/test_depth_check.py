@@ -2,18 +2,23 @@
 
 import json
 import math
+import re
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from depth_curves import PAPER, check_of, law_of
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import ammup
 from ammup import InputError
 from ammup.gate.depth_check import check_depth_exponent
 from ammup.gate.slope_drift import slope_drift
 from ammup.stats.equivalence import Region
+from ammup.stats.power_law import PowerLaw
 
 NET = partial(ammup.mlp, width=64, in_features=64, out_features=64, readout="he")
 BATCH = {"inputs": torch.ones(1, 64), "part": "label"}
@@ -25,7 +30,7 @@ BATCH = {"inputs": torch.ones(1, 64), "part": "label"}
         (Region.around(-1.5, 0.1), 0.1, "holds"),
         (Region.around(-1.2, 0.1), 0.1, "does not hold"),
         (Region.around(-1.5, 0.05), 0.9, "inconclusive"),  # noise never passes
-        (Region.around(-1.35, 0.16), 0.1, "inconclusive"),
+        (Region.around(-1.35, 0.155), 0.1, "inconclusive"),
     ],
 )
 def test_the_outcome_depends_on_the_entire_interval(region: Region, scatter: float, outcome: str) -> None:
@@ -46,6 +51,46 @@ def test_the_drift_is_the_slope_of_the_deeper_half_minus_that_of_the_shallower_h
     assert check_of(law_of(bent), region, drift=0.5).outcome == "does not hold"
 
 
+@pytest.mark.parametrize(("beyond", "outcome"), [(0.0004, "holds"), (0.002, "does not hold")])
+def test_the_outcome_is_that_of_the_printed_numbers(beyond: float, outcome: str) -> None:
+    """An interval that is printed inside the printed region never "does not hold", and another one never holds."""
+    exact = law_of(PAPER, scatter=1e-9)
+    high = exact.power_law.slope_ci[1]
+    check = check_of(exact, Region(low=high + beyond, high=high + 0.5))
+    assert check.outcome == outcome
+    printed = re.search(r"slope \S+ \[(\S+), (\S+)\], allowed \[(\S+), (\S+)\]", check.report())
+    assert printed is not None
+    a, b, c, d = map(float, printed.groups())
+    assert (c <= a and b <= d) is (outcome == "holds")
+
+
+ANY_LAW = law_of(PAPER)
+
+
+@settings(deadline=None)
+@given(st.floats(-3, 3), st.floats(0, 0.01), st.floats(-0.05, 0.05), st.floats(1e-4, 0.05))
+def test_no_interval_that_is_printed_inside_the_region_does_not_hold(
+    centre: float, half: float, shift: float, margin: float
+) -> None:
+    variance = (half / 2) ** 2
+    line = PowerLaw(slope=centre, intercept=0.0, covariance=((0.0, 0.0), (0.0, variance)), df=60.0, r2=1.0, level=0.95)
+    check = check_of(replace(ANY_LAW, power_law=line), Region.around(centre + shift, margin))
+    printed = re.search(r"slope \S+ \[(\S+), (\S+)\], allowed \[(\S+), (\S+)\]", check.report())
+    assert printed is not None
+    a, b, c, d = map(float, printed.groups())
+    assert (c <= a and b <= d) is (check.outcome == "holds")
+    assert (b < c or a > d) is (check.outcome == "does not hold")
+
+
+def test_a_failed_limit_on_the_drift_is_named_first() -> None:
+    """The interval of the slope is inside its region, so the first line must not say that the exponent fails."""
+    bent = {4: 1.0, 8: 0.5, 16: 0.25, 32: 0.25 * 2**-2.0}
+    check = check_of(law_of(bent), Region.around(-1.3, 0.5), drift=0.5)
+    first, second, *_ = check.report().splitlines()
+    assert first.startswith("the limit on the change of the slope with depth does not hold: ")
+    assert second.startswith("the depth exponent holds: slope -1.3")
+
+
 def test_the_drift_of_two_depths_is_nan() -> None:
     drift, interval = slope_drift(law_of({4: 1.0, 8: 0.5}))
     assert np.isnan([drift, *interval]).all()
@@ -53,7 +98,8 @@ def test_the_drift_of_two_depths_is_nan() -> None:
 
 def test_draws_are_added_to_the_first_eight_until_there_are_enough() -> None:
     check = check_depth_exponent(NET, [2, 4, 8], **BATCH, expected=-1.2, margin=0.15)
-    assert 8 < check.draws == min(check.needed, 64)
+    assert 8 < check.draws <= 64
+    assert check.draws >= min(check.needed, 64)
     direct = ammup.depth_exponent(NET, [2, 4, 8], **BATCH, seeds=check.draws)
     assert check.law.power_law.slope == pytest.approx(direct.power_law.slope, rel=1e-6)
     assert check.law.power_law.slope_ci == pytest.approx(direct.power_law.slope_ci, rel=1e-5)
@@ -78,6 +124,16 @@ def test_a_failed_assertion_raises_the_exception_of_its_outcome() -> None:
     assert not isinstance(failure.value, ammup.Inconclusive)
     options["margin"] = 1.0
     assert ammup.assert_depth_exponent(NET, [2, 4], expected=-1.0, **options).outcome == "holds"
+    with pytest.raises(InputError, match=r"pass expected=.*or baseline="):
+        ammup.assert_depth_exponent(NET, [2, 4], **options)
+
+
+def test_each_seed_root_has_its_own_draws() -> None:
+    options = {**BATCH, "expected": -1.0, "margin": 1.0, "seeds": 2}
+    zero, three = (check_depth_exponent(NET, [2, 4], seed_root=root, **options) for root in (0, 3))
+    assert set(zero.law.table["seed"]) == {0, 1}
+    assert set(three.law.table["seed"]) == {3_000_000, 3_000_001}
+    assert not set(zero.law.table["S_bar"]) & set(three.law.table["S_bar"])
 
 
 def test_a_check_is_valid_json() -> None:
@@ -93,6 +149,7 @@ def test_a_check_is_valid_json() -> None:
         ({"margin": 0.0}, "margin=0.0.*positive"),
         ({"level": 1.0}, "level=1.0.*confidence level"),
         ({"seeds": 1}, "seeds=1.*at least 2"),
+        ({"seed_root": -1}, "seed_root=-1.*at least 0"),
         ({"max_depth_drift": 0.1}, "max_depth_drift.*four depths.*2 were given"),
     ],
 )

@@ -1,8 +1,13 @@
 """The pytest plugin in another project: marker, options, seed root, JUnit properties, summary of the claims."""
 
+import os
 import re
+from functools import partial
+from pathlib import Path
+from textwrap import dedent
 from xml.etree import ElementTree
 
+import numpy.fft  # noqa: F401  (numpy.fft cannot be loaded twice, and pytester unloads new modules)
 import pytest
 
 pytest_plugins = ["pytester"]
@@ -54,7 +59,7 @@ def test_an_unregistered_marker_is_an_error(pytester: pytest.Pytester) -> None:
 
 def test_the_help_lists_the_options(pytester: pytest.Pytester) -> None:
     text = _run(pytester, "--help").stdout.str()
-    for option in ("--ammup-seed-root=N", "--ammup-vary-seed", "--ammup-full"):
+    for option in ("--ammup-seed-root=N", "--ammup-vary-seed", "--ammup-record", "--ammup-full"):
         assert option in text
 
 
@@ -116,21 +121,57 @@ def test_a_seed_root_that_is_not_an_integer_is_a_usage_error(pytester: pytest.Py
     result.stderr.fnmatch_lines(["*--ammup-seed-root: invalid int value: 'seven'*"])
 
 
-def test_the_results_of_a_claim_are_properties_in_the_junit_file(pytester: pytest.Pytester) -> None:
+CLAIM_PROPERTIES = {
+    "verdict": "holds",
+    "estimate": "0.123456",
+    "se": "0.01",
+    "interval": "[0.1, 0.15]",
+    "n": "40",
+    "looks": "2",
+    "power": "0.999",
+    "stated": "[0.0, None]",
+    "law": "None",
+}
+
+
+def _properties(element: ElementTree.Element) -> dict[str, str]:
+    return {one.attrib["name"]: one.attrib["value"] for one in element.iterfind("properties/property")}
+
+
+@pytest.mark.parametrize("family", ["xunit1", "xunit2", "legacy"])
+def test_the_results_of_a_claim_are_properties_in_the_junit_file(family: str, pytester: pytest.Pytester) -> None:
+    """Without a warning. In xunit2 only a suite has properties."""
+    pytester.makepyfile(test_it=_claim_file())
+    options = ("-W", "error", "-o", f"junit_family={family}", "--junit-xml=report.xml")
+    _run(pytester, *options).assert_outcomes(passed=1)
+    report = ElementTree.parse(pytester.path / "report.xml").getroot()
+    (suite,) = report.iter("testsuite")
+    (case,) = suite.iter("testcase")
+    if family == "xunit2":
+        expected = {f"test_it.py::test_claim: {name}": value for name, value in CLAIM_PROPERTIES.items()}
+        assert (_properties(suite), _properties(case)) == (expected, {})
+    else:
+        assert (_properties(suite), _properties(case)) == ({}, CLAIM_PROPERTIES)
+
+
+@pytest.mark.parametrize("options", [("-p", "no:junitxml"), ()])
+def test_a_claim_is_recorded_without_a_junit_report(options: tuple[str, ...], pytester: pytest.Pytester) -> None:
     pytester.makepyfile(_claim_file())
-    _run(pytester, "-o", "junit_family=xunit1", "--junit-xml=report.xml").assert_outcomes(passed=1)
+    _run(pytester, "-W", "error", *options).assert_outcomes(passed=1)
+
+
+def test_the_properties_reach_the_junit_file_from_the_workers_of_xdist(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(folders).rstrip(os.pathsep))
+    pytester.makepyfile(_claim_file())
+    pytester.runpytest_subprocess(
+        *("-n", "1", "-W", "error", "-o", "junit_family=xunit2", "--junit-xml=report.xml"),
+        *("-p", "no:hypothesispytest", "-p", "no:jaxtyping"),
+    ).assert_outcomes(passed=1)
     (case,) = ElementTree.parse(pytester.path / "report.xml").iter("testcase")
-    assert {p.attrib["name"]: p.attrib["value"] for p in case.iter("property")} == {
-        "verdict": "holds",
-        "estimate": "0.123456",
-        "se": "0.01",
-        "interval": "[0.1, 0.15]",
-        "n": "40",
-        "looks": "2",
-        "power": "0.999",
-        "stated": "[0.0, None]",
-        "law": "None",
-    }
+    assert _properties(case) == CLAIM_PROPERTIES
 
 
 def test_the_summary_lists_the_measured_claims_with_their_problems(pytester: pytest.Pytester) -> None:
@@ -158,3 +199,97 @@ def test_the_plugin_alone_does_not_import_torch(pytester: pytest.Pytester) -> No
             assert not {"torch", "ammup.claims.claim", "ammup.claims.record", "pydantic"} & set(sys.modules)
     """)
     pytester.runpytest_subprocess("-p", "no:hypothesispytest", "-p", "no:jaxtyping").assert_outcomes(passed=1)
+
+
+GATE = """
+    from functools import partial
+
+    import torch
+
+    import ammup
+
+    NET = partial(ammup.mlp, width=32, in_features=32, out_features=32, readout="he")
+    FAULTY = partial(NET, readout="mean-field")
+    BATCH = dict(inputs=torch.ones(2, 32), part="label", loss="mse", margin=9.0, seeds=4)
+
+
+    def test_gate(depth_law):
+        check = depth_law(NET, [2, 4], **BATCH, ARGUMENTS)
+        print("seeds", sorted(set(check.law.table["seed"])))
+"""
+
+
+def _gate_file(arguments: str, net: str = "NET") -> str:
+    return GATE.replace("ARGUMENTS", arguments).replace("depth_law(NET", f"depth_law({net}")
+
+
+@pytest.fixture
+def _loaded_torch() -> None:
+    """Load every module that the tests below need, before pytester records the loaded modules."""
+    import torch
+
+    import ammup
+
+    net = partial(ammup.mlp, width=4, in_features=4, out_features=4)
+    ammup.check_depth_exponent(net, [2, 4], inputs=torch.ones(2, 4), loss="mse", expected=0.0, margin=99.0, seeds=2)
+
+
+@pytest.mark.usefixtures("_loaded_torch", "unchecked")
+@pytest.mark.parametrize("family", ["xunit1", "xunit2"])
+def test_the_fixture_adds_properties_without_warnings(family: str, pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(test_it=_gate_file("expected=-1.0"))
+    options = ("-W", "error", "-o", f"junit_family={family}", "--junit-xml=report.xml")
+    _run(pytester, *options).assert_outcomes(passed=1)
+    names = {
+        one.attrib["name"].removeprefix("test_it.py::test_gate: ")
+        for one in ElementTree.parse(pytester.path / "report.xml").iter("property")
+    }
+    assert names == {"outcome", "slope", "slope_ci", "region", "seeds", "moved", "note", "cause"}
+
+
+@pytest.mark.usefixtures("_loaded_torch", "unchecked")
+def test_the_fixture_compares_with_a_baseline_next_to_the_test(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = pytester.mkdir("gates")
+    test, stored = folder / "test_it.py", folder / "depth.json"
+    test.write_text(dedent(_gate_file('baseline="depth.json"')), encoding="utf-8")
+    monkeypatch.setenv("CI", "true")
+    missing = _run(pytester)
+    missing.assert_outcomes(failed=1)
+    missing.stdout.fnmatch_lines(["*InputError: the baseline *depth.json does not exist, and*pytest: --ammup-record*"])
+    assert not stored.exists()
+    _run(pytester, "--ammup-record").assert_outcomes(passed=1)
+    recorded = stored.read_bytes()
+    _run(pytester).assert_outcomes(passed=1)
+    assert stored.read_bytes() == recorded
+    test.write_text(dedent(_gate_file('baseline="depth.json"', "FAULTY")), encoding="utf-8")
+    moved = _run(pytester)
+    moved.assert_outcomes(failed=1)
+    moved.stdout.fnmatch_lines(["*ammup.gate.depth_check.Moved: the curve moved against the baseline: *"])
+
+
+@pytest.mark.usefixtures("_loaded_torch", "unchecked")
+@pytest.mark.parametrize(
+    ("arguments", "options", "first"),
+    [
+        ("expected=-1.0", (), 0),
+        ("expected=-1.0", ("--ammup-seed-root", "2"), 2_000_000),
+        ("expected=-1.0, seed_root=5", ("--ammup-seed-root", "2"), 5_000_000),
+    ],
+)
+def test_the_fixture_draws_from_the_seed_root(
+    arguments: str, options: tuple[str, ...], first: int, pytester: pytest.Pytester
+) -> None:
+    pytester.makepyfile(_gate_file(arguments))
+    result = _run(pytester, "-s", *options)
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines([f"*seeds [[]{', '.join(str(first + i) for i in range(4))}[]]"])
+
+
+@pytest.mark.usefixtures("_loaded_torch", "unchecked")
+def test_the_fixture_requires_an_expected_slope_or_a_baseline(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(_gate_file("level=0.9"))
+    result = _run(pytester)
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*InputError: pass expected=, the slope with its sign, or baseline=*"])

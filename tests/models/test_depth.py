@@ -7,7 +7,8 @@ from torchvision import models
 
 import ammup
 from ammup import InputError
-from ammup.models.depth import CONVENTIONS, structure_of
+from ammup.models.depth import CONVENTIONS, depth_units, structure_of
+from ammup.models.flow import observed
 
 
 @pytest.mark.parametrize("depth", [1, 2, 7])
@@ -367,3 +368,41 @@ def test_an_activation_shared_by_blocks_changes_no_unit(convention: str) -> None
         assert ammup.depth_units(net, convention=convention) == units
         assert ammup.depth_units(net, torch.ones(2, 4), convention=convention) == units
         assert len(ammup.initialize_(net, seed=0)) == len(layers)
+
+
+class _Twins(nn.Module):
+    """One trunk for two inputs: each path to the output has one of its calls."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trunk = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4))
+        self.out = nn.Linear(8, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.out(torch.cat([self.trunk(x), self.trunk(-x)], 1))
+
+
+def test_the_only_call_on_the_path_is_named_and_observed() -> None:
+    net, x = _Twins(), torch.randn(3, 4)
+    units = depth_units(net, x)
+    assert units == ("trunk.0@1", "trunk.2@1")
+    seen = {}
+    with observed(net, units, seen.__setitem__):
+        net(x)
+    torch.testing.assert_close(seen["trunk.2@1"], net.trunk(x))
+
+
+class _Bins(nn.Module):
+    """Values that are sorted into bins, whose number selects a row of a table."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows, self.hidden, self.out = nn.Embedding(5, 4), nn.Linear(4, 4), nn.Linear(4, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        bins = (x[:, 0].abs() * 4).long() % 5
+        return self.out(self.hidden(self.rows(bins)).relu())
+
+
+def test_rows_that_computed_indices_select_begin_a_path() -> None:
+    assert depth_units(_Bins(), torch.randn(3, 4)) == ("hidden",)

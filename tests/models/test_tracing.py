@@ -3,8 +3,10 @@
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils.parametrizations import spectral_norm
 
 from ammup import InputError
+from ammup.models.depth import depth_units
 from ammup.models.layers import SupportConv
 from ammup.models.tracing import traced
 
@@ -60,3 +62,63 @@ class _Branching(nn.Module):
 def test_a_forward_that_depends_on_values_is_refused_with_what_to_give_instead() -> None:
     with pytest.raises(InputError, match=r"_Branching could not be traced by torch.fx \(.*\); give example_input="):
         traced(_Branching())
+
+
+def _encoder(layers: int) -> nn.Module:
+    return nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), layers)
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        _encoder(2),
+        nn.TransformerEncoderLayer(8, 2, 16),
+        nn.Transformer(8, 2, 1, 1, 16, batch_first=True),
+        nn.Sequential(nn.Linear(5, 8), _encoder(3), nn.Linear(8, 2)),
+    ],
+    ids=["encoder", "layer", "transformer", "inside a net"],
+)
+def test_modules_of_torch_with_layers_inside_are_never_one_operation(module: nn.Module) -> None:
+    """These cannot be traced: their forward depends on values. One operation for all of their layers is wrong."""
+    with pytest.raises(InputError, match=r"could not be traced.*give example_input="):
+        traced(module)
+
+
+class _Decoder(nn.Module):
+    def __init__(self, layers: int) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.TransformerDecoderLayer(8, 2, 16, batch_first=True) for _ in range(layers))
+        self.out = nn.Linear(8, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        memory = x
+        for layer in self.layers:
+            x = layer(x, memory)
+        y: torch.Tensor = self.out(x)
+        return y
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_decoder_layers_are_traced_inside_as_they_run(layers: int) -> None:
+    model = _Decoder(layers).eval()
+    for convention in ("paper", "blocks", "layers"):
+        units = depth_units(model, convention=convention)
+        assert len(units) == len(depth_units(model, torch.ones(2, 3, 8), convention=convention))
+    assert len(depth_units(model)) == 3 * layers  # self-attention, attention to the memory, feed-forward
+
+
+@pytest.mark.parametrize(
+    "module",
+    [nn.MultiheadAttention(4, 2), spectral_norm(nn.Linear(4, 4)), nn.LSTM(4, 4, num_layers=2), nn.LSTMCell(4, 4)],
+    ids=lambda module: type(module).__name__,
+)
+def test_weight_layers_with_modules_or_several_weights_inside_are_one_layer(module: nn.Module) -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = module
+
+        def forward(self, x: torch.Tensor) -> object:
+            return self.layer(x, x, x) if isinstance(module, nn.MultiheadAttention) else self.layer(x)
+
+    assert {operation.layer for operation in traced(Net()) if operation.layer} == {"layer"}

@@ -124,7 +124,8 @@ def _section(law: SweepLaw, **changed: Any) -> SweepSection:
         "law": law,
         "missing": 0,
         "seeds": 3,
-        "stored": {"slope": -1.4, "slope_ci": [-1.6, -1.2], "source": "baselines/sweeps.json"},
+        "paper_slope": -1.337,
+        "stored": {"slope": -1.4, "slope_ci": [-1.6, -1.2], "source": "baselines/sweeps.json", "differences": []},
         "regret": _regret(),
         "pictures": [Picture(caption="a caption", alt="two panels", figure=_figure())],
         "provenance": {"host": "here"},
@@ -226,25 +227,45 @@ def test_pictures_are_self_contained_and_reproducible(law: SweepLaw) -> None:
 
 def test_exponents_agree_with_the_law_and_are_compared_with_the_stored_ones(law: SweepLaw) -> None:
     low, high = law.power_law.slope_ci
-    moved = {"slope": -9.0, "slope_ci": [-9.5, -8.5], "source": "x"}
-    unknown = {"slope": -9.0, "slope_ci": [None, None], "source": "x"}
-    parsed = Parsed(_page(*(_section(law, stored=s) for s in (_section(law).stored, moved, unknown, None))))
+    moved = {"slope": -9.0, "slope_ci": [-9.5, -8.5], "source": "x", "differences": []}
+    unknown = {"slope": -9.0, "slope_ci": [None, None], "source": "x", "differences": []}
+    stored = (_section(law).stored, moved, unknown, None)
+    papers = (-1.337, -1.869, -1.5, None)
+    sections = [_section(law, stored=s, paper_slope=paper) for s, paper in zip(stored, papers, strict=True)]
+    parsed = Parsed(_page(*sections))
     rows = parsed.table("Slope of log learning rate")
     fitted = ["cnn", "2, 4, 8", "3", f"{law.power_law.slope:.3f}", f"[{low:.3f}, {high:.3f}]"]
     assert [row[:5] for row in rows] == [fitted] * 4
     assert [row[5:] for row in rows] == [
-        ["-1.400", "[-1.600, -1.200]", "same", "-1.5"],
-        ["-9.000", "[-9.500, -8.500]", "moved", "-1.5"],
-        ["-9.000", "–", "–", "-1.5"],
-        ["–", "–", "no baseline", "-1.5"],
+        ["-1.400", "[-1.600, -1.200]", "same", "-1.337"],
+        ["-9.000", "[-9.500, -8.500]", "moved", "-1.869"],
+        ["-9.000", "–", "–", "-1.500"],
+        ["–", "–", "no baseline", "–"],
     ]
+    assert [parsed.facts(f"sweep-{number}")["paper"] for number in (1, 2, 3, 4)] == ["-1.337", "-1.869", "-1.500", "–"]
 
 
 def test_intervals_that_touch_count_as_the_same(law: SweepLaw) -> None:
     low, high = law.power_law.slope_ci
     for ends, word in (([high, high + 1], "same"), ([low - 1, low], "same"), ([low - 1, low - 1e-9], "moved"),
                        ([high + 1e-9, 9.0], "moved"), ([low - 1, high + 1], "same")):  # fmt: skip
-        assert _section(law, stored={"slope": 0.0, "slope_ci": ends, "source": ""}).comparison == word
+        stored = {"slope": 0.0, "slope_ci": ends, "source": "", "differences": []}
+        assert _section(law, stored=stored).comparison == word
+
+
+def test_only_equal_settings_complete_grids_and_narrow_intervals_are_the_same(law: SweepLaw) -> None:
+    low, high = law.power_law.slope_ci
+    width, middle = high - low, (low + high) / 2
+    stored = {"slope": middle, "slope_ci": [middle - width / 3.9, middle + width / 3.9], "source": "x"}
+    equal, different = {**stored, "differences": []}, {**stored, "differences": ["grid.seeds is 0, stored: 0,1"]}
+    assert _section(law, stored=equal).comparison == "same"
+    narrow = {**equal, "slope_ci": [middle - width / 4.1, middle + width / 4.1]}
+    assert _section(law, stored=narrow).comparison == "inconclusive"  # such as [-6.5, 3.3] against [-1.7, -1.2]
+    assert _section(law, stored=equal, missing=1).comparison == "incomplete"
+    section = _section(law, stored=different)
+    assert section.comparison == "other settings"
+    shown = " ".join(Parsed(_page(section)).shown().split())
+    assert "not comparable, because the settings differ: grid.seeds is 0, stored: 0,1." in shown
 
 
 def test_optima_and_fit_agree_with_the_law(law: SweepLaw) -> None:
@@ -361,7 +382,7 @@ def test_a_sweep_of_one_or_two_depths_has_dashes(runs: pd.DataFrame) -> None:
 
 def test_missing_numbers_are_shown_as_a_dash(law: SweepLaw) -> None:
     nothing = _regret(("constant",), **dict.fromkeys(COLUMNS[2:], np.nan))
-    stored = {"slope": None, "slope_ci": [None, math.nan], "source": "x"}
+    stored = {"slope": None, "slope_ci": [None, math.nan], "source": "x", "differences": []}
     absent = dict.fromkeys(("estimate", "se", "power", "false_alarm", "alpha", "n", "interval_level"), math.nan)
     incomplete = {**absent, "interval": [math.nan, None], "stated": [math.nan, 1.0], "seeds": None, "regime": None}
     claims = [_claim(**incomplete, provenance={}), _claim(**dict.fromkeys(absent), interval=None, law=[None, None])]
@@ -390,7 +411,7 @@ def _with_texts(law: SweepLaw, text: str) -> str:
         law,
         name=text,
         specification=text,
-        stored={"slope": -1.4, "slope_ci": [-1.6, -1.2], "source": text},
+        stored={"slope": -1.4, "slope_ci": [-1.6, -1.2], "source": text, "differences": []},
         regret=_regret((text,)),
         pictures=[Picture(caption=text, alt=text, figure=_figure())],
         provenance={text: text},

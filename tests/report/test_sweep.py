@@ -47,14 +47,23 @@ def test_the_cost_is_summed_over_depths_and_divided_among_workers(workers: int, 
     assert _row(lines, "2") == "2 10 1e+12 36"
     assert _row(lines, "4") == "4 20 4e+12 72"
     assert "30 cells, 5e+12 " in lines[-1]
-    assert f" {(10 * 36 + 20 * 72) / 3600 / workers:g} hours" in lines[-1]
+    assert f"about {(10 * 36 + 20 * 72) / 60 / workers:.0f} minutes for the cells on this machine" in lines[-1]
     assert ("1 worker," if workers == 1 else "2 workers,") in lines[-1]
     assert "loop" in lines[-1]
     assert ("search" in lines[-1]) == searched
 
 
+def test_the_cost_includes_short_runs_and_reports_a_busy_machine() -> None:
+    table = pd.DataFrame({"depth": [2], "cells": [10], "flops": [1e12], "seconds": [1080.0]})
+    cost = Cost(table=table, workers=2, strategy="loop", searched=False, short_run_seconds=7200.0, core_share=0.25)
+    *_, line, note = _lines(cost_text("small", cost))
+    assert "about 2.5 hours for the cells and the short runs on this machine" in line
+    assert "25% of a core was available" in note
+    assert note.endswith("without them, about 38 minutes")
+
+
 def test_each_optimum_has_its_errors_fit_and_flags(law: SweepLaw) -> None:
-    lines = _lines(sweep_law_text(law, heading="small", missing=0))
+    lines = _lines(sweep_law_text(law, heading="small", missing=0, paper_slope=-1.337))
     assert lines[0] == "small"
     fitted = law.line.set_index("depth")
     for depth, optimum in law.optima.items():
@@ -77,6 +86,8 @@ def test_each_optimum_has_its_errors_fit_and_flags(law: SweepLaw) -> None:
     for text in (f"{law.power_law.slope:.2f} ", f"[{low:.2f}, {high:.2f}]", f"R² {law.power_law.r2:.3f}", law.kind):
         assert text in slope
     assert "missing" not in " ".join(lines)
+    assert "paper, this experiment -1.34" in lines
+    assert "this experiment" not in " ".join(_lines(sweep_law_text(law, heading="small", missing=0)))
 
 
 def test_segments_show_predictions_and_their_errors(law: SweepLaw) -> None:

@@ -31,8 +31,8 @@ def test_the_optimum_of_each_depth_is_that_of_its_own_runs(kind: str) -> None:
 
 
 def test_an_unknown_kind_of_optimum_is_refused() -> None:
-    with pytest.raises(InputError, match="unknown optimum='edge'; expected one of: smoothed, argmax"):
-        fit_sweep(swept_runs(), kind="edge")
+    with pytest.raises(InputError, match="unknown optimum='cliff'; expected one of: smoothed, argmax, edge"):
+        fit_sweep(swept_runs(), kind="cliff")
 
 
 def test_without_two_depths_there_is_no_line() -> None:

@@ -1,0 +1,120 @@
+"""The result of a check of the depth exponent: the measured law, the allowed slopes and the outcome."""
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ammup.format import json_number
+from ammup.gate.check_text import check_text, region_decimals
+from ammup.gate.fault_patterns import likely_cause
+from ammup.gate.slope_drift import slope_drift
+from ammup.measurement.depth_law import DepthLaw
+from ammup.stats.equivalence import INSIDE, OUTSIDE, Region
+from ammup.stats.verdicts import DOES_NOT_HOLD, HOLDS, INCONCLUSIVE
+
+MOVED = "moved"
+_OUTCOMES = {INSIDE: HOLDS, OUTSIDE: DOES_NOT_HOLD}
+
+
+@dataclass(frozen=True, kw_only=True)
+class DepthCheck:
+    """A measured depth law, the allowed slopes, and the outcome.
+
+    Attributes:
+        law: the measured law.
+        region: the allowed slopes.
+        allowed_drift: the largest allowed difference between the slope of the deeper half of the depths and that of
+            the shallower half, or None for no limit.
+        needed: the weight draws at each depth with which the slope of a correct model passes, see
+            :func:`ammup.gate.power.seeds_needed`.
+        baseline_needed: the weight draws with which the baseline must be recorded again, because no number of new draws
+            makes up for its standard error; 0 otherwise.
+        expected: the expected slope that was given or recorded; None if the slope of this check is to be recorded.
+        moved: the depths at which η* differs from the baseline beyond both standard errors, one sentence for each.
+        note: a difference from the baseline within both standard errors, in words, or "".
+        cause: the fault whose pattern the curve shows, or "".
+        recorded: whether the check was recorded as a new baseline.
+    """
+
+    law: DepthLaw
+    region: Region
+    allowed_drift: float | None
+    needed: int
+    baseline_needed: int = 0
+    expected: float | None = None
+    moved: tuple[str, ...] = ()
+    note: str = ""
+    cause: str = ""
+    recorded: bool = False
+
+    @property
+    def outcome(self) -> str:
+        """One of "holds", "does not hold", "moved" and "inconclusive".
+
+        "does not hold" and "inconclusive" concern the allowed slopes. "moved" means that the curve differs from the
+        baseline beyond both standard errors although the slopes are allowed or the interval is too wide to decide.
+        """
+        outcomes = {self.slope_outcome, self.drift_outcome}
+        if DOES_NOT_HOLD in outcomes:
+            return DOES_NOT_HOLD
+        if self.moved:
+            return MOVED
+        return INCONCLUSIVE if INCONCLUSIVE in outcomes else HOLDS
+
+    @property
+    def slope_outcome(self) -> str:
+        """Whether the slope is allowed: "holds", "does not hold" or "inconclusive"."""
+        return _placed(self.law.power_law.slope_ci, self.region)
+
+    @property
+    def drift_outcome(self) -> str:
+        """Whether the change of the slope with depth is allowed; "holds" if it has no limit."""
+        if self.allowed_drift is None:
+            return HOLDS
+        return _placed(self.drift[1], Region.around(0.0, self.allowed_drift))
+
+    @property
+    def drift(self) -> tuple[float, tuple[float, float]]:
+        """The slope of the deeper half of the depths minus that of the shallower half, and its confidence interval."""
+        return slope_drift(self.law)
+
+    @property
+    def draws(self) -> int:
+        """Number of weight draws at each depth."""
+        return self.law.draws
+
+    def report(self) -> str:
+        """Several lines: outcome, measured curve, likely cause of a failure, and advice on an inconclusive outcome."""
+        return check_text(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The check as JSON types: dicts, lists, text, numbers and None."""
+        drift, interval = self.drift
+        return {
+            "outcome": self.outcome,
+            "region": [self.region.low, self.region.high],
+            "drift": json_number(drift),
+            "drift_interval": [json_number(v) for v in interval],
+            "allowed_drift": self.allowed_drift,
+            "seeds": self.draws,
+            "seeds_needed": self.needed,
+            "moved": list(self.moved),
+            "note": self.note,
+            "cause": self.cause,
+            **self.law.to_dict(),
+        }
+
+
+def with_likely_cause(check: DepthCheck) -> DepthCheck:
+    """The check with the likely cause of its failure; unchanged unless the outcome is "does not hold"."""
+    if check.outcome != DOES_NOT_HOLD:
+        return check
+    return replace(check, cause=likely_cause(check.law, check.region))
+
+
+def _placed(interval: tuple[float, float], region: Region) -> str:
+    """The outcome of an interval and a region, from the numbers as they are printed."""
+    digits = region_decimals(region)
+    shown = Region(low=round(region.low, digits), high=round(region.high, digits))
+    low, high = (end if math.isnan(end) else round(end, digits) for end in interval)
+    return _OUTCOMES.get(shown.place((low, high)), INCONCLUSIVE)

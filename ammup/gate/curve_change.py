@@ -1,0 +1,82 @@
+"""The difference between a measured curve η*(L) and a stored one."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from ammup.stats.intervals import t_quantile, welch_df
+
+# Probability that the curve of an unchanged model with other weight draws counts as moved, over all depths together.
+MOVED_ERROR = 0.001
+# With the same seeds, torch, device and dtype, log10 η* may change by this share of its standard error. Rounding errors
+# are far smaller.
+ROUNDING_SHARE = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class CurvePoint:
+    """η* of one depth with the standard error of log10 η* and the number of weight draws."""
+
+    lr_star: float
+    se: float
+    draws: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class PointChange:
+    """The difference of η* at one depth.
+
+    Attributes:
+        depth: L.
+        old: the stored point.
+        new: the measured point.
+        limit: the largest change that random draws explain, in standard errors of the difference.
+    """
+
+    depth: int
+    old: CurvePoint
+    new: CurvePoint
+    limit: float
+
+    @property
+    def size(self) -> float:
+        """|change of log10 η*| in standard errors of the difference; infinite if both errors are 0."""
+        change = abs(np.log10(self.new.lr_star / self.old.lr_star))
+        error = np.hypot(self.old.se, self.new.se)
+        return float(change / error) if error > 0 else (np.inf if change > 0 else 0.0)
+
+    @property
+    def moved(self) -> bool:
+        """Whether the change is too large for random draws."""
+        return self.size > self.limit
+
+    @property
+    def rounded(self) -> bool:
+        """Whether the change is as small as that of rounding errors."""
+        return bool(abs(np.log10(self.new.lr_star / self.old.lr_star)) <= ROUNDING_SHARE * self.old.se)
+
+    def __str__(self) -> str:
+        return (
+            f"η* at depth {self.depth} was {self.old.lr_star:.4g} and is {self.new.lr_star:.4g}, "
+            f"{self.size:.1f} standard errors of the difference (limit {self.limit:.1f})"
+        )
+
+
+def curve_changes(old: Mapping[int, CurvePoint], new: Mapping[int, CurvePoint]) -> list[PointChange]:
+    """The change at each depth, with limits that hold for all depths together (Bonferroni, Welch's t)."""
+    return [
+        PointChange(depth=depth, old=old[depth], new=new[depth], limit=_limit(old[depth], new[depth], len(old)))
+        for depth in old
+    ]
+
+
+def largest(changes: Iterable[PointChange]) -> PointChange:
+    """The change with the most standard errors."""
+    return max(changes, key=lambda change: change.size)
+
+
+def _limit(old: CurvePoint, new: CurvePoint, n_depths: int) -> float:
+    variances = np.array([old.se, new.se]) ** 2
+    df = welch_df(variances, np.maximum([old.draws - 1.0, new.draws - 1.0], 1.0), total=float(variances.sum()))
+    return t_quantile(1 - MOVED_ERROR / (2 * n_depths), df)

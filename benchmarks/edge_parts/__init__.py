@@ -1,0 +1,1 @@
+"""Candidates that `benchmarks/edge_definitions.py` compares."""

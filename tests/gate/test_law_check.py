@@ -1,0 +1,150 @@
+"""Checks that measure as many weight draws as they need, against baselines, on draws with a known distribution."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from depth_curves import PAPER
+
+import ammup
+from ammup.gate import law_check
+from ammup.gate.allowed import MOST_SEEDS, PILOT, Allowed, Draws
+from ammup.gate.check_result import DepthCheck
+from ammup.gate.depth_baseline import DepthBaseline
+from ammup.gate.law_check import BaselineFile
+from ammup.measurement.depth_law import DepthLaw
+from ammup.measurement.specification import MeasurementSpec
+from ammup.stats.power_law import fit_maximal_lr
+
+SPEC = MeasurementSpec(inputs=torch.ones(1, 2), loss="mse")
+SCATTER = 0.8  # coefficient of variation of S̄, as in the ConvNeXt of benchmarks/gate_repeats.py
+FACTORY = ammup.mlp  # never called
+
+
+def _lognormal_law(
+    _factory: object, depths: Sequence[int], _spec: object, *, seeds: Sequence[int], level: float, progress: bool,
+    stream: int, factors: dict[int, float],
+) -> DepthLaw:  # fmt: skip
+    """A law whose η* is that of the paper times a factor at each depth; a draw depends on the stream and its seed."""
+    s = np.sqrt(np.log1p(SCATTER**2))
+    S_bar = {
+        depth: np.array(
+            [
+                (factors.get(depth, 1.0) * PAPER[depth]) ** -2
+                * np.random.default_rng((stream, depth, seed)).lognormal(-0.5 * s**2, s)
+                for seed in seeds
+            ]
+        )
+        for depth in depths
+    }
+    rows = [
+        {"depth": depth, "seed": seed, "S_bar": value, "lr_star": value**-0.5}
+        for depth, values in S_bar.items()
+        for seed, value in zip(seeds, values, strict=True)
+    ]
+    return DepthLaw(
+        table=pd.DataFrame(rows),
+        units={depth: depth for depth in depths},
+        S={depth: np.ones(depth) for depth in depths},
+        power_law=fit_maximal_lr(S_bar, level=level),
+    )
+
+
+class _Gate:
+    """Checks whose measurement is replaced by the law above."""
+
+    def __init__(self, path: Path, monkeypatch: pytest.MonkeyPatch, *, margin: float = 0.3) -> None:
+        self.path, self.monkeypatch, self.margin = path, monkeypatch, margin
+
+    def __call__(
+        self, stream: int, factors: dict[int, float] | None = None, *, record: bool = False, draws: Draws | None = None
+    ) -> DepthCheck:
+        law: Any = partial(_lognormal_law, stream=stream, factors=factors or {})
+        self.monkeypatch.setattr(law_check, "measure_depth_law", law)
+        file = BaselineFile(path=self.path, about="a net", record=record)
+        allowed = Allowed(expected=None, margin=self.margin)
+        return file.check(FACTORY, list(PAPER), SPEC, allowed, draws=draws or Draws())
+
+
+@pytest.fixture
+def gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> _Gate:
+    monkeypatch.delenv("CI", raising=False)
+    return _Gate(tmp_path / "depth.json", monkeypatch)
+
+
+def test_a_repeated_check_measures_the_recorded_draws(gate: _Gate) -> None:
+    recorded = gate(0)
+    again = gate(0)
+    assert recorded.recorded
+    assert not again.recorded
+    assert PILOT < recorded.draws < MOST_SEEDS
+    assert (again.outcome, again.draws, again.note) == ("holds", recorded.draws, "")
+
+
+def test_draws_are_added_at_comparison_as_well(gate: _Gate) -> None:
+    gate(0, record=True, draws=Draws(seeds=12))
+    assert 12 < gate(0).draws <= MOST_SEEDS
+    assert gate(0, draws=Draws(seeds=10)).draws == 10
+
+
+def test_a_baseline_with_too_few_draws_is_to_be_recorded_again(gate: _Gate) -> None:
+    gate.margin = 9.0
+    gate(0, record=True, draws=Draws(seeds=3))
+    gate.margin = 0.1
+    check = gate(1, draws=Draws(seeds=4))
+    assert check.outcome == "inconclusive"
+    assert check.baseline_needed > 4
+    assert f"record it again with about {check.baseline_needed} seeds" in check.report()
+
+
+def test_a_check_is_recorded_again_only_on_request(gate: _Gate) -> None:
+    slopes = [DepthBaseline.read(gate.path).slope for stream in (0, 1) if gate(stream)]
+    assert slopes[0] == slopes[1]
+    gate(1, record=True)
+    assert DepthBaseline.read(gate.path).slope != slopes[0]
+
+
+def test_unchanged_models_pass_and_changed_ones_fail_at_the_stated_rates(gate: _Gate) -> None:
+    """12 recordings with 10 comparisons each; the draws are fixed, so that this test has one result.
+
+    The outcome holds with probability 0.98 or more. In 120 comparisons, fewer than 112 occur with probability 0.001.
+    The curve moves by chance with probability 0.001, somewhat more for skewed draws; 4 of 120 would be too many.
+    """
+    outcomes = []
+    for recording in range(12):
+        gate(1000 * recording, record=True)
+        outcomes += [gate(1000 * recording + number).outcome for number in range(1, 11)]
+    assert outcomes.count("holds") >= 112
+    assert outcomes.count("moved") < 4
+    assert outcomes.count("does not hold") == 0
+
+
+@pytest.mark.parametrize(
+    ("factors", "outcome"),
+    [
+        (dict.fromkeys(PAPER, 0.5), "moved"),  # all weights of one layer doubled
+        ({32: 0.4}, "moved"),  # the deepest model only
+        ({depth: (depth / 4) ** 0.9 for depth in PAPER}, "does not hold"),
+    ],
+)
+def test_planted_changes_fail_in_every_one_of_ten_checks(factors: dict[int, float], outcome: str, gate: _Gate) -> None:
+    gate(0)
+    checks = [gate(stream, factors) for stream in range(1, 11)]
+    assert "holds" not in {check.outcome for check in checks}
+    assert [check.outcome for check in checks].count(outcome) >= 9
+
+
+def test_an_expected_slope_is_not_replaced_by_that_of_the_baseline(gate: _Gate) -> None:
+    recorded = gate(0)
+    law: Any = partial(_lognormal_law, stream=1, factors={})
+    gate.monkeypatch.setattr(law_check, "measure_depth_law", law)
+    allowed = Allowed(expected=-1.0, margin=0.1)
+    file = BaselineFile(path=gate.path, about="a net")
+    check = file.check(FACTORY, list(PAPER), SPEC, replace(allowed, level=0.9), draws=Draws(seeds=recorded.draws))
+    assert (check.outcome, check.region.centre) == ("does not hold", -1.0)
