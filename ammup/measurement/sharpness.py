@@ -141,10 +141,10 @@ def measure_sharpness(
     """
     check_known("matrix", matrix, MATRICES)
     check_known("method", method, METHODS)
-    if not 1e-12 <= tolerance < 1:
-        raise InputError(f"tolerance={tolerance} must be a relative error from 1e-12 to 1, such as 0.01")
     wrapper, model = model, unwrapped(model)
     name_of = inner_name if model is not wrapper else str
+    if not 1e-12 <= tolerance < 1:
+        raise InputError(f"tolerance={tolerance} must be a relative error from 1e-12 to 1, such as 0.01")
     spec = MeasurementSpec(
         inputs=inputs,
         targets=targets,
@@ -153,22 +153,24 @@ def measure_sharpness(
         forward=forward,
         optimizer=optimizer,
     )
-    check_initialized(model)
-    return _Measurement(model=model, spec=spec, matrix=matrix, seed=seed, tolerance=tolerance).by_method(method)
+    return SharpnessMeasurement(spec=spec, matrix=matrix, stream=seed, tolerance=tolerance, model=model).by_method(
+        method
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Measurement:
-    """The arguments of :func:`measure_sharpness`, checked."""
+class SharpnessMeasurement:
+    """The arguments of :func:`measure_sharpness`, except that any key ``stream`` takes the place of the seed."""
 
     model: nn.Module
     spec: MeasurementSpec
-    matrix: str
-    seed: int
-    tolerance: float
+    matrix: str = "gauss-newton"
+    stream: object = 0
+    tolerance: float = 1e-2
 
-    def by_method(self, method: str) -> Sharpness:
+    def by_method(self, method: str = "auto") -> Sharpness:
         """The sharpness by "backward", "difference" or "auto"."""
+        check_initialized(self.model)
         reason = "method='difference' was requested" if method == "difference" else ""
         if method == "auto":
             reason = _hooked_weight(self.model)
@@ -204,13 +206,13 @@ class _Measurement:
 
     def _backward(self, unsure: bool) -> Sharpness | None:
         stability, passes = self._stability()
-        curvature = BackwardCurvature(self.model, self.spec, self.matrix, self.seed)
+        curvature = BackwardCurvature(self.model, self.spec, self.matrix, self.stream)
         pair = self._eigenpair(curvature, stability, symmetric=True)
         form = curvature.quadratic_form(stability.root * pair.vector) + _decay(stability, pair.vector)
         passes += curvature.passes
         error = pair.residual + abs(form - pair.value)
         if unsure:
-            compared = DifferenceCurvature(self.model, self.spec, self.matrix, self.seed)
+            compared = DifferenceCurvature(self.model, self.spec, self.matrix, self.stream)
             disagreement = _disagreement(curvature, compared, stability.root * pair.vector)
             passes += compared.passes
             if disagreement > LARGEST_ERROR:
@@ -219,7 +221,7 @@ class _Measurement:
 
     def _difference(self) -> Sharpness:
         stability, passes = self._stability()
-        curvature = DifferenceCurvature(self.model, self.spec, self.matrix, self.seed)
+        curvature = DifferenceCurvature(self.model, self.spec, self.matrix, self.stream)
         pair = self._eigenpair(curvature, stability, symmetric=False)
         curvature.step_factor = 2.0
         image = stability.product(curvature.product, pair.vector)
@@ -228,7 +230,7 @@ class _Measurement:
 
     def _stability(self) -> tuple[Stability, int]:
         """The optimizer's part of the matrix, and the number of passes for it."""
-        curvature = Curvature(self.model, self.spec, self.matrix, self.seed)
+        curvature = Curvature(self.model, self.spec, self.matrix, self.stream)
         if self.spec.optimizer is None:
             return Stability.from_factors(curvature.space, self.spec.lr_factors), 0
         step = FirstStep.from_optimizer(self.spec.optimizer, dict(self.model.named_parameters()))
@@ -236,7 +238,7 @@ class _Measurement:
         return Stability.from_step(step, curvature.space, gradient, self.spec.lr_factors), curvature.passes
 
     def _eigenpair(self, curvature: Curvature, stability: Stability, *, symmetric: bool) -> Eigenpair:
-        start = torch.randn(curvature.space.size, generator=random_stream("start", self.seed), dtype=torch.float64)
+        start = torch.randn(curvature.space.size, generator=random_stream("start", self.stream), dtype=torch.float64)
         # Half of the tolerance is left to rounding errors.
         return largest_eigenpair(
             lambda v: stability.product(curvature.product, v),
