@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from ammup.data.dataset import Data as Data
     from ammup.data.dataset import load_data as load_data
     from ammup.errors import InputError as InputError
+    from ammup.errors import UnreliableTransfer as UnreliableTransfer
     from ammup.experiments.experiment import Experiment as Experiment
     from ammup.experiments.files import read_experiments as read_experiments
     from ammup.experiments.sweep import run_sweep as run_sweep
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from ammup.measurement.depth_law import DepthLaw as DepthLaw
     from ammup.measurement.depth_law import depth_exponent as depth_exponent
     from ammup.measurement.finite_step import check_finite_step as check_finite_step
+    from ammup.measurement.late import LateCurve as LateCurve
+    from ammup.measurement.late import late_curve as late_curve
     from ammup.measurement.logger import UpdateLogger as UpdateLogger
     from ammup.measurement.moments import UpdateMoments as UpdateMoments
     from ammup.measurement.param_groups import param_groups as param_groups
@@ -45,9 +48,11 @@ if TYPE_CHECKING:
     from ammup.training.runs import Run as Run
     from ammup.transfer.carry import transfer_lr as transfer_lr
     from ammup.transfer.carry import transfer_table as transfer_table
+    from ammup.transfer.setting import TrainingSetting as TrainingSetting
 
 _HOME = {
     "InputError": "ammup.errors",
+    "UnreliableTransfer": "ammup.errors",
     "Experiment": "ammup.experiments.experiment",
     "read_experiments": "ammup.experiments.files",
     "run_sweep": "ammup.experiments.sweep",
@@ -59,10 +64,13 @@ _HOME = {
     "finite_depth_law": "ammup.theory.finite_depth",
     "transfer_lr": "ammup.transfer.carry",
     "transfer_table": "ammup.transfer.carry",
+    "TrainingSetting": "ammup.transfer.setting",
     "Data": "ammup.data.dataset",
     "load_data": "ammup.data.dataset",
     "DepthLaw": "ammup.measurement.depth_law",
     "depth_exponent": "ammup.measurement.depth_law",
+    "LateCurve": "ammup.measurement.late",
+    "late_curve": "ammup.measurement.late",
     "UpdateLogger": "ammup.measurement.logger",
     "param_groups": "ammup.measurement.param_groups",
     "param_table": "ammup.measurement.param_groups",
@@ -95,7 +103,7 @@ def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'ammup' has no attribute {name!r}; public names: {', '.join(sorted(_HOME))}")
     value = getattr(import_module(_HOME[name]), name)
-    globals()[name] = value  # the next access does not come here
+    globals()[name] = value  # later accesses find the name there and do not call this function
     return value
 
 

@@ -30,6 +30,10 @@ class InputError(ValueError):
         return error
 
 
+class UnreliableTransfer(UserWarning):
+    """A learning rate was transferred by a rule whose measurement is unreliable. The message gives a reason."""
+
+
 def check_known(name: str, value: object, allowed: Iterable[str]) -> None:
     """Raise InputError unless ``value`` is one of the allowed names of the argument ``name``."""
     names = tuple(allowed)
@@ -55,8 +59,15 @@ def checked_integer(name: str, value: object, *, at_least: int) -> int:
 
 
 def unknown(kind: str, name: str, names: Collection[str], where: str) -> InputError:
-    """The error for a name that is not in a long list, with the most similar names and ``where`` the list is."""
+    """Return the error for an unknown name. Its message lists the most similar of the allowed names.
+
+    Args:
+        kind: what the name identifies, such as "claim".
+        name: the unknown name.
+        names: the allowed names.
+        where: the end of the message, which states where to find all names.
+    """
     if not names:
-        return InputError(f"unknown {kind} {name!r}: there are none here")
-    near = ", ".join(get_close_matches(name, names, n=3, cutoff=0.4)) or "none"
-    return InputError(f"unknown {kind} {name!r}; nearest of {len(names)}: {near}; {where}")
+        return InputError(f"unknown {kind} {name!r}: there is no {kind}")
+    similar = ", ".join(get_close_matches(name, names, n=3, cutoff=0.4)) or "none"
+    return InputError(f"unknown {kind} {name!r}; nearest of {len(names)}: {similar}; {where}")

@@ -1,4 +1,4 @@
-"""Numbers as text: JSON for programs; with standard errors and intervals for readers."""
+"""Format numbers: as JSON for programs, and as text with standard errors and intervals for readers."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -43,7 +43,7 @@ def duration_text(seconds: float) -> str:
 
 
 def interval_text(ends: Iterable[float], form: Form) -> str:
-    """``[low, high]``, or an empty text if an end is NaN."""
+    """``[low, high]``, or an empty string if an end is NaN."""
     values = tuple(ends)
     if any(math.isnan(end) for end in values):
         return ""

@@ -32,7 +32,7 @@ class _Log:
         """Write a line unless the last one is too recent."""
         if self.wait == 0:
             self.last = time.monotonic()
-            with suppress(OSError, ValueError):  # the reader of a pipe has gone, or the stream is closed
+            with suppress(OSError, ValueError):  # the pipe has no reader any more, or the stream is closed
                 print(line(), file=sys.stderr, flush=True)
 
 
@@ -40,7 +40,7 @@ _LOG = _Log()
 
 
 def announce(text: str) -> None:
-    """Write a first line about a command, before the libraries are loaded that it needs."""
+    """Write the first line of the progress of a command, before the command imports large libraries."""
     _LOG.last = -float("inf")
     _LOG.write(lambda: text)
 
@@ -48,8 +48,8 @@ def announce(text: str) -> None:
 def tracked(steps: Iterable[T], description: str, total: int, *, show: bool) -> Iterable[T]:
     """The steps, with their progress on standard error.
 
-    In a terminal it is a progress bar, which is removed at the end. Otherwise it is a plain line at the start, and then
-    one at most every 30 seconds, also during a long step.
+    In a terminal, the progress is shown as a bar, which is removed at the end. Otherwise, a plain line is written at
+    the start and then at most every 30 seconds, also during a long step.
     """
     if not show:
         return steps
@@ -96,6 +96,6 @@ def heartbeat(line: Callable[[], str]) -> Iterator[None]:
 
 
 def time_left(elapsed: float, done: float, left: float) -> str:
-    """The elapsed time, and the remaining time if each unit of work takes as long as the average one."""
+    """The elapsed time, and the remaining time if each unit of work takes as long as the average unit so far."""
     remaining = timedelta(seconds=round(elapsed * left / done)) if done else "?"
     return f"{timedelta(seconds=round(elapsed))} elapsed, about {remaining} remaining"

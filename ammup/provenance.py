@@ -1,4 +1,4 @@
-"""The provenance of a figure: the git commit and the versions of the packages that computed it."""
+"""The provenance of a result: the git commit and the versions of the packages that computed it."""
 
 import json
 import platform
@@ -7,23 +7,23 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 PACKAGES = ("ammup", "torch", "numpy")
-# Written into wheels and source distributions by hatch_build.py.
+# The file with the commit of a wheel or a source distribution, which hatch_build.py writes.
 RECORD = Path(__file__).with_name("built_from.json")
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that compute the figures."""
+    """Versions of Python and of the packages that compute the results."""
     found = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
             found[package] = version(package)
-        except PackageNotFoundError:  # run from a source tree that was not installed
+        except PackageNotFoundError:  # ammup runs from a source tree and is not installed
             found[package] = "unknown"
     return found
 
 
 def git(*arguments: str, cwd: Path) -> str:
-    """The standard output of a git command in ``cwd``, or an empty text if the command fails."""
+    """The standard output of a git command in ``cwd``, or an empty string if the command fails."""
     try:
         done = subprocess.run(["git", *arguments], cwd=cwd, capture_output=True, text=True, check=True, timeout=60)
     except (OSError, subprocess.SubprocessError):
@@ -34,7 +34,8 @@ def git(*arguments: str, cwd: Path) -> str:
 def commit_of(folder: Path) -> tuple[str | None, bool | None]:
     """(commit, whether tracked files have uncommitted changes) of the checkout that contains ``folder``.
 
-    (None, None) if the folder is in no git checkout. Untracked files are ignored, because a store is often one of them.
+    The result is (None, None) if the folder is not in a git checkout. Untracked files are ignored, because the store of
+    a sweep is often an untracked file.
     """
     commit = git("rev-parse", "HEAD", cwd=folder)
     return (commit, bool(git("status", "--porcelain", "--untracked-files=no", cwd=folder))) if commit else (None, None)
@@ -43,8 +44,9 @@ def commit_of(folder: Path) -> tuple[str | None, bool | None]:
 def ammup_commit() -> tuple[str | None, bool | None]:
     """(commit, whether there were uncommitted changes) of the source of the running ammup; (None, None) if unknown.
 
-    An installed wheel contains a record of the checkout that it was built from. Otherwise it is the current checkout,
-    if git tracks this file there: an environment may lie inside the checkout of another project.
+    An installed wheel contains a record of the checkout that it was built from. Without a record, it is the commit of
+    the checkout that contains this file. If git does not track this file, the checkout belongs to another project, and
+    the commit is unknown.
     """
     if RECORD.is_file():
         return _recorded(RECORD)

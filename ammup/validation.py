@@ -1,6 +1,6 @@
 """Validation of parsed JSON and TOML by pydantic, with error messages of one line.
 
-Only modules that use pydantic import this one: `import ammup` must not.
+Import this module only in modules that need pydantic, because `import ammup` must not import pydantic.
 """
 
 import math
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 # Names of union members, which pydantic inserts into the location of an error.
 BRANCHES = ("int", "LogSpace")
-SHOWN = 60  # characters of an invalid value
+MAX_SHOWN = 60  # the largest number of characters of an invalid value in a message
 
 
 def _checked_number(value: object) -> float:
@@ -25,16 +25,16 @@ def _checked_number(value: object) -> float:
     return value if isinstance(value, int) else float(value)
 
 
-# An int stays an int: a file keeps its bytes when it is read and written again.
+# An int is not converted to float, so that a file that is read and written again does not change.
 Number = Annotated[float, PlainValidator(_checked_number), PlainSerializer(lambda number: number, return_type=Any)]
-# A list in JSON; null means that a region or an interval is unbounded at that end.
+# The ends (low, high) of a region or an interval: a list in JSON, in which null means that there is no bound.
 Ends = Annotated[tuple[Number | None, Number | None], Strict(False)]
 
 
 class StoredModel(BaseModel):
     """A frozen model of a file's content.
 
-    Values must have exactly the declared type. Unknown fields, from other versions, are preserved when written.
+    Values must have exactly the declared type. Unknown fields, which other versions of ammup may write, are preserved.
     """
 
     model_config = ConfigDict(frozen=True, strict=True, extra="allow", ser_json_inf_nan="constants")
@@ -66,7 +66,8 @@ def parse_versioned(kind: type[V], text: str | bytes, *, name: str, what: str, r
         remedy: what to do with an invalid file.
 
     Raises:
-        InputError: invalid JSON, another schema version, or invalid values; one line.
+        InputError: the JSON is invalid, the schema version is not supported, or a value is invalid. The message has one
+            line.
     """
     try:
         content = parse_json(text)
@@ -117,4 +118,4 @@ def problems(error: ValidationError) -> Iterator[str]:
 
 
 def _shortened(text: str) -> str:
-    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"

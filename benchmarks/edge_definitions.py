@@ -174,7 +174,7 @@ def tuned_loss(families: Mapping[str, Mapping[int, Grid]]) -> str:
     losses = []
     for grids in families.values():
         for grid, other in ((grids[0], grids[1]), (grids[1], grids[0])) if len(grids) == 2 else ():
-            base, *depths = grid.curves
+            _, *depths = grid.curves
             tuned = tuned_by(grid)
             losses.append(float(np.mean([loss_at(other.curves[depth], tuned[depth]) for depth in depths])))
     return _mean_text(losses)

@@ -9,7 +9,14 @@ from ammup.stats.equivalence import Region
 from ammup.stats.power_law import fit_maximal_lr
 
 
-def law_of(lr_star: dict[int, float], *, scatter: float = 0.1, draws: int = 40, units: dict | None = None) -> DepthLaw:
+def law_of(
+    lr_star: dict[int, float],
+    *,
+    scatter: float = 0.1,
+    draws: int = 40,
+    units: dict | None = None,
+    S: dict | None = None,
+) -> DepthLaw:
     """A law with the given η*, whose draws of S̄ have the coefficient of variation ``scatter`` around their mean."""
     signs = np.resize([1.0, -1.0], draws)
     S_bar = {depth: lr**-2 * (1 + scatter * signs) for depth, lr in lr_star.items()}
@@ -21,7 +28,7 @@ def law_of(lr_star: dict[int, float], *, scatter: float = 0.1, draws: int = 40, 
     return DepthLaw(
         table=pd.DataFrame(rows),
         units=units or {depth: depth for depth in lr_star},
-        S={depth: np.ones(depth) for depth in lr_star},
+        S=S or {depth: np.ones(n) for depth, n in (units or dict(zip(lr_star, lr_star, strict=True))).items()},
         power_law=fit_maximal_lr(S_bar),
     )
 

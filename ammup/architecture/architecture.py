@@ -45,8 +45,8 @@ class Architecture:
         readout: variance of the readout: "mean-field" (1/width²) or "he".
         branch: number of weight layers in a residual branch, or a sequence of their kinds such as ("conv", "dense").
         c: residual variance constant, Var[W] = c/(K fan_in).
-        scaled: "all" if every branch layer has that variance, "last" if only the last layer of each branch has it.
-        projections: numbers (from 1) of the blocks that double the width and halve every position axis.
+        scaled: "all" if every branch layer has this variance, "last" if only the last layer of each branch has it.
+        projections: the blocks, counted from 1, that double the width and halve every position axis.
         batchnorm: batch norm before each activation of a branch.
         dropout: rate of the dropout before the last branch layer.
 
@@ -94,7 +94,7 @@ class Architecture:
 
     @property
     def widths(self) -> tuple[int, ...]:
-        """Width of each layer of a plain net; for a residual net, of each block's input and of the last output."""
+        """Width of each layer of a plain net; for a residual net, that of each block's input and of the last output."""
         if isinstance(self.width, int):
             if not self.residual:
                 return (self.width,) * self.depth

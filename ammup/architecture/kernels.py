@@ -41,7 +41,8 @@ def kernel_sides(kernel: object, dims: int) -> tuple[int, ...]:
     """Number of taps along each axis, for a kernel given as an int or a tuple."""
     sides = (kernel,) * dims if isinstance(kernel, int) else kernel
     if not isinstance(sides, tuple) or len(sides) != dims or not all(isinstance(s, int) and s > 0 for s in sides):
-        raise InputError(f"kernel={kernel!r} must be a positive int, a tuple of {dims} of them, or a list of offsets")
+        allowed = f"a positive int, a tuple of {dims} positive ints, or a list of offsets"
+        raise InputError(f"kernel={kernel!r} must be {allowed}")
     return sides
 
 

@@ -15,7 +15,7 @@ INSTALLED = Path(__file__).parent / "stored"
 
 
 def folder() -> Path:
-    """The folder of the baseline files: that of the git checkout, or else that of the installed package."""
+    """The folder of the baseline files: in the git checkout or, without a checkout, in the installed package."""
     checkout = Path(__file__).parents[2] / "baselines"
     return checkout if (checkout.parent / "pyproject.toml").is_file() else INSTALLED
 

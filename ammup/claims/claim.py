@@ -47,14 +47,14 @@ class Claim:
         statistic: maps the rows to the estimate.
         stated: the region that the statement allows.
         law: computes the region that our own theory predicts, if it differs from the stated one. The estimate must lie
-            in this region regardless of the verdict, because a change of the code, torch or the hardware would move it.
-        change: the change with which the statement holds, if the law amounts to such a change, else "".
+            in this region regardless of the verdict: if it does not, the code, torch or the hardware may have changed.
+        change: the modification of the statement with which it holds, if there is one; then ``law`` is required.
         n: number of rows in one look.
-        exact: the rows are fixed examples instead of random draws, so there is no sampling error.
+        exact: whether the rows are fixed examples instead of random draws, so that there is no sampling error.
         remark: one sentence of explanation, or "".
 
     Raises:
-        InputError: a change without a law.
+        InputError: ``change`` is given without ``law``.
     """
 
     id: str
@@ -73,7 +73,9 @@ class Claim:
 
     def __post_init__(self) -> None:
         if self.change and self.law is None:
-            raise InputError(f"claim {self.id}: change={self.change!r} requires the law that holds instead; pass law=")
+            raise InputError(
+                f"claim {self.id}: change={self.change!r} requires the law of the changed statement; pass law="
+            )
 
     @property
     def group(self) -> str:
@@ -101,7 +103,7 @@ class Claim:
         return range(first, first + looks * self.n)
 
     def estimate(self, root: int, looks: int) -> tuple[Estimate, Array]:
-        """The estimate from the first ``looks`` looks with a seed root, and the rows behind it.
+        """The estimate from the first ``looks`` looks with a seed root, and the rows from which it is computed.
 
         Raises:
             InputError: a row or the estimate is not finite.
@@ -115,7 +117,7 @@ class Claim:
         return Estimate(value=value, se=0.0, df=1, n=len(rows)), rows
 
     def sample(self, root: int) -> tuple[Seeds, float]:
-        """The seeds of the first four draws and the statistic of their rows; of all rows for an exact claim.
+        """(Seeds of the first `SAMPLE` draws, the statistic of their rows); for an exact claim, those of all rows.
 
         Four draws are too few to test the statement. However, the same seeds give the same value, so a commit that
         changes it is detected within a second.
@@ -126,7 +128,10 @@ class Claim:
         return seeds, float(self.statistic(rows))
 
     def verdict(self, estimate: Estimate) -> str:
-        """One of ``VERDICTS``, from the interval of the estimate and the stated region, then that of the law."""
+        """One of ``VERDICTS``, from the position of the estimate's interval.
+
+        It is compared with the stated region and, if it lies outside, with the region of the law.
+        """
         stated = estimate.against(self.stated, ALPHA)
         if stated == INSIDE:
             return HOLDS
@@ -164,7 +169,7 @@ class Finding:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """The confidence interval behind the verdict, of level 1 - 2 `ALPHA`."""
+        """The confidence interval that determines the verdict, with confidence level 1 - 2 `ALPHA`."""
         return self.estimate.interval(ALPHA)
 
     @property
@@ -186,7 +191,7 @@ class Finding:
     def false_alarm(self) -> float:
         """Probability that another seed root gives another verdict or an estimate outside the guarded region.
 
-        A normal approximation that uses the measured value as the true value.
+        The probability is computed for normal estimates around the measured value.
         """
         last = self._last_look
         if last.se == 0:

@@ -92,7 +92,7 @@ def same_definition(one: ClaimRecord, other: ClaimRecord) -> bool:
 def differences(
     before: Mapping[str, ClaimRecord], after: Mapping[str, ClaimRecord]
 ) -> list[tuple[str, ClaimRecord | None, ClaimRecord | None]]:
-    """The claims that differ between two sets of records.
+    """Find the claims whose records differ between two sets of records.
 
     Returns:
         (id, record before, record after) for each claim that was added, was removed, or has another definition,

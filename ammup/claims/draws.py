@@ -51,7 +51,7 @@ def clear_cache() -> None:
 
 @contextmanager
 def isolated_cache() -> Iterator[None]:
-    """Clear the caches before and after the block, so that no result crosses its borders."""
+    """Clear the caches before and after the context, so that results inside and outside of it are independent."""
     clear_cache()
     try:
         yield
@@ -110,7 +110,7 @@ class Setting:
         return replace(self, arguments=tuple({**dict(self.arguments), **arguments}.items()))
 
     def of_width(self, width: int) -> "Setting":
-        """A copy with this width, this many inputs and outputs, and one sample of ones; for dense nets."""
+        """A copy of a dense setting in which inputs, layers and outputs have this width, with one sample of ones."""
         kind = "features" if self.family == "mlp" else "channels"
         sizes = {"width": width, f"in_{kind}": width, f"out_{kind}": width}
         return replace(self.with_arguments(**sizes), inputs=("ones", width))
@@ -122,12 +122,12 @@ class Setting:
     def S_bar_controlled(self, seeds: Seeds) -> Array:  # noqa: N802
         """S̄ with a control variate, which reduces its variance; shape (D, L).
 
-        The control variate is the mean of the squared gradient norms ‖∂loss/∂W_l‖², relative to their expectations.
-        They correlate with S̄, because both are large in draws with long forward vectors or long gradients.
+        The control variate is the mean over l of ‖∂loss/∂W_l‖², relative to its expectation. It correlates with S̄,
+        because both are large in draws in which the activations or the gradients have large norms.
 
         Raises:
-            InputError: the expectation is exact only for plain dense ReLU nets on one sample, with mse and the label
-                part.
+            InputError: the expectation is not known exactly. It is known for plain dense ReLU and linear nets on one
+                sample, with mse and the label part.
         """
         columns = [self._S_bar_controlled(depth, seeds) for depth in self.depths]
         return np.array(columns).T

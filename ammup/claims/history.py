@@ -1,4 +1,4 @@
-"""The git checkout of the baselines: the provenance of a measurement, and the records of another commit."""
+"""Read from the git checkout of the baselines: the provenance of a measurement, and the records of another commit."""
 
 import os
 import sys
@@ -55,7 +55,10 @@ def at_commit(commit: str) -> dict[str, ClaimRecord]:
 
 
 def check_updatable(environ: Mapping[str, str] | None = None) -> None:
-    """Check that baselines may be updated here: the result must be reviewed, and its commit must contain the code.
+    """Raise InputError if baselines must not be updated here.
+
+    An update must be reviewed, so it is rejected under CI. Each record stores the commit that it measured, so an update
+    is rejected outside a git checkout and with uncommitted changes.
 
     Args:
         environ: environment variables, by default those of this process.

@@ -17,13 +17,13 @@ def log_lr_star(rows: Array) -> Array:
 
 
 def slope_over(x: Sequence[float] | Array) -> Statistic:
-    """The statistic that fits the least-squares slope of log η* on log x; ``x`` has one value for each column."""
+    """A statistic: the least-squares slope of log η* on log x, where ``x`` has one value for each column."""
     weights = _slope_weights(x)
     return lambda rows: float(weights @ log_lr_star(rows))
 
 
 def slope_difference(x: Sequence[float] | Array) -> Statistic:
-    """The statistic slope of the second half of the columns minus slope of the first half, both on log x."""
+    """A statistic: the slope of log η* on log x over the second half of the columns, minus that over the first half."""
     weights = _slope_weights(x)
     return lambda rows: float(np.append(-weights, weights) @ log_lr_star(rows))
 
@@ -41,7 +41,7 @@ def slope_of_law(setting: Setting, x: Sequence[float] | Array | None = None) -> 
 
 
 def around_slope_of_law(setting: Setting, margin: float) -> Callable[[], Region]:
-    """A function that computes the region slope of the law ± margin."""
+    """A function that computes the region (slope of the law) ± margin."""
     return lambda: Region.around(slope_of_law(setting), margin)
 
 

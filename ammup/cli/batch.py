@@ -12,6 +12,7 @@ import click
 from ammup.progress import announce
 
 if TYPE_CHECKING:  # imported when a verb runs, so that --help stays fast
+    from ammup.data.dataset import Data
     from ammup.measurement.specification import MeasurementSpec
     from ammup.models.factory import Factory
 
@@ -141,16 +142,18 @@ class BatchOptions:
                 device=self.device or default_device(),
             ),
             name=f"{family} on {Path(self.data).name}",
+            images=images,
         )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """A factory and the specification of how its models are measured."""
+    """A factory, the specification of how its models are measured, and the data set from which the batch was drawn."""
 
     factory: "Factory"
     spec: "MeasurementSpec"
     name: str
+    images: "Data"
 
     @property
     def about(self) -> str:

@@ -26,7 +26,7 @@ EXPORTS = (".csv", ".parquet", ".json")
 @click.argument("store", type=_FILE, metavar="RUNS.db|RECORD.json")
 @click.option("--experiment", "name", help="Name, or first characters of the key, of an experiment of the store.")
 @click.option("--optimum", type=click.Choice(["smoothed", "argmax", "edge"]), default="smoothed", show_default=True,
-              help="Maximum of a local parabola, best grid point (paper), or where accuracy falls past it.")  # fmt: skip
+              help="Maximum of a local parabola, best grid point (paper), or edge of training.")  # fmt: skip
 @click.option("--chance", type=float,
               help="Accuracy of a guess, for the edges.  [default: by data set, or the lowest accuracy]")  # fmt: skip
 @click.option("--keep-flagged", is_flag=True, help="Include flagged optima in the fit.")

@@ -4,13 +4,14 @@ import json
 import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from ammup.errors import InputError
-from ammup.progress import announce
+from ammup.progress import announce, heartbeat
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -78,7 +79,10 @@ def sweep(
     """Train the cells of an experiment's grid (depth, learning rate, seed) that are not in the store yet.
 
     EXPERIMENT is a TOML file, or the name of an experiment of the paper that ammup includes (see --list). With
-    --profile small, each of these takes one to two hours on two cores.
+    --profile small, most of these take 50 minutes to 2.5 hours on two cores that do nothing else; --dry-run estimates
+    the time on your machine.
+
+    Settings that change what is trained become part of the experiment's name, such as "cnn+width=32".
 
     Each cell is stored as soon as it finishes. After Ctrl-C, a crash or a power cut, the same command resumes with the
     missing cells. After enlarging the grid (--set grid.seeds=3), only the new cells are trained.
@@ -187,6 +191,10 @@ def _show_status(store: Path, experiments: Sequence["Experiment"], *, as_json: b
         show(status_text(name, table))
 
 
+def _timing(name: str) -> str:
+    return f"{name}: timing training steps"
+
+
 def _show_costs(
     experiments: Sequence["Experiment"], store: Path, *, workers: int | None, device: str | None, as_json: bool
 ) -> None:
@@ -194,7 +202,8 @@ def _show_costs(
     from ammup.experiments.dry_run import dry_run
 
     for experiment in experiments:
-        cost = dry_run(experiment, store=store, workers=workers, device=device)
+        with nullcontext() if as_json else heartbeat(partial(_timing, experiment.name)):
+            cost = dry_run(experiment, store=store, workers=workers, device=device)
         if as_json:
             rows = json.loads(cost.table.to_json(orient="records"))
             times = {"hours": cost.hours, "minutes": cost.seconds / 60, "core_share": cost.core_share}

@@ -1,82 +1,205 @@
-"""`ammup transfer`: transfer a tuned learning rate to another depth by every rule."""
+"""`ammup transfer`: transfer a tuned learning rate to other depths by every rule, and recommend one."""
 
+import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ammup.cli.batch import Batch, BatchOptions, batch_options
+from ammup.transfer.setting import OPTIMIZERS, SCHEDULES, TrainingSetting
 
 if TYPE_CHECKING:  # imported when a verb runs, so that --help stays fast
     import pandas as pd
 
     from ammup.measurement.depth_law import DepthLaw
+    from ammup.measurement.late import LateCurve
+
+SAFE_SHARE = 0.3  # of the tuned learning rate: a rate for the short runs that does not diverge at greater depths
+
+_SETTING_OPTIONS = (
+    click.option("--momentum", type=float, help="Momentum with which you train.  [default: not stated]"),
+    click.option("--schedule", type=click.Choice(SCHEDULES), help="Its learning-rate schedule.  [default: not stated]"),
+    click.option("--weight-decay", type=float, help="Its weight decay.  [default: not stated]"),
+    click.option("--optimizer", type=click.Choice(OPTIMIZERS), help="Its optimizer.  [default: not stated]"),
+)
+_LATE_OPTIONS = (
+    click.option("--late", is_flag=True, help="Also measure along a short run of plain SGD (measured-late)."),
+    click.option("--late-lr", type=float, help="Learning rate of the short runs.  [default: 0.3 of --lr]"),
+    click.option("--late-steps", type=click.IntRange(2), default=120, show_default=True, help="Their steps."),
+    click.option("--late-every", type=click.IntRange(1), default=10, show_default=True, help="Steps per measurement."),
+    click.option(
+        "--late-seeds", type=click.IntRange(1), default=2, show_default=True, help="Short runs at each depth."
+    ),
+    click.option("--late-batch", type=click.IntRange(1), default=128, show_default=True, help="Images per step."),
+    click.option(
+        "--late-state",
+        type=click.Path(path_type=Path, dir_okay=False),
+        help="File of finished measurements, from which a killed command continues.",
+    ),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LateOptions:
+    """The parsed options of the short runs."""
+
+    late: bool
+    late_lr: float | None
+    late_steps: int
+    late_every: int
+    late_seeds: int
+    late_batch: int
+    late_state: Path | None
+
+    def measure(self, loaded: Batch, depths: tuple[int, ...], lr: float, *, progress: bool) -> "LateCurve | None":
+        """η* along short runs, or None without --late."""
+        if not self.late:
+            return None
+        from ammup.measurement.late import late_curve
+
+        return late_curve(
+            loaded.factory,
+            depths,
+            data=loaded.images,
+            loss=loaded.spec.loss,
+            lr=SAFE_SHARE * lr if self.late_lr is None else self.late_lr,
+            steps=self.late_steps,
+            every=self.late_every,
+            seeds=self.late_seeds,
+            batch_size=min(self.late_batch, len(loaded.images.train_images)),
+            device=loaded.spec.device,
+            state=self.late_state,
+            progress=progress,
+        )
+
+
+def _parse_targets(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]) -> tuple[int, ...]:
+    """The depths of a repeated option, each a comma-separated list (a click callback)."""
+    try:
+        depths = [int(part) for value in values for part in value.split(",")]
+    except ValueError:
+        raise click.BadParameter(f"{','.join(values)!r} is not a depth or a comma-separated list of depths") from None
+    wrong = [depth for depth in depths if depth < 1]
+    if wrong:
+        raise click.BadParameter(f"{wrong[0]} is not in the range x>=1.")
+    return tuple(dict.fromkeys(depths))
+
+
+def _grouped_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options of the setting and of the short runs, which the command receives as two arguments."""
+
+    @functools.wraps(command)
+    def wrapped(**given: Any) -> None:
+        late = LateOptions(**{option.name: given.pop(option.name) for option in fields(LateOptions)})
+        setting = TrainingSetting(**{option.name: given.pop(option.name) for option in fields(TrainingSetting)})
+        command(late_options=late, setting=setting, **given)
+
+    for option in reversed((*_SETTING_OPTIONS, *_LATE_OPTIONS)):
+        wrapped = option(wrapped)
+    return wrapped
 
 
 @click.command()
 @click.argument("family", default="cnn", metavar="[FAMILY|PACKAGE.MODULE:FACTORY]")
 @click.option("--lr", type=float, required=True, help="Tuned learning rate.")
 @click.option("--from", "from_depth", type=click.IntRange(1), required=True, help="Depth at which it was tuned.")
-@click.option("--to", "to_depth", type=click.IntRange(1), required=True, help="Depth to transfer it to.")
+@click.option(
+    "--to",
+    "to_depths",
+    callback=_parse_targets,
+    multiple=True,
+    required=True,
+    metavar="DEPTH[,DEPTH…]",
+    help="Depths to transfer it to; can be repeated.",
+)
 @click.option("--seeds", type=click.IntRange(2), default=16, show_default=True, help="Weight draws at each depth.")
+@_grouped_options
 @batch_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def transfer(
-    family: str, lr: float, from_depth: int, to_depth: int, seeds: int, batch: BatchOptions, as_json: bool
+    family: str,
+    lr: float,
+    from_depth: int,
+    to_depths: tuple[int, ...],
+    seeds: int,
+    late_options: LateOptions,
+    setting: TrainingSetting,
+    batch: BatchOptions,
+    as_json: bool,
 ) -> None:
-    """Transfer a learning rate from one depth to another by every rule.
+    """Transfer a learning rate from one depth to others by every rule, and recommend one.
 
-    The rule "measured" needs no formula for the architecture: it scales the learning rate like η*, which is measured at
-    both depths on one batch. Its interval reflects the measurement error. FAMILY is as in `ammup exponent`.
+    The rule "measured" needs no formula for the architecture: it scales the learning rate like η*, which is measured
+    once at each depth on one batch. Its interval reflects the measurement error. Depths between --from and --to (other
+    --to) show whether η* changes regularly. FAMILY is as in `ammup exponent`.
 
     \b
     Examples:
-      ammup transfer --lr 0.1 --from 8 --to 32
-      ammup transfer my_package.models:make_net --lr 0.1 --from 4 --to 16 --data ~/cifar10
+      ammup transfer --lr 0.1 --from 8 --to 16,32
+      ammup transfer my_package.models:make_net --lr 0.1 --from 4 --to 16 --data ~/cifar10 --momentum 0.9
+      ammup transfer my_package.models:make_net --lr 0.1 --from 1 --to 3,5 --data ~/cifar10 --late
     """  # noqa: D301  (click reads the \b)
     from ammup.errors import InputError
     from ammup.measurement.depth_law import measure_depth_law
     from ammup.transfer.carry import transfer_lr
 
-    transfer_lr(lr, from_depth, to_depth, rule="constant")  # raises for an invalid lr before the measurement
-    if from_depth == to_depth:
+    transfer_lr(lr, from_depth, from_depth, rule="constant")  # raises for an invalid lr before the measurement
+    if from_depth in to_depths:
         raise InputError(
-            f"--from {from_depth} and --to {to_depth} are equal: the learning rate does not change; give another depth"
+            f"--from {from_depth} and --to {from_depth} are equal: the learning rate does not change; give another "
+            "depth"
         )
     loaded = batch.load(family, progress=not as_json)
-    depths = sorted((from_depth, to_depth))
+    depths = tuple(sorted({from_depth, *to_depths}))
     law = measure_depth_law(loaded.factory, depths, loaded.spec, seeds=seeds, progress=not as_json)
-    rules = _rules(lr, from_depth, to_depth, loaded=loaded, law=law)
-    heading = f"{loaded.heading(law.draws)}; lr {lr:g} at L = {from_depth} transferred to L = {to_depth}"
-    _print(rules, heading, as_json=as_json)
+    late = late_options.measure(loaded, depths, lr, progress=not as_json)
+    rules = _rules(lr, (from_depth, to_depths), loaded=loaded, law=law, late=late, setting=setting)
+    ends = ", ".join(str(depth) for depth in to_depths)
+    _print(
+        rules, f"{loaded.heading(law.draws)}; lr {lr:g} at L = {from_depth} transferred to L = {ends}", as_json=as_json
+    )
 
 
-def _rules(lr: float, from_depth: int, to_depth: int, *, loaded: Batch, law: "DepthLaw") -> "pd.DataFrame":
+def _rules(
+    lr: float,
+    depths: tuple[int, tuple[int, ...]],
+    *,
+    loaded: Batch,
+    law: "DepthLaw",
+    late: "LateCurve | None",
+    setting: TrainingSetting,
+) -> "pd.DataFrame":
     """The table of every rule that applies to the measured net."""
     from ammup.models.depth import structure_of
     from ammup.models.factory import build_model
     from ammup.transfer.carry import transfer_table
 
+    from_depth, to_depths = depths
     example = loaded.spec.inputs[:2]
-    structures = {d: structure_of(build_model(loaded.factory, d, 0), example) for d in sorted((from_depth, to_depth))}
+    structures = {d: structure_of(build_model(loaded.factory, d, 0), example) for d in sorted({from_depth, *to_depths})}
     path_sums = {depth: structure.path_sum() for depth, structure in structures.items()}
     finite_depth = law.finite_depth
     return transfer_table(
         lr,
         from_depth,
-        to_depth,
+        to_depths,
         measured=law,
+        late=late,
         law=None if finite_depth is None else lambda at_depths: [finite_depth[d] for d in at_depths],
         path_sums=path_sums if all(path_sums.values()) else None,
+        setting=setting,
     )
 
 
 def _print(rules: "pd.DataFrame", heading: str, *, as_json: bool) -> None:
-    """Print the table, or its rows as JSON."""
+    """Print the table with its recommendations and warnings, or all of it as JSON."""
     if as_json:
         rows = [_json_row(row) for row in rules.to_dict("records")]
-        click.echo(json.dumps({"heading": heading, "rules": rows}, ensure_ascii=False))
+        click.echo(json.dumps({"heading": heading, "rules": rows, **rules.attrs}, ensure_ascii=False, allow_nan=False))
         return
     from ammup.report.terminal import show
     from ammup.report.text import transfer_text
@@ -84,8 +207,8 @@ def _print(rules: "pd.DataFrame", heading: str, *, as_json: bool) -> None:
     show(transfer_text(rules, heading=heading))
 
 
-def _json_row(row: Mapping[Any, Any]) -> dict[str, str | float | None]:
+def _json_row(row: Mapping[Any, Any]) -> dict[str, str | float | bool | None]:
     """A row with its texts, and its numbers as JSON numbers."""
     from ammup.format import json_number
 
-    return {name: value if isinstance(value, str) else json_number(value) for name, value in row.items()}
+    return {name: value if isinstance(value, str | bool) else json_number(value) for name, value in row.items()}

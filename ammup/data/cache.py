@@ -1,4 +1,4 @@
-"""The cache of decoded images: arrays under a key of their content, written atomically and checked when they are read.
+"""The cache of decoded images: files written atomically, named by the digest of their source, and checked when read.
 
 Axes: N image, H and W position, C channel.
 """
@@ -92,7 +92,7 @@ def load_or_decode(content: str, image_size: int | None, read: Reader) -> Splits
 
     Args:
         content: the :func:`content_key` of the source, or another string that identifies its content.
-        image_size: part of the key; None keeps the images as they are.
+        image_size: side of the decoded images, which is part of the key; None keeps the original size.
         read: decodes the source into a folder.
 
     Raises:
@@ -123,7 +123,7 @@ def load_or_decode(content: str, image_size: int | None, read: Reader) -> Splits
 
 
 def _check_files(folder: Path, files: Mapping[str, Sequence[int | None]]) -> None:
-    """Raise ValueError if the size or the checksum of a file differs from the one written; None is not compared."""
+    """Raise ValueError if a file has another size or checksum than in ``files``; a checksum of None is not compared."""
     for name, (size, checksum) in files.items():
         same_size = (folder / name).stat().st_size == size
         if not same_size or checksum not in (None, _checksum(folder / name)):

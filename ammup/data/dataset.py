@@ -19,7 +19,8 @@ from ammup.data.readers import NAMES, physical_memory, read_folder, read_npz, re
 from ammup.data.synthesis import synthesize
 from ammup.errors import InputError
 
-# Larger data sets stay on disk, as a fraction of the physical memory: each worker of a sweep has two copies in memory.
+# The largest data set that is copied into memory, as a fraction of the physical memory. It is small, because each
+# worker of a sweep has two copies in memory.
 MEMORY_SHARE = 0.1
 _STATISTICS_IMAGES = 10_000
 
@@ -66,7 +67,7 @@ class Data:
 
     @cached_property
     def channel_statistics(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Mean and standard deviation of each channel (C,), in units of 255, over the first 10,000 training images."""
+        """Mean and standard deviation of each channel (C,), relative to 255, over the first 10,000 training images."""
         pixels = self.train_images[:_STATISTICS_IMAGES].reshape(-1, self.image_shape[2])
         # The frequencies of the 256 levels give exact statistics without a floating-point copy of the images.
         frequencies = np.stack([np.bincount(channel, minlength=256) for channel in pixels.T]) / len(pixels)

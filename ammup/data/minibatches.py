@@ -1,4 +1,4 @@
-"""Standardized minibatches on one device, from images in its memory, or streamed if the images do not fit.
+"""Standardized minibatches on one device. Images that do not fit in its memory are streamed.
 
 Axes: N image, H and W position, C channel, B batch.
 """
@@ -32,8 +32,8 @@ class Feed:
         batch_size: B; the last batch of an epoch is smaller if B does not divide N.
         device: device of the batches.
         dtype: dtype of the images in a batch.
-        resident: whether all images are stored on the device. None: if `data` has them in memory and, on a GPU, they
-            need at most half of its free memory.
+        resident: whether all images are stored on the device. With None, they are stored there if `data` has them in
+            memory and, on a GPU, if they need at most half of its free memory.
         loader_workers: number of processes of the torch DataLoader that streams images which are not resident.
 
     Raises:
@@ -68,7 +68,7 @@ class Feed:
         self.val = self._placed(data.val_images, data.val_labels)
 
     def training_batches(self, seed: int, epochs: int, *, start: int = 0) -> Generator[Batch, None, None]:
-        """Batches with every training image once in each epoch, in this seed's order; ``start`` batches are skipped."""
+        """Batches with every training image once in each epoch, in the order of this seed, from batch ``start`` on."""
         first_epoch, skipped = divmod(start, self.steps(1))
         for epoch in range(first_epoch, epochs):
             order = torch.randperm(len(self.train), generator=random_stream("minibatches", seed, epoch))
@@ -77,7 +77,7 @@ class Feed:
             yield from self._batches(self.train, order, self.batch_size)
 
     def validation_batches(self, size: int) -> Iterator[Batch]:
-        """Batches with every validation image once, in the order of the data."""
+        """Batches of ``size`` images that contain every validation image once, in the order of the data."""
         return self._batches(self.val, torch.arange(len(self.val)), size)
 
     def steps(self, epochs: int) -> int:
@@ -103,7 +103,7 @@ class Feed:
             sampler=torch.split(order, size),
             batch_size=None,
             num_workers=self.loader_workers,
-            # The default is torch's global generator, which also draws the dropout masks.
+            # Without it, the loader would use torch's global generator, which also draws the dropout masks.
             generator=random_stream("loader"),
             pin_memory=self.device.type == "cuda",
         )

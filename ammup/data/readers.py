@@ -63,8 +63,8 @@ def read_npz(path: Path, image_size: int | None, progress: bool) -> Splits:
     """An .npz file with MedMNIST's keys; greyscale images may have no channel axis, labels may be N×1.
 
     Raises:
-        InputError: the file is damaged, has other keys, unpacks to more than the memory, or its arrays have another
-            shape or dtype.
+        InputError: the file is damaged or has other keys, its unpacked size exceeds the memory, or its arrays have
+            another shape or dtype.
     """
 
     def read(folder: Path) -> tuple[str, ...]:

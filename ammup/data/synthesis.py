@@ -1,4 +1,4 @@
-"""Synthetic images, for runs without files and network."""
+"""Synthetic images, for runs without files or network access."""
 
 import numpy as np
 from numpy.typing import NDArray

@@ -20,8 +20,9 @@ from ammup.transfer.rules import EXPONENTS
 
 Curves = dict[str, dict[int, float]]
 
-# The rules that measure S̄ at initialization and in the second half of the short run. The steps and the mean of the
-# second rule were chosen on two sweeps and validated on the others (`python benchmarks/late_rule.py`).
+# The names of two rules, which measure S̄ at initialization and in the second half of the short run. For the second
+# rule, the steps and the kind of mean were chosen on two sweeps and validated on the others
+# (`python benchmarks/late_rule.py`).
 MEASURED, MEASURED_LATE = "measured", "measured-late"
 
 

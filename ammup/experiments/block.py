@@ -76,7 +76,7 @@ class WorkerContext:
             seed=source.seed,
         )
         self.feed = Feed(self.data, batch_size=training.batch_size, device=self.device, dtype=DTYPES[training.dtype])
-        self.trainer = lru_cache(maxsize=1)(self._trainer)  # a trainer belongs to one depth
+        self.trainer = lru_cache(maxsize=1)(self._trainer)  # only the trainer of the current depth is cached
 
     def build(self, depth: int) -> Build:
         """Return a function that builds the model of this depth from a seed."""
@@ -119,7 +119,7 @@ class WorkerContext:
 
 @lru_cache(maxsize=1)
 def worker_context(specification: str, device: str | None) -> WorkerContext:
-    """Return the context of this worker; it is cached, because successive jobs are mostly of one experiment."""
+    """Return the context of this worker; it is cached, because successive jobs usually have the same experiment."""
     return WorkerContext(Experiment.from_toml(specification), device)
 
 

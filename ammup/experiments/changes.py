@@ -8,9 +8,9 @@ from ammup.parsing import parse_toml
 
 Settings = Mapping[str, Any]
 
-# Settings that are lists: one number is a list of one number.
+# Settings that are lists. If the value of such a setting is a number, it is converted to a list of one number.
 LISTS = ("grid.depths", "grid.lrs", "short_run.steps")
-MAX_SUFFIX = 80  # characters of a name
+MAX_SUFFIX = 80  # largest number of characters that changes add to a name
 
 
 def apply_change(content: dict[str, Any], change: str) -> None:
@@ -18,11 +18,11 @@ def apply_change(content: dict[str, Any], change: str) -> None:
 
     Args:
         content: parsed TOML.
-        change: a path and a value of TOML, such as "grid.seeds=3". A list may be given without its brackets, and a text
-            without its quotes, which the shell removes.
+        change: a path and a TOML value, such as "grid.seeds=3". A list may be given without brackets, and a string
+            without quotes, because the shell removes quotes.
 
     Raises:
-        InputError: the change has another form, or its path contains a setting that is not a table.
+        InputError: the change has another form, or a part of its path is a setting that is not a table.
     """
     path, equals, text = change.partition("=")
     *tables, name = path.strip().split(".")
@@ -38,7 +38,7 @@ def apply_change(content: dict[str, Any], change: str) -> None:
 
 
 def _parse_value(text: str) -> Any:
-    """The value of TOML; of a list without brackets, such as 3,4,6; or the text itself if it is neither."""
+    """Parse the text as a TOML value or as a list without brackets, such as 3,4,6; otherwise it is a string."""
     for toml in (text, f"[{text}]") if "," in text else (text,):
         try:
             return parse_toml(f"value = {toml}")["value"]
@@ -48,7 +48,7 @@ def _parse_value(text: str) -> Any:
 
 
 def differences(before: Settings, after: Settings) -> dict[str, tuple[Any, Any]]:
-    """The settings that differ between nested tables: path -> (value before, value after); None if it is not set.
+    """The settings that differ between nested tables: path -> (value before, value after). A missing value is None.
 
     Example:
         >>> differences({"model": {"arguments": {"width": 8}}}, {"model": {"arguments": {"width": 16}}, "name": "x"})
@@ -60,12 +60,12 @@ def differences(before: Settings, after: Settings) -> dict[str, tuple[Any, Any]]
 
 
 def name_suffix(before: Settings, after: Settings, *, key: str) -> str:
-    """The part of a name that states what was changed, such as "+width=32"; empty if nothing was.
+    """The part of a name that states the changes, such as "+width=32"; empty if nothing was changed.
 
     Args:
         before: the settings on which the results depend, before the changes.
         after: the same settings after the changes.
-        key: a text to use instead of more than ``MAX_SUFFIX`` characters.
+        key: a short text to use instead, if the changes have more than ``MAX_SUFFIX`` characters.
     """
     changed = differences(before, after)
     texts = [f"+{path.removeprefix('model.arguments.')}={value_text(value)}" for path, (_, value) in changed.items()]

@@ -16,8 +16,8 @@ from ammup.experiments.measuring import ShortRunJob
 from ammup.experiments.pool import single_thread
 from ammup.training.runs import Training
 
-# A training step costs as much as three forward passes, because a backward pass costs as much as two. This ignores that
-# the gradient with respect to the images is not computed.
+# A training step costs as much as three forward passes, because a backward pass costs as much as two. This is a small
+# overestimate, because the gradient with respect to the images is not computed.
 PASSES_PER_STEP = 3
 # A measurement of S̄ costs about as much as this many training steps.
 STEPS_PER_MEASUREMENT = 3
@@ -51,7 +51,7 @@ class Cost:
 
     @property
     def seconds(self) -> float:
-        """Wall-clock time, if no cell diverges and the machine stays as busy as it was."""
+        """Wall-clock time, if no cell diverges and the load of the machine does not change."""
         cells = float((self.table["cells"] * self.table["seconds"]).sum())
         return (cells + self.short_run_seconds) / self.workers
 
@@ -80,7 +80,7 @@ def estimate_cost(
         missing: the cells that are not yet stored.
         workers: number of workers of the sweep.
         device: torch device; None uses a GPU if there is one.
-        strategy: the strategy of the sweep; None or "auto" is that of the experiment, or the faster one.
+        strategy: "loop" or "stacked"; "auto" chooses the faster one, and None uses the setting of the experiment.
         jobs: the short runs that are not yet stored.
     """
     cells = list(missing)

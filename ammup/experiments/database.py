@@ -58,7 +58,7 @@ class Database:
             self.lock.release()
 
     def has_table(self, name: str) -> bool:
-        """Return whether the file has this table; a file of an earlier version that is only read may not have it."""
+        """Return whether the file has this table; a file of an earlier version may lack it if it was not migrated."""
         return self.connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (name,)).fetchone() is not None
 
     @contextmanager
@@ -79,7 +79,7 @@ class Database:
         """Raise SQLite's errors as InputError, with a remedy."""
         try:
             yield
-        except (sqlite3.Error, UnicodeDecodeError) as error:  # the latter if a message quotes bytes of a damaged file
+        except (sqlite3.Error, UnicodeDecodeError) as error:  # sqlite3 cannot decode a message with damaged text
             raise InputError(_error_message(self.path, error)) from error
 
     def _open_for_reading(self) -> sqlite3.Connection:

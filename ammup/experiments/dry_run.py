@@ -24,7 +24,8 @@ def dry_run(
     then each depth is also measured once. Nothing is written.
 
     Raises:
-        InputError: the sweep would raise it: for the store, the data, the factory, the device, or the short run.
+        InputError: the sweep would raise this error, because of the store, the data, the factory, the device or the
+            short run.
     """
     path = Path(store)
     check_writable(path)
@@ -44,7 +45,10 @@ def dry_run(
 def _missing_work(
     experiment: Experiment, path: Path, device: str | None
 ) -> tuple[StoredExperiment | None, list[Cell], list[ShortRunJob]]:
-    """(The experiment as it is stored or None, the cells, the short runs) that are missing; all without a store."""
+    """(The stored experiment or None, the missing cells, the missing short runs).
+
+    If the store does not exist, all cells and short runs are missing.
+    """
     if not path.exists():
         return None, experiment.missing(()), missing_short_runs(experiment, None, device)
     with Store(path, mode="read") as opened:

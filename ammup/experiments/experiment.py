@@ -66,9 +66,9 @@ class Source:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """The arguments that are part of a cell's key, with only the last component of a path.
+        """The arguments that are part of a cell's key. Of a path, only the last component is included.
 
-        The rest of the path may differ between machines. The store has a digest of the data to compare their content.
+        The other components may differ between machines. The store has a digest of the content of the data.
         """
         name = self.source if self.source in NAMES else Path(self.source).name
         return {**_to_plain(Source, self), "source": name}
@@ -79,7 +79,7 @@ class ShortRun:
     """Measurements of S̄ along short runs of each depth, for the rules "measured" and "measured-late".
 
     Attributes:
-        lr: learning rate of the short runs at all depths, at which none of them diverges.
+        lr: learning rate of all short runs; choose one at which none of them diverges.
         steps: numbers of training steps before each measurement; 0 is initialization.
         seeds: number of short runs at each depth. Their seeds are 0, 1, …, independent of the grid.
         draws: number of seeds 0, 1, … that are measured at initialization, which needs no training.
@@ -208,7 +208,7 @@ class Experiment:
     def to_dict(self) -> dict[str, Any]:
         """Convert the experiment to dicts, lists and values for TOML.
 
-        Settings that are None are omitted, and also ``search`` if it is "full", which earlier versions do not know.
+        Settings that are None are omitted. ``search`` is omitted if it is "full", because earlier versions reject it.
         """
         plain = _to_plain(Experiment, self)
         if self.search == "full":

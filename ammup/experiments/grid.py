@@ -67,7 +67,7 @@ class Grid:
 
     @property
     def axes(self) -> dict[str, list[float]]:
-        """The values of each axis, ascending: equal for equal cells, however the grid was written."""
+        """The values of each axis, ascending. Grids with the same cells have the same axes."""
         values = {"depths": self.depths, "lrs": self.learning_rates, "seeds": self.seed_numbers}
         return {name: sorted(numbers) for name, numbers in values.items()}
 

@@ -61,7 +61,7 @@ class Display:
         for cells, rows in ((runs, self.new_runs), (left_out, self.new_left_out)):
             for cell in cells:
                 identity = (cell.depth, cell.lr, cell.seed)
-                if identity not in self.counted:  # an adaptive search trains stored cells of its depth and seed again
+                if identity not in self.counted:  # an adaptive search may train stored cells again
                     self.counted.add(identity)
                     rows.append(asdict(cell))
                     self.layers_done += cell.depth

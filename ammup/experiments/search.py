@@ -47,7 +47,7 @@ def _train_adaptively(
     """Train as the adaptive search requests.
 
     Returns:
-        (The replicas that were trained to the end or diverged, the number of steps of every replica that was started),
+        (Replicas that were trained to the end or diverged, number of training steps of every replica that was started),
         both by learning rate.
     """
     session, search = trainer.begin(seed), adaptive_search(len(lrs), start)

@@ -115,7 +115,8 @@ class Store(Database):
     def provenance_counts(self, experiment: str) -> pd.DataFrame:
         """Return one row for each distinct provenance of the runs of an experiment.
 
-        Its columns include the number of runs, the sum of their seconds, and when the first and the last one finished.
+        The columns include the number of runs, the sum of their seconds, and the times at which the first and the last
+        of them finished.
         """
         return self._query(PROVENANCE_COUNTS, experiment)
 

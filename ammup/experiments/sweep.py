@@ -148,9 +148,9 @@ class _Sweep:
             pass
 
     def _short_run_steps(self, jobs: Sequence[ShortRunJob], pool: WorkerPool) -> Iterator[None]:
-        """Yield after η* by formula, and after each short run, was stored."""
+        """Store η* by formula and then each short run, and yield after each of these steps."""
         key = self.experiment.key
-        # The laws are stored first: after a kill at this point the jobs are still missing, so both are run again.
+        # The laws are stored first. If the sweep is killed before the jobs are done, both are computed again.
         laws = pool.call(compute_laws, self.specification, self.device)
         self.store.put_laws(laws, experiment=key, invocation=self.invocation)
         yield
@@ -160,7 +160,7 @@ class _Sweep:
             yield
 
     def _choose_strategy(self, pool: WorkerPool) -> str:
-        """Return the strategy that the experiment states, or that of the stored cells, or the faster one."""
+        """Return the strategy of the experiment; if it is "auto", that of the stored cells or else the faster one."""
         if self.experiment.strategy != "auto":
             return self.experiment.strategy
         if self.stored.strategy is None:
@@ -205,7 +205,7 @@ class _Sweep:
 
 
 def check_digest(experiment: Experiment, stored: str | None, digest: str, path: Path) -> None:
-    """Raise InputError unless the digest of the data is that of the stored runs; None if there are none."""
+    """Raise InputError if ``digest`` differs from that of the stored runs, ``stored``; None if there are no runs."""
     if stored not in (None, digest):
         raise InputError(
             f"the data {experiment.data.source!r} do not match the digest of the stored runs; nothing was added to "

@@ -13,9 +13,10 @@ FORMAT = "ammup sweep 1"
 RUN_COLUMNS = ("depth", "seed", "lr", "val_accuracy", "val_loss", "diverged")
 LEFT_OUT_COLUMNS = ("depth", "seed", "lr", "steps")
 MEASUREMENT_COLUMNS = ("depth", "lr", "seed", "step", "S_bar")
-# Further digits of an accuracy over 5,000 images, or of a loss, are rounding errors, which differ between processors.
+# Number of stored digits. Further digits of an accuracy over 5,000 images, or of a loss, differ between processors by
+# rounding errors.
 DIGITS = 6
-# Tables have 64-bit integers.
+# The largest integer of a DataFrame column.
 MAX_INTEGER = 2**63 - 1
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]

@@ -37,7 +37,7 @@ class Allowed:
 
     def __post_init__(self) -> None:
         if self.expected is not None and not np.isfinite(self.expected):
-            raise InputError(f"expected={self.expected} must be a finite slope with its sign, such as -1.5")
+            raise InputError(f"expected={self.expected} must be finite: the slope, with its sign, such as -1.5")
         for name, value in {"margin": self.margin, "max_depth_drift": self.max_depth_drift}.items():
             if value is not None and not 0 < value < np.inf:
                 raise InputError(f"{name}={value} must be positive and finite")

@@ -1,12 +1,15 @@
 """The result of a check of the depth exponent: the measured law, the allowed slopes and the outcome."""
 
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ammup.format import json_number
 from ammup.gate.check_text import check_text, region_decimals
-from ammup.gate.fault_patterns import likely_cause
+from ammup.gate.fault_features import Expectation, Features
+from ammup.gate.likely_cause import cause_probabilities, cause_text
+from ammup.gate.net_facts import NetFacts
 from ammup.gate.slope_drift import slope_drift
 from ammup.measurement.depth_law import DepthLaw
 from ammup.stats.equivalence import INSIDE, OUTSIDE, Region
@@ -32,7 +35,9 @@ class DepthCheck:
         expected: the expected slope that was given or recorded; None if the slope of this check is to be recorded.
         moved: the depths at which η* differs from the baseline beyond both standard errors, one sentence for each.
         note: a difference from the baseline within both standard errors, in words, or "".
-        cause: the fault whose pattern the curve shows, or "".
+        facts: facts about the nets that narrow down the cause of a failure.
+        cause: the likely cause of a failure, in words and with its probability, or "" if none is named.
+        causes: the probability of each pattern of a fault; empty if the check did not fail.
         recorded: whether the check was recorded as a new baseline.
     """
 
@@ -44,7 +49,9 @@ class DepthCheck:
     expected: float | None = None
     moved: tuple[str, ...] = ()
     note: str = ""
+    facts: NetFacts = field(default_factory=NetFacts)
     cause: str = ""
+    causes: Mapping[str, float] = field(default_factory=dict)
     recorded: bool = False
 
     @property
@@ -101,15 +108,24 @@ class DepthCheck:
             "moved": list(self.moved),
             "note": self.note,
             "cause": self.cause,
+            "causes": dict(self.causes),
             **self.law.to_dict(),
         }
 
 
-def with_likely_cause(check: DepthCheck) -> DepthCheck:
-    """The check with the likely cause of its failure; unchanged unless the outcome is "does not hold"."""
-    if check.outcome != DOES_NOT_HOLD:
+def with_likely_cause(check: DepthCheck, expectation: Expectation | None = None) -> DepthCheck:
+    """The check with the likely cause of its failure; unchanged unless the outcome is "does not hold" or "moved".
+
+    Args:
+        check: the check.
+        expectation: what a correct model shows; None expects the middle of the region as the slope.
+    """
+    if check.outcome not in (DOES_NOT_HOLD, MOVED):
         return check
-    return replace(check, cause=likely_cause(check.law, check.region))
+    expectation = expectation or Expectation.from_slope(check.region, check.law)
+    features = Features.from_law(check.law, expectation, check.facts)
+    probabilities = cause_probabilities(features)
+    return replace(check, cause=cause_text(features, probabilities), causes=probabilities)
 
 
 def _placed(interval: tuple[float, float], region: Region) -> str:

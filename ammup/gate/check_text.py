@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ammup.gate.likely_cause import NAMED_FROM
 from ammup.measurement.depth_law import DepthLaw
 from ammup.stats.equivalence import Region
 from ammup.stats.verdicts import DOES_NOT_HOLD, HOLDS, INCONCLUSIVE
@@ -30,6 +31,9 @@ def check_text(check: "DepthCheck") -> str:
     lines.append(_curve_table(check.law))
     if check.cause:
         lines.append(f"likely cause: {check.cause}")
+    elif check.causes:
+        probability = f"{100 * NAMED_FROM:.0f} %"
+        lines.append(f"likely cause: not named, because no known fault has a probability of {probability} or more")
     if check.outcome == "moved":
         lines.append("if the change is intended, record the baseline again")
     if INCONCLUSIVE in (check.slope_outcome, check.drift_outcome):

@@ -14,6 +14,7 @@ from ammup.gate.allowed import Allowed
 from ammup.gate.check_result import DepthCheck, with_likely_cause
 from ammup.gate.curve_change import CurvePoint, PointChange, curve_changes, largest
 from ammup.gate.environment import Environment, environment, in_continuous_integration, write_json
+from ammup.gate.fault_features import Expectation
 from ammup.stats.verdicts import HOLDS
 from ammup.validation import Number, VersionedModel, parse_versioned
 
@@ -51,6 +52,8 @@ class DepthBaseline(VersionedModel):
         first_seed: the first of their seeds.
         slope: slope of log η* on log L.
         curve: one point for each depth: depth, η*, standard error of log10 η*.
+        S: S_l at learning rate 1 of each depth; None in files of earlier versions.
+        copied: whether layers have equal weights, see :class:`ammup.gate.net_facts.NetFacts`.
     """
 
     about: str
@@ -59,6 +62,8 @@ class DepthBaseline(VersionedModel):
     first_seed: int = 0
     slope: Number
     curve: Annotated[tuple[Point, ...], Strict(False), Field(min_length=1)]
+    S: dict[str, Annotated[tuple[Number, ...], Strict(False)]] | None = None
+    copied: bool = False
 
     @classmethod
     def from_check(cls, check: DepthCheck, about: str) -> "DepthBaseline":
@@ -72,6 +77,8 @@ class DepthBaseline(VersionedModel):
             first_seed=int(check.law.table["seed"].min()),
             slope=check.law.power_law.slope,
             curve=tuple((int(row["depth"]), float(row["lr_star"]), float(row["se_log10"])) for row in rows),
+            S={str(depth): tuple(float(f"{value:.4g}") for value in s) for depth, s in check.law.S.items()},
+            copied=check.facts.copied,
         )
 
     @classmethod
@@ -125,7 +132,21 @@ class DepthBaseline(VersionedModel):
             note = ""
         else:
             note = _note(changes, same_draws)
-        return with_likely_cause(replace(check, moved=moved, note=note))
+        return with_likely_cause(replace(check, moved=moved, note=note), self.expectation())
+
+    def expectation(self) -> Expectation:
+        """What a model shows that is still the one of the baseline."""
+        points = sorted(self.curve)
+        profiles = self.S or {}
+        known = all(str(depth) in profiles for depth, *_ in points)
+        return Expectation(
+            slope=self.slope,
+            log_lr=np.log([lr for _, lr, _ in points]),
+            variances=np.array([(np.log(10) * se) ** 2 for *_, se in points]),
+            common=np.zeros((len(points), len(points))),
+            S={depth: np.array(profiles[str(depth)]) for depth, *_ in points} if known else None,
+            copied=self.copied,
+        )
 
     def _points(self) -> dict[int, CurvePoint]:
         return {depth: CurvePoint(lr_star=lr, se=se, draws=self.seeds) for depth, lr, se in self.curve}

@@ -11,6 +11,7 @@ from ammup.errors import InputError
 from ammup.gate.allowed import Allowed, Draws
 from ammup.gate.check_result import DepthCheck, with_likely_cause
 from ammup.gate.depth_baseline import read_baseline, record_baseline
+from ammup.gate.net_facts import NetFacts
 from ammup.gate.power import MOST_DRAWS, seeds_needed
 from ammup.measurement.depth_law import DepthLaw, measure_depth_law
 from ammup.measurement.specification import MeasurementSpec
@@ -51,6 +52,7 @@ def check_law(
         expected=allowed.expected,
         allowed_drift=allowed.max_depth_drift,
         needed=needed,
+        facts=NetFacts.from_factory(factory, (min(law.units), max(law.units)), spec),
         baseline_needed=recorded_needed if allowed.expected_se > 0 and needed >= MOST_DRAWS else 0,
     )
     return with_likely_cause(check)

@@ -20,6 +20,7 @@ from ammup.measurement.jvp import stack_size
 from ammup.measurement.loss import Loss
 from ammup.measurement.moments import UpdateMoments
 from ammup.measurement.sharpness import SharpnessMeasurement
+from ammup.measurement.signal import signal_squares
 from ammup.measurement.specification import MeasurementSpec
 from ammup.measurement.step import Step
 from ammup.measurement.updates import measure_draws, prepared_for_draws
@@ -56,6 +57,7 @@ class DepthLaw:
             :func:`ammup.stats.power_law.fit_maximal_lr`; for measure "sharpness" to the geometric mean of the edge.
         measure: "updates" or "sharpness".
         law: computes :attr:`finite_depth` on first access, because that can take longer than the measurement.
+        signal: computes :attr:`signal_squares` on first access.
     """
 
     table: pd.DataFrame
@@ -64,11 +66,17 @@ class DepthLaw:
     power_law: PowerLaw
     measure: str = "updates"
     law: Callable[[], Mapping[int, float] | None] = field(default=lambda: None, repr=False, compare=False)
+    signal: Callable[[], Mapping[int, Array]] = field(default=dict, repr=False, compare=False)
 
     @cached_property
     def finite_depth(self) -> Mapping[int, float] | None:
         """η* of the finite-depth law at the same depths, or None if no law is available for these models."""
         return self.law()
+
+    @cached_property
+    def signal_squares(self) -> Mapping[int, Array]:
+        """For each depth the mean square of the pre-activations of every unit, of the first weight draw."""
+        return self.signal()
 
     @property
     def reference(self) -> float | None:
@@ -254,6 +262,7 @@ def measure_depth_law(
         units={depth: len(net.units) for depth, net in nets.items()},
         S={depth: np.mean([m.S for m in moments[depth]], axis=0) for depth in wanted},
         power_law=_fitted(table, measure, level),
+        signal=partial(signal_squares, factory, wanted, spec, numbers[0]),
         law=partial(finite_depth_lrs, {depth: architecture_of(factory, depth) for depth in wanted}, spec),
     )
 

@@ -27,7 +27,9 @@ def observed_units(model: nn.Module, units: Sequence[str], record: Callable[[str
     runs = dict.fromkeys(units, 0)
 
     def observe(name: str, output: Any) -> None:
-        tensor = output[0] if isinstance(output, tuple | list) and output else output
+        tensor = output
+        while isinstance(tensor, tuple | list) and tensor:  # a packed sequence is a tuple as well
+            tensor = tensor[0]
         if not isinstance(tensor, Tensor):
             raise InputError(f"unit {name!r} returned {type(output).__name__}; expected a tensor")
         runs[name] += 1

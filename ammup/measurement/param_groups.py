@@ -16,6 +16,7 @@ from ammup.errors import InputError, check_known
 from ammup.measurement.loss import Loss
 from ammup.measurement.own_weights import per_unit_factors
 from ammup.measurement.specification import MeasurementSpec
+from ammup.measurement.updates import measure_updates
 from ammup.models.depth import Forward, structure_of
 from ammup.models.layers import SupportConv
 from ammup.models.wrappers import unwrapped
@@ -41,10 +42,16 @@ def param_groups(
     loss: Loss = "cross_entropy",
     forward: Forward | None = None,
     units: Sequence[str] | None = None,
+    tuned: str | None = None,
 ) -> list[dict[str, Any]]:
     """Param groups for any torch optimizer, with every trainable parameter exactly once (also tied ones).
 
     "global" gives all parameters ``lr``.
+
+    A learning rate holds for one rule only. One that was tuned with one rate for all parameters, such as that of
+    :func:`ammup.transfer_lr`, is nine times too small for the 3×3 convolutions of "fan-in". With ``tuned="global"``,
+    all learning rates are multiplied by the constant at which S̄ on this batch equals that with ``lr`` for all
+    parameters.
 
     "fan-in" divides the learning rate of a convolution's weight by its kernel cardinality k. All other parameters have
     ``lr``.
@@ -82,6 +89,7 @@ def param_groups(
         loss: as in :func:`ammup.measure_updates`.
         forward: as in :func:`ammup.measure_updates`.
         units: the depth units for "per-unit", as in :func:`ammup.measure_updates`.
+        tuned: the rule with which ``lr`` was tuned; None is the same as ``rule``. Another one needs ``inputs``.
 
     Returns:
         Groups ``{"params": [...], "lr": float, "name": str}`` in the order of the model's parameters. The names are
@@ -102,6 +110,16 @@ def param_groups(
         raise InputError(f"lr={lr} must be positive and finite")
     check_known("rule", rule, RULES)
     model = unwrapped(model)
+    if tuned not in (None, rule):
+        check_known("tuned", tuned, RULES)
+        if inputs is None:
+            raise InputError(
+                f"tuned={tuned!r} and rule={rule!r}: converting the learning rate needs inputs=, one batch"
+            )
+        data = {"inputs": inputs, "targets": targets, "loss": loss, "forward": forward, "units": units}
+        lr *= _conversion(
+            model, param_groups(model, 1.0, rule=str(tuned), **data), param_groups(model, 1.0, rule=rule, **data), data
+        )
     trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
     if not trainable:
         raise InputError(f"{type(model).__name__} has no trainable weights, so there is nothing to group")
@@ -120,6 +138,12 @@ def param_groups(
         group = groups.setdefault(label, {"params": [], "lr": float(lr * factor), "name": label})
         group["params"].append(p)
     return list(groups.values())
+
+
+def _conversion(model: nn.Module, before: Groups, after: Groups, data: Mapping[str, Any]) -> float:
+    """The factor of all learning rates of ``after`` at which S̄ of one SGD step is that of ``before``."""
+    S_bar = [measure_updates(model, **data, lr_factors=lr_factors(model, groups)).S_bar for groups in (before, after)]
+    return math.sqrt(S_bar[0] / S_bar[1])
 
 
 def param_table(model: nn.Module, groups: Groups) -> pd.DataFrame:

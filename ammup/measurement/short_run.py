@@ -1,15 +1,72 @@
-"""Measurements of S̄ during the first steps of training at a small learning rate."""
+"""Measurements of S̄ during the first steps of training at a small learning rate, in any training loop."""
 
 import math
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from typing import Any
 
 from torch import nn
 
-from ammup.data.minibatches import Batch
 from ammup.errors import InputError
+from ammup.measurement.loss import Loss
 from ammup.measurement.updates import measure_updates
+from ammup.models.depth import Forward
 from ammup.training.loop import LoopTrainer
 from ammup.training.runs import Measurement
+
+# Called with (step, model, (inputs, targets)) before a training step; it does not change the model.
+Observe = Callable[[int, nn.Module, Any], None]
+
+
+def record_S_bar(  # noqa: N802  (the paper's symbol)
+    train: Callable[[Observe], object],
+    *,
+    steps: Collection[int],
+    loss: Loss = "cross_entropy",
+    forward: Forward | None = None,
+    seed: int = 0,
+    after: Callable[[int, dict[int, float]], None] | None = None,
+) -> dict[int, float]:
+    """S̄ of an SGD step before each of the given training steps of a loop.
+
+    Args:
+        train: runs the loop, and calls its argument with (step, model, (inputs, targets)) before each step.
+        steps: numbers of the training steps before which S̄ is measured.
+        loss: as in :func:`ammup.measure_updates`.
+        forward: as in :func:`ammup.measure_updates`.
+        seed: as in :func:`ammup.measure_updates`.
+        after: called with the step and S̄ by step after each measurement.
+
+    Returns:
+        S̄ at learning rate 1 by step. It is infinite from the first step at which it cannot be measured any more,
+        because the weights have diverged. Steps that the loop does not reach are missing.
+
+    Raises:
+        InputError: S̄ cannot be measured at the first step, or the loop raises it.
+    """
+    measured: dict[int, float] = {}
+
+    def measure(step: int, model: nn.Module, batch: Any) -> None:
+        if step in steps:
+            inputs, targets = batch
+            try:
+                moments = measure_updates(model, inputs, targets, loss=loss, forward=forward, seed=seed)
+            except InputError as error:
+                if not measured:  # the model cannot be measured at all
+                    raise
+                raise _DivergedError(str(error)) from error
+            measured[step] = moments.S_bar
+            if after is not None:
+                after(step, measured)
+
+    try:
+        train(measure)
+    except _DivergedError:
+        return {step: measured.get(step, math.inf) for step in sorted(steps)}
+    return measured
+
+
+class _DivergedError(InputError):
+    """S̄ could be measured before, but not any more, because the weights have diverged."""
 
 
 def check_steps(steps: Collection[int], total: int) -> None:
@@ -42,18 +99,11 @@ def measure_short_run(
         InputError: ``steps`` is empty, a step is out of range, or S̄ cannot be measured at the first step.
     """
     check_steps(steps, trainer.feed.steps(trainer.training.epochs))
-    measured: list[Measurement] = []
-
-    def measure(step: int, model: nn.Module, batch: Batch) -> None:
-        if step in steps:
-            moments = measure_updates(model, *batch, loss="cross_entropy", seed=seed)
-            measured.append(Measurement(depth=depth, lr=lr, seed=seed, step=step, S_bar=moments.S_bar))
-
-    try:
-        trainer.train_with_callback(lr, seed, steps=max(steps) + 1, callback=measure)
-    except InputError:
-        if not measured:  # the model cannot be measured at all; later failures mean that the weights have diverged
-            raise
-    done = {measurement.step for measurement in measured}
-    failed = [step for step in sorted(steps) if step not in done]
-    return measured + [Measurement(depth=depth, lr=lr, seed=seed, step=step, S_bar=math.inf) for step in failed]
+    measured = record_S_bar(
+        lambda observe: trainer.train_with_callback(lr, seed, steps=max(steps) + 1, callback=observe),
+        steps=steps,
+        seed=seed,
+    )
+    # The trainer ends a run early only if its loss becomes NaN.
+    S_bar = {step: measured.get(step, math.inf) for step in sorted(steps)}
+    return [Measurement(depth=depth, lr=lr, seed=seed, step=step, S_bar=S_bar[step]) for step in S_bar]

@@ -1,4 +1,4 @@
-"""The residual additions of a flow.
+"""The residual additions of a flow, which is the list of the operations of a forward (see `ammup.models.flow`).
 
 A residual addition is a sum of two or more terms that all depend on one operation, the fork, where
 
@@ -26,14 +26,14 @@ NONLINEAR = ("softmax", ATTENTION, *RECURRENT, *(f"{name}_cell" for name in RECU
 
 
 def is_product(operation: Operation) -> bool:
-    """Whether it multiplies two computed tensors."""
+    """Whether the operation multiplies two computed tensors."""
     return operation.function in PRODUCTS_OF_VALUES and len(operation.sources) > 1
 
 
 def is_nonlinear(operation: Operation) -> bool:
-    """Whether it applies an activation, multiplies computed tensors, or contains either."""
-    inside = operation.layer is not None and operation.function == "" and operation.weight == ""  # attention
-    return operation.activation is not None or is_product(operation) or operation.kind in NONLINEAR or inside
+    """Whether the operation applies an activation, multiplies computed tensors, or is a module that does so."""
+    attention = operation.layer is not None and operation.function == "" and operation.weight == ""
+    return operation.activation is not None or is_product(operation) or operation.kind in NONLINEAR or attention
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +71,10 @@ class Additions:
                 self._add(i)
 
     def _add(self, i: int) -> None:
-        """Describe a sum. The terms of a sum that only this one reads are terms of this one (x + f(x) + g(x))."""
+        """Describe the sum at index ``i``.
+
+        If a term is itself a sum that no other operation reads, its terms are terms of this sum: x + f(x) + g(x).
+        """
         terms = sources = self.flow[i].sources
         addition = self._residual(sources)
         if addition is None or addition.skip:
@@ -88,10 +91,13 @@ class Additions:
             self.found[i] = addition
 
     def blocks(self, stream: Collection[int]) -> dict[int, ResidualAddition]:
-        """The additions on the stream that are a residual block each, with a branch on the stream.
+        """The additions that are residual blocks: those on the stream with at least one branch layer on the stream.
 
-        An addition inside a branch is part of that block, except if the block is the complete net (a long skip
-        connection), which is computed by the module that contains all weight layers.
+        An addition inside the branch of a block is part of that block and is not returned. A skip connection over the
+        complete net, which is added in the module that contains all weight layers, does not count as such a block.
+
+        Args:
+            stream: indices of the operations on the paths from the inputs to the main output.
         """
         found = {
             i: block
@@ -123,7 +129,7 @@ class Additions:
         return ResidualAddition(fork=fork, skip=_places(skip & self._layers), branch=_places(branch & self._layers))
 
     def _simplicity(self, span: int) -> tuple[int, bool]:
-        """The number of weight layers among operations, and whether one is nonlinear: the skip has the least."""
+        """(Number of weight layers in a bit mask, whether an operation is nonlinear). The skip is the smallest term."""
         return (span & self._layers).bit_count(), bool(span & self._nonlinear)
 
     def _is_projection(self, skip: int, others: Sequence[int]) -> bool:

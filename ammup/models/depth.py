@@ -18,14 +18,14 @@ from ammup.models.wrappers import unwrapped
 
 Forward = Callable[[nn.Module, Any], Tensor]
 
-# Each describes what is counted on the path with the most units, except that "shortest" takes the one with the fewest.
+# What each convention counts on one path. It is the path with the most units, or with the fewest for "shortest".
 CONVENTIONS: Mapping[str, str] = {
     "paper": "each residual addition, and each weight layer outside a residual branch (section 3.2)",
     "blocks": "each residual addition",
     "layers": "each weight layer, except projections on a skip connection",
     "relu": "each input of an activation (PathSum, arXiv 2402.17440, section 3.3)",
     "shortest": "weight layers and residual additions on the path with the fewest of them (arXiv 2602.07494)",
-    "update-bearing": "as paper with the stem, if a weight of the unit is trained (arXiv 2602.07494, revised)",
+    "update-bearing": "as paper, and the stem, but only units with a trained weight (arXiv 2602.07494, revised)",
 }
 
 
@@ -36,21 +36,21 @@ def depth_units(
 
     The units are in sequence: they lie on one path from an input to the first output, so that parallel branches do not
     add to the depth. Gates (squeeze-and-excitation, attention weights), auxiliary heads and computations that do not
-    depend on the input are not on the path. Neither the readout nor the stem is counted; a stem is the weight layers
-    of the first module that reads raw inputs before a residual block. `ammup.models.depth.CONVENTIONS` describes the
-    conventions.
+    depend on the input are not on the path. Neither the readout nor the stem is counted. The stem consists of the
+    weight layers of the module that reads the raw inputs before the first residual block.
+    `ammup.models.depth.CONVENTIONS` describes the conventions.
 
     Args:
         model: any module that torch.fx can trace; with ``example_input``, any module.
-        example_input: (B, …), or whatever ``forward`` takes. The operations are then recorded from one run, after which
-            the model and the global random generators are restored.
+        example_input: (B, …), or any argument that ``forward`` accepts. The operations are then recorded from one run,
+            after which the model and the global random generators are restored.
         convention: "paper", "blocks", "layers", "relu", "shortest" or "update-bearing".
         forward: ``forward(model, example_input)``; None calls the model with the input.
 
     Returns:
         Names of modules as in ``model.named_modules()``, or of functions called in a module, such as "layer1.0:add".
-        The second call of either is "shared@2" or "layer1.0:add_2". If a module is called again and only its first call
-        is a unit, that is "shared@1".
+        The second call of a module or function has a name such as "shared@2" or "layer1.0:add_2". If a module is called
+        again but only its first call is a unit, the name of the first call is "shared@1".
 
     Raises:
         InputError: the convention is unknown, or the model cannot be traced or has no such units.
@@ -72,7 +72,7 @@ def units_of(model: nn.Module, structure: Structure, convention: str = "paper") 
     if not units:
         raise InputError(
             f"{type(model).__name__} has no depth units in the convention {convention!r}",
-            python="choose another, or pass units=; layers inside a torch.func transform (vmap, grad, jvp) are not counted",
+            python="choose another or pass units=; layers inside a torch.func transform are not counted",
             option="give a factory whose model has weight layers that run outside of torch.func transforms",
         )
     return units
@@ -124,7 +124,7 @@ def structure_of(
         model: the module, which is restored afterwards.
         example_input: as in :func:`depth_units`.
         forward: as in :func:`depth_units`.
-        state: the recorded state of the model, if there is one already.
+        state: the recorded state of the model; None records it.
 
     Raises:
         InputError: the module cannot be traced or run, or has no weight layer.
@@ -137,7 +137,7 @@ def structure_of(
         with preserved(model, state):
             return _checked(model, recorded(model, inputs, lambda: _run(model, example_input, forward)))
     if type(model).__module__ != OWN_NETS:
-        with preserved(model, state), seeded("structure"):  # tracing runs its forward on proxies, which it may store
+        with preserved(model, state), seeded("structure"):  # the traced forward may store its proxies in the model
             return _checked(model, traced(model))
     # Cached, because a trace takes as long as a small measurement. The repr of these nets determines their forward.
     key = (type(model), repr(model), frozen_layers(model))
@@ -156,7 +156,7 @@ def _run(model: nn.Module, example_input: Any, forward: Forward | None) -> Any:
 
 
 def cannot_be_run(model: nn.Module, inputs: Any, error: Exception) -> InputError:
-    """The error that reports a forward that failed."""
+    """Return the error for a forward that raised an exception."""
     shapes = [tuple(leaf.shape) for leaf in tree_leaves(inputs) if isinstance(leaf, Tensor)]
     message = str(error).strip().splitlines()
     return InputError(
@@ -166,7 +166,7 @@ def cannot_be_run(model: nn.Module, inputs: Any, error: Exception) -> InputError
 
 
 def _checked(model: nn.Module, flow: list[Operation]) -> Structure:
-    """The structure of a flow that has at least one weight layer."""
+    """Return the structure of a flow; raise InputError if it has no weight layer."""
     structure = Structure(flow, frozen_layers(model))
     if not structure.layers:
         raise InputError(f"{type(model).__name__} has no linear, convolutional or recurrent layer, so it has no depth")
@@ -174,7 +174,7 @@ def _checked(model: nn.Module, flow: list[Operation]) -> Structure:
 
 
 def frozen_layers(model: nn.Module) -> frozenset[str]:
-    """Names of the layers of which no weight is trained, as in :attr:`Operation.layer`."""
+    """Names of the layers without a trained weight, as in :attr:`Operation.layer`."""
     owners = {owner_of(name): False for name, _ in model.named_parameters()}
     for name, parameter in model.named_parameters():
         owners[owner_of(name)] |= parameter.requires_grad

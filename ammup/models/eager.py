@@ -1,4 +1,4 @@
-"""Running models without what torch keeps of earlier forwards: compiled code and casts of the weights."""
+"""Run models without compiled code and without the weights that autocast has cached in earlier forwards."""
 
 import sys
 from collections.abc import Iterator
@@ -11,8 +11,8 @@ import torch
 def run_eagerly() -> Iterator[None]:
     """Run modules and functions from torch.compile without compilation, and autocast without cached casts.
 
-    The weights that autocast has cast are cached until the outermost autocast ends, which may be a context of the
-    caller. They are cleared before a forward at other weights, and after it.
+    Autocast caches the cast weights until the outermost autocast context ends, which may be a context of the caller. So
+    the cache is cleared at the beginning of this context, because the weights may have changed, and at its end.
     """
     torch.clear_autocast_cache()
     try:

@@ -20,7 +20,10 @@ Factory = Callable[..., nn.Module]
 
 FAMILIES: Mapping[str, Factory] = {"mlp": mlp, "cnn": cnn, "resnet": resnet}
 FAMILY_WIDTH = 128
-_FIELDS = {"in_channels": "in_features", "out_channels": "out_features"}  # arguments with another name in Architecture
+_FIELDS = {
+    "in_channels": "in_features",
+    "out_channels": "out_features",
+}  # argument of a family -> field of Architecture
 
 
 def named_factory(
@@ -66,7 +69,7 @@ def family_factory(name: str) -> Factory:
 def architecture_of(factory: Factory, depth: int) -> Architecture | None:
     """The architecture that a factory builds at this depth, if it is a family or a `functools.partial` of one.
 
-    None for any other callable. Even if it calls a family, it may change the weights afterwards.
+    The result is None for any other callable, because it may change the weights even if it calls a family.
 
     Raises:
         InputError: the family rejects the arguments.

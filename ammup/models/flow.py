@@ -3,6 +3,7 @@
 `ammup.models.operation` defines the names.
 """
 
+import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -27,6 +28,7 @@ from ammup.models.operation import (
 )
 
 EMBEDDINGS = ("embedding", "embedding_bag")
+RECURRENT_WEIGHT = re.compile(r"weight_ih_l(\d+)")
 
 
 class _Recorder(CallListener):
@@ -37,12 +39,12 @@ class _Recorder(CallListener):
         self.flow: list[Operation] = []
         self.places: dict[int, int] = {}
         self.weights = {id(p): name for name, p in model.named_parameters()}
-        self.alive: list[Tensor] = []  # keeps the tensors, so that no id is reused
+        self.alive: list[Tensor] = []  # references to the tensors, so that no id is reused
         self.paths = {module: path for path, module in model.named_modules()}
         self.floating: set[int] = set()  # places of floating-point values
         self.indices: set[int] = set()  # ids of integers that are computed from floating-point values
         self.starts: list[int] = []  # for each running module, the number of operations before it
-        self.returned: Any = None  # what the model itself returned
+        self.returned: Any = None  # the value that the model itself returned
 
     def begin(self, inputs: Iterable[Tensor]) -> None:
         """Record the inputs of the forward."""
@@ -50,7 +52,11 @@ class _Recorder(CallListener):
             self._put(tensor, Operation(sources=(), is_input=True))
 
     def end(self, returned: Any) -> None:
-        """Record the outputs of the forward: those of ``returned`` that the model computed, or all of the model."""
+        """Record the outputs of the forward.
+
+        They are the tensors in ``returned`` that the model computed or, if there are none, those that the model itself
+        returned.
+        """
         for outputs in (returned, self.returned):
             leaves = [leaf for leaf in tree_leaves(outputs) if isinstance(leaf, Tensor)]
             computed = list(dict.fromkeys(self.places[id(leaf)] for leaf in leaves if id(leaf) in self.places))
@@ -72,19 +78,22 @@ class _Recorder(CallListener):
         from_indices = any(id(a) in self.indices for a in arguments)
         looked_up = from_indices and function in EMBEDDINGS
         if not sources and not looked_up:
-            if weights:  # a tensor computed from weights only counts as a weight
+            if weights:  # a tensor that is computed only from weights is treated as a weight
                 self.weights |= {id(tensor): weights[0] for tensor in outputs}
             elif from_indices:
                 self.indices |= {id(tensor) for tensor in outputs}
             self.alive += outputs
             return
         if function in RECURRENT and weights:
-            n_layers = len({weight.rpartition("_l")[2].removesuffix("_reverse") for weight in weights})
-            owner = owner_of(weights[0])
+            layers = [
+                weight for weight in weights if RECURRENT_WEIGHT.search(weight)
+            ]  # excludes a trained initial state
+            n_layers = max(1, len({RECURRENT_WEIGHT.findall(weight)[0] for weight in layers}))
+            owner = owner_of((layers or weights)[0])
             self.flow += recurrent_operations(sources, len(self.flow), function, name, owner=owner, n_layers=n_layers)
         else:
             operation = function_operation(sources, function, name, next(iter(weights), ""))
-            if looked_up:  # rows that the inputs select: nothing before them has a derivative
+            if looked_up:  # the path begins at these rows, because their indices have no derivative
                 operation = replace(operation, is_input=True)
             if len(outputs) == 1:
                 self._put(outputs[0], operation)
@@ -189,7 +198,7 @@ class _Observer(CallListener):
 
 
 def _lower_layers(output: tuple[Tensor, ...]) -> Iterator[Tensor]:
-    """The final hidden states (B, direction, H) of all layers of a recurrent function but the last one."""
+    """The final hidden states (B, direction, H) of all layers of a recurrent function except the last layer."""
     sequence, hidden = output[:2]  # (…, directions H) and (layers directions, B, H)
     directions = sequence.shape[-1] // hidden.shape[-1]
     for state in hidden.reshape(-1, directions, *hidden.shape[1:])[:-1]:
@@ -198,7 +207,7 @@ def _lower_layers(output: tuple[Tensor, ...]) -> Iterator[Tensor]:
 
 @contextmanager
 def observed(model: nn.Module, names: Iterable[str], record: Callable[[str, Any], None]) -> Iterator[None]:
-    """Call ``record(name, value)`` for each value with one of these names, as soon as it is computed in the context."""
+    """In the context, call ``record(name, value)`` for each value with one of these names when it is computed."""
     names = list(names)
     check_observable(model)
     if any(":" in name or "@" in name for name in names):

@@ -57,10 +57,10 @@ def initialize_(
 ) -> pd.DataFrame:
     """Draw every weight of ``model`` in place from N(0, variance) and set every bias of a weight layer to zero.
 
-    The variance of a weight layer is gain(φ)/fan_in after an activation φ, and 1/fan_in if its input has passed no
-    activation. In a residual branch it is c/(K fan_in), with K the number of residual blocks (section 3.2). For the
-    readout it is 1/fan_in², or that of a plain layer. The fan-in of a convolution is its kernel cardinality times its
-    input channels per group.
+    The variance of a weight layer is gain(φ)/fan_in after an activation φ, and 1/fan_in without an activation before
+    the layer. In a residual branch it is c/(K fan_in), with K the number of residual blocks (section 3.2). For the
+    readout it is 1/fan_in², or with ``readout="he"`` that of a plain layer. The fan-in of a convolution is its kernel
+    cardinality times its input channels per group.
 
     Args:
         model: any module; only the weights and biases of linear and convolutional layers are changed.
@@ -115,7 +115,7 @@ def _layers(
 ) -> tuple[tuple[WeightLayer, ...], int]:
     """(weight layers, number of residual blocks), from a trace of the model or from the names of its blocks."""
     if (blocks is None) != (activation is None):
-        raise InputError("blocks= and activation= describe a model that cannot be traced: give both or neither")
+        raise InputError("blocks= and activation= must be passed together: they describe a model that cannot be traced")
     if blocks is None:
         structure = structure_of(model)
         # Attention has several weights and no variance rule.

@@ -90,7 +90,9 @@ def conv(
     groups: int = 1,
     dilation: int = 1,
 ) -> nn.Module:
-    """A convolution without bias, with an uninitialized weight, whose output has the input's positions (or 1/stride).
+    """A convolution without bias and with an uninitialized weight.
+
+    Its output has as many positions along each axis as its input, divided by the stride.
 
     Args:
         in_channels: input channels, a multiple of ``groups``.
@@ -103,14 +105,15 @@ def conv(
         dilation: spacing of the taps.
 
     Raises:
-        InputError: no such convolution exists.
+        InputError: ``groups`` does not divide the channels, or the kernel does not support the padding, stride or
+            dilation.
     """
     check_known("padding", padding, PADDINGS)
     if in_channels % groups or out_channels % groups:
         raise InputError(f"groups={groups} must divide the channels, {in_channels} and {out_channels}")
     if lists_offsets(kernel):
         if stride != 1 or dilation != 1:
-            raise InputError("a kernel given as offsets takes stride=1 and dilation=1; dilate the offsets instead")
+            raise InputError("a kernel given as offsets requires stride=1 and dilation=1; dilate the offsets instead")
         return SupportConv(in_channels, out_channels, kernel_offsets(kernel, dims), padding=padding, groups=groups)
     sides = kernel_sides(kernel, dims)
     if padding == "zero" and any(side % 2 == 0 for side in sides):

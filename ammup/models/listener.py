@@ -1,4 +1,4 @@
-"""Listening to the calls of a model: every function call and every return of a module, with the names of the outputs.
+"""Observe the calls of a model: every function call and every return of a module, with the names of the outputs.
 
 `ammup.models.operation` defines the names.
 """
@@ -29,24 +29,22 @@ class CallListener(TorchFunctionMode, ABC):
         return self
 
     def entered(self, path: str) -> None:
-        """A module is called."""
+        """Called before a module runs."""
         self.names.enter(path)
 
     @abstractmethod
     def function(self, name: str, function: str, arguments: list[Tensor], output: Any) -> None:
-        """A function has returned."""
+        """Called after a function has returned; ``name`` is "" if it was called outside of the model."""
 
     @abstractmethod
     def module(self, name: str, module: nn.Module, arguments: list[Tensor], output: Any) -> None:
-        """A module has returned."""
+        """Called after a module has returned."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         output = func(*args, **(kwargs or {}))
         called = function_name(func)
-        name = self.names.function(called)
-        if name:
-            arguments = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
-            self.function(name, called, arguments, args[0] if output is None and args else output)
+        arguments = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        self.function(self.names.function(called), called, arguments, args[0] if output is None and args else output)
         return output
 
     @contextmanager

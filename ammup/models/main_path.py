@@ -1,9 +1,9 @@
 """The stream of a forward, from its inputs to its main output, and the paths with the most and the fewest units.
 
-Gates are not part of the stream. A gate is a factor of a product that only weighs the other factor:
+Gates are not part of the stream. A gate is a factor of a product that only scales the other factor:
 
 * attention weights: a value that is computed from a softmax;
-* a bounded value (sigmoid, tanh, …) with weight layers of its own, which multiplies the value that it is computed from
+* a bounded value (sigmoid, tanh, …) that is computed by weight layers from the value that it multiplies
   (squeeze-and-excitation).
 """
 
@@ -21,7 +21,7 @@ class MainPath:
 
     Args:
         flow: the operations.
-        reach: their dependencies.
+        reach: the dependencies between the operations.
         output: index of the main output.
     """
 
@@ -49,7 +49,7 @@ class MainPath:
         return self._extreme(frozenset(counted), sign=-1)
 
     def _extreme(self, counted: frozenset[int], *, sign: int) -> list[int]:
-        lengths: list[int | None] = []  # for each operation, counted ones on the best path to it; None without a path
+        lengths: list[int | None] = []  # counted operations on the best path to each operation; None without a path
         previous: list[int | None] = []
         for i, operation in enumerate(self._flow):
             lengths.append(0 if operation.is_input else None)
@@ -69,7 +69,7 @@ class MainPath:
         return [i for i in reversed(path) if i in counted]
 
     def _stream_sources(self, i: int, attention: Sequence[bool], bounded: Sequence[bool]) -> tuple[int, ...]:
-        """The sources of an operation without gates."""
+        """The sources of an operation, except those that are gates."""
         operation = self._flow[i]
         sources = operation.sources
         if not is_product(operation):
@@ -78,11 +78,14 @@ class MainPath:
             return sources[2:3] or sources
         if any(attention[source] for source in sources) and not all(attention[source] for source in sources):
             return tuple(source for source in sources if not attention[source])
-        gates = [s for s in sources if bounded[s] and len(sources) == 2 and self._weighs(s, sources)]
+        gates = [s for s in sources if bounded[s] and len(sources) == 2 and self._scales(s, sources)]
         return sources if len(gates) != 1 else tuple(source for source in sources if source not in gates)
 
-    def _weighs(self, gate: int, factors: Sequence[int]) -> bool:
-        """Whether only one of two factors has weight layers since the latest operation that both depend on."""
+    def _scales(self, gate: int, factors: Sequence[int]) -> bool:
+        """Whether one of two factors, ``gate``, has weight layers after the latest common operation, but not the other.
+
+        The latest common operation is the last one that both factors depend on.
+        """
         (stream,) = set(factors) - {gate}
         fork = self._reach.latest_common(gate, stream)
         if fork is None:
@@ -93,7 +96,7 @@ class MainPath:
 
 
 def _derived(flow: Sequence[Operation], kinds: Sequence[str], *, through_layers: bool) -> list[bool]:
-    """For each operation, whether it is computed from operations of these kinds only."""
+    """For each operation, whether it is of one of these kinds, or computed only from such operations."""
     found: list[bool] = []
     for operation in flow:
         passes = bool(operation.sources) and (through_layers or operation.layer is None)

@@ -1,4 +1,4 @@
-"""The modes of torch in which models are run, whatever the caller has entered."""
+"""The modes of torch in which models are run, independently of the modes that the caller has entered."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager

@@ -24,8 +24,8 @@ CONSTANTS = (
     *("new_zeros", "new_ones", "new_full", "new_empty", "new_tensor", "size", "dim", "numel"),
 )
 SELECTIONS = ("part", "getitem", "select", "narrow")
-# Other names of the same function in Python and torch.
-SPELLINGS = {"iadd": "add", "radd": "add", "imatmul": "matmul", "rmatmul": "matmul"}
+# Other names of the same function in Python and torch -> the name that is recorded.
+SYNONYMS = {"iadd": "add", "radd": "add", "imatmul": "matmul", "rmatmul": "matmul"}
 PRODUCTS = (
     *(f"conv{n}d" for n in (1, 2, 3)),
     *(f"conv_transpose{n}d" for n in (1, 2, 3)),
@@ -90,11 +90,11 @@ class Names:
         self._stack.append((path if calls == 1 else f"{path}@{calls}", Counter()))
 
     def leave(self) -> str:
-        """Record that the module returns; the name of its output."""
+        """Record that the current module returns, and return the name of its output."""
         return self._stack.pop()[0]
 
     def function(self, name: str) -> str:
-        """Record a function call in the current module; the name of its output, empty outside the model."""
+        """Record a function call in the current module, and return the name of its output; "" outside the model."""
         if not self._stack:
             return ""
         owner, functions = self._stack[-1]
@@ -105,7 +105,7 @@ class Names:
 def function_name(target: object) -> str:
     """The common name of a function: "add" for `operator.add`, `torch.add`, `Tensor.add_` and `+`."""
     name = getattr(target, "__name__", str(target)).strip("_").partition(".")[0]  # torch.export calls "add.Tensor"
-    return SPELLINGS.get(name, name)
+    return SYNONYMS.get(name, name)
 
 
 def function_operation(sources: tuple[int, ...], function: str, name: str, weight: str) -> Operation:

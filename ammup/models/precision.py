@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ammup.models.state import ModelState
 
-SINGLE = {torch.float32: torch.float64, torch.float16: torch.float64, torch.bfloat16: torch.float64,
+DOUBLE = {torch.float32: torch.float64, torch.float16: torch.float64, torch.bfloat16: torch.float64,
           torch.complex64: torch.complex128}  # fmt: skip
 
 
@@ -24,7 +24,7 @@ def double_precision(model: nn.Module) -> Iterator[None]:
     exchanged: list[tuple[Tensor, Tensor, Tensor | None]] = []
     try:
         for tensor in ModelState(model, record=False).tensors:
-            if tensor.dtype in SINGLE and tensor.is_leaf and _is_plain(tensor):
+            if tensor.dtype in DOUBLE and tensor.is_leaf and _is_plain(tensor):
                 original = tensor.detach()
                 exchanged.append((tensor, original, tensor.grad))
                 tensor.grad = None  # a gradient must have the dtype of its tensor
@@ -43,7 +43,7 @@ def _is_plain(tensor: Tensor) -> bool:
 
 def _double(tensor: Tensor, copies: dict[tuple[int, torch.dtype], torch.UntypedStorage]) -> Tensor:
     """A float64 copy; copies of tensors that share memory also share memory."""
-    storage, dtype = tensor.untyped_storage(), SINGLE[tensor.dtype]
+    storage, dtype = tensor.untyped_storage(), DOUBLE[tensor.dtype]
     key = (storage.data_ptr(), tensor.dtype)
     if key not in copies:
         elements = torch.empty(0, dtype=tensor.dtype, device=tensor.device).set_(storage)

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from ammup.models.families import resnet
 from ammup.models.nets import ResidualBlock, ResNet
 
-# If K is interpreted as one constant for all depths, it is that of the deepest net of the experiment.
+# The value of K if it is interpreted as one constant for all depths: the number of blocks of the deepest net of the
+# experiment.
 FIXED_BLOCKS = 8
 
 

@@ -37,7 +37,8 @@ Restore = Callable[[], Any]
 ATOMS = (bool, int, float, complex, str, bytes, type(None))
 CONTAINERS = (dict, list, set, deque, tuple)
 BARE = (*CONTAINERS, OrderedDict)  # types without attributes
-# Objects of these types have no state of a model, or none that assigning attributes could restore.
+# Objects of these types are not recorded: they have no state that belongs to a model, or their state cannot be restored
+# by setting attributes.
 OPAQUE = (type, FunctionType, BuiltinFunctionType, MethodType, ModuleType)
 
 
@@ -146,7 +147,7 @@ def preserved(model: nn.Module, state: ModelState | None = None) -> Iterator[Mod
 
     Args:
         model: the module.
-        state: its recorded state, if there is one already; this saves the copies of a second record.
+        state: the recorded state of the model; None records it, which copies its tensors.
     """
     with default_modes():
         state = state or ModelState(model)

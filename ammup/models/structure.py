@@ -96,13 +96,18 @@ class Structure:
 
     def _names(self, units: Sequence[int]) -> tuple[str, ...]:
         """The names of operations; "shared@1" is the first call of a module whose second call is not among them."""
+        # Operations outside of the model's forward, in a user's `forward=`, have no name and cannot be observed.
+        units = [i for i in units if self.flow[i].name]
         called_twice = {o.name.removesuffix("@2") for o in self.flow if o.name.endswith("@2")}
         names = [self.flow[i].name for i in units]
         return tuple(f"{n}@1" if n in called_twice and f"{n}@2" not in names else n for n in names)
 
     @cached_property
     def _output(self) -> int:
-        """The first output that depends on a weight layer; if no output is known, the last value that nothing reads."""
+        """The first output that depends on a weight layer.
+
+        If no output was recorded, it is the last value that depends on an input and that no operation reads.
+        """
         outputs = sorted((o.output, i) for i, o in enumerate(self.flow) if o.output is not None)
         for _, i in outputs:
             if any(self._reach.depends(i, layer) for layer in self._layers):
@@ -121,7 +126,7 @@ class Structure:
         return Additions(self.flow, self._reach).blocks(self._main_path.members())
 
     def _trained(self, units: Iterable[int]) -> set[int]:
-        """The units that have a weight which is trained."""
+        """The units with a trained weight."""
         trained = {i for i in self._layers if self.flow[i].layer not in self._frozen}
         return {i for i in units if trained.intersection(self._blocks[i].branch if i in self._blocks else (i,))}
 
@@ -147,9 +152,10 @@ class Structure:
 
     @cached_property
     def _stem(self) -> frozenset[int]:
-        """Weight layers that read raw inputs before a residual block, and those after them in the same child module.
+        """Weight layers that read raw inputs before a residual block, and later layers in the same stem module.
 
-        The child is that of the innermost module which contains the layer and the next residual addition.
+        The stem module of a layer that reads raw inputs is the outermost module that contains this layer but not the
+        next residual addition.
         """
         outside = [i for i in self._layers if i not in self._skip and i not in self._branch]
         first = [i for i in outside if not self._reach.depends_on_any(i, self._layers)]
@@ -177,7 +183,7 @@ class Structure:
 
 
 def _child(path: str, other: str) -> str:
-    """The path of the first module on the way to ``path`` that does not contain ``other``."""
+    """The path of the outermost module that contains ``path`` but not ``other``."""
     parts, others = path.split("."), other.split(".")
     common = 0
     while common < min(len(parts) - 1, len(others)) and parts[common] == others[common]:

@@ -11,8 +11,7 @@ from torch import Tensor, nn
 def substituted(model: nn.Module, tensors: Mapping[str, Tensor]) -> Iterator[None]:
     """Replace parameters and buffers by name in the context, under every name by which they are registered.
 
-    ``torch.func.functional_call`` is not used, because it leaves the replacement in a tensor's place if the tensor has
-    two names.
+    ``torch.func.functional_call`` is not used, because it does not restore a tensor that is registered under two names.
 
     Args:
         model: the module.

@@ -22,7 +22,8 @@ class TensorState:
         self.hooks = [(name, hooks, list((hooks or {}).items())) for name, hooks in tables]
         plain = tensor.layout is torch.strided and not (tensor.is_meta or tensor.is_nested or isinstance(tensor, LAZY))
         self.original = tensor.detach() if plain else None
-        # Restored, because an autograd graph that the user built before would report the undone change as an error.
+        # The version counter is restored as well. Otherwise, an autograd graph that the user built before would raise
+        # an error, although the data of the tensor are restored.
         countable = not (isinstance(tensor, LAZY) or tensor.is_inference())
         self.version = _unsafe_preserve_version_counter(tensor) if countable else None
 

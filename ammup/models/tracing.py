@@ -53,7 +53,7 @@ def traced(model: nn.Module) -> list[Operation]:
         elif node.op == "placeholder" or (sources and not _is_constant(node)):
             flow += _traced_operations(node, sources, len(flow), weight, modules, tracer.names_of.get(node, ""))
             places[node] = len(flow) - 1
-        elif weight:  # a value computed from weights only counts as a weight
+        elif weight:  # a value that is computed only from weights is treated as a weight
             weights[node] = weight
     return flow
 

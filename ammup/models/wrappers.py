@@ -5,13 +5,13 @@ from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 from ammup.errors import InputError
 
-PREFIX = "module."  # of the names inside a wrapper
+PREFIX = "module."  # a wrapper adds it to the names of the modules and parameters inside it
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
-    """The module inside of DataParallel or DistributedDataParallel, which one process can run alone.
+    """The module inside of DataParallel or DistributedDataParallel; other modules are returned unchanged.
 
-    The forward of the wrapper broadcasts buffers, and would wait for the other ranks.
+    One process can run this module alone. The forward of the wrapper broadcasts buffers and waits for the other ranks.
 
     Raises:
         InputError: SyncBatchNorm in training mode, whose own forward needs all ranks.
@@ -28,7 +28,7 @@ def unwrapped(model: nn.Module) -> nn.Module:
 
 
 def inner_name(name: str) -> str:
-    """The name that a unit or a parameter of a wrapper has inside it."""
+    """The name of a unit or a parameter without the prefixes of wrappers."""
     while name.startswith(PREFIX):
         name = name.removeprefix(PREFIX)
     return name

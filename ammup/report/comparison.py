@@ -1,4 +1,4 @@
-"""Markdown tables of README.md: slopes of trained sweeps against predictions, and the losses of transfer rules."""
+"""Markdown tables of README.md: slopes of trained sweeps against predictions, and the regret of transfer rules."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -37,7 +37,13 @@ def errors_markdown(regrets: Mapping[str, Regret]) -> str:
 
 
 def _by_rule(regrets: Mapping[str, Regret], rules: Sequence[str], cell: Callable[[Mapping[Any, Any]], str]) -> str:
-    """A table of ``cell`` of each rule's means over the held-out depths; rules that no sweep has are omitted."""
+    """A table with one row for each sweep and one column for each rule; rules without a sweep are omitted.
+
+    Args:
+        regrets: the regret of each sweep, by name.
+        rules: the rules, in the order of the columns.
+        cell: formats the means of one rule over the held-out depths.
+    """
     tables = {name: regret.mean.set_index("rule") for name, regret in regrets.items()}
     columns = [rule for rule in rules if any(rule in table.index for table in tables.values())]
     rows = [
@@ -64,7 +70,7 @@ def _slope_row(record: SweepRecord) -> tuple[str, ...]:
 
 
 def _without(law: SweepLaw) -> str:
-    """The depths whose optima are flagged, in parentheses, or an empty text."""
+    """The depths whose optima are flagged, in parentheses, or an empty string."""
     flagged = [str(depth) for depth in law.optima if depth not in law.used]
     return f" (without L = {', '.join(flagged)})" if flagged else ""
 
@@ -77,7 +83,7 @@ def measured_law(measurements: pd.DataFrame) -> PowerLaw | None:
 
 
 def _curve_slope(curve: dict[int, float] | None) -> float | None:
-    """The slope of a curve without standard errors; None if there is no curve."""
+    """The slope of a curve that has no standard errors; None if ``curve`` is None."""
     return None if curve is None else fit_power_law(list(curve), list(curve.values())).slope
 
 

@@ -17,7 +17,8 @@ from ammup.report.panel import BARS, FLAGGED, INTERVAL, PAPER_LABEL, ArtistOptio
 from ammup.report.plots import PAPER_SLOPE
 from ammup.stats.optimum import SweepLaw
 
-# The most seeds whose points are drawn: more cannot be distinguished, and make the SVG too large for a browser.
+# The largest number of seeds whose points are drawn. More points cannot be distinguished, and make the SVG too large
+# for a browser.
 MAX_SEEDS = 20
 
 
@@ -52,7 +53,11 @@ def plot_accuracies(law: SweepLaw, runs: pd.DataFrame, *, title: str = "") -> Fi
 
 
 def draw_accuracy(axes: Axes, law: SweepLaw, depth: int, runs: pd.DataFrame) -> None:
-    """Accuracies at one depth: each seed, their mean if none diverged (as in the optimum), a cross if one did."""
+    """Draw the accuracies at one depth.
+
+    At each learning rate, there is a dot for each seed and the mean over the seeds or, if a replica diverged, a cross
+    instead of the mean, because the optimum ignores that learning rate.
+    """
     axes.set_xscale("log")
     has_divergence = runs["lr"].isin(runs[runs["diverged"]]["lr"])
     finite, crosses = runs[~runs["diverged"]], np.unique(runs[has_divergence]["lr"])
@@ -111,7 +116,7 @@ def plot_heatmap(law: SweepLaw, runs: pd.DataFrame, *, title: str = "") -> Figur
 
 
 def _edges(lrs: Array) -> Array:
-    """Edges of the cells around the learning rates, halfway between neighbours in log."""
+    """Edges of the cells around the learning rates: the geometric means of neighbouring learning rates."""
     u = np.log10(lrs)
     step = np.diff(u) if u.size > 1 else np.array([0.1])
     return np.asarray(10 ** np.concatenate([u[:1] - step[0] / 2, (u[1:] + u[:-1]) / 2, u[-1:] + step[-1] / 2]))

@@ -1,4 +1,4 @@
-"""The ledger of claims: tables for a terminal, and the Markdown tables of README.md."""
+"""Format the ledger of claims: as tables for a terminal, and as the Markdown tables of README.md."""
 
 from collections.abc import Iterable
 from itertools import groupby
@@ -18,7 +18,7 @@ def ledger_text(records: Iterable[Record]) -> RenderableType:
     """One row for each claim, and the number of claims with each verdict."""
     rows = list(records)
     table = Table("claim", "measured", "interval", "stated", "verdict", box=None, pad_edge=False)
-    table.columns[0].overflow = "fold"  # never truncate an id: --id needs all of it
+    table.columns[0].overflow = "fold"  # an id must not be truncated, because --id requires the complete id
     for record in rows:
         verdict = Text(record["verdict"], style=STYLES[record["verdict"]])
         table.add_row(
@@ -82,7 +82,7 @@ def ledger_markdown(records: Iterable[Record]) -> str:
 
 
 def _escape(text: str) -> str:
-    """The text with the characters escaped that would end a Markdown cell or begin italics."""
+    """Escape the characters that would end a Markdown cell or begin italics."""
     return text.replace("|", "\\|").replace("*(", "\\*(")
 
 

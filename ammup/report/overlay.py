@@ -37,7 +37,7 @@ def plot_overlay(laws: Mapping[str, SweepLaw], *, title: str = "") -> Figure:
             label = f"{name}: {with_minus_sign(plots.slope_text(law.power_law))}"
             plots.draw_fit(left, law.power_law, fitted_depths(law), style=style, label=label, band="")
     log_axes(left, next(iter(laws.values())), depths)
-    plots.legend_below(left, heading=f"bars: {BARS}, shifted at equal depths; bands: of the fits")
+    plots.legend_below(left, heading=f"bars: {BARS}, shifted if depths are equal; bands: confidence bands of the fits")
     draw_ratios(right, laws)
     figure.suptitle(title)
     return figure
@@ -56,7 +56,10 @@ def draw_ratios(axes: Axes, laws: Mapping[str, SweepLaw]) -> None:
     axes.set(xlabel="depth L", ylabel=f"η* / η* of {first_name}")
     for name, law, style, shift in others:
         common = [depth for depth in first.optima if depth in law.optima]
-        for fitted, fill, label in ((True, style.colour, name), (False, "white", f"{name}: one of the two flagged")):
+        for fitted, fill, label in (
+            (True, style.colour, name),
+            (False, "white", f"{name}: one of the two optima is flagged"),
+        ):
             depths = [depth for depth in common if (depth in first.used and depth in law.used) == fitted]
             if depths:
                 ratio, errors = _ratios(law, first, depths)
@@ -67,7 +70,7 @@ def draw_ratios(axes: Axes, laws: Mapping[str, SweepLaw]) -> None:
         axes.set_ylim(max(0, low), min(high, 2 * max(1, np.concatenate(drawn).max())))
         plots.legend_below(axes, heading=f"bars: {BARS}, for two independent optima")
     else:
-        text = "no depth in common" if others else "one experiment: nothing to compare"
+        text = "the experiments have no depth in common" if others else "one experiment: nothing to compare"
         axes.text(0.5, 0.6, text, transform=axes.transAxes, ha="center")
 
 

@@ -21,7 +21,7 @@ from ammup.stats.optimum import SweepLaw
 from ammup.stats.regret import Regret
 
 DASH = "–"
-# An interval of the slope that is wider than this many stored ones shows neither agreement nor a change.
+# If the interval of the slope is wider than the stored one by more than this factor, the comparison is inconclusive.
 MAX_WIDTH_RATIO = 2.0
 
 
@@ -53,8 +53,8 @@ class SweepSection:
         paper_slope: the slope that the paper reports for this experiment, or None.
         stored: slope, slope_ci (low, high) and source of the baseline with that name, and "differences": one text for
             each setting in which the two specifications differ. None if there is no baseline.
-        regret: the losses of each transfer rule, or None.
-        pictures: the figures, in this order.
+        regret: the regret of each transfer rule, or None.
+        pictures: the figures, in the order of the page.
         provenance: text by label.
         edge: the law that is fitted to the edges, or None.
 
@@ -81,11 +81,11 @@ class SweepSection:
 
     @property
     def comparison(self) -> str:
-        """How the slope compares with the stored one.
+        """The result of the comparison of the slope with the stored one.
 
-        "no baseline"; "other settings" if the specifications differ; "incomplete" if cells are missing; "moved" if the
-        intervals do not overlap; "inconclusive" if they overlap but this one is more than twice as wide; "same"
-        otherwise; or a dash if an interval is unknown.
+        It is "no baseline" if there is no stored slope, "other settings" if the specifications differ, "incomplete" if
+        cells are missing, and a dash if an interval is unknown. Otherwise it is "moved" if the two intervals do not
+        overlap, "inconclusive" if they overlap but the new one is more than twice as wide, and else "same".
         """
         if self.stored is None:
             return "no baseline"
@@ -109,7 +109,7 @@ def report_page(
     """One self-contained HTML page, without scripts and external resources.
 
     Args:
-        sweeps: sections of the sweeps, in this order.
+        sweeps: sections of the sweeps, in the order of the page.
         claims: records of the ledger; they are grouped by the part of their id before the dot.
         provenance: text by label, about the page itself.
         title: heading of the page.
@@ -151,7 +151,7 @@ def _place(group: str, members: Sequence[Record]) -> str:
     return place[:1].upper() + place[1:]
 
 
-# Filters of the template, under the names of the functions. Missing values are shown as a dash.
+# Filters of the template. The name of a filter is that of its function. Missing values are shown as a dash.
 
 
 def _is_number(value: object) -> bool:
@@ -247,12 +247,12 @@ def count_verdicts(claims: Sequence[Record]) -> list[tuple[str, int]]:
 
 
 def verdict_counts(claims: Sequence[Record]) -> str:
-    """The verdicts that occur with their numbers of claims, as text."""
+    """A text that lists the number of claims with each verdict, without verdicts that no claim has."""
     return ", ".join(f"{verdict} {count}" for verdict, count in count_verdicts(claims) if count)
 
 
 def data_uri(drawn: Figure) -> str:
-    """A figure as the src of an img element. As a separate document, its ids cannot clash with those of the page."""
+    """A figure as the src of an img element, which is a separate document, so that its ids cannot clash with others."""
     file = io.BytesIO()
     with mpl.rc_context({"svg.fonttype": "path", "svg.hashsalt": "ammup"}):  # equal figures give equal text
         drawn.savefig(file, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))

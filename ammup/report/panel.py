@@ -20,7 +20,7 @@ from ammup.report.styles import SWEPT, Style
 from ammup.stats.optimum import SweepLaw
 from ammup.stats.power_law import fit_power_law
 from ammup.stats.segment import Segment
-from ammup.transfer.carry import transfer_lr
+from ammup.transfer.rules import DepthChange
 
 # Half-width of a 95 % interval of a normal estimate, in standard errors.
 INTERVAL = 1.96
@@ -35,12 +35,12 @@ def plot_panel(law: SweepLaw, *, references: Mapping[str, Mapping[int, float]], 
 
     Args:
         law: the result of :func:`ammup.stats.optimum.fit_sweep`.
-        references: η* by depth for each rule, up to a factor. Each is scaled to the optimum at the smallest depth that
-            the line was fitted to. The paper's L^(-3/2) is added unless "am-mup" is given.
+        references: η* by depth for each rule, up to a factor. Each rule is scaled to equal the optimum at the smallest
+            depth that the line was fitted to. The paper's L^(-3/2) is added unless "am-mup" is given.
         title: heading of the figure.
 
     Raises:
-        InputError: a reference does not cover the depth at which it is scaled, or is not positive.
+        InputError: a reference has no value at the depth at which it is scaled, or a value that is not positive.
     """
     figure = Figure(figsize=(12, 10), layout="constrained")
     segments, fit, errors, linear = figure.subplots(2, 2).flat
@@ -53,7 +53,12 @@ def plot_panel(law: SweepLaw, *, references: Mapping[str, Mapping[int, float]], 
         log_axes(axes, law, law.optima)
     _limit_to_values(fit, law, curves)
     _linear_axes(linear, law, curves)
-    headings = ("lines through anchors", "global fit and depth rules", "errors of the lines", "as (b), linear axes")
+    headings = (
+        "lines through anchors",
+        "global fit and depth rules",
+        "errors of the predictions",
+        "same as (b), linear axes",
+    )
     for letter, axes, heading in zip("abcd", (segments, fit, errors, linear), headings, strict=True):
         axes.set_title(f"({letter}) {heading}", loc="left", fontsize="medium")
         if axes is not linear and axes.get_legend_handles_labels()[1]:
@@ -87,7 +92,7 @@ def _linear_axes(axes: Axes, law: SweepLaw, curves: Sequence["Curve"]) -> None:
 
 
 def anchor_depth(law: SweepLaw) -> int:
-    """The depth at which rules are compared: the smallest that was fitted, or the smallest if there is no fit."""
+    """The depth at which rules equal the optimum: the smallest fitted depth or, without a fit, the smallest depth."""
     return min(law.used or law.optima)
 
 
@@ -118,7 +123,8 @@ def _scaled_to_optimum(law: SweepLaw, name: str, rule: Mapping[int, float], dept
     """η* of a rule at ``depth``, scaled to equal the optimum at the anchor depth."""
     anchor = anchor_depth(law)
     try:
-        return transfer_lr(law.lr_star(anchor)[0], anchor, depth, measured=rule)
+        change = DepthChange(from_depth=anchor, to_depth=depth, measured=rule)
+        return change.carry(law.lr_star(anchor)[0], "measured").lr
     except InputError as error:
         raise InputError(
             f"the reference {name!r} cannot be scaled to the optimum at depth {anchor}: {error}"
@@ -177,7 +183,7 @@ def draw_segments(axes: Axes, law: SweepLaw) -> None:
         hollow = [place for place, d in enumerate(depth) if d in segment.predict]
         filled = style.hollow | {"markerfacecolor": style.colour, "linestyle": ""}
         axes.plot(segment.anchors, values, **filled, zorder=5, label=f"{name}: anchors {anchors}")
-        axes.plot(depth, line, **style.hollow, markevery=hollow, zorder=4, label=f"{name}: their line, predictions")
+        axes.plot(depth, line, **style.hollow, markevery=hollow, zorder=4, label=f"{name}: fitted line, predictions")
 
 
 def draw_relative_errors(axes: Axes, law: SweepLaw) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # imports torch, which the figures of a sweep do not need
     from ammup.measurement.depth_law import DepthLaw
 
 PAPER_SLOPE = -1.5
-# Smallest distance of two depth labels, as a fraction of the width of the log axis: closer ones would overlap.
+# Smallest distance of two depth labels, as a fraction of the width of the log axis. Closer labels would overlap.
 LABEL_SPACING = 1 / 18
 
 
@@ -95,7 +95,7 @@ def slope_text(fit: PowerLaw) -> str:
 
 
 def draw_fit(axes: Axes, fit: PowerLaw, x: Array, *, style: Style, label: str, band: str) -> None:
-    """Draw the line at the depths ``x``, and its band, with the label ``band``, if it is finite."""
+    """Draw the line at the depths ``x`` and, if it is finite, its confidence band, with the label ``band``."""
     axes.plot(x, fit.predict(x), color=style.colour, linestyle=style.dashes, label=label)
     lower, upper = fit.band(x)
     if np.isfinite(lower).all():
@@ -103,7 +103,7 @@ def draw_fit(axes: Axes, fit: PowerLaw, x: Array, *, style: Style, label: str, b
 
 
 def depth_ticks(axes: Axes, depth: Array) -> None:
-    """Make a log axis with a tick at each depth; depths whose labels would overlap have none."""
+    """Make a log axis with a tick at each depth; a label that would overlap another one is omitted."""
     axes.set_xscale("log")
     depth = np.unique(depth)
     place, labelled = np.log(depth), [0]

@@ -12,7 +12,7 @@ BLACK, SILVER, ORANGE, SKY, PURPLE = "#000000", "#999999", "#E69F00", "#56B4E9",
 
 @dataclass(frozen=True, kw_only=True)
 class Style:
-    """The look of a series, which differs from others in more than colour, for black-and-white print."""
+    """The style of a series. Styles differ in more than colour, so that they can be distinguished in grey print."""
 
     colour: str
     marker: str
@@ -22,8 +22,8 @@ class Style:
     @property
     def hollow(self) -> dict[str, Any]:
         """Keyword arguments of ``Axes.plot`` for a line with hollow markers."""
-        look = {"color": self.colour, "marker": self.marker, "linestyle": self.dashes}
-        return look | {"markerfacecolor": "white", "markersize": 5}
+        style = {"color": self.colour, "marker": self.marker, "linestyle": self.dashes}
+        return style | {"markerfacecolor": "white", "markersize": 5}
 
 
 SWEPT = Style(colour=BLUE, marker="o")

@@ -1,4 +1,4 @@
-"""Collection of the sweeps of a store and the ledger of claims for the page of `ammup report`."""
+"""Collect the sweeps of a store and the ledger of claims for the page of `ammup report`."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -16,7 +16,7 @@ from ammup.report.page import Picture, SweepSection, report_page
 from ammup.report.panel import plot_panel
 from ammup.stats.optimum import SweepLaw
 
-# The rules that a panel shows: theories and measurements, without the rules of thumb.
+# The rules that a panel shows: predictions from theory and from measurements, without the rules of thumb.
 PANEL_RULES = ("am-mup", "finite-depth", "pathsum", "measured", "measured-late")
 
 
@@ -69,9 +69,9 @@ def panel_rules(curves: Curves) -> Curves:
 
 
 def stored_slope(record: SweepRecord) -> Mapping[str, Any] | None:
-    """The fit of the sweep with the same name in baselines/sweeps, and the settings that differ; None if none has it.
+    """The fit of the sweep with the same name in baselines/sweeps, and the settings in which it differs.
 
-    Its fields are those of :attr:`SweepSection.stored`.
+    The fields are those of :attr:`SweepSection.stored`. The result is None if there is no such sweep or fit.
     """
     path = baselines.folder() / "sweeps" / f"{record.experiment.name}.json"
     if not path.is_file():
@@ -85,7 +85,7 @@ def stored_slope(record: SweepRecord) -> Mapping[str, Any] | None:
 
 
 def _differences(record: SweepRecord, stored: SweepRecord) -> list[str]:
-    """One text for each setting that changes the cells of a sweep and differs, and for different data."""
+    """One text for each differing setting on which the cells of a sweep depend, and one if the data differ."""
     one, other = ({**sweep.experiment.identity, "grid": sweep.experiment.grid.axes} for sweep in (record, stored))
     texts = [
         f"{path} is {_setting_text(value)}, stored: {_setting_text(before)}"
@@ -96,7 +96,7 @@ def _differences(record: SweepRecord, stored: SweepRecord) -> list[str]:
 
 
 def _setting_text(value: Any) -> str:
-    """A setting; of a long list, the number of values and the ends."""
+    """A setting as text. Of a long list, only the number of values and the two ends are included."""
     if isinstance(value, list) and len(value) > 8:
         return f"{len(value)} values from {value[0]:g} to {value[-1]:g}"
     return value_text(value)
@@ -111,7 +111,7 @@ def _pictures(law: SweepLaw, record: SweepRecord, *, name: str) -> list[Picture]
             figure=plot_panel(law, references=panel_rules(rule_curves(record))),
         ),
         Picture(
-            caption="Validation accuracy against learning rate at each depth, with the optimum, its 95 % interval, and the edge.",
+            caption="Validation accuracy against learning rate at each depth, with optimum, 95 % interval and edge.",
             alt=f"Accuracy curves of {name}, one for each depth",
             figure=plot_accuracies(law, record.runs),
         ),

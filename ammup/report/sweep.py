@@ -17,7 +17,7 @@ from ammup.stats.regret import SWEPT, Regret
 if TYPE_CHECKING:  # imports torch
     from ammup.experiments.cost import Cost
 
-# With less than this share of a core, the estimated time is that of a busy machine.
+# If less than this share of a core was available while steps were timed, a note is added to the estimated time.
 BUSY = 0.8
 
 
@@ -53,7 +53,7 @@ def cost_text(name: str, cost: "Cost") -> RenderableType:
 
 
 def sweep_law_text(law: SweepLaw, *, heading: str, missing: int, paper_slope: float | None = None) -> RenderableType:
-    """The optima of each depth with their standard errors and flags, the fitted slope, and the segments."""
+    """All kinds of optimum at each depth with standard errors and flags, the fitted slope, and the segments."""
     columns = ("L", "argmax", "± s.e.", "smoothed", "± s.e.", "edge", "± s.e.", "val. accuracy")
     table = Table(*columns, title=heading, title_justify="left", title_style="bold")
     for column in table.columns:
@@ -78,7 +78,7 @@ def sweep_law_text(law: SweepLaw, *, heading: str, missing: int, paper_slope: fl
 
 
 def regret_text(regret: Regret) -> RenderableType:
-    """The losses of each rule: the mean over the held-out depths, and each depth."""
+    """The regret of each rule: the mean over the held-out depths, and the accuracy lost at each depth."""
     by_depth = regret.by_depth
     depths = sorted(by_depth["depth"].unique())
     title = f"tuned at one depth, transferred to L = {', '.join(str(depth) for depth in depths)}: accuracy lost by rule"
@@ -93,14 +93,14 @@ def regret_text(regret: Regret) -> RenderableType:
         means = (f"{row['abs_log10_error']:.2f}", percent_text(row), f"{row['loss_added']:.3f}")
         table.add_row(row["rule"], *means, *lost)
     note = (
-        f"accuracy lost is relative to the best grid point; {SWEPT!r} is the optimum of each depth, whose loss comes "
-        "from the noise in the maximum of many points"
+        f"accuracy lost is relative to the best grid point; {SWEPT!r} is the optimum of each depth: its loss is not 0, "
+        "because the best of many noisy points overestimates the maximum"
     )
     return Group(table, Text(note))
 
 
 def percent_text(row: Mapping[Any, Any]) -> str:
-    """The relative loss of accuracy of a row of a regret, with its interval if that is known."""
+    """The relative loss of accuracy in a row of a regret table, with its interval if it is known."""
     ends = (100 * row["accuracy_low"], 100 * row["accuracy_high"])
     return with_interval(row["accuracy_lost"], ends, ".1%", ".1f")
 
@@ -116,7 +116,7 @@ def all_flags(law: SweepLaw, depth: int) -> list[str]:
 
 
 def _slope(law: SweepLaw, paper_slope: float | None) -> list[str]:
-    """The lines about the fitted slope; ``paper_slope`` is what the paper reports for this experiment, or None."""
+    """The lines of text about the fitted slope; ``paper_slope`` is the slope that the paper reports, or None."""
     flagged = [depth for depth in law.optima if depth not in law.used]
     notes = []
     if flagged:
@@ -136,7 +136,7 @@ def _slope(law: SweepLaw, paper_slope: float | None) -> list[str]:
 
 
 def _fitted_to(law: SweepLaw) -> str:
-    """What the line was fitted to."""
+    """The weights and the kind of optimum of the fit, as text."""
     if law.kind != "edge":
         return f"weighted, {law.kind} optima"
     unweighted = all(np.isnan(law.lr_star(depth)[1]) for depth in law.used)

@@ -1,6 +1,7 @@
 """Tables for a terminal: depth laws, depth units and transfer rules."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ from rich.text import Text
 from ammup.format import error_from_log10, interval_text
 from ammup.measurement.depth_law import DepthLaw
 from ammup.models.depth import CONVENTIONS
+from ammup.transfer.curve_shape import CurveShape
 
 
 def depth_law_text(law: DepthLaw, *, heading: str, sharpness: DepthLaw | None = None) -> RenderableType:
@@ -84,7 +86,8 @@ def interpretation(law: DepthLaw) -> str:
         interval = f" ({2**low:.3g} to {2**high:.3g})" if np.isfinite(low) else ""
         change = (
             "each time the depth doubles, multiply a tuned learning rate by about "
-            f"{2**law.power_law.slope:.3g}{interval} to keep the size of the first update constant"
+            f"{2**law.power_law.slope:.3g}{interval} to keep the size of the first update constant, with "
+            "one learning rate for all parameters"
         )
     return f"In plain words: {change}{_theory(law)}."
 
@@ -99,7 +102,7 @@ def _undirected_change(low: float, high: float) -> str:
 
 
 def _theory(law: DepthLaw) -> str:
-    """Comparison of the interval with the finite-depth law; empty if one of them is unknown."""
+    """The end of the sentence, which compares the interval with the finite-depth law; "" if one of them is unknown."""
     low, high = law.power_law.slope_ci
     if law.reference is None or not np.isfinite(low):
         return ""
@@ -116,6 +119,8 @@ def _notes(law: DepthLaw) -> list[str]:
             f"note: at L = {depths} a few weight draws dominate the mean of S̄, so its standard error is unreliable; "
             "increase --seeds or --width"
         )
+    shape = CurveShape.between(law, min(law.S), max(law.S))
+    notes += [f"warning: {one.text}" for one in shape.warnings() if one.kind in ("exponential", "signal", "rise")]
     uneven = {depth: n for depth, n in law.units.items() if depth != n}
     if uneven:
         counts = ", ".join(f"{depth} has {n} units" for depth, n in uneven.items())
@@ -126,7 +131,7 @@ def _notes(law: DepthLaw) -> list[str]:
 def depth_units_text(
     counts: Mapping[int, Mapping[str, int]], units: Mapping[int, Sequence[str]], *, heading: str, convention: str
 ) -> RenderableType:
-    """The number of units at each depth by each convention, what each counts, and the units of the deepest net."""
+    """The number of units at each depth by each convention, the conventions, and the units of the deepest net."""
     table = Table("depth", *CONVENTIONS, title=heading, title_justify="left", title_style="bold")
     for column in table.columns:
         column.justify = "right"
@@ -143,10 +148,37 @@ def depth_units_text(
 
 
 def transfer_text(rules: pd.DataFrame, *, heading: str) -> RenderableType:
-    """The learning rate by every rule, with its interval and assumption."""
-    table = Table("rule", "lr", "95% interval", "assumes", title=heading, title_justify="left", title_style="bold")
-    table.columns[1].justify = "right"
+    """A table of the learning rate by every rule, followed by the recommended learning rates and the warnings.
+
+    Args:
+        rules: a table of :func:`ammup.transfer_table`.
+        heading: one line above the table.
+    """
+    several = rules["depth"].nunique() > 1
+    columns = (*(("L",) if several else ()), "", "rule", "lr", "95% interval", "assumes")
+    table = Table(*columns, title=heading, title_justify="left", title_style="bold")
+    table.columns[columns.index("lr")].justify = "right"
     for row in rules.to_dict("records"):
-        interval = interval_text((row["low"], row["high"]), ".3g")
-        table.add_row(str(row["rule"]), f"{row['lr']:.3g}", interval, str(row["assumption"]))
-    return table
+        cells = [
+            "→" if row["recommended"] else "",
+            str(row["rule"]),
+            f"{row['lr']:.3g}",
+            interval_text((row["low"], row["high"]), ".3g"),
+            str(row["assumption"]),
+        ]
+        table.add_row(*([str(row["depth"])] if several else []), *cells)
+        if several and row["rule"] == rules["rule"].iloc[-1]:
+            table.add_section()
+    lines = [_recommended(one) for one in rules.attrs["recommendations"]]
+    lines += [f"warning: {one['text']}" for one in rules.attrs["warnings"]]
+    return Group(table, Text("\n".join([*lines, f"holds for: {rules.attrs['parametrization']}"])))
+
+
+def _recommended(advice: Mapping[str, Any]) -> str:
+    """One line with the recommended learning rate at a depth, the range of the plausible rules, and the reason."""
+    if advice["rule"] is None:
+        return f"recommended at L = {advice['depth']}: no rule; {advice['reason']}"
+    spread = f"plausible: {advice['low']:.3g} to {advice['high']:.3g}"
+    return (
+        f"→ recommended at L = {advice['depth']}: {advice['lr']:.3g} ({advice['rule']}; {spread}); {advice['reason']}"
+    )

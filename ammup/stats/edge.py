@@ -1,4 +1,4 @@
-"""The trainability edge: the learning rate past the best one at which accuracy falls through half of its rise.
+"""The trainability edge: the learning rate above the best one at which accuracy loses half of its rise above chance.
 
 Axes: S seed, P learning rate (ascending).
 """
@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from ammup.arrays import Array
 from ammup.stats.intervals import t_quantile
 
-# The fall is where the accuracy crosses chance plus this share of its rise above chance.
+# The edge is where the accuracy falls below chance plus this share of its rise above chance.
 SHARE = 0.5
-# A seed whose best accuracy is less than this share above chance was not trained at any learning rate.
+# A seed whose best accuracy exceeds chance by at most this share of chance was not trained at any learning rate.
 LEAST_RISE = 0.25
-# The largest distance, in decades, between a seed's first and last crossing (mean over seeds), and between the edge and
-# a diverged replica below it, that is not flagged: a factor of two.
+# Two distances are flagged if they exceed this number of decades, a factor of two: that between the first and the last
+# crossing of a seed (mean over seeds), and that between the edge and a diverged replica below it.
 AMBIGUITY = float(np.log10(2))
 # Degrees of freedom that the scatter between seeds at all depths contributes to the variance of one depth.
 POOLED_DF = 4
@@ -34,12 +34,12 @@ class Edge:
     """The edge at one depth.
 
     Attributes:
-        lr: geometric mean over seeds of their edges; the largest learning rate stands for a seed without an edge.
+        lr: geometric mean of the edges of all seeds. The edge of a seed without a fall is the largest learning rate.
         scatter: variance of log10 of the edges of the seeds; 0 with fewer than two edges.
         seeds: number of seeds with an edge.
-        grid: variance of the position between two grid points, d²/12 for the distance d of the points around the edge
+        grid: variance that is due to the grid: d²/12, where d is the distance of the two grid points around the edge
             (mean over seeds).
-        flags: reasons not to trust the edge; empty if there are none.
+        flags: the reasons why the edge is unreliable; empty if it is reliable.
     """
 
     lr: float
@@ -54,11 +54,11 @@ class _Fall:
     """The fall of one seed's curve; positions are log10 of learning rates, NaN without a fall.
 
     Attributes:
-        first: first crossing past the best learning rate.
+        first: first crossing above the best learning rate.
         last: last crossing, which is the edge.
         gap: distance of the grid points around the last crossing.
         at_start: whether the best learning rate is the smallest.
-        at_end: whether the last crossing is in the last step of the grid.
+        at_end: whether the last crossing is between the last two learning rates of the grid.
         rise: best accuracy minus chance.
     """
 
@@ -73,14 +73,14 @@ class _Fall:
 def edge_of(u: Array, accuracy: Array, diverged: NDArray[np.bool_], *, chance: float) -> Edge:
     """The edge of the curves of all seeds.
 
-    The edge of a seed is the last place past its best learning rate where accuracy falls through half of its rise above
-    chance, interpolated linearly in log η between the grid points. A diverged replica has the accuracy of chance.
+    The edge of a seed is the last point above its best learning rate at which the accuracy falls below half of its rise
+    above chance, interpolated linearly in log η between the grid points. A diverged replica has the accuracy of chance.
 
     Args:
         u: log10 of the learning rates, [P].
         accuracy: NaN where a replica diverged or was not trained, [S, P].
         diverged: [S, P].
-        chance: accuracy of a guess.
+        chance: accuracy of a random guess.
     """
     values = np.where(diverged, chance, accuracy)
     falls = [_fall(u, row, chance) for row in values]
@@ -100,10 +100,11 @@ def edge_of(u: Array, accuracy: Array, diverged: NDArray[np.bool_], *, chance: f
 def edge_errors(edges: list[Edge]) -> Array:
     """Standard error of log10 of the edge at each depth; NaN if no depth has several seeds.
 
-    The variance between seeds at one depth is estimated with few degrees of freedom, so it is averaged with that of all
-    depths, which counts as POOLED_DF further degrees of freedom; the error is enlarged so that ± 1.96 standard errors
-    is the 95 % interval of Student's t. The variance d²/12 of the position between two grid points is shared by all
-    seeds if these scatter by less than d, and averages out between them if they scatter by more (as with dither).
+    The variance between seeds at one depth is estimated with few degrees of freedom. So it is averaged with the
+    variance pooled over all depths, which counts as POOLED_DF further degrees of freedom. The error is enlarged so that
+    ± 1.96 standard errors are the 95 % interval of Student's t. The grid adds the variance d²/12. If the seeds scatter
+    by less than the distance d of the grid points, this error is the same for all seeds. If they scatter by more, it
+    averages out over the seeds (as with dither).
     """
     scatter, seeds, grid = (np.array([getattr(edge, name) for edge in edges]) for name in ("scatter", "seeds", "grid"))
     own = np.maximum(seeds - 1, 0)

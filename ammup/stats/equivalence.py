@@ -20,7 +20,7 @@ INSIDE, OUTSIDE, UNDECIDED = "inside", "outside", "undecided"
 
 @dataclass(frozen=True, kw_only=True)
 class Region:
-    """Values that agree with a statement: from ``low`` to ``high``, either of which may be infinite."""
+    """The values from ``low`` to ``high`` that are consistent with a statement; either end may be infinite."""
 
     low: float
     high: float
@@ -84,8 +84,8 @@ class Estimate:
     def power(self, region: Region, alpha: float, truth: float | None = None) -> float:
         """Probability that the interval of a new estimate with this standard error lies inside the region.
 
-        ``truth`` is the true value, by default the region's centre. The new estimate is taken as normal; the bounds of
-        its interval use Student's t.
+        ``truth`` is the true value, by default the region's centre. The new estimate is assumed to be normally
+        distributed; the ends of its interval are those of Student's t.
         """
         centre = region.centre if truth is None else truth
         if self.se == 0:
@@ -114,7 +114,7 @@ def jackknife(rows: Array, statistic: Callable[[Array], float]) -> Estimate:
     """
     n = len(rows)
     if n < 2 or not np.all(np.isfinite(rows)):
-        raise InputError(f"{n} rows of shape {np.shape(rows)[1:]}: give at least two, all finite")
+        raise InputError(f"{n} rows of shape {np.shape(rows)[1:]}: expected at least two rows of finite numbers")
     value = float(statistic(rows))
     parts = np.array([float(statistic(np.delete(rows, i, axis=0))) for i in range(n)])
     if not np.isfinite([value, *parts]).all():
@@ -125,17 +125,18 @@ def jackknife(rows: Array, statistic: Callable[[Array], float]) -> Estimate:
 def controlled(values: Array, control: Array, expected: float) -> Array:
     """Reduce the variance of values with a control variate whose expectation is known exactly.
 
-    From each value, β (control - expected) is subtracted. β is the least-squares slope over the *other* draws, so that
-    the expectation does not change.
+    From each value, β (control - expected) is subtracted. β is the least-squares slope of the values on the control
+    over the *other* draws, so that the expectation of the value does not change.
 
     Args:
-        values: one value a draw, shape (n,), n at least 4.
+        values: one value for each draw, shape (n,), n at least 4.
         control: the control variate of each draw, shape (n,).
         expected: its exact expectation.
     """
     n = len(values)
     if n < 4 or control.shape != values.shape:
-        raise InputError(f"{n} values and controls of shape {control.shape}: give at least 4 draws with one each")
+        given = f"{n} values and controls of shape {control.shape}"
+        raise InputError(f"{given}: expected at least 4 values and as many controls")
     x, y = control - control.mean(), values - values.mean()
     # Leave-one-out sums about the leave-one-out means, by rank-one downdates.
     scale = n / (n - 1)

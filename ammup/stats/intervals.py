@@ -21,7 +21,7 @@ def t_quantile(probability: float, df: float) -> float:
 
 
 def t_interval(centre: Centre, error: Centre, *, df: float, probability: float) -> tuple[Centre, Centre]:
-    """(lower, upper) end of Student's t interval.
+    """The (lower, upper) ends of Student's t interval.
 
     Args:
         centre: the estimate, or an array of them.
@@ -44,7 +44,7 @@ def welch_df(variances: Array, df: Array, *, total: float) -> float:
     Args:
         variances: the estimates.
         df: degrees of freedom of each.
-        total: their sum, as the interval uses it.
+        total: the sum of the estimates.
 
     Returns:
         total² / Σ (variance² / df); ∞ if no estimate with finite ``df`` contributes.

@@ -15,7 +15,7 @@ from ammup.stats.power_law import PowerLaw, fit_power_law
 from ammup.stats.runs import RUN_COLUMNS, checked_runs
 from ammup.stats.segment import Segment
 
-# JSON fields of the fitted line; all None if there is no line.
+# JSON fields of the fitted line; all are None if no line was fitted.
 _LINE = ("slope", "slope_se", "slope_ci", "level", "prefactor", "r2")
 
 
@@ -26,10 +26,10 @@ class SweepLaw:
     Attributes:
         optima: by depth.
         kind: "smoothed", "argmax" or "edge", the optimum that the line is fitted to.
-        chance: the accuracy of a guess that the edges refer to.
-        used: depths that the line is fitted to; the optima of the others are flagged.
-        power_law: weighted least squares (section 4.1), or None with fewer than two usable depths. The edges of one
-            seed have no standard errors, and so equal weights.
+        chance: the accuracy of a random guess, which defines the edges.
+        used: depths that the line is fitted to; the optima of all other depths are flagged.
+        power_law: weighted least squares (section 4.1), or None with fewer than two usable depths. Edges from one seed
+            have no standard errors; they are fitted with equal weights.
         predictions: for each segment, the predictions of the line through its anchors; None if an anchor is flagged or
             missing.
     """
@@ -46,12 +46,12 @@ class SweepLaw:
         return self.optima[depth].lr_star(self.kind)
 
     def flags(self, depth: int) -> tuple[str, ...]:
-        """Reasons not to trust the optimum of one depth."""
+        """The reasons why the optimum of one depth is unreliable; empty if it is reliable."""
         return self.optima[depth].flags_of(self.kind)
 
     @property
     def line(self) -> pd.DataFrame:
-        """The fitted line and its confidence band: columns depth, fitted, low, high; NaN if there is no line."""
+        """The fitted line and its confidence band: columns depth, fitted, low, high; NaN if no line was fitted."""
         depth = list(self.optima)
         if self.power_law is None:
             return pd.DataFrame({"depth": depth, "fitted": np.nan, "low": np.nan, "high": np.nan})
@@ -91,15 +91,15 @@ def fit_sweep(
 
     Args:
         runs: columns depth, lr, seed, val_accuracy, diverged: one row for each replica.
-        kind: "smoothed" and "argmax" are the best learning rate; "edge" is the one past it at which accuracy falls
-            through half of its rise above chance (docs/edge.md).
+        kind: "smoothed" and "argmax" are the best learning rate; "edge" is the learning rate above it at which the
+            accuracy falls below half of its rise above chance (docs/edge.md).
         keep_flagged: fit flagged optima as well.
         segments: ranges of depths for zero-shot transfer (section 4.2).
         left_out: columns depth, lr, seed: cells that an adaptive search skipped
             (:func:`ammup.stats.search.adaptive_search`), which do not count as missing. None if no cell was skipped.
         level: confidence level of the line's intervals.
-        chance: accuracy of a guess, for the edges. None uses the lowest mean accuracy over seeds of the sweep, which is
-            near chance if the grid contains learning rates that are too small or too large to train.
+        chance: accuracy of a random guess, which defines the edges. None uses the lowest mean accuracy over seeds in
+            the sweep, which is near chance if some learning rates of the grid are too small or too large to train.
 
     Raises:
         InputError: there are no runs, a column is missing, a value is invalid, or every learning rate of a depth has a
@@ -128,19 +128,19 @@ def _curves(runs: pd.DataFrame, left_out: pd.DataFrame | None) -> dict[int, Seed
     """The curves of each depth."""
     others = pd.DataFrame(columns=["depth", "lr", "seed"]) if left_out is None else left_out
     return {
-        int(str(depth)): SeedCurves.of(group, left_out=others[others["depth"] == depth])
+        int(str(depth)): SeedCurves.from_runs(group, left_out=others[others["depth"] == depth])
         for depth, group in runs.groupby("depth")
     }
 
 
 def _checked_chance(chance: float) -> float:
     if not np.isfinite(chance):
-        raise InputError(f"chance={chance}: expected the accuracy of a guess, such as 0.1 for ten classes")
+        raise InputError(f"chance={chance}: expected the accuracy of a random guess, such as 0.1 for ten classes")
     return float(chance)
 
 
 def _optima(curves: Mapping[int, SeedCurves], chance: float) -> dict[int, Optimum]:
-    """The optima of each depth; the standard errors of the edges share the scatter between seeds of all depths."""
+    """The optima of each depth. The standard errors of the edges pool the scatter between seeds over all depths."""
     edges = [one.edge(chance) for one in curves.values()]
     errors = edge_errors(edges).tolist()
     parts = zip(curves.items(), edges, errors, strict=True)

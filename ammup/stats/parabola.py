@@ -7,7 +7,8 @@ import numpy as np
 
 from ammup.arrays import Array
 
-# If curvature changes the accuracy by less than this over the fitted range, it is rounding error: no maximum.
+# If the curvature changes the accuracy by less than this over the fitted range, it is a rounding error, and there is no
+# maximum.
 FLAT = 1e-12
 
 
@@ -19,7 +20,7 @@ def parabola_top(u: Array, accuracy: Array) -> tuple[float, float]:
 
     Args:
         u: log10 of the learning rates, [P].
-        accuracy: NaN where there is none, [S, P].
+        accuracy: [S, P]; NaN where no accuracy was measured.
     """
     finite = np.isfinite(accuracy)
     counts = finite.sum(axis=1, keepdims=True)

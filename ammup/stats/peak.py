@@ -1,4 +1,4 @@
-"""The best learning rate at one depth of a sweep, with its uncertainty and flags for reasons to distrust it.
+"""The best learning rate at one depth of a sweep, with its uncertainty and with flags if it is unreliable.
 
 Axes: S seed, P learning rate (ascending).
 """
@@ -15,35 +15,41 @@ from ammup.errors import InputError
 from ammup.stats.edge import Edge, edge_errors, edge_of
 from ammup.stats.parabola import parabola_top, seed_scatter
 
-# The two estimates of the best learning rate, which can be carried to other depths.
+# The two estimates of the best learning rate, which can be transferred to other depths.
 TUNED = ("smoothed", "argmax")
 OPTIMA = (*TUNED, "edge")
 # The neighbourhood of a maximum: adjacent learning rates whose mean accuracy lies at most this share of the curve's
 # range below it.
 NEAR = 0.25
-# The neighbourhood has at least two more points than a parabola has coefficients, to estimate its error from residuals.
+# The smallest number of points in a neighbourhood: two more than a parabola has coefficients, so that its error can be
+# estimated from the residuals.
 FEWEST = 5
 
-EDGE, DIVERGENCE, NO_MAXIMUM, INCOMPLETE = "edge of the grid", "beside divergence", "no maximum", "cells are missing"
+EDGE, DIVERGENCE, NO_MAXIMUM, INCOMPLETE = (
+    "edge of the grid",
+    "next to a diverged run",
+    "no maximum",
+    "cells are missing",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Optimum:
-    """The learning rate with the best validation accuracy, in two ways, and the edge past it.
+    """Two estimates, "argmax" and "smoothed", of the learning rate with the best validation accuracy, and the edge.
 
     Attributes:
-        argmax: the paper's (section 4.1): each seed's best grid point, averaged over seeds in log η.
+        argmax: the estimate of the paper (section 4.1): the best grid point of each seed, averaged over seeds in log η.
         argmax_se: standard error of log10 argmax.
         smoothed: maximum of a parabola fitted to all seeds in the neighbourhood of the best grid point; the best grid
             point of the mean over seeds if the parabola has no maximum in that neighbourhood.
         smoothed_se: standard error of log10 smoothed.
         accuracy: mean validation accuracy over seeds at the best grid point.
         near: (lowest, highest) learning rate that the parabola was fitted to.
-        flags: reasons not to trust argmax and smoothed; empty if there are none.
-        edge: learning rate past the best one at which accuracy falls through half of its rise above chance, see
-            :mod:`ammup.stats.edge`; a seed without such a fall counts with the largest learning rate of the grid.
+        flags: the reasons why argmax and smoothed are unreliable; empty if they are reliable.
+        edge: learning rate above the best one at which the accuracy falls below half of its rise above chance, see
+            :mod:`ammup.stats.edge`. A seed without such a fall counts with the largest learning rate of the grid.
         edge_se: standard error of log10 edge; NaN with one seed.
-        edge_flags: reasons not to trust the edge.
+        edge_flags: the reasons why the edge is unreliable; empty if it is reliable.
     """
 
     argmax: float
@@ -62,7 +68,7 @@ class Optimum:
         return getattr(self, kind), getattr(self, f"{kind}_se")
 
     def flags_of(self, kind: str) -> tuple[str, ...]:
-        """Reasons not to trust the optimum of this kind."""
+        """The reasons why the optimum of this kind is unreliable; empty if it is reliable."""
         return self.edge_flags if kind == "edge" else self.flags
 
 
@@ -70,24 +76,24 @@ def optimum_of(runs: pd.DataFrame, *, left_out: pd.DataFrame | None = None, chan
     """The best learning rate and the edge of one depth.
 
     The smoothed optimum is the maximum of y = a_s + b u + c u², u = log10 η, with an intercept a_s for each seed s,
-    fitted to all seeds at the learning rates in the neighbourhood of the best one. Seeds differ by more than the noise
-    between learning rates, so there are two estimates of its standard error, and the larger one is used: that of -b/2c
-    (delta method on the residuals), and that of the mean over seeds of the maxima of each seed's own parabola. It is
-    capped at the width of the neighbourhood, because the maximum lies inside. The variances of both optima include
-    d²/12 for the grid spacing d.
+    fitted to all seeds at the learning rates in the neighbourhood of the best one. Its standard error is estimated in
+    two ways, because seeds differ by more than the noise between learning rates: as the error of -b/2c (delta method
+    on the residuals), and as the error of the mean over seeds of the maximum of each seed's own parabola. The larger
+    estimate is used. It is limited to the width of the neighbourhood, because the maximum lies inside. The variances
+    of both optima include d²/12 for the grid spacing d.
 
     A diverged replica has no accuracy. A learning rate has no mean if one of its seeds diverged, or if a search skipped
-    some of its seeds: the best of means over fewer seeds would be biased upwards.
+    some of its seeds, because the largest of several means over fewer seeds would be biased upwards.
 
     Args:
         runs: columns lr, seed, val_accuracy, diverged.
         left_out: columns lr, seed: cells that an adaptive search skipped.
-        chance: accuracy of a guess, which the edge refers to; None uses the lowest mean accuracy.
+        chance: accuracy of a random guess, which defines the edge; None uses the lowest mean accuracy.
 
     Raises:
         InputError: every learning rate has a diverged replica.
     """
-    return SeedCurves.of(runs, left_out=left_out).optimum(chance)
+    return SeedCurves.from_runs(runs, left_out=left_out).optimum(chance)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -97,7 +103,7 @@ class SeedCurves:
     Attributes:
         seeds: ascending, [S].
         lrs: ascending, [P].
-        accuracy: NaN where there is none, [S, P].
+        accuracy: [S, P]; NaN where no accuracy was measured.
         diverged: [S, P].
         complete: whether every cell was either trained or skipped by a search.
         searched: whether a search skipped cells.
@@ -111,7 +117,7 @@ class SeedCurves:
     searched: bool
 
     @classmethod
-    def of(cls, runs: pd.DataFrame, *, left_out: pd.DataFrame | None = None) -> "SeedCurves":
+    def from_runs(cls, runs: pd.DataFrame, *, left_out: pd.DataFrame | None = None) -> "SeedCurves":
         """The curves of a table of runs; arguments as in :func:`optimum_of`."""
         others = pd.DataFrame(columns=["lr", "seed"]) if left_out is None else left_out
         lrs, place = np.unique(np.concatenate([runs["lr"], others["lr"]]).astype(np.float64), return_inverse=True)
@@ -180,7 +186,10 @@ class SeedCurves:
         )
 
     def _mean(self, accuracy: Array) -> Array:
-        """Mean over the seeds; -∞ where no seed has an accuracy or, after a search, fewer than elsewhere."""
+        """Mean over the seeds of each learning rate.
+
+        It is -∞ if no seed has an accuracy or, after a search, if fewer seeds have one than at another learning rate.
+        """
         counted = np.isfinite(accuracy).sum(axis=0)
         if not counted.any():
             raise InputError("every learning rate of a depth diverged; extend the grid to smaller ones")
@@ -189,7 +198,7 @@ class SeedCurves:
 
 
 def _mean_argmax(u: Array, accuracy: Array) -> tuple[float, float]:
-    """(Mean over seeds of log10 of the best learning rate of each, variance of that mean)."""
+    """(Mean over seeds of log10 of each seed's best learning rate, variance of that mean)."""
     best = u[np.nanargmax(accuracy[np.isfinite(accuracy).any(axis=1)], axis=1)]
     return float(best.mean()), float(best.var(ddof=1) / best.size) if best.size > 1 else 0.0
 

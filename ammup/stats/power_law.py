@@ -101,8 +101,8 @@ def fit_power_law(
     """Fit a line to log10 values against log10 depth by least squares (paper, section 4.1).
 
     Args:
-        depths: distinct depths, two at least.
-        values: one positive value a depth.
+        depths: at least two distinct depths.
+        values: one positive value for each depth.
         se: standard errors of log10(values); if given, the weights are 1/se². As usual in weighted regression, only
             their ratios matter: their common scale is estimated from the scatter about the line.
         level: confidence level of the intervals.
@@ -131,15 +131,15 @@ def fit_power_law(
 def fit_maximal_lr(S_bar: Mapping[int, ArrayLike], *, level: float = 0.95) -> PowerLaw:
     """Fit a power law to η*(L) = (mean of S̄ over weight draws)^(-1/2), with the uncertainty of the draws.
 
-    The fit is ordinary least squares, so the slope is a fixed functional of the curve η*(L) and can be compared with
-    the slope of the same fit to a law at the same depths. The curvature of the finite-depth law is not noise: it does
-    not widen the interval, and the weights do not depend on the draws. Draws at different depths are taken as
-    independent. The variance of each log10 η* follows from the scatter of S̄ (delta method for the logarithm of a
-    mean), and the degrees of freedom are pooled by Welch-Satterthwaite.
+    The fit is ordinary least squares with equal weights, so the slope depends only on the curve η*(L) and can be
+    compared with the slope of the same fit to a law at the same depths. The interval contains only the scatter of the
+    draws. It does not contain the scatter about the line, because the curvature of the finite-depth law is not noise.
+    Draws at different depths are assumed to be independent. The variance of each log10 η* follows from the scatter of
+    S̄ (delta method for the logarithm of a mean), and the degrees of freedom are pooled by Welch-Satterthwaite.
 
     Args:
-        S_bar: for each depth the S̄ (at learning rate 1) of at least one weight draw. It is 0 for a dead net, whose
-            units do not move.
+        S_bar: for each depth, the S̄ (at learning rate 1) of one or more weight draws. S̄ is 0 for a dead net, whose
+            units do not change in a step.
         level: confidence level of the intervals.
 
     Returns:
@@ -226,7 +226,7 @@ def _numbers(values: ArrayLike, given: str) -> Array:
 def _positive(name: str, values: ArrayLike, size: int) -> Array:
     array = _numbers(values, f"{name}={values!r}")
     if array.shape != (size,):
-        raise InputError(f"{name} has shape {array.shape}; give {size} values in a row")
+        raise InputError(f"{name} has shape {array.shape}; expected a list of {size} values")
     if not np.all(np.isfinite(array) & (array > 0)):
         raise InputError(f"{name}={array.tolist()} must be positive and finite")
     return array

@@ -1,4 +1,4 @@
-"""Regret of transfer rules: what a predicted learning rate loses against the best one that a sweep found.
+"""Regret of transfer rules: how much worse a predicted learning rate is than the best one of a sweep.
 
 Axes: S seed, P learning rate (ascending).
 """
@@ -20,7 +20,8 @@ from ammup.stats.runs import RUN_COLUMNS, checked_runs
 
 Rules = Mapping[str, Mapping[int, float]]
 
-# The extra rule that predicts each depth's own swept optimum. Its regret is selection noise: the best of many points.
+# An additional rule that predicts the swept optimum of each depth. Its regret is selection bias: the maximum of many
+# noisy points is on average larger than the true maximum.
 SWEPT = "swept"
 COLUMNS = (
     *("rule", "depth", "predicted", "swept", "log10_error"),
@@ -40,9 +41,9 @@ class Regret:
     recomputes the optima and the curves of all depths. With one seed the intervals are NaN.
 
     Attributes:
-        by_depth: one row for each rule and each depth except the base: rule, depth, predicted, swept, log10_error (of
-            predicted over swept), accuracy_lost (share of the best accuracy) with accuracy_low and accuracy_high,
-            loss_added (nats) with loss_low and loss_high.
+        by_depth: one row for each rule and each depth except the base: rule, depth, predicted, swept, log10_error
+            (log10 of predicted / swept), accuracy_lost (relative to the best accuracy) with its interval accuracy_low
+            and accuracy_high, loss_added (nats) with its interval loss_low and loss_high.
         mean: one row for each rule, with means over its depths: rule; depths, their number; abs_log10_error;
             accuracy_lost and loss_added with their intervals; worst, the largest accuracy_lost.
     """
@@ -60,21 +61,22 @@ class Regret:
 def transfer_regret(
     runs: pd.DataFrame, rules: Rules, *, base: int, kind: str = "smoothed", level: float = 0.95
 ) -> Regret:
-    """Regret of each rule that carries the optimum swept at ``base`` to the other depths.
+    """Regret of each rule that transfers the swept optimum of the depth ``base`` to the other depths.
 
     A rule predicts lr*(base) · rule(depth)/rule(base), with lr* the swept optimum. The means over seeds of validation
-    accuracy and loss are interpolated linearly in log η. The regret is the difference between the best of the grid and
-    the value at the predicted learning rate: relative for accuracy, in nats for the loss. A learning rate at which a
-    replica diverged counts as the worst of its depth, and a prediction outside the grid as the nearest end of the grid.
+    accuracy and loss are interpolated linearly in log η. The regret is the difference between the best value of the
+    grid and the value at the predicted learning rate: relative for accuracy, in nats for the loss. A learning rate at
+    which a replica diverged gets the worst mean of its depth. A prediction outside the grid gets the value at the
+    nearest end of the grid.
 
-    The best of many noisy points is better than the true curve, so even a perfect prediction has some regret. To
-    show how much, a rule "swept" is added, which predicts each depth's own swept optimum.
+    The maximum of many noisy points is on average larger than the true maximum, so even a perfect prediction has some
+    regret. To show its size, a rule "swept" is added, which predicts the swept optimum of each depth.
 
     Args:
         runs: columns depth, lr, seed, val_accuracy, val_loss, diverged: one row for each replica.
-        rules: for each rule η* by depth, up to a constant factor; a depth without a value is skipped for that rule.
+        rules: for each rule, η* by depth up to a constant factor; a depth without a value is skipped for that rule.
         base: the depth where the learning rate was tuned.
-        kind: "smoothed" or "argmax": the swept optimum that is carried and that ``log10_error`` refers to.
+        kind: "smoothed" or "argmax": the swept optimum that is transferred and that ``log10_error`` refers to.
         level: confidence level of the intervals.
 
     Raises:
@@ -115,7 +117,7 @@ def _mean(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _with_intervals(table: pd.DataFrame, replicates: Sequence[pd.DataFrame], level: float) -> pd.DataFrame:
-    """The table of all seeds, with intervals from the jackknife replicates of that table."""
+    """Add intervals to a table that was computed from all seeds, given its jackknife replicates."""
     result = table.copy()
     for name, prefix in (("accuracy_lost", "accuracy"), ("loss_added", "loss")):
         values = [replicate[name].to_numpy() for replicate in replicates]
@@ -174,18 +176,18 @@ class _DepthCurves:
     @classmethod
     def from_runs(cls, runs: pd.DataFrame) -> "_DepthCurves":
         loss = runs.assign(val_accuracy=runs["val_loss"])
-        return cls(accuracy=SeedCurves.of(runs), loss=SeedCurves.of(loss))
+        return cls(accuracy=SeedCurves.from_runs(runs), loss=SeedCurves.from_runs(loss))
 
     def without(self, seeds: NDArray[np.int64]) -> "_DepthCurves":
         return _DepthCurves(accuracy=self.accuracy.without(seeds), loss=self.loss.without(seeds))
 
     def means(self) -> tuple[Array, Array]:
-        """Mean accuracy and loss at each learning rate; the worst one of the depth where a replica diverged."""
+        """Mean accuracy and mean loss at each learning rate; where a replica diverged, the worst mean of the depth."""
         return _mean_curve(self.accuracy, np.nanmin), _mean_curve(self.loss, np.nanmax)
 
 
 def _mean_curve(curves: SeedCurves, worst: Callable[[Array], float]) -> Array:
-    """Mean over seeds at each learning rate; the worst of these means where a replica diverged."""
+    """Mean over seeds at each learning rate; where a replica diverged, the worst of these means."""
     finite = np.isfinite(curves.accuracy)
     usable = finite.any(axis=0) & ~curves.diverged.any(axis=0)
     sums = np.where(finite, curves.accuracy, 0.0).sum(axis=0)

@@ -1,4 +1,4 @@
-"""Validation of a sweep's table of runs before a fit."""
+"""Validation of the table of runs of a sweep before a fit."""
 
 from collections.abc import Sequence
 
@@ -17,10 +17,11 @@ def checked_runs(runs: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
 
     Raises:
         InputError: ``runs`` is not a table or is empty, a column is missing or not numeric, a learning rate is not
-            positive and finite, a cell has two runs, or a value is NaN although the run did not diverge.
+            positive and finite, two runs have the same depth, learning rate and seed, or a
+            value is NaN although the run did not diverge.
     """
     if not isinstance(runs, pd.DataFrame):
-        raise InputError(f"runs are a {type(runs).__name__}; give a pandas.DataFrame")
+        raise InputError(f"runs: expected a pandas.DataFrame, not {type(runs).__name__}")
     if runs.empty:
         raise InputError("there are no runs to fit")
     missing = [name for name in columns if name not in runs]
@@ -39,7 +40,7 @@ def checked_runs(runs: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
 
 
 def _check_values(runs: pd.DataFrame) -> None:
-    """Raise InputError if a value is out of range or a cell has two runs."""
+    """Raise InputError if a value is out of range, or if two runs have the same depth, learning rate and seed."""
     for name in ("depth", "seed"):
         if not (np.isfinite(runs[name]) & (runs[name] == runs[name].round())).all():
             raise InputError(f"the runs contain a {name} that is not an integer")

@@ -8,44 +8,46 @@ from dataclasses import dataclass
 
 # Learning rates are compared after these shares of the training steps.
 SHARES = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 3 / 4)
-# A learning rate is dropped if its training loss exceeds the lowest by more than MARGIN (nats), or if MOST others have
-# a lower loss. The FEWEST best are never dropped: a parabola is fitted to them (stats/peak.py).
+# A learning rate is dropped if its training loss exceeds the lowest by more than MARGIN (nats), or if at least MOST
+# others have a lower loss. The FEWEST best are never dropped, because a parabola is fitted to them
+# (stats/peak.py).
 MARGIN, MOST, FEWEST = 0.15, 11, 5
 # The loss that is compared is the mean over this share of the steps.
 RECENT = 1 / 16
-# The first bracket around the start: every STRIDE-th place, from BELOW places below it to ABOVE places above it. It
-# grows until the best place is at least CLEARANCE places from both ends.
+# The first bracket around the start: every STRIDE-th place, from BELOW places below the start to ABOVE places above it.
+# The bracket grows until the best place is at least CLEARANCE places from both ends.
 BELOW, ABOVE, STRIDE, CLEARANCE = 4, 6, 2, 4
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rung:
-    """A request to train these places up to this share of their steps."""
+    """A request to train the learning rates at ``places`` up to the fraction ``share`` of the training steps."""
 
     places: tuple[int, ...]
     share: float
 
 
 def adaptive_search(points: int, start: int) -> Generator[Rung, Mapping[int, float], tuple[int, ...]]:
-    """Select the places to train to the end, from training losses after growing shares of the steps (a generator).
+    """Generate requests for training losses, and return the places to train to the end.
 
-    At the first share, the bracket around the start grows until the lowest training loss is well inside; then the
-    places next to the best ones are added. At each later share, places are dropped whose loss exceeds the lowest by
-    more than MARGIN or that are not among the MOST best; the FEWEST best that did not diverge always stay. All losses
-    must be of one seed and of the same minibatches, so that they differ by the learning rate only.
+    Losses are compared after increasing shares of the training steps. At the first share, the bracket around the start
+    grows until the lowest training loss is well inside; then the places next to the best ones are added. At each later
+    share, places are dropped whose loss exceeds the lowest by more than MARGIN or that are not among the MOST best. The
+    FEWEST best that did not diverge are never dropped. All losses must come from one seed and the same minibatches, so
+    that only the learning rate differs.
 
     ``python benchmarks/adaptive_search.py RUNS.db`` measures how many steps this saves and how often it drops the best
     learning rate.
 
     Args:
         points: number of learning rates in the grid.
-        start: the place to begin around, that of the measured η*.
+        start: the place at which the search begins: that of the measured η*.
 
     Yields:
         A rung. The caller sends back the recent training loss of each of its places, infinite if the replica diverged.
 
     Returns:
-        The remaining places, ascending; none if all diverge.
+        The remaining places, ascending; an empty tuple if all diverged.
 
     Example:
         >>> from ammup.stats.search import adaptive_search

@@ -69,7 +69,7 @@ ACTIVATIONS: dict[str, tuple[Function, Function]] = {
 
 
 def activation_functions(activation: Activation) -> tuple[Function, Function]:
-    """φ and φ' of a named activation; a pair of functions is returned unchanged.
+    """The functions φ and φ' of a named activation; a pair of functions is returned unchanged.
 
     Raises:
         InputError: the name is unknown.
@@ -89,9 +89,9 @@ def activation_moments(activation: Activation, variance: float = 1.0) -> Activat
 def variance_gain(moments: ActivationMoments, gain: str) -> float:
     """The factor in Var[W] = factor / fan_in of a weight layer after an activation, by the named rule.
 
-    "forward", 1/E φ², preserves the second moment of the pre-activations. "derivative", 1/E φ'², is the paper's gating
-    factor 1/q (section 2.3). "paper" is appendix D.1: √2 times the He variance 2, intended for GELU. For ReLU and
-    linear units all three rules agree.
+    The rule "forward", 1/E φ², preserves the second moment of the pre-activations. The rule "derivative", 1/E φ'², is
+    the gating factor 1/q of the paper (section 2.3). The rule "paper" is that of appendix D.1 for GELU: √2 times the He
+    factor 2. For ReLU and linear units all three rules give the same factor.
     """
     check_known("gain", gain, GAINS)
     forward, derivative = 1 / moments.second, 1 / moments.derivative_second
@@ -156,8 +156,8 @@ class Gaussians:
     def _smooth_pairs(self, f: str, other: "Gaussians", g: str, correlation: Array) -> Array:
         """E f(z_p) g(y_q) = Σ_k ρ_pq^k a_k(p) b_k(q), with a_k(p) = E h_k(u) f(σ_p u) (Mehler's formula).
 
-        For smooth f and g, whose coefficients decrease geometrically. Where z_p and y_q are the same Gaussian, the
-        product f g is integrated directly.
+        The series is accurate for smooth f and g, whose coefficients decrease geometrically. Where z_p and y_q are the
+        same Gaussian, the product f g is integrated directly.
         """
         total, power = np.zeros_like(correlation), np.ones_like(correlation)
         for a, b in zip(self._expand(f), other._expand(g), strict=True):

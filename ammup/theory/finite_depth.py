@@ -1,4 +1,4 @@
-"""The finite-depth law: η*(L) in the wide limit at any depth, also where L is too small for the power law."""
+"""The finite-depth law: η*(L) in the wide limit at any depth, including depths too small for the power law."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -43,7 +43,7 @@ def finite_depth_law(
     part: str = "label",
     label_variance: float = 1.0,
 ) -> Array:
-    """η* at each depth in the limit of wide layers, constants included; derived in `ammup/theory/wide_limit.md`.
+    """η* at each depth in the limit of wide layers, including its constants; derived in `ammup/theory/wide_limit.md`.
 
     Args:
         depths: depths L, integers of at least 1.
@@ -59,12 +59,12 @@ def finite_depth_law(
             input, the layers and the output have equal widths.
         in_features: features of a sample, or channels at each position.
         out_features: M, the number of outputs, or of outputs at each position.
-        input_power: used without ``inputs``, for a single sample: the mean square of its features or, with
-            ``positions``, the variance of its white noise.
-        kernel: of convolutions: an int, a tuple of ints, or a list of offsets.
-        padding: of convolutions: "circular" or "zero".
-        head: of convolutions: "field" or "pool".
-        positions: used without ``inputs``: the size of each position axis; by default (8,) for a "cnn".
+        input_power: used without ``inputs``, where the law is that of a single sample: the mean square of its features
+            or, with ``positions``, the variance of its white noise.
+        kernel: kernel of every convolution: an int, a tuple of ints, or a list of offsets.
+        padding: padding of every convolution: "circular" or "zero".
+        head: head of a convolutional net: "field" or "pool".
+        positions: size of each position axis, used without ``inputs``; by default (8,) for a "cnn".
         inputs: a batch (B, d), or (B, channels, *positions).
         targets: class indices, see :class:`ammup.theory.loss_gradient.LossGradient`; None for random labels.
         loss: "mse" or "cross_entropy".
@@ -90,7 +90,7 @@ def finite_depth_law(
     check_known("family", family, FAMILIES)
     batch = _batch(inputs, flat=family == "mlp")
     if width is None and (readout == "mean-field" or (out_features, in_features) != (None, None)):
-        raise InputError("readout='mean-field', in_features= and out_features= need width= as well: give it")
+        raise InputError("readout='mean-field', in_features= and out_features= require width=; pass width=")
     if (loss, part) != ("mse", "label") and None in (width, out_features):
         raise InputError(f"loss={loss!r}, part={part!r} depend on the sizes: give width= and out_features=")
     default_positions = (8,) if family == "cnn" else ()
@@ -149,7 +149,9 @@ def _sizes_at(
     if width is None:
         widths = [in_features] * depth
     if residual and len(set(widths)) > 1:
-        raise InputError(f"width gives {widths} at depth {depth}; a residual net has one width")
+        raise InputError(
+            f"width gives {widths} at depth {depth}; all blocks of a residual net must have the same width"
+        )
     return {
         "width": widths[0] if residual else widths,
         "in_features": in_features,
@@ -170,8 +172,8 @@ def _widths_at(depth: int, width: Widths | None) -> list[int]:
 def effective_depth(lr_star: ArrayLike) -> Array:
     """The effective depth L_eff = S̄_law^(1/3) = η*_law^(-2/3) at each depth, so that the law is η* = L_eff^(-3/2).
 
-    Against L_eff, the law has a slope of exactly -3/2 at all depths, and so has a measured curve that follows the law.
-    A fit against L_eff therefore tests the paper's exponent at depths far from the deep limit.
+    As a function of L_eff, the law has a slope of exactly -3/2 at all depths, and a measured curve that follows the law
+    has the same slope. A fit against L_eff therefore tests the paper's exponent also at small depths.
 
     Args:
         lr_star: η* of the law, as :func:`finite_depth_law` returns it.

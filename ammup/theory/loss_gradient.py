@@ -28,7 +28,7 @@ class LossGradient:
 
     Attributes:
         loss: "mse" (1/(2 M n) Σ (z - y)² over M outputs at n readout positions) or "cross_entropy" (mean).
-        part: "label" (the labels' share of the gradient), "output" (the model outputs' share) or "total".
+        part: "label" (the terms with the labels), "output" (the terms with the model's outputs) or "total".
         label_variance: σ_y² of random labels under mse.
         classes: class indices in the order of the readout positions, which mse reads as one-hot targets. None for
             random labels: N(0, σ_y²) for mse, uniform classes for cross-entropy.
@@ -47,7 +47,7 @@ class LossGradient:
         check_known("part", self.part, PARTS)
 
     def second_moments(self, output_covariance: Array, n_outputs: int) -> Array:
-        """R, shape (n, n), for ``n_outputs`` outputs at each of n readout positions, with this covariance (n, n)."""
+        """R, shape (n, n), for ``n_outputs`` outputs at each of n readout positions, given their covariance (n, n)."""
         n = len(output_covariance)
         if self.classes is not None and self.classes.size != n:
             raise InputError(f"{self.classes.size} class indices for {n} outputs; give one for each")

@@ -37,7 +37,7 @@ def path_sum(depth: int, *, family: str = "resnet", branch: int = 2, outside: in
         depth: layers of an "mlp" or "cnn", each with a ReLU; blocks K of a "resnet".
         family: "mlp", "cnn" or "resnet".
         branch: m, layers in the branch of each block; used by "resnet" only.
-        outside: c, ReLUs outside the blocks, such as those after the stem and before the readout; "resnet" only.
+        outside: c, ReLUs outside the blocks, such as the one after the stem or before the readout; "resnet" only.
 
     Raises:
         InputError: the family is unknown, or depth, branch or outside is invalid.
@@ -76,10 +76,10 @@ def pathsum_lr(
 ) -> Array:
     """η* at each depth by PathSum: η_base (Σ L_p³ / Σ_base L_p³)^(-1/2) q_base/q.
 
-    The rule determines η* up to a constant, so the curve is anchored at ``base_depth``; compare only curves with the
-    same anchor. The rule assumes its own initialization: Var[W] = 2/(n d_in), with d_in the number of edges into the
-    source of W, an output layer of variance ∝ 1/n², and zero biases. Its authors do not claim that it applies to
-    Var[W] = c/(K n), so state the initialization of the nets that it is compared with.
+    The rule determines η* up to a constant, which is chosen such that η* is ``base_lr`` at ``base_depth``, the anchor.
+    Compare only curves with the same anchor. The rule assumes a specific initialization: Var[W] = 2/(n d_in), where
+    d_in is the number of edges into the source of W, an output layer of variance ∝ 1/n², and zero biases. Its authors
+    do not claim that it applies to Var[W] = c/(K n), so state the initialization of the nets that it is compared with.
 
     Args:
         depths: distinct depths, counted as in :func:`path_sum`.
@@ -96,7 +96,7 @@ def pathsum_lr(
 
     Raises:
         InputError: the family is unknown, a depth, size or learning rate is invalid, an "mlp" has a kernel, or a depth
-            is so far from the anchor that η* overflows or underflows.
+            is so far from ``base_depth`` that η* overflows or underflows.
 
     Example:
         >>> from ammup.theory.pathsum import pathsum_lr
@@ -155,7 +155,8 @@ def residual_graph(
 ) -> tuple[dict[int, list[int]], frozenset[int], int, int]:
     """The graph of a ResNet as arguments of :func:`enumerate_path_sum`: (edges, relu_nodes, source, sink).
 
-    The layers outside the blocks come first; their place does not change the sum. With 0 blocks it is a plain net.
+    The layers outside the blocks come first; their position does not change the sum. With 0 blocks, the graph is a
+    chain, as for a plain net.
 
     Args:
         n_blocks: K, at least 0.
@@ -186,7 +187,7 @@ def residual_graph(
 
 
 def _path_moments(depth: int, family: str, branch: int, outside: int) -> tuple[int, int]:
-    """(log2 of the number of paths, 8 times the mean of L_p³), both integers because 2μ and 4s are."""
+    """(log2 of the number of paths, 8 times the mean of L_p³): both are integers, because 2μ and 4s are integers."""
     check_known("family", family, FAMILIES)
     (units,) = checked_depths([depth])
     m, c = _layer_counts(branch, outside)

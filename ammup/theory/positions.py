@@ -31,7 +31,7 @@ class Support:
     reversed_neighbours: Indices
 
     @classmethod
-    def of(cls, n_samples: int, shape: tuple[int, ...], offsets: Offsets, padding: str) -> "Support":
+    def from_offsets(cls, n_samples: int, shape: tuple[int, ...], offsets: Offsets, padding: str) -> "Support":
         """The support of ``offsets`` on samples of this shape."""
         reversed_offsets = tuple(tuple(-step for step in offset) for offset in offsets)
         neighbours = shifts(n_samples, shape, offsets, padding)

@@ -22,7 +22,7 @@ from ammup.theory.wide_net import WideLayer, WideNet
 
 @dataclass(frozen=True, eq=False)
 class Node:
-    """The pre-activations at one place of the net.
+    """The pre-activations at one place of the net, z_0 … z_K or inside a block; wide_limit.md defines the symbols.
 
     Attributes:
         activation: φ.
@@ -57,8 +57,10 @@ class Node:
 
 
 @dataclass(frozen=True, eq=False)
-class Visit:
-    """One passage of the backward signals through the gates φ' of a node.
+class Passage:
+    """One passage of the two backward signals through the gates φ' of a node.
+
+    The left signal comes from a unit l, and the right signal from the loss.
 
     Attributes:
         node: the node.
@@ -74,13 +76,14 @@ class Visit:
 def unit_moments(net: WideNet, inputs: ArrayLike, gradient: LossGradient) -> Array:
     """S_l at learning rate 1 for every depth unit, on a batch of inputs (B, channels, *positions).
 
-    A dense net flattens each sample, and a 1D net its positions in raster order; the same is done here.
+    The inputs are flattened as in the net: each complete sample for a dense net, and the positions of each sample in
+    raster order for a 1D net.
 
     Raises:
         InputError: the inputs have another shape.
     """
-    passes, gram = _on_batch(net, inputs)
-    return passes.unit_moments(gram, gradient)
+    limit, gram = _on_batch(net, inputs)
+    return limit.unit_moments(gram, gradient)
 
 
 def gradient_squares(net: WideNet, inputs: ArrayLike, gradient: LossGradient) -> Array:
@@ -94,12 +97,12 @@ def gradient_squares(net: WideNet, inputs: ArrayLike, gradient: LossGradient) ->
     """
     if net.residual:
         raise InputError("squared gradients are derived for plain nets only; give a net without residual blocks")
-    passes, gram = _on_batch(net, inputs)
-    return passes.gradient_squares(gram, gradient)
+    limit, gram = _on_batch(net, inputs)
+    return limit.gradient_squares(gram, gradient)
 
 
-def _on_batch(net: WideNet, inputs: ArrayLike) -> tuple["_Passes", Array]:
-    """The passes over the positions of a batch, and the Gram matrix of its inputs (N, N)."""
+def _on_batch(net: WideNet, inputs: ArrayLike) -> tuple["_WideLimit", Array]:
+    """(The computation for the positions of a batch, the Gram matrix of its inputs (N, N))."""
     batch = np.asarray(inputs, dtype=np.float64)
     if batch.size and net.axes < 2 and batch.ndim >= net.axes + 2:
         batch = batch.reshape(*batch.shape[: net.axes + 1], -1)
@@ -107,7 +110,7 @@ def _on_batch(net: WideNet, inputs: ArrayLike) -> tuple["_Passes", Array]:
         expected = f"(batch, {net.stem.fan_in}) and {net.axes} position axes"
         raise InputError(f"inputs have shape {np.shape(inputs)}; expected {expected}")
     columns = np.moveaxis(batch, 1, 0).reshape(net.stem.fan_in, -1)
-    return _Passes(net, len(batch), batch.shape[2:]), columns.T @ columns
+    return _WideLimit(net, len(batch), batch.shape[2:]), columns.T @ columns
 
 
 def unit_moments_of_noise(net: WideNet, shape: tuple[int, ...], gradient: LossGradient, *, power: float = 1.0) -> Array:
@@ -115,11 +118,11 @@ def unit_moments_of_noise(net: WideNet, shape: tuple[int, ...], gradient: LossGr
     if len(shape) != net.axes:
         raise InputError(f"positions={shape} do not fit a net with {net.axes} position axes")
     gram = power * net.stem.fan_in * np.eye(math.prod(shape))
-    return _Passes(net, 1, shape).unit_moments(gram, gradient)
+    return _WideLimit(net, 1, shape).unit_moments(gram, gradient)
 
 
-class _Passes:
-    """The forward pass over nodes, the backward pass over visits, and the sum of both that gives S_l."""
+class _WideLimit:
+    """The forward pass, which computes the nodes; the backward pass, which computes the passages; and their sum S_l."""
 
     def __init__(self, net: WideNet, n_samples: int, shape: tuple[int, ...]) -> None:
         self.net = net
@@ -136,19 +139,19 @@ class _Passes:
     def gradient_squares(self, gram: Array, gradient: LossGradient) -> Array:
         """E ‖∂loss/∂W_l‖² for l = 1..L of a plain net."""
         trunk, inner = self._forward(gram)
-        visits, _ = self._backward(trunk, inner, gradient)
+        passages, _ = self._backward(trunk, inner, gradient)
         layers = [self.net.stem, *(block[0] for block in self.net.blocks)]
-        sums = [(visit.node.own * visit.node.slope_pairs * visit.right).sum() for visit in visits]
+        sums = [(passage.node.own * passage.node.slope_pairs * passage.right).sum() for passage in passages]
         return np.array([layer.fan_out * total for layer, total in zip(layers, sums, strict=True)])
 
     def _support(self, layer: WideLayer) -> Support:
         if layer.offsets not in self._supports:
-            support = Support.of(self.n_samples, self.shape, layer.offsets, self.net.padding)
+            support = Support.from_offsets(self.n_samples, self.shape, layer.offsets, self.net.padding)
             self._supports[layer.offsets] = support
         return self._supports[layer.offsets]
 
     def _after(self, layer: WideLayer, node: Node) -> Node:
-        """The node that a layer computes from φ of this node."""
+        """The node whose pre-activations a layer computes from φ(z) of this node."""
         support = self._support(layer)
         own = layer.fan_in * support.gather_pairs(node.value_pairs)
         carried = layer.fan_in * layer.variance * support.gather_pairs(node.slope_pairs * node.tangent)
@@ -168,14 +171,14 @@ class _Passes:
 
     def _backward(
         self, trunk: list[Node], inner: list[list[Node]], gradient: LossGradient
-    ) -> tuple[list[Visit], list[Visit]]:
-        """The visits of z_0 … z_K, and of the nodes inside the blocks."""
+    ) -> tuple[list[Passage], list[Passage]]:
+        """(Passages through the gates of z_0 … z_K, passages through the gates of the nodes inside the blocks)."""
         n_units = len(trunk) - self.net.residual
         left = np.zeros((n_units, self.size))
         own = np.full(self.size, 1 / self.size)
         U = self._from_readout(trunk[-1], gradient)
-        visits = [Visit(trunk[-1], np.zeros_like(left), U)]
-        within: list[Visit] = []
+        passages = [Passage(trunk[-1], np.zeros_like(left), U)]
+        within: list[Passage] = []
         right = trunk[-1].slope_pairs * U
         for number in range(len(self.net.blocks), 0, -1):
             left[number - self.net.residual] = own
@@ -183,17 +186,17 @@ class _Passes:
             nodes = [trunk[number - 1], *inner[number - 1]]
             for layer, node in zip(reversed(self.net.blocks[number - 1]), reversed(nodes), strict=True):
                 support = self._support(layer)
-                visit = Visit(
+                passage = Passage(
                     node,
                     layer.variance * layer.fan_in * support.scatter(weights),
                     layer.variance * layer.fan_out * support.scatter_pairs(signal),
                 )
-                (visits if node is trunk[number - 1] else within).append(visit)
-                weights = visit.left * node.gaussians.square
-                signal = visit.right * node.slope_pairs
+                (passages if node is trunk[number - 1] else within).append(passage)
+                weights = passage.left * node.gaussians.square
+                signal = passage.right * node.slope_pairs
             left = left + weights if self.net.residual else weights
             right = right + signal if self.net.residual else signal
-        return visits[::-1], within
+        return passages[::-1], within
 
     def _from_readout(self, last: Node, gradient: LossGradient) -> Array:
         """U of the last node: the covariance of the gradient that one channel receives from the readout."""
@@ -206,48 +209,53 @@ class _Passes:
         R = gradient.second_moments(readout.variance * readout.fan_in * pooled, readout.fan_out)
         return np.asarray(readout.variance * np.kron(R, np.ones((size, size))) / size**2)
 
-    def _sum(self, visits: list[Visit], within: list[Visit]) -> Array:
-        S = np.zeros(len(visits) - self.net.residual)
-        for visit in within:
-            S += visit.left @ _Meeting(visit, visit.node).gated(visit.node)
-        return S + (_residual_sum(visits) if self.net.residual else _plain_sum(visits))
+    def _sum(self, passages: list[Passage], within: list[Passage]) -> Array:
+        S = np.zeros(len(passages) - self.net.residual)
+        for passage in within:
+            S += passage.left @ _TangentSums(passage, passage.node).gated(passage.node)
+        return S + (_residual_sum(passages) if self.net.residual else _plain_sum(passages))
 
 
-def _plain_sum(visits: Sequence[Visit]) -> Array:
-    """S_l of a plain net, where both signals pass through the same gates."""
-    meetings = [_Meeting(visit, visit.node) for visit in visits]
-    S = np.array([float(meeting.ungated.mean()) for meeting in meetings])
-    for visit, meeting in zip(visits[:-1], meetings, strict=False):
-        S += visit.left @ meeting.gated(visit.node)
+def _plain_sum(passages: Sequence[Passage]) -> Array:
+    """S_l of a plain net, in which both signals pass through the gates of every node together."""
+    tangent_sums = [_TangentSums(passage, passage.node) for passage in passages]
+    S = np.array([float(sums.ungated.mean()) for sums in tangent_sums])
+    for passage, sums in zip(passages[:-1], tangent_sums, strict=False):
+        S += passage.left @ sums.gated(passage.node)
     return S
 
 
-def _residual_sum(visits: Sequence[Visit]) -> Array:
-    """S_l of the trunk: the signals leave it at two nodes, and the tangent kernel is that of the earlier node."""
-    S = np.zeros(len(visits) - 1)
-    for m, right in enumerate(visits):
-        # The signals meet at the earlier of the left node and node m, so nodes up to m are enough.
-        meetings = [_Meeting(right, visit.node) for visit in visits[: m + 1]]
-        for unit in range(1, len(visits)):
-            S[unit - 1] += meetings[min(unit, m)].ungated.mean()
-        for k, left in enumerate(visits[:-1]):
-            S += left.left @ meetings[min(k, m)].gated(left.node)
+def _residual_sum(passages: Sequence[Passage]) -> Array:
+    """S_l without the passages inside the blocks: the two signals leave the trunk at any two nodes.
+
+    For each pair of nodes, the tangent kernel is that of the earlier one.
+    """
+    S = np.zeros(len(passages) - 1)
+    for m, right in enumerate(passages):
+        # The tangent kernel is that of the earlier of node m and the left node, so nodes up to m are enough.
+        tangent_sums = [_TangentSums(right, passage.node) for passage in passages[: m + 1]]
+        for unit in range(1, len(passages)):
+            S[unit - 1] += tangent_sums[min(unit, m)].ungated.mean()
+        for k, left in enumerate(passages[:-1]):
+            S += left.left @ tangent_sums[min(k, m)].gated(left.node)
     return S
 
 
 @dataclass(frozen=True, eq=False)
-class _Meeting:
-    """The sums over pairs q, q' of the tangent kernel of ``node`` with the right signal of ``right``.
+class _TangentSums:
+    """The sums over q and q' in the formula for S_l, for one passage of the right signal (see wide_limit.md).
 
-    y and U belong to ``right``; α and the covariance of x and y belong to ``node``.
+    Attributes:
+        right: the passage of the right signal, with the pre-activations y and the covariance U.
+        node: the earlier of the nodes that the two signals pass, with α and the covariance of x and y.
     """
 
-    right: Visit
+    right: Passage
     node: Node
 
     @cached_property
     def ungated(self) -> Array:
-        """Σ_qq' α[p, q] α[p, q'] U[q, q'] Γ[q, q'], shape (N,)."""
+        """The sum without the factor φ'(x_p)²: Σ_qq' α[p, q] α[p, q'] U[q, q'] Γ[q, q'], shape (N,)."""
         alpha, signal = self.node.tangent, self.right.right * self.right.node.slope_pairs
         return np.asarray(((alpha @ signal) * alpha).sum(axis=1))
 
@@ -263,8 +271,8 @@ class _Meeting:
 
         The three-point expectation is approximated by E φ'(x_p)² E φ'(y_q) φ'(y_q') plus two terms, each the covariance
         of φ'(x_p)² with one of the two φ'(y) times the mean of the other. This is exact for ReLU (φ' - 1/2 is odd) and
-        linear units. For other activations the terms with q = q' are corrected to their exact value; if the gradient is
-        white over positions, there are no other terms.
+        linear units. For other activations, the terms with q = q' are corrected to their exact values; if U is
+        diagonal, there are no other terms.
         """
         x, y = left.gaussians, self.right.node.gaussians
         correlated = x.square_slope_covariance(y, self.node.covariance)

@@ -28,13 +28,13 @@ class WideLayer:
 
 @dataclass(frozen=True, kw_only=True)
 class WideNet:
-    """A net z_0 = W x, then blocks z ← W_m φ(… W_1 φ(z)), added to z where it is residual, and a readout.
+    """A net: z_0 = W x, then blocks z ← W_m φ(… W_1 φ(z)), whose output is added to z in a residual net, and a readout.
 
     Attributes:
         stem: the first layer, which reads the raw inputs.
         blocks: the layers of every block; in a plain net each block is one layer.
-        residual: whether a block's output is added to z. Then the blocks are the depth units; in a plain net the stem
-            is also a depth unit.
+        residual: whether a block's output is added to z. The depth units of a residual net are its blocks; those of a
+            plain net are its stem and its blocks.
         readout: the last layer; its ``fan_out`` is the number M of outputs (at each position, with head "field").
         head: "pool" (mean over the positions) or "field".
         padding: "circular" or "zero".

@@ -11,15 +11,15 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-# Parameters of mallopt. Setting any of them permanently disables glibc's dynamic adjustment of its thresholds.
-# _ADAPTED has the values that the adjustment reaches in a process that frees large blocks.
+# Parameters of mallopt. Setting any of them permanently disables glibc's dynamic adjustment of its thresholds. So _KEEP
+# is reset to _ADAPTED, the values that the adjustment reaches in a process that frees large blocks.
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -2, -3, -4
 _KEEP = {_TRIM_THRESHOLD: 2**31 - 1, _TOP_PAD: 64 << 20, _MMAP_MAX: 0}
 _ADAPTED = {_TRIM_THRESHOLD: 64 << 20, _TOP_PAD: 0, _MMAP_THRESHOLD: 32 << 20, _MMAP_MAX: 65536}
 
 
 def keep_freed_memory() -> None:
-    """Keep freed memory in this process from now on. No effect if libc is not glibc."""
+    """Prevent glibc from returning freed memory of this process from now on. No effect if libc is not glibc."""
     libc = _glibc()
     if libc is not None:
         _set(libc, _KEEP)
@@ -27,7 +27,7 @@ def keep_freed_memory() -> None:
 
 @contextmanager
 def freed_memory_kept() -> Iterator[None]:
-    """A context that keeps freed memory and returns it at the end, for benchmarks that compare both behaviours."""
+    """A context in which freed memory is not returned until its end, for benchmarks that compare both behaviours."""
     keep_freed_memory()
     try:
         yield

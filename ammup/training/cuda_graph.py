@@ -42,7 +42,8 @@ class RecordedStep:
 class StepRecorder:
     """Calls a step directly, or replays a recording of it if that is faster and the step can be recorded.
 
-    The first call is never recorded. It shows whether the step draws random numbers, which a recording would repeat.
+    The first call is never recorded. It is used to detect whether the step draws random numbers: a recording would
+    repeat the same numbers.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -61,7 +62,7 @@ class StepRecorder:
         return self.recorded(images, labels)
 
     def reset(self) -> None:
-        """Delete the recording, because the step now writes to other tensors, or to free its memory."""
+        """Delete the recording. Needed if the step now writes to other tensors, or to free memory."""
         self.recorded = None
 
     def _first_step(self, step: Step, images: Tensor, labels: Tensor) -> Tensor:

@@ -56,7 +56,8 @@ class DenseStep:
 def dense_step(model: nn.Module, training: Training) -> DenseStep | None:
     """The step of a net from `ammup.mlp` that is trained by plain SGD in the precision of its weights.
 
-    None for any other model, including a subclass, and for a net with hooks, replaced layers, frozen or tied weights.
+    The result is None for any other model, including an instance of a subclass, and for a net with hooks, replaced
+    layers, or frozen or tied weights.
     """
     if type(model) is not MLP or training.momentum or training.weight_decay or training.dtype == "bfloat16":
         return None

@@ -1,10 +1,10 @@
 """A fused forward of the library's own families: activation and padding in one pass over memory, in channels_last.
 
-`F.pad(mode="circular")` does not preserve the channels_last layout and, with a separate activation, reads and writes
-every activation two times more than a convolution needs. Here the activation writes into the centre of the padded
-buffer, and the edges are copied from there. The backward pass adds the edges' gradients in place and applies the
-derivative. Nets with one position axis, for which torch has no channels_last, are computed as images with one row. The
-forward uses the model's own parameters and returns the same result.
+`F.pad(mode="circular")` does not preserve the channels_last layout. With it and a separate activation function, every
+activation is read and written two more times than a convolution requires. Here the activation function writes into the
+centre of the padded buffer, and the edges are copied from there. The backward pass adds the edges' gradients in place
+and applies the derivative. Nets with one position axis, for which torch has no channels_last, are computed as images
+with one row. The forward uses the model's own parameters and returns the same result.
 
 Axes: B batch, C channel, H and W position.
 """
@@ -69,7 +69,7 @@ class ActivatedPad(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Float[Tensor, "B C H2 W2"]) -> tuple[Tensor, None, None]:
-        """Add rows, then columns, to the gradient of what they were copied from, and apply the derivative."""
+        """Add the gradients of the copied rows, then columns, to those of their originals, and apply the derivative."""
         left, right, top, bottom = ctx.pads
         height, width = ctx.shape
         rows, columns = slice(top, top + height), slice(left, left + width)
@@ -92,10 +92,11 @@ class ActivatedPad(torch.autograd.Function):
 
 
 def fused_forward(model: nn.Module) -> Forward | None:
-    """A forward of the model with the fused passes; None if the model is not from `ammup.cnn` or `ammup.resnet`.
+    """A forward of the model with the fused passes; None if the model is not supported.
 
-    None also for a subclass, which may override the forward, for a dense net, and for a model with hooks. Dropout masks
-    are drawn in contiguous order in any memory layout, so they equal those of the model on contiguous images.
+    Supported are convolutional nets from `ammup.cnn` and `ammup.resnet` without hooks. Subclasses are not supported,
+    because they may override the forward. Dropout masks are drawn in contiguous order in any memory layout, so they
+    equal those of the model on contiguous images.
     """
     if type(model) not in (CNN, ResNet) or any(has_hooks(module) for module in model.modules()):
         return None
@@ -165,7 +166,7 @@ class _FusedNet:
         return convolution(ActivatedPad.apply(z, convolution.pads, name))
 
     def _call(self, module: nn.Module, z: Tensor) -> Tensor:
-        """The module's own forward."""
+        """Call the module, on tensors without the inserted axis."""
         out: Tensor = module(z.squeeze(ROW)).unsqueeze(ROW) if self.net.dims == 1 else module(z)
         return out
 

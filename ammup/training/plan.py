@@ -17,7 +17,7 @@ from ammup.training.fused import fused_forward
 from ammup.training.precision import autocast
 from ammup.training.runs import Training
 
-# Limit on the largest activation of a micro-batch in bytes, so that it fits a core's share of the cache and memory.
+# Largest size in bytes of an activation of a micro-batch, so that it fits in a core's share of the cache and memory.
 MICRO_BATCH_BYTES = {"cpu": 64 << 20, "cuda": 1 << 30}
 # Largest accepted relative difference between the gradient of a batch and that of its micro-batches. Rounding errors
 # are below it; with batch norm, whose micro-batches give another gradient, the difference is far above it.
@@ -29,8 +29,8 @@ class Plan:
     """How one model processes a minibatch; determined by a trial, so it is valid for any user's module.
 
     Attributes:
-        memory_format: channels_last, except for a model that does not accept it, and for a model that draws random
-            numbers in its forward, because in another layout it would draw other dropout masks.
+        memory_format: channels_last, or contiguous_format in two cases: the model does not accept channels_last, or it
+            draws random numbers in its forward. It would draw other dropout masks in another layout.
         micro_batch: images in one forward pass; fewer than a minibatch only if the gradient is the same.
     """
 
@@ -98,7 +98,7 @@ def _supports_channels_last(model: nn.Module, images: Tensor) -> bool:
 
 
 def _micro_batch_within_limit(model: nn.Module, images: Tensor) -> int:
-    """A number of images whose largest activation is within ``MICRO_BATCH_BYTES``, by halving the batch."""
+    """The number of images in a micro-batch: the batch is halved until its activations fit in ``MICRO_BATCH_BYTES``."""
     limit = MICRO_BATCH_BYTES["cuda" if images.device.type == "cuda" else "cpu"]
     bytes_per_image = activation_bytes(model, images)[0]
     micro = len(images)

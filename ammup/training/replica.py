@@ -73,9 +73,9 @@ def thinned(losses: Tensor, points: int = CURVE_POINTS) -> tuple[tuple[int, floa
 class ReplicaGroup(ABC):
     """Replicas of one seed that use the same minibatches and dropout masks.
 
-    A group can be trained in several parts; the losses, the random state and the position in the minibatches are kept
-    between them. A replica whose loss becomes NaN is not trained any further, because its loss would stay NaN. Each
-    subclass implements one strategy: how a step and an evaluation are computed.
+    A group can be trained in several parts. Each part continues with the losses, the random state and the minibatches
+    where the previous part ended. A replica whose loss becomes NaN is not trained any further, because its loss would
+    stay NaN. Each subclass implements one strategy: how a step and an evaluation are computed.
 
     Args:
         model: built from the seed, in the dtype of the weights and in training mode.
@@ -106,7 +106,7 @@ class ReplicaGroup(ABC):
 
     @abstractmethod
     def step(self, images: Float[Tensor, "B C H W"], labels: Int64[Tensor, " B"]) -> Float[Tensor, " R"]:
-        """One step of SGD of the active replicas; returns their losses before it."""
+        """Take one SGD step with the active replicas, and return their losses before the step."""
 
     @abstractmethod
     def score(self, images: Float[Tensor, "B C H W"], labels: Int64[Tensor, " B"]) -> Float[Tensor, "2 R"]:
@@ -202,7 +202,10 @@ class ReplicaGroup(ABC):
 
 
 def _nan_check_interval(device: torch.device) -> int:
-    """Steps between checks for NaN. A check synchronizes a GPU; it may be late, because a NaN loss stays NaN."""
+    """Steps between checks for NaN: more on a GPU, where a check waits for pending kernels.
+
+    A late check finds the same replicas, because a loss that is NaN stays NaN.
+    """
     return 32 if device.type == "cuda" else 1
 
 

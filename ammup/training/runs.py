@@ -90,7 +90,7 @@ class Measurement:
         lr: learning rate of the short run.
         seed: seed of its weights and of its minibatch order.
         step: training steps before the measurement; 0 is initialization.
-        S_bar: S̄ of the step on the next minibatch, at learning rate 1; infinite if the run diverged before it.
+        S_bar: S̄ of the step on the next minibatch, at learning rate 1; infinite if the run diverged before that step.
     """
 
     depth: int

@@ -28,13 +28,14 @@ from ammup.training.trainer import Build, Trainer
 
 Stack = dict[str, Tensor]  # each tensor [R, …]
 
-# Limit on the activations of one stack, forward and backward: a fraction of a GPU's free memory, or bytes on a CPU.
+# Limit on the size of all activations of one stack and of their gradients: a fraction of a GPU's free memory, or bytes
+# on a CPU.
 GPU_SHARE, CPU_BYTES = 0.3, 1 << 30
 
 
 @contextmanager
 def _translate_errors() -> Iterator[None]:
-    """Raise InputError if torch.func rejects a module, which it does with various RuntimeErrors."""
+    """Raise InputError instead of the various RuntimeErrors with which torch.func rejects a module."""
     try:
         yield
     except torch.OutOfMemoryError:

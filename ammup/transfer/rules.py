@@ -1,4 +1,4 @@
-"""Seven rules that carry a learning rate from one depth to another, with the assumption of each."""
+"""Eight rules that carry a learning rate from one depth to another, with the assumption of each."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -22,6 +22,7 @@ NEEDS = {
     "finite-depth": "family= (with branch= for a 'resnet'), or law=, a function from depths to η*",
     "pathsum": "family= (with branch= for a 'resnet'), or path_sums=, a mapping from depth to Σ_p L_p³",
     "measured": "measured=, a DepthLaw such as ammup.depth_exponent returns, or a mapping from depth to η*",
+    "measured-late": "late=, a LateCurve such as ammup.late_curve returns, or a mapping from depth to η*",
 }
 RULES = (*EXPONENTS, *NEEDS)
 
@@ -34,7 +35,13 @@ ASSUMPTIONS = {
     "finite-depth": "η* ∝ the wide-limit law at these depths, at initialization (theory, sections 2 and 6)",
     "pathsum": "η* ∝ (Σ_p L_p³)^(-1/2) over the paths p (Chen et al., arXiv 2402.17440), under its own initialization",
     "measured": "η* ∝ the measured η*; between measured depths log η* is linear in log L",
+    "measured-late": "η* ∝ the η* measured along a short run, which is pulled towards the rate of that run",
 }
+# The learning rate that every rule carries.
+PARAMETRIZATION = (
+    "one learning rate for all parameters; for groups that divide it by the kernel cardinality, pass it to "
+    "param_groups(rule='fan-in', tuned='global', inputs=…), which compensates"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +73,7 @@ class DepthChange:
     from_depth: int
     to_depth: int
     measured: Measured | None = None
+    late: Measured | None = None
     family: str | None = None
     branch: int | Sequence[str] | None = None
     law: Law | None = None
@@ -103,6 +111,7 @@ class DepthChange:
             "finite-depth": (self.law, self.family),
             "pathsum": (self.path_sums, self.family),
             "measured": (self.measured,),
+            "measured-late": (self.late,),
         }
         missing = {rule for rule, values in alternatives.items() if all(value is None for value in values)}
         return tuple(rule for rule in RULES if rule not in missing)
@@ -130,8 +139,9 @@ class DepthChange:
 
     def _ratio(self, rule: str, level: float) -> tuple[float, tuple[float, float]]:
         """η*(to)/η*(from) and its confidence interval."""
-        if rule == "measured" and self.measured is not None:
-            return MeasuredCurve.of(self.measured).ratio(self.from_depth, self.to_depth, level=level)
+        curve = {"measured": self.measured, "measured-late": self.late}.get(rule)
+        if curve is not None:
+            return MeasuredCurve.of(curve).ratio(self.from_depth, self.to_depth, level=level)
         if self.from_depth == self.to_depth:
             ratio = 1.0
         elif rule in EXPONENTS:

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from edge_parts.candidates import CHANCE, Array
 from numpy.typing import NDArray
 from scipy import optimize
 from tracked.search import Grids
+
+from edge_parts.candidates import CHANCE, Array
 
 FINE = np.arange(-3, 3, 0.002)  # log10 of the distance to the edge at which a curve without noise is evaluated
 

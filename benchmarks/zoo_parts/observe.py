@@ -21,6 +21,7 @@ CASTS = {torch.Tensor.float, torch.Tensor.half, torch.Tensor.bfloat16}
 BERNOULLI = {torch.bernoulli, torch.Tensor.bernoulli}
 DRAWN_IN_PLACE = {torch.Tensor.normal_, torch.Tensor.uniform_, torch.Tensor.exponential_}
 DRAWN = {torch.rand, torch.randn, torch.rand_like, torch.randn_like}
+RECURRENT = ("lstm", "gru", "rnn_tanh", "rnn_relu")
 OPERATORS = {"iadd": "add", "radd": "add", "imatmul": "matmul", "rmatmul": "matmul"}
 
 
@@ -54,6 +55,8 @@ class Watch(TorchFunctionMode):
             functions[name] += 1
             suffix = "" if functions[name] == 1 else f"_{functions[name]}"
             self._capture(f"{owner}:{name}{suffix}", args[0] if output is None and args else output)
+            if name in RECURRENT:
+                self._capture_layers(owner, output)
         return output
 
     def _evaluate(self, func: Any, args: Any, kwargs: Any) -> Any:
@@ -75,6 +78,15 @@ class Watch(TorchFunctionMode):
             if tensors:
                 with torch._C.DisableTorchFunction():
                     self.found[self.units[name]] = tensors[0].detach().clone()
+
+    def _capture_layers(self, owner: str, output: Any) -> None:
+        """Record the last hidden states of the lower layers, which are ``owner:layer_1`` and so on."""
+        sequence, last = output[0], output[1]  # (..., directions H) and (layers directions, B, H)
+        directions = sequence.shape[-1] // last.shape[-1]
+        for k in range(len(last) // directions - 1):
+            with torch._C.DisableTorchFunction():
+                state = last[k * directions : (k + 1) * directions].transpose(0, 1)
+            self._capture(f"{owner}:layer_{k + 1}", state)
 
     @contextmanager
     def watching(self) -> Iterator[dict[str, Tensor]]:

@@ -17,7 +17,7 @@ def test_support_of_kernels() -> None:
     ("kernel", "message"),
     [
         (0, "must be a positive int"),
-        ((3,), "a tuple of 2 of them"),
+        ((3,), "a tuple of 2 positive ints"),
         ((3, 1.5), "must be a positive int"),
         ([], "must list distinct offsets of 2 integers"),
         ([(0, 0), (0, 0)], "distinct"),

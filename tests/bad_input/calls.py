@@ -93,9 +93,9 @@ CASES: list[tuple[Callable[[], object], str]] = [
     (lambda: ammup.mlp(2, seed="a"), "seed='a': expected an integer, or None"),
     (lambda: ammup.mlp(2, seed=1.5), "seed=1.5: expected an integer, or None"),
     (lambda: ammup.cnn(2, dims=3), "dims=3 is not a convolution; allowed: 1, 2 (use mlp for dense"),
-    (lambda: ammup.cnn(2, kernel=0), "kernel=0 must be a positive int, a tuple of 2 of them, or a"),
+    (lambda: ammup.cnn(2, kernel=0), "kernel=0 must be a positive int, a tuple of 2 positive ints, or"),
     (lambda: ammup.cnn(2, kernel=2, padding="zero"), "kernel=2 has no centre under padding='zero'; use odd sides or"),
-    (lambda: ammup.cnn(2, kernel=(3, 3, 3)), "kernel=(3, 3, 3) must be a positive int, a tuple of 2 of"),
+    (lambda: ammup.cnn(2, kernel=(3, 3, 3)), "kernel=(3, 3, 3) must be a positive int, a tuple of 2 positive"),
     (lambda: ammup.cnn(2, kernel=[(0, 0), (0, 0)]), "kernel=[(0, 0), (0, 0)] must list distinct offsets of 2 integers"),
     (lambda: ammup.cnn(2, kernel=[]), "kernel=[] must list distinct offsets of 2 integers each"),
     (lambda: ammup.cnn(2, kernel=[(0,)]), "kernel=[(0,)] must list distinct offsets of 2 integers"),
@@ -106,8 +106,8 @@ CASES: list[tuple[Callable[[], object], str]] = [
     (lambda: ammup.cnn(2, dilation=0), "dilation=0: expected an integer of at least 1"),
     (lambda: ammup.cnn(2, in_channels=0), "in_channels=0: expected an integer of at least 1"),
     (lambda: ammup.cnn(2, out_channels=0), "out_channels=0: expected an integer of at least 1"),
-    (lambda: ammup.cnn(2, kernel=3.0), "kernel=3.0 must be a positive int, a tuple of 2 of them, or a"),
-    (lambda: ammup.cnn(2, kernel=-3), "kernel=-3 must be a positive int, a tuple of 2 of them, or a"),
+    (lambda: ammup.cnn(2, kernel=3.0), "kernel=3.0 must be a positive int, a tuple of 2 positive ints, or"),
+    (lambda: ammup.cnn(2, kernel=-3), "kernel=-3 must be a positive int, a tuple of 2 positive ints, or"),
     (lambda: ammup.resnet(2, branch=0), "branch=0 with dims=2 must be a count of at least 1 or names"),
     (lambda: ammup.resnet(2, branch=["conv", "foo"]), "branch=['conv', 'foo'] with dims=2 must be a count of at"),
     (lambda: ammup.resnet(2, branch=[]), "branch=[] with dims=2 must be a count of at least 1 or names"),
@@ -131,7 +131,7 @@ CASES: list[tuple[Callable[[], object], str]] = [
     (lambda: ammup.initialize_(_net(), c=0), "c=0 must be positive and finite"),
     (
         lambda: ammup.initialize_(ammup.resnet(2, width=4), blocks=["nope"]),
-        "blocks= and activation= describe a model that cannot be",
+        "blocks= and activation= must be passed together: they",
     ),
     (lambda: ammup.initialize_(_net(), readout="x"), "unknown readout='x'; expected one of: mean-field, he"),
     (lambda: ammup.initialize_(_net(), scaled="x"), "unknown scaled='x'; expected one of: all, last"),
@@ -255,6 +255,31 @@ CASES: list[tuple[Callable[[], object], str]] = [
     (
         lambda: ammup.maximal_lr(_net(), IMAGES[:, :2], LABELS),
         "CNN cannot be run on inputs of shape (4, 2, 8, 8): ",
+    ),
+    # The sharpness.
+    (
+        lambda: ammup.measure_sharpness(_net(), IMAGES, LABELS, loss="cross_entropy", matrix="x"),
+        "unknown matrix='x'; expected one of: gauss-newton, hessian, ntk",
+    ),
+    (
+        lambda: ammup.measure_sharpness(_net(), IMAGES, LABELS, loss="cross_entropy", tolerance=nan),
+        "tolerance=nan must be a relative error from 1e-12 to 1, such as 0.01",
+    ),
+    (
+        lambda: ammup.measure_sharpness(_net(), IMAGES, LABELS[:3], loss="cross_entropy"),
+        "class indices have shape (3,); expected (4,) for the outputs",
+    ),
+    (
+        lambda: ammup.measure_sharpness(_net(), IMAGES, loss=lambda a, b: 1 / 0),
+        "the loss failed on outputs (4, 10): ZeroDivisionError:",
+    ),
+    (
+        lambda: ammup.measure_sharpness(_Raising(), IMAGES, LABELS, loss="cross_entropy"),
+        "_Raising cannot be run on inputs of shape (4, 3, 8, 8): ",
+    ),
+    (
+        lambda: ammup.measure_sharpness(_Weightless(), IMAGES, LABELS, loss="cross_entropy"),
+        "_Weightless has no trainable weights, so a step changes nothing",
     ),
     (lambda: ammup.check_finite_step(_net(), IMAGES, LABELS, lr=0), "lr=0 must be positive and finite"),
     (lambda: ammup.check_finite_step(_net(), IMAGES, LABELS, lr=nan), "lr=nan must be positive and finite"),
@@ -411,14 +436,17 @@ CASES: list[tuple[Callable[[], object], str]] = [
         "unknown activation='foo'; expected one of: relu, gelu, linear",
     ),
     (lambda: ammup.fit_power_law([2], [0.1]), "depths=[2] has 1 entries; give at least 2"),
-    (lambda: ammup.fit_power_law([2, 4], [0.1]), "values has shape (1,); give 2 values in a row"),
+    (lambda: ammup.fit_power_law([2, 4], [0.1]), "values has shape (1,); expected a list of 2 values"),
     (lambda: ammup.fit_power_law([2, 4], [0.1, nan]), "values=[0.1, nan] must be positive and finite"),
     (lambda: ammup.fit_power_law([2, 4], [0.1, -0.1]), "values=[0.1, -0.1] must be positive and finite"),
     (
         lambda: ammup.fit_power_law([2, 4, 8], [0.1, 0.2, 0.3], se=[0, 0.1, 0.1]),
         "se=[0.0, 0.1, 0.1] must be positive and finite",
     ),
-    (lambda: ammup.fit_power_law([2, 4, 8], [0.1, 0.2, 0.3], se=[0.1]), "se has shape (1,); give 3 values in a row"),
+    (
+        lambda: ammup.fit_power_law([2, 4, 8], [0.1, 0.2, 0.3], se=[0.1]),
+        "se has shape (1,); expected a list of 3 values",
+    ),
     (
         lambda: ammup.fit_power_law([2, 4, 8], [0.1, 0.2, 0.3], level=2),
         "level=2: expected a confidence level between 0",
@@ -429,7 +457,8 @@ CASES: list[tuple[Callable[[], object], str]] = [
     # Sweeps' fits.
     (lambda: ammup.fit_sweep(RUNS[:0]), "there are no runs to fit"),
     (lambda: ammup.fit_sweep(RUNS.drop(columns="lr")), "the runs have no column lr; they need depth, lr, seed,"),
-    (lambda: ammup.fit_sweep(RUNS, kind="x"), "unknown optimum='x'; expected one of: smoothed, argmax"),
+    (lambda: ammup.fit_sweep(RUNS, kind="x"), "unknown optimum='x'; expected one of: smoothed, argmax, edge"),
+    (lambda: ammup.fit_sweep(RUNS, kind="edge", chance=float("inf")), "chance=inf: expected the accuracy of a guess"),
     (
         lambda: ammup.fit_sweep(RUNS.assign(diverged=True, val_accuracy=nan)),
         "every learning rate of a depth diverged; extend the grid to",
@@ -444,7 +473,7 @@ CASES: list[tuple[Callable[[], object], str]] = [
         lambda: ammup.fit_sweep(RUNS.assign(lr=-RUNS.lr)),
         "the runs contain learning rates that are not positive and finite",
     ),
-    (lambda: ammup.fit_sweep([1, 2]), "runs are a list; give a pandas.DataFrame"),
+    (lambda: ammup.fit_sweep([1, 2]), "runs: expected a pandas.DataFrame, not list"),
     (
         lambda: ammup.fit_sweep(RUNS.assign(val_accuracy="x")),
         "the runs contain a value that is not a number: could not convert",

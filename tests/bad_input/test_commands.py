@@ -409,7 +409,12 @@ COMMANDS = [
     # fit
     ("fit {w}/ok.db --experiment x", "unknown experiment 'x'; nearest of 1: none; {w}/ok.db contains t"),
     ("fit {w}/ok.db --transfer --base 99", "base=99 is not a depth of the runs; choose one of [2, 3]"),
-    ("fit {w}/ok.db --optimum x", "Invalid value for '--optimum': 'x' is not one of 'smoothed', 'argmax'."),
+    ("fit {w}/ok.db --optimum x", "Invalid value for '--optimum': 'x' is not one of 'smoothed', 'argmax', 'edge'."),
+    (
+        "fit {w}/ok.db --optimum edge --transfer",
+        "--transfer carries the best learning rate, not the edge; use --optimum",
+    ),
+    ("fit {w}/ok.db --optimum edge --chance nan", "chance=nan: expected the accuracy of a guess, such as 0.1"),
     ("fit {w}/ok.db --plot {w}/ok.json", "unsupported suffix of 'ok.json'; expected one of: ."),
     ("fit {w}/ok.db --export a.xls", "unsupported suffix of 'a.xls'; expected one of: .csv, .parquet, .json"),
     ("fit {w}/ok.db --export {w}/ok.json", "{w}/ok.json already exists; choose another name or"),

@@ -33,6 +33,13 @@ def steps(depth):
             return self.out(x)
     return Steps()
 
+def default_mlp(depth, width=32):
+    layers, before = [nn.Flatten()], 192
+    for _ in range(depth):
+        layers += [nn.Linear(before, width), nn.ReLU()]
+        before = width
+    return nn.Sequential(*layers, nn.Linear(before, 10))
+
 def encoder(depth):
     layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True, norm_first=True, dropout=0.0)
     return nn.TransformerEncoder(layer, depth, enable_nested_tensor=False)

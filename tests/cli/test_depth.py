@@ -24,13 +24,13 @@ def test_depth_prints_units_and_counts_of_every_convention() -> None:
 def test_a_model_that_cannot_be_traced_needs_a_shape() -> None:
     result = run("depth", "their_nets:steps", "--depths", "2")
     assert_refused(result, "traced")
-    assert "pass --shape" in result.output
+    assert "give --shape" in result.output
     assert "example_input" not in result.output
     assert run("depth", "their_nets:steps", "--depths", "2", "--shape", "4").exit_code == 0
 
 
 def test_a_transformer_needs_a_shape_and_has_two_units_a_layer() -> None:
-    assert_refused(run("depth", "their_nets:encoder", "--depths", "2,4"), "pass --shape")
+    assert_refused(run("depth", "their_nets:encoder", "--depths", "2,4"), "give --shape")
     answer = json.loads(run("depth", "their_nets:encoder", "--depths", "2,4", "--shape", "5,8", "--json").output)
     assert [answer["counts"][depth]["paper"] for depth in ("2", "4")] == [4, 8]
 

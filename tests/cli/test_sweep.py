@@ -1,10 +1,15 @@
 """`ammup sweep` as a user types it."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from command_line import assert_refused, run
+
+from ammup.experiments.experiment import Experiment
+from ammup.experiments.store import Store
+from ammup.experiments.sweep import run_sweep
 
 
 def test_status_shows_the_finished_cells_of_each_depth(sweep_folder: Path) -> None:
@@ -24,6 +29,48 @@ def test_a_changed_setting_adds_cells_to_the_grid(sweep_folder: Path) -> None:
     assert [(row["done"], row["total"]) for row in json.loads(result.stdout)["small"]] == [(26, 39), (26, 39)]
 
 
+def test_a_changed_experiment_has_a_name_of_its_own(tmp_path: Path, toml: str) -> None:
+    path, store = tmp_path / "small.toml", tmp_path / "runs.db"
+    path.write_text(toml.replace("points = 13", "points = 2"))
+    for change in ([], ["--set", "model.arguments.width=4"]):
+        assert run("sweep", path, "--store", store, "--workers", 1, *change).exit_code == 0
+    status = json.loads(run("sweep", "--store", store, "--status", "--json").stdout)
+    assert {name: [row["done"] for row in rows] for name, rows in status.items()} == {
+        "small": [4, 4],
+        "small+width=4": [4, 4],
+    }
+    changed = json.loads(run("fit", store, "--experiment", "small+width=4", "--json").stdout)
+    assert changed["experiment"] == "small+width=4"
+    assert json.loads(run("fit", store, "--experiment", "small", "--json").stdout)["experiment"] == "small"
+
+
+def test_a_store_of_an_earlier_version_is_shown_and_resumed(tmp_path: Path, toml: str) -> None:
+    """Earlier versions stored a changed experiment under the name of its file."""
+    path, store = tmp_path / "small.toml", tmp_path / "runs.db"
+    path.write_text(toml.replace("points = 13", "points = 2"))
+    experiments = [Experiment.from_toml(path.read_text(), changes=[f"model.arguments.width={n}"]) for n in (8, 4)]
+    for experiment in experiments:
+        run_sweep(replace(experiment, name="small"), store=store, workers=1, progress=False)
+    status = json.loads(run("sweep", "--store", store, "--status", "--json").stdout)
+    assert set(status) == {f"small ({experiment.key[:8]})" for experiment in experiments}
+    with Store(store, mode="read") as opened:
+        before = opened.table(experiments[1].key)
+    result = run("sweep", path, "--store", store, "--workers", 1, "--set", "model.arguments.width=4")
+    assert result.exit_code == 0, result.output
+    with Store(store, mode="read") as opened:
+        after = opened.table(experiments[1].key)
+        assert [one.name for one in opened.experiments()] == ["small", "small+width=4"]
+    assert after["finished_at"].tolist() == before["finished_at"].tolist()  # nothing was trained again
+    assert after["experiment"].unique().tolist() == ["small+width=4"]
+
+
+def test_a_list_without_brackets_changes_the_grid(sweep_folder: Path) -> None:
+    arguments = ["sweep", sweep_folder / "small.toml", "--store", sweep_folder / "runs.db", "--status", "--json"]
+    for given, depths in (("2,3,5", [2, 3, 5]), ("3", [3])):
+        status = json.loads(run(*arguments, "--set", f"grid.depths={given}").stdout)
+        assert [row["depth"] for row in status["small"]] == depths
+
+
 def test_a_dry_run_estimates_the_missing_cells_and_trains_nothing(sweep_folder: Path) -> None:
     before = (sweep_folder / "runs.db").read_bytes()
     command = ["sweep", sweep_folder / "small.toml", "--store", sweep_folder / "runs.db", "--dry-run"]
@@ -31,6 +78,7 @@ def test_a_dry_run_estimates_the_missing_cells_and_trains_nothing(sweep_folder: 
     shown = run(*arguments)
     assert shown.exit_code == 0, shown.output
     assert "26 cells" in shown.stdout
+    assert " minutes for the cells on this machine" in shown.stdout
     assert "floating-point operations" in shown.stdout
     cost = json.loads(run(*arguments, "--json").stdout)
     assert [row["cells"] for row in cost["depths"]] == [13, 13]
@@ -41,6 +89,7 @@ def test_a_dry_run_estimates_the_missing_cells_and_trains_nothing(sweep_folder: 
         assert row["flops"] == pytest.approx(13 * forward * (3 * 512 + 128), rel=1e-3)
         assert row["seconds"] > 0
     assert cost["hours"] > 0
+    assert cost["minutes"] == pytest.approx(60 * cost["hours"])
     assert (sweep_folder / "runs.db").read_bytes() == before
     complete = run(*command, "--json")
     assert json.loads(complete.stdout)["flops"] == 0
@@ -89,6 +138,9 @@ def test_finished_cells_are_stored_after_ctrl_c_and_the_same_command_resumes(pro
         (["small.toml", "--store", "x.db", "--workers", "0"], "0 is not in the range"),
         (["small.toml", "--store", "x.db", "--device", "abacus", "--workers", "1"], "abacus"),
         (["small.toml", "--store", "x.db", "--scheduler", "tcp://127.0.0.1:1"], "tcp://127.0.0.1:1"),
+        (["small.toml", "--store", "x.db", "--dry-run", "--scheduler", "tcp://127.0.0.1:1"], "tcp://127.0.0.1:1"),
+        (["small.toml", "--store", "no/x.db", "--dry-run"], "no/x.db"),
+        (["small.toml", "--store", "x.db", "--dry-run", "--set", "short_run={lr=1, steps=[350]}"], "steps=[350]"),
     ],
 )
 def test_invalid_input_is_a_one_line_error(

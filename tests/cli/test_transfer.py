@@ -1,11 +1,13 @@
 """`ammup transfer` as a user types it."""
 
 import json
+from pathlib import Path
 
 import pytest
 from command_line import assert_refused, run
 
 import ammup
+from ammup.measurement import depth_law
 
 pytestmark = pytest.mark.usefixtures("project")
 
@@ -30,6 +32,84 @@ def test_transfer_prints_every_rule() -> None:
     assert by_name["measured"]["lr"] == pytest.approx(ammup.transfer_lr(0.1, 2, 4, measured=law), rel=1e-6)
 
 
+def test_several_depths_are_measured_once_and_one_rule_is_recommended(monkeypatch: pytest.MonkeyPatch) -> None:
+    measured: list[tuple[int, ...]] = []
+    original = depth_law.measure_depth_law
+
+    def recording(factory: object, depths: tuple[int, ...], *given: object, **options: object) -> object:
+        measured.append(depths)
+        return original(factory, depths, *given, **options)
+
+    monkeypatch.setattr(depth_law, "measure_depth_law", recording)
+    options = ["--lr", "0.1", "--from", "2", "--to", "4,8", "--to", "3", "--batch-size", "4", "--seeds", "4"]
+    result = run("transfer", "mlp", "--width", "64", *options, "--json")
+    assert measured == [(2, 3, 4, 8)]
+    given = json.loads(result.output)
+    assert [one["depth"] for one in given["recommendations"]] == [4, 8, 3]
+    for advice in given["recommendations"]:
+        chosen = [row for row in given["rules"] if row["recommended"] and row["depth"] == advice["depth"]]
+        assert [(row["rule"], row["lr"], row["reason"]) for row in chosen] == [
+            (advice["rule"], advice["lr"], advice["reason"])
+        ]
+    assert given["parametrization"].startswith("one learning rate for all parameters")
+    assert [one["kind"] for one in given["warnings"]] == ["setting"]
+
+
+def test_vanishing_nets_and_settings_outside_of_the_evidence_are_reported() -> None:
+    result = run(
+        *("transfer", "their_nets:default_mlp", "--lr", "0.1", "--from", "2", "--to", "4,8", "--batch-size", "8"),
+        *("--seeds", "4", "--momentum", "0.9", "--schedule", "cosine", "--weight-decay", "0.0005"),
+    )
+    lines = result.output.splitlines()
+    recommended = [line for line in lines if line.startswith("→ recommended")]
+    assert [line.split(";")[0] for line in recommended] == [
+        "→ recommended at L = 4: 0.1 (constant",
+        "→ recommended at L = 8: 0.1 (constant",
+    ]
+    assert any(line.startswith("warning: η* changes exponentially with depth") for line in lines)
+    assert any(line.startswith("warning: η* rises with depth") for line in lines)
+    for part in ("momentum 0.9", "a cosine schedule", "weight decay 0.0005", "not stated: optimizer"):
+        assert any(line.startswith(f"warning: {part}") for line in lines), part
+    assert any(line.startswith("holds for: one learning rate for all parameters") for line in lines)
+
+
+def test_the_resnet_of_theory_section_8_is_not_given_the_measured_rate() -> None:
+    result = run(
+        *("transfer", "user_resnet:post_activation_resnet", "--lr", "0.1", "--from", "1", "--to", "3,5"),
+        *("--image-size", "16", "--batch-size", "8", "--seeds", "2", "--set", "widths=(8, 16, 32)", "--json"),
+    )
+    given = json.loads(result.output)
+    deep = given["recommendations"][1]
+    assert (deep["depth"], deep["rule"], deep["lr"]) == (5, "L^-1/2", pytest.approx(0.0447, rel=1e-2))
+    assert {"exponential", "setting"} <= {one["kind"] for one in given["warnings"]}
+    (measured,) = (row for row in given["rules"] if row["rule"] == "measured" and row["depth"] == 5)
+    assert measured["lr"] < 0.02
+
+
+def test_late_adds_a_row_with_its_own_warning_and_is_resumable(tmp_path: Path) -> None:
+    options = ["--lr", "0.1", "--from", "2", "--to", "3", "--batch-size", "4", "--seeds", "2", "--width", "8"]
+    late = [
+        "--late",
+        "--late-steps",
+        "6",
+        "--late-every",
+        "2",
+        "--late-batch",
+        "16",
+        "--late-state",
+        tmp_path / "s.json",
+    ]
+    first = run("transfer", "cnn", *options, *late, "--json")
+    given = json.loads(first.output)
+    (row,) = (row for row in given["rules"] if row["rule"] == "measured-late")
+    assert row["low"] < row["lr"] < row["high"]
+    assert not row["recommended"]
+    (warning,) = (one for one in given["warnings"] if one["kind"] == "late")
+    assert "its own short runs, 0.03" in warning["text"]
+    assert run("transfer", "cnn", *options, *late, "--json").output == first.output
+    assert_refused(run("transfer", "cnn", *options, *late, "--late-lr", "0.05"), "lr=0.03")
+
+
 def test_transfer_to_the_same_depth_is_rejected() -> None:
     result = run("transfer", "--lr", "0.1", "--from", "2", "--to", "2")
     assert_refused(result, "--from 2 and --to 2")
@@ -41,6 +121,11 @@ def test_transfer_to_the_same_depth_is_rejected() -> None:
         (["--lr", "-1", "--from", "2", "--to", "4"], "lr=-1.0"),
         (["--lr", "0.1", "--from", "0", "--to", "4"], "0 is not in the range"),
         (["--lr", "0.1", "--to", "4"], "'--from'"),
+        (["--lr", "0.1", "--from", "2", "--to", "0"], "0 is not in the range"),
+        (["--lr", "0.1", "--from", "2", "--to", "4;8"], "'4;8' is not a depth or a comma-separated list"),
+        (["--lr", "0.1", "--from", "2", "--to", "4", "--momentum", "-1"], "momentum=-1.0: expected a finite number"),
+        (["--lr", "0.1", "--from", "2", "--to", "4", "--optimizer", "sdg"], "'sdg' is not one of 'sgd'"),
+        (["--lr", "0.1", "--from", "2", "--to", "4", "--late-every", "0"], "0 is not in the range"),
         (["--lr", "0.1", "--from", "2", "--to", "4", "--seeds", "1"], "1 is not in the range"),
     ],
 )

@@ -74,13 +74,13 @@ PAIRS = [(project, fault) for project in FAULTS for fault in FAULTS[project]]
 # All of these tests are statistical. The fast ones run with every test run.
 QUICK_NETS = ("plain_cnn", "mixer")
 QUICK = {(project, next(iter(FAULTS[project]))) for project in FAULTS}
-# The likely cause that the message must state for some of the faults.
+# The likely cause that the message must state for some of the faults. Without a baseline, only faults that act strongly
+# are named; tests/gate/test_likely_cause.py compares with baselines.
 CAUSES = {
     ("plain_cnn", "kernel cardinality left out of the fan-in"): "S̄ grows exponentially.*fan-in",
-    ("plain_cnn", "no gain for ReLU"): "S̄ shrinks exponentially.*too small",
+    ("plain_cnn", "no gain for ReLU"): "not named",
     ("resnet_1d", "not divided by the number of blocks"): "S̄ grows exponentially.*not divided by their number",
-    ("preact_resnet", "branches are scaled down"): "hardly depends on depth",
-    ("torchvision_net", "branches end in zero"): "hardly depends on depth.*last layer of each branch is zero",
+    ("preact_resnet", "branches are scaled down"): "not named",
 }
 
 

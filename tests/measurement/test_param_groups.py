@@ -404,3 +404,51 @@ def test_groups_that_do_not_fit_the_model_are_refused() -> None:
         ammup.param_table(net, 2 * ammup.param_groups(net, 0.1))
     with pytest.raises(InputError, match="group '0' has no 'lr'"):
         lr_factors(net, [{"params": list(net.parameters())}])
+
+
+# A learning rate tuned by another rule
+
+
+@pytest.mark.parametrize("loss", ["mse", "cross_entropy"])
+@pytest.mark.parametrize(
+    ("tuned", "rule"), [("global", "fan-in"), ("fan-in", "global"), ("global", "per-unit"), ("fan-in", "per-unit")]
+)
+def test_a_learning_rate_tuned_by_another_rule_is_converted_at_the_same_S_bar(tuned: str, rule: str, loss: str) -> None:
+    net = ammup.cnn(3, width=8, seed=0).double()
+    data = {"inputs": X, "targets": Y, "loss": loss}
+    before = ammup.param_groups(net, 0.1, rule=tuned, **data)
+    after = ammup.param_groups(net, 0.1, rule=rule, tuned=tuned, **data)
+    S_bar = [ammup.measure_updates(net, **data, lr_factors=lr_factors(net, groups)).S_bar for groups in (before, after)]
+    assert S_bar[1] == pytest.approx(S_bar[0], rel=1e-6)
+
+
+def test_a_global_learning_rate_is_about_nine_times_larger_in_fan_in_groups_of_3x3_kernels() -> None:
+    net = ammup.cnn(8, width=32, seed=0)
+    groups = ammup.param_groups(
+        net, 0.1, rule="fan-in", tuned="global", inputs=X.float(), targets=Y, loss="cross_entropy"
+    )
+    by_name = {group["name"]: group["lr"] for group in groups}
+    assert by_name["k=9"] == pytest.approx(0.1, rel=0.05)  # these weights dominate S̄
+    assert by_name["k=1"] == pytest.approx(0.9, rel=0.05)
+
+
+def test_a_learning_rate_of_the_same_rule_is_not_converted() -> None:
+    net = ammup.cnn(2, width=4)
+    for rule in ("global", "fan-in"):
+        plain, stated = (ammup.param_groups(net, 0.1, rule=rule, tuned=tuned) for tuned in (None, rule))
+        assert [group["lr"] for group in plain] == [group["lr"] for group in stated]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            {"tuned": "global"},
+            "tuned='global' and rule='fan-in': converting the learning rate needs inputs=, one batch",
+        ),
+        ({"tuned": "mup", "inputs": X}, "unknown tuned='mup'; expected one of: global, fan-in, per-unit"),
+    ],
+)
+def test_a_conversion_without_a_batch_or_rule_is_rejected(arguments: dict, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        ammup.param_groups(ammup.cnn(2, width=4).double(), 0.1, rule="fan-in", **arguments)

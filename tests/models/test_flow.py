@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from ammup.models.depth import depth_units
 from ammup.models.flow import observed, recorded
 from ammup.models.tracing import traced
 
@@ -145,6 +146,17 @@ def test_outputs_are_those_of_the_forward_or_of_the_model() -> None:
     model = Two()
     positions = [
         [operation.output for operation in recorded(model, [X], run)]
-        for run in (lambda: model(X), lambda: model(X)["b"], lambda: model(X)["b"].sum())
+        for run in (lambda: model(X), lambda: model(X)["b"], lambda: model(X)["b"] + 1, lambda: model(X)["b"].tolist())
     ]
-    assert positions == [[None, 0, 1], [None, None, 0], [None, 0, 1]]
+    # An operation after the model is recorded, too. Without any tensor, the outputs are those of the model.
+    assert positions == [[None, 0, 1], [None, None, 0], [None, None, None, 0], [None, 0, 1, None]]
+
+
+def test_operations_before_the_model_connect_it_to_the_inputs() -> None:
+    model = nn.Linear(4, 3)
+    pixels = torch.randint(256, (2, 4), dtype=torch.uint8)
+    assert depth_units(nn.Sequential(model, nn.ReLU(), nn.Linear(3, 2)), pixels, forward=_scaled) == ("0",)
+
+
+def _scaled(model: nn.Module, pixels: torch.Tensor) -> torch.Tensor:
+    return model(pixels.to(torch.float32) / 255)

@@ -126,7 +126,7 @@ def test_structure_can_be_passed_in() -> None:
     assert table["variance"].tolist() == pytest.approx([1 / 4, 2 / 4, 0.5 / 4, 1 / 16])
     with pytest.raises(InputError, match="'blok'"):
         ammup.initialize_(net, blocks=["blok"], activation=torch.relu)
-    with pytest.raises(InputError, match="both or neither"):
+    with pytest.raises(InputError, match="must be passed together"):
         ammup.initialize_(net, blocks=["block"])
 
 

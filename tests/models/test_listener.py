@@ -30,9 +30,9 @@ class _Log(CallListener):
 
 def test_functions_and_modules_are_reported_in_their_order_with_their_names() -> None:
     model = nn.Sequential(nn.Linear(3, 3), nn.ReLU())
-    log = _Log(model)
+    log, x = _Log(model), torch.ones(2, 3)
     with log.listening():
-        model(torch.ones(2, 3))
+        model(x)
     assert log.calls == [
         *("enter ", "enter 0", "0:linear of 3", "return 0", "enter 1", "1:relu of 1", "return 1", "return "),
     ]

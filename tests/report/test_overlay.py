@@ -77,19 +77,19 @@ def test_overlay_of_flagged_optima_and_of_a_law_without_a_line(law: SweepLaw) ->
     drawn, _ = points(left, "flagged: flagged, not fitted")
     np.testing.assert_array_equal(drawn.get_xdata(), [2])
     assert not any(label.startswith("single: slope") for label in labels(left))
-    drawn, _ = points(right, "flagged: one of the two flagged")
+    drawn, _ = points(right, "flagged: one of the two optima is flagged")
     np.testing.assert_allclose(drawn.get_data(), [[2], [flagged.lr_star(2)[0] / law.lr_star(2)[0]]])
     assert drawn.get_markerfacecolor() == "white"
     np.testing.assert_array_equal(points(right, "flagged")[0].get_xdata(), [4, 8, 16])
     np.testing.assert_array_equal(points(right, "single")[0].get_xdata(), [4])
     reverse = plot_overlay({"flagged": flagged, "second": law}).axes[1]
-    np.testing.assert_array_equal(points(reverse, "second: one of the two flagged")[0].get_xdata(), [2])
+    np.testing.assert_array_equal(points(reverse, "second: one of the two optima is flagged")[0].get_xdata(), [2])
 
 
 def test_overlay_states_that_there_is_nothing_to_compare(law: SweepLaw) -> None:
     for laws, text in (
         ({"only": law}, "one experiment: nothing to compare"),
-        ({"a": law, "b": fit_sweep(sweep((3, 5)))}, "no depth in common"),
+        ({"a": law, "b": fit_sweep(sweep((3, 5)))}, "the experiments have no depth in common"),
     ):
         _, right = rendered(plot_overlay(laws)).axes
         assert [one.get_text() for one in right.texts] == [text]

@@ -272,14 +272,19 @@ def test_optima_and_fit_agree_with_the_law(law: SweepLaw) -> None:
     parsed = Parsed(_page(_section(law)))
     for row, (depth, found) in zip(parsed.table("Best learning rate"), law.optima.items(), strict=True):
         assert row[0] == str(depth)
-        for place, (value, se_log10) in ((1, found.lr_star("argmax")), (3, found.lr_star("smoothed"))):
+        for place, (value, se_log10) in (
+            (1, found.lr_star("argmax")),
+            (3, found.lr_star("smoothed")),
+            (5, found.lr_star("edge")),
+        ):
             assert float(row[place]) == pytest.approx(value, rel=5e-3)
             assert float(row[place + 1]) == pytest.approx(value * math.log(10) * se_log10, rel=5e-2)
-        assert row[5] == f"{found.accuracy:.1%}"
-        low, high = (float(end) for end in row[7].strip("[]").split(", "))
+        assert row[7] == f"{found.accuracy:.1%}"
+        low, high = (float(end) for end in row[9].strip("[]").split(", "))
         line = law.line.set_index("depth").loc[depth]
-        assert [float(row[6]), low, high] == pytest.approx(line.tolist(), rel=5e-3)
-        assert row[8] == (f"{', '.join(found.flags)}; not fitted" if depth == 16 else "–")
+        assert [float(row[8]), low, high] == pytest.approx(line.tolist(), rel=5e-3)
+        flags = ", ".join([*found.flags, *(f"edge: {flag}" for flag in found.edge_flags)]) or "–"
+        assert row[10] == flags + ("; not fitted" if depth == 16 else "")
     facts = parsed.facts("sweep-1")
     assert facts["slope"] == f"{law.power_law.slope:.3f}"
     assert facts["R²"] == f"{law.power_law.r2:.3f}"
@@ -375,7 +380,7 @@ def test_a_sweep_of_one_or_two_depths_has_dashes(runs: pd.DataFrame) -> None:
     first, second = parsed.table("Slope of log learning rate")
     assert first[1:5] + first[7:8] == ["2", "3", "–", "–", "–"]
     assert second[4] == "–"
-    assert parsed.table("Best learning rate")[0][6:] == ["–", "–", "–"]
+    assert parsed.table("Best learning rate")[0][8:10] == ["–", "–"]
     assert "fewer than two depths" in parsed.shown()
     assert not re.search(r"\b(nan|NaN|None|inf)\b", parsed.shown())
 

@@ -51,7 +51,7 @@ def test_each_segment_has_its_anchors_their_line_and_its_predictions(law: SweepL
         values = [law.lr_star(depth)[0] for depth in segment.anchors]
         np.testing.assert_allclose(filled.get_data(), [segment.anchors, values])
         assert to_rgba(filled.get_markerfacecolor()) == to_rgba(filled.get_color())
-        drawn = line(axes, f"{name}: their line, predictions")
+        drawn = line(axes, f"{name}: fitted line, predictions")
         assert drawn.get_markerfacecolor() == "white"
         x, y = (np.asarray(column, dtype=float) for column in drawn.get_data())
         np.testing.assert_allclose(y, fit_power_law(segment.anchors, values).predict(x))
@@ -60,7 +60,7 @@ def test_each_segment_has_its_anchors_their_line_and_its_predictions(law: SweepL
         np.testing.assert_allclose(x[hollow], table["depth"])
         np.testing.assert_allclose(y[hollow], table["predicted"])
     assert "C: anchors 4, 99: flagged or missing" in labels(axes)
-    styles = {(one.get_marker(), one.get_linestyle()) for one in axes.get_lines() if "their line" in one.get_label()}
+    styles = {(one.get_marker(), one.get_linestyle()) for one in axes.get_lines() if "fitted line" in one.get_label()}
     assert len(styles) == 2
 
 

@@ -73,13 +73,18 @@ def test_each_optimum_has_its_errors_fit_and_flags(law: SweepLaw) -> None:
             f"{optimum.argmax * (10**optimum.argmax_se - 1):.2g}",
             f"{optimum.smoothed:.3g}",
             f"{optimum.smoothed * (10**optimum.smoothed_se - 1):.2g}",
+            f"{optimum.edge:.3g}",
+            f"{optimum.edge * (10**optimum.edge_se - 1):.2g}",
             f"{100 * optimum.accuracy:.1f}%",
         ]
         shown = _row(lines, str(depth)).split()
-        assert shown[1:6:2] == expected[::2]
+        assert shown[1:8:2] == expected[::2]
         # An error in η is the derivative's; the distance to the end of the interval of log10 η is close to it.
         np.testing.assert_allclose([float(shown[i]) for i in (2, 4)], [float(expected[i]) for i in (1, 3)], rtol=0.1)
-        assert " ".join(shown[6:]) == f"{line['fitted']:.3g} [{line['low']:.2g}, {line['high']:.2g}]"
+        np.testing.assert_allclose(float(shown[6]), optimum.edge * np.log(10) * optimum.edge_se, rtol=0.1)
+        flags = f"edge: {', edge: '.join(optimum.edge_flags)}" if optimum.edge_flags else ""
+        fit = f"{line['fitted']:.3g} [{line['low']:.2g}, {line['high']:.2g}]"
+        assert " ".join(shown[8:]) == f"{fit} {flags}".strip()
     assert law.power_law is not None
     low, high = law.power_law.slope_ci
     (slope,) = [one for one in lines if "R²" in one]

@@ -178,7 +178,7 @@ def test_the_jackknife_of_a_log_ratio_agrees_with_the_delta_method_and_a_bootstr
     "rows", [np.ones(1), np.ones((0, 3)), np.array([1.0, math.nan, 2.0]), np.array([[1.0, 2.0], [math.inf, 1.0]])]
 )
 def test_rows_that_are_too_few_or_not_finite_are_refused(rows: np.ndarray) -> None:
-    with pytest.raises(InputError, match="give at least two, all finite"):
+    with pytest.raises(InputError, match="expected at least two rows of finite"):
         jackknife(rows, np.mean)
 
 
@@ -234,7 +234,7 @@ def test_an_uncontrolled_draw_s_value_stays_where_its_control_is_as_expected() -
 
 @pytest.mark.parametrize(("n", "shape"), [(3, (3,)), (5, (4,)), (5, (5, 1))])
 def test_too_few_draws_or_controls_of_another_shape_are_refused(n: int, shape: tuple[int, ...]) -> None:
-    with pytest.raises(InputError, match="give at least 4 draws with one each"):
+    with pytest.raises(InputError, match="expected at least 4 values and as many"):
         controlled(np.arange(float(n)), np.ones(shape), 1.0)
 
 

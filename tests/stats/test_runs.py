@@ -49,7 +49,7 @@ def test_one_unusable_value_is_refused(column: str, value: object, message: str)
 def test_what_is_no_table_of_runs_is_refused() -> None:
     config.update("jaxtyping_disable", True)
     try:
-        with pytest.raises(InputError, match="runs are a list; give a pandas"):
+        with pytest.raises(InputError, match=r"runs: expected a pandas\.DataFrame, not list"):
             checked_runs([], RUN_COLUMNS)
     finally:
         config.update("jaxtyping_disable", False)

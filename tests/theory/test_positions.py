@@ -29,7 +29,7 @@ SUPPORTS = pytest.mark.parametrize(
 
 def _support(shape: tuple[int, ...], kernel: Kernel, dilation: int, padding: str) -> Support:
     offsets = kernel_offsets(kernel, len(shape), dilation=dilation) if shape else ((),)
-    return Support.of(2, shape, offsets, padding)
+    return Support.from_offsets(2, shape, offsets, padding)
 
 
 def _taps(shape: tuple[int, ...], kernel: Kernel, dilation: int, padding: str) -> np.ndarray:

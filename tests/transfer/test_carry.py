@@ -17,10 +17,18 @@ from scipy import stats
 from ammup import InputError, depth_exponent, finite_depth_law, mlp, transfer_lr, transfer_table
 from ammup.transfer.rules import ASSUMPTIONS, EXPONENTS, RULES, DepthChange
 
+# CURVE falls by more than a factor of 3; tests/transfer/test_recommendation.py tests the warning.
+pytestmark = pytest.mark.filterwarnings("ignore::ammup.UnreliableTransfer")
 PROPERTY = settings(derandomize=True, deadline=None, max_examples=50)
 CURVE = {4: 0.9, 8: 0.35, 30: 0.02}
 LAW = dict(zip(range(4, 31), finite_depth_law(range(4, 31), family="mlp").tolist(), strict=True))
-NET = {"family": "resnet", "branch": 2, "measured": CURVE, "law": lambda depths: [LAW[depth] for depth in depths]}
+NET = {
+    "family": "resnet",
+    "branch": 2,
+    "measured": CURVE,
+    "late": CURVE,
+    "law": lambda depths: [LAW[depth] for depth in depths],
+}
 UNKNOWN = [math.nan, math.nan]
 
 
@@ -117,7 +125,10 @@ def test_transfers_compose(rule: str, depths: list[int]) -> None:
 @pytest.mark.parametrize("depth", [4, 9, 100])
 def test_at_the_same_depth_every_rule_returns_the_learning_rate(rule: str, depth: int) -> None:
     assert transfer_lr(0.1, depth, depth, rule=rule, **NET) == 0.1
-    assert transfer_lr(0.1, depth, depth, rule=rule, measured=CURVE, law=lambda _: [], path_sums={7: 1.0}) == 0.1
+    assert (
+        transfer_lr(0.1, depth, depth, rule=rule, measured=CURVE, late=CURVE, law=lambda _: [], path_sums={7: 1.0})
+        == 0.1
+    )
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -130,11 +141,11 @@ def test_the_learning_rate_is_a_plain_float(rule: str) -> None:
 
 def test_a_table_has_every_rule_that_can_be_applied() -> None:
     table = transfer_table(0.1, 4, 8, **NET)
-    assert list(table) == ["rule", "lr", "low", "high", "assumption"]
+    assert list(table) == ["depth", "rule", "lr", "low", "high", "assumption", "recommended", "reason"]
     assert tuple(table["rule"]) == RULES
     assert list(table["lr"]) == [transfer_lr(0.1, 4, 8, rule=rule, **NET) for rule in RULES]
     assert dict(zip(table["rule"], table["assumption"], strict=True)) == ASSUMPTIONS
-    assert table.loc[table["rule"] != "measured", ["low", "high"]].isna().all(axis=None)
+    assert table.loc[~table["rule"].str.startswith("measured"), ["low", "high"]].isna().all(axis=None)
 
 
 @pytest.mark.parametrize(
@@ -145,6 +156,7 @@ def test_a_table_has_every_rule_that_can_be_applied() -> None:
         ({"law": lambda depths: [1.0 / d for d in depths]}, ["finite-depth"]),
         ({"path_sums": {4: 64.0, 8: 512.0}}, ["pathsum"]),
         ({"measured": CURVE}, ["measured"]),
+        ({"late": CURVE}, ["measured-late"]),
     ],
 )
 def test_rules_that_miss_something_are_left_out(known: dict, more: list[str]) -> None:
@@ -163,7 +175,7 @@ def test_a_table_at_one_depth_is_exact() -> None:
 def test_a_learning_rate_and_a_table_take_the_same_knowledge() -> None:
     knowledge = {name for name in inspect.signature(DepthChange).parameters if name not in ("from_depth", "to_depth")}
     table, lr = (set(inspect.signature(f).parameters) for f in (transfer_table, transfer_lr))
-    assert table - lr == {"level"}
+    assert table - lr == {"level", "setting"}
     assert lr - table == {"rule"}
     assert lr == {"lr", "from_depth", "to_depth", "rule", *knowledge}
 
@@ -200,7 +212,9 @@ def test_unusable_numbers_and_nets_are_refused(apply, arguments: dict, message: 
 
 
 def test_an_unknown_rule_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(InputError, match=r"unknown rule='L'; expected one of: constant, L.*, pathsum, measured"):
+    with pytest.raises(
+        InputError, match=r"unknown rule='L'; expected one of: constant, L.*, pathsum, measured, measured-late"
+    ):
         transfer_lr(0.1, 4, 8, rule="L")
 
 

@@ -1,4 +1,7 @@
-"""The ledger: every statement of the paper that can be tested at initialization, in one module for each place."""
+"""The ledger of claims: every statement of the paper that can be tested at initialization.
+
+There is one module for each place in the paper.
+"""
 
 from ammup.claims.claim import Claim
 from ammup.claims.statements import (

@@ -18,7 +18,7 @@ GELU_DEPTHS = (2, 8)
 
 
 def _constant(value: Callable[[], float]) -> Callable[[Seeds], Array]:
-    """One row with one computed value."""
+    """Rows of an exact claim: a single row with one computed value."""
     return lambda seeds: np.array([[value()]])
 
 
@@ -57,7 +57,7 @@ def _jacobian_factor(gain: str) -> float:
 
 
 def _softmax_gap(readout: str) -> Callable[[Seeds], Array]:
-    """Rows with the mean of ‖softmax(z) - y‖² over a batch."""
+    """Rows with one column: the mean of ‖softmax(z) - y‖² over a batch."""
     setting = PLANE.at(4).with_arguments(readout=readout)
 
     def rows(seeds: Seeds) -> Array:

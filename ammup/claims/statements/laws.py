@@ -15,7 +15,7 @@ BATCH = replace(MLP.with_arguments(width=512, in_features=192, out_features=512)
 
 
 def _law(name: str, words: str, setting: Setting, *, n: int, margin: float) -> Claim:
-    """The claim that η* of a setting is that of the law. Its statistic is the mean log ratio over the depths."""
+    """The claim that η* of a setting equals that of the law. Its statistic is the mean log ratio over the depths."""
     depths = ", ".join(str(depth) for depth in setting.depths)
     return Claim(
         id=f"law.{name}",
@@ -40,7 +40,7 @@ CLAIMS = (
         regime="dense ReLU, n = 512, one sample, mse, label part, readout he; L = 2, 8",
         estimator="log of η* over that of the law, mean over the depths",
         rows=WIDE.S_bar_controlled,
-        # The law is computed from the given depths, not from the nets, so a net of a wrong depth does not match it.
+        # This law is computed from the depths, not from the nets, so the claim fails if a net has a wrong depth.
         statistic=lambda rows: float(np.mean(log_lr_star(rows) - np.log(finite_depth_law(WIDE.depths, family="mlp")))),
         stated=Region.around(0, 0.06),
         n=64,

@@ -22,7 +22,7 @@ def merge_violation(mean: Mean, S: Array, cut: int) -> float:
 
 
 def _examples(check: Callable[[Array, np.random.Generator], float]) -> Callable[[Seeds], Array]:
-    """Rows with the result of a check on random S, of 2 to 30 values over six orders of magnitude."""
+    """Rows with the result of a check on random S, which have 2 to 30 values over six orders of magnitude."""
 
     def rows(seeds: Seeds) -> Array:
         rng = np.random.default_rng(seeds[0])
@@ -49,7 +49,7 @@ def _out_of_range(S: Array, rng: np.random.Generator) -> float:
 
 
 def _unbounded_mean(S: Array, rng: np.random.Generator) -> float:
-    """|GM - 1| of (ε, 1/ε, 1, …), whose arithmetic mean must exceed 10^5; infinite if it does not."""
+    """|geometric mean - 1| of (ε, 1/ε, 1, …); infinite unless the arithmetic mean of these values exceeds 10^5."""
     S = np.append([1e-7, 1e7], np.ones(len(S) - 2))
     return abs(geometric_mean(S) - 1) if arithmetic_mean(S) > 1e5 else np.inf
 

@@ -96,7 +96,8 @@ def _resolution_law() -> float:
 def _other_draws(rows: Callable[[Seeds], Array]) -> Callable[[Seeds], Array]:
     """Measure with seeds that no other claim uses.
 
-    On the draws of the claim without the factor, the effect of a learning-rate factor would follow by arithmetic.
+    They are used for the claims with learning-rate factors. On the draws of the claim without these factors, the result
+    would follow from that of the other claim by arithmetic, and would not be an independent test.
     """
     return lambda seeds: rows(range(seeds.start + SEEDS_PER_ROOT // 2, seeds.stop + SEEDS_PER_ROOT // 2))
 

@@ -43,7 +43,7 @@ def _boundary_rate(sizes: tuple[int, int]) -> Statistic:
 
 
 def _of_noise(base: Setting, *shape: int) -> Setting:
-    """The setting at L = 4 on white noise with positions of this shape."""
+    """The setting at L = 4, on white noise with this shape of positions."""
     channels = dict(base.arguments)["in_channels"]
     return replace(base.at(4), inputs=("noise", 1, channels, *shape))
 
@@ -53,6 +53,7 @@ ROW_KERNEL = FIELD.with_arguments(kernel=(1, 3))
 ALONG = _paddings(_of_noise(ROW_KERNEL, 3, 6), _of_noise(ROW_KERNEL, 3, 24))
 ACROSS = _paddings(_of_noise(ROW_KERNEL, 3, 6), _of_noise(ROW_KERNEL, 12, 6))
 PADDED = _paddings(PLANE.at(2, 8))
+# Dense nets on images; DRAWN has random labels and CLASSED the classes of the images, one setting for each batch size.
 CROSSED = Setting(
     family="mlp",
     depths=(4,),

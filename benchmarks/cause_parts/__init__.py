@@ -1,0 +1,1 @@
+"""The parts of benchmarks/causes.py: architectures, planted faults and their measurement."""
