@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ammup.arrays import Array
 from ammup.errors import InputError, check_known
@@ -36,7 +36,7 @@ from ammup.measurement.method import LARGEST_ERROR, reason_against_jvp
 from ammup.measurement.specification import MeasurementSpec
 from ammup.measurement.stability import Stability
 from ammup.models.depth import Forward
-from ammup.models.precision import SINGLE, double_precision
+from ammup.models.precision import DOUBLE, double_precision
 from ammup.models.state import check_initialized, preserved
 from ammup.models.streams import random_stream
 from ammup.models.wrappers import inner_name, unwrapped
@@ -111,7 +111,8 @@ def measure_sharpness(
         targets: as in :func:`ammup.measure_updates`. The Gauss-Newton matrix of mse and cross-entropy, and the NTK, do
             not depend on them. Without targets, the Hessian is that of one drawn label per sample.
         loss: "mse" (the paper's: half the mean squared error), "cross_entropy" or a callable, whose Gauss-Newton matrix
-            has its own second derivatives with respect to all tensors in the outputs. None is "mse".
+            has its own second derivatives with respect to all tensors in the outputs. None is "mse", unless the targets are class
+            indices, which need a loss.
         matrix: "gauss-newton", JᵀHJ with the Jacobian J of the outputs and the second derivative H of the loss with
             respect to them; "hessian" of the loss; or "ntk", JᵀJ / n, which has the eigenvalues of the tangent kernel
             JJᵀ / n. n is the number of terms of which the loss is the mean: outputs for mse, samples (and positions)
@@ -152,7 +153,7 @@ def measure_sharpness(
     spec = MeasurementSpec(
         inputs=inputs,
         targets=targets,
-        loss="mse" if loss is None else loss,
+        loss=_resolved_loss(loss, targets),
         lr_factors={name_of(name): factor for name, factor in (lr_factors or {}).items()},
         forward=forward,
         optimizer=optimizer,
@@ -201,7 +202,7 @@ class SharpnessMeasurement:
         with preserved(self.model):
             result = self._backward(unsure)
         assert result is not None
-        single = any(p.dtype in SINGLE for p in self.model.parameters())
+        single = any(p.dtype in DOUBLE for p in self.model.parameters())
         if single and result.error > self.tolerance * abs(result.eigenvalue):  # because of rounding errors
             precise = self._in_double(self._backward, unsure)
             assert precise is not None
@@ -263,6 +264,13 @@ class SharpnessMeasurement:
             except InputError:
                 state.restore()
                 return measure(*arguments)
+
+
+def _resolved_loss(loss: Loss | None, targets: Any) -> Loss:
+    """The loss, or mse if none is given and the targets are drawn or floating-point."""
+    if loss is None and isinstance(targets, Tensor) and not targets.is_floating_point():
+        raise InputError("targets are class indices and loss was not given; pass loss='cross_entropy' or loss='mse'")
+    return "mse" if loss is None else loss
 
 
 def _disagreement(curvature: BackwardCurvature, compared: DifferenceCurvature, vector: Array) -> float:

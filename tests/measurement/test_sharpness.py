@@ -382,6 +382,14 @@ def test_invalid_input_is_reported(options: dict[str, Any], message: str) -> Non
         ammup.measure_sharpness(model, x, y, loss="cross_entropy", **options)
 
 
+def test_class_indices_need_a_loss() -> None:
+    model, x, y = _mixed()
+    with pytest.raises(InputError, match="targets are class indices and loss was not given"):
+        ammup.measure_sharpness(model, x, y)
+    with_mse = ammup.measure_sharpness(model, x, loss="mse")
+    assert ammup.measure_sharpness(model, x) == with_mse
+
+
 def test_a_matrix_that_is_zero_or_not_finite_is_reported() -> None:
     model, x, y = _mixed()
     factors = {name: 0.0 for name, p in model.named_parameters() if p.requires_grad}
