@@ -111,8 +111,8 @@ def measure_sharpness(
         targets: as in :func:`ammup.measure_updates`. The Gauss-Newton matrix of mse and cross-entropy, and the NTK, do
             not depend on them. Without targets, the Hessian is that of one drawn label per sample.
         loss: "mse" (the paper's: half the mean squared error), "cross_entropy" or a callable, whose Gauss-Newton matrix
-            has its own second derivatives with respect to all tensors in the outputs. None is "mse", unless the targets are class
-            indices, which need a loss.
+            has its own second derivatives with respect to all tensors in the outputs. None is "mse"; class indices need
+            a loss.
         matrix: "gauss-newton", JᵀHJ with the Jacobian J of the outputs and the second derivative H of the loss with
             respect to them; "hessian" of the loss; or "ntk", JᵀJ / n, which has the eigenvalues of the tangent kernel
             JJᵀ / n. n is the number of terms of which the loss is the mean: outputs for mse, samples (and positions)
