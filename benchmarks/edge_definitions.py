@@ -17,6 +17,7 @@ baselines/sweeps/grids.npz that have two seeds (five depths each):
   other depths with the ratios of that seed's estimates, or with the slope fitted to them, relative to the best accuracy
   of the other seed at each depth. ± is the standard error over families and seeds. "tuned" is the loss of the rate
   that is tuned at each depth on the first seed.
+* paired: "fit" minus that of the first definition, with the standard error over families.
 
     python benchmarks/edge_definitions.py
 """
@@ -139,6 +140,13 @@ def loss_at(curve: Curve, u: float) -> float:
     return 1 - float(np.interp(u, curve.u, curve.accuracy)) / float(curve.accuracy.max()) if np.isfinite(u) else NOTHING
 
 
+def lost_by_family(name: str, families: Mapping[str, Mapping[int, Grid]]) -> Array:
+    """Accuracy lost by the slope fitted to a definition's estimates, mean over both directions of each family."""
+    pairs = [(grids[0], grids[1]) for grids in families.values() if len(grids) == 2]
+    ways = [((a, b), (b, a)) for a, b in pairs]
+    return np.array([np.mean([lost(x, y, x.estimates(name), fitted=True) for x, y in pair]) for pair in ways])
+
+
 def row_of(name: str, families: Mapping[str, Mapping[int, Grid]]) -> dict[str, str]:
     """The row of the table for one definition."""
     pairs = [(grids[0], grids[1]) for grids in families.values() if len(grids) == 2]
@@ -157,6 +165,9 @@ def row_of(name: str, families: Mapping[str, Mapping[int, Grid]]) -> dict[str, s
         "window": _windowed_text(name, pairs, found),
         "ratios": _mean_text([lost(a, b, x, fitted=False) for a, b, x in each_way]),
         "fit": _mean_text([lost(a, b, x, fitted=True) for a, b, x in each_way]),
+        "paired": _mean_text(
+            (lost_by_family(name, families) - lost_by_family(next(iter(DEFINITIONS)), families)).tolist()
+        ),
     }
 
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ammup.arrays import Array
 from ammup.errors import InputError, check_known
@@ -31,7 +31,7 @@ from ammup.measurement.curvature import (
 from ammup.measurement.eigenvalue import Eigenpair, largest_eigenpair
 from ammup.measurement.first_step import FirstStep, OptimizerLike
 from ammup.measurement.jvp_error import relative_difference
-from ammup.measurement.loss import Loss
+from ammup.measurement.loss import Loss, Targets
 from ammup.measurement.method import LARGEST_ERROR, reason_against_jvp
 from ammup.measurement.specification import MeasurementSpec
 from ammup.measurement.stability import Stability
@@ -87,7 +87,7 @@ class Sharpness:
 def measure_sharpness(
     model: nn.Module,
     inputs: Any,
-    targets: Any = None,
+    targets: Targets | None = None,
     *,
     loss: Loss | None = None,
     matrix: str = "gauss-newton",
@@ -153,7 +153,7 @@ def measure_sharpness(
     spec = MeasurementSpec(
         inputs=inputs,
         targets=targets,
-        loss=_resolved_loss(loss, targets),
+        loss=loss,
         lr_factors={name_of(name): factor for name, factor in (lr_factors or {}).items()},
         forward=forward,
         optimizer=optimizer,
@@ -264,13 +264,6 @@ class SharpnessMeasurement:
             except InputError:
                 state.restore()
                 return measure(*arguments)
-
-
-def _resolved_loss(loss: Loss | None, targets: Any) -> Loss:
-    """The loss, or mse if none is given and the targets are drawn or floating-point."""
-    if loss is None and isinstance(targets, Tensor) and not targets.is_floating_point():
-        raise InputError("targets are class indices and loss was not given; pass loss='cross_entropy' or loss='mse'")
-    return "mse" if loss is None else loss
 
 
 def _disagreement(curvature: BackwardCurvature, compared: DifferenceCurvature, vector: Array) -> float:
