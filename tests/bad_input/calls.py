@@ -433,7 +433,10 @@ CASES: list[tuple[Callable[[], object], str]] = [
     (lambda: ammup.fit_sweep(RUNS[:0]), "there are no runs to fit"),
     (lambda: ammup.fit_sweep(RUNS.drop(columns="lr")), "the runs have no column lr; they need depth, lr, seed,"),
     (lambda: ammup.fit_sweep(RUNS, kind="x"), "unknown optimum='x'; expected one of: smoothed, argmax, edge"),
-    (lambda: ammup.fit_sweep(RUNS, kind="edge", chance=float("inf")), "chance=inf: expected the accuracy of a guess"),
+    (
+        lambda: ammup.fit_sweep(RUNS, kind="edge", chance=float("inf")),
+        "chance=inf: expected the accuracy of a random guess",
+    ),
     (
         lambda: ammup.fit_sweep(RUNS.assign(diverged=True, val_accuracy=nan)),
         "every learning rate of a depth diverged; extend the grid to",
