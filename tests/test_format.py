@@ -8,12 +8,15 @@ import pandas as pd
 import pytest
 
 from ammup.format import (
+    brief,
+    count_text,
     duration_text,
     error_from_log10,
     interval_text,
     json_number,
     json_rows,
     number_text,
+    range_text,
     with_error,
     with_interval,
 )
@@ -89,3 +92,35 @@ def test_the_error_of_a_logarithm_in_the_value_s_units_is_the_slope_of_the_expon
     slope = (10 ** (-0.7 + step) - 10 ** (-0.7 - step)) / (2 * step)
     assert error_from_log10(10**-0.7, 0.03) == pytest.approx(0.03 * slope)
     assert math.isnan(error_from_log10(0.1, NAN))
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.123456, "0.1235"),
+        (np.float32(2.5), "2.5"),
+        (3, "3"),
+        (True, "True"),
+        (None, "None"),
+        ("a" * 100, repr("a" * 60 + "…")),
+        (np.zeros((2, 3)), "float64[2, 3]"),
+        (pd.DataFrame({"a": [1]}), "<table of 1 row>"),
+        ([0.5] * 6, "[0.5, 0.5, 0.5, 0.5, 0.5, 0.5]"),
+        (tuple(range(7)), "[0 … 6, 7 items]"),
+        ({"a": (1.0, 2)}, "{'a': (1, 2)}"),
+        (dict.fromkeys(range(9)), "<9 items>"),
+        (math.sqrt, "sqrt"),
+        (type("Long", (), {"__repr__": lambda self: "x\ny"})(), "<Long>"),
+        (type("Long", (), {"__repr__": lambda self: "x" * 301})(), "<Long>"),
+    ],
+)
+def test_brief_texts(value: object, text: str) -> None:
+    assert brief(value) == text
+
+
+@pytest.mark.parametrize(
+    ("values", "text"), [([], ""), ([2], "2"), ([2, 4, 8], "2, 4, 8"), ([2, 4, 8, 0.123456], "2 … 0.1235 (4)")]
+)
+def test_ranges(values: list[float], text: str) -> None:
+    assert range_text(values) == text
+    assert [count_text(n, "row") for n in (0, 1, 2)] == ["0 rows", "1 row", "2 rows"]

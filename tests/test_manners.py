@@ -73,7 +73,7 @@ def use(workers):
     law.to_dict()
     ammup.check_depth_exponent(small, [2, 4], inputs=images, expected=0.0, margin=100.0, seeds=3)
     ammup.transfer_table(0.1, 2, 4, measured=law)
-    ammup.UpdateLogger(net, every=1)(0, images, labels)
+    ammup.UpdateLogger(net, every=1, loss="cross_entropy")(0, images, labels)
     data = ammup.load_data("synthetic", image_size=8, train=64, validation=16)
     for strategy in ("loop", "stacked"):
         options = {"data": data, "batch_size": 16, "strategy": strategy, "device": "cpu"}
@@ -83,7 +83,7 @@ def use(workers):
         ammup.run_sweep(experiment, store=Path(folder) / "runs.db", workers=workers, progress=False)
         save(plot_depth_law(law, title="law"), Path(folder) / "law.png")
     try:
-        ammup.measure_updates(net, images[:, :1], labels)
+        ammup.measure_updates(net, images[:, :1], labels, loss="mse")
     except ammup.InputError:
         pass
 

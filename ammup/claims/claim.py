@@ -18,6 +18,7 @@ from ammup.arrays import Array
 from ammup.claims.definition import digest
 from ammup.claims.draws import Seeds
 from ammup.errors import InputError, unknown
+from ammup.format import brief_fields
 from ammup.stats.equivalence import INSIDE, OUTSIDE, Estimate, Region, jackknife
 from ammup.stats.verdicts import DOES_NOT_HOLD, HOLDS, HOLDS_WITH_CHANGE, INCONCLUSIVE
 
@@ -166,6 +167,8 @@ class Finding:
     root: int
     means: tuple[float, ...] = field(default=())
     mean_errors: tuple[float, ...] = field(default=())
+
+    __repr__ = brief_fields
 
     @property
     def interval(self) -> tuple[float, float]:

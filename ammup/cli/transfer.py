@@ -65,7 +65,7 @@ class LateOptions:
             loaded.factory,
             depths,
             data=loaded.images,
-            loss=loaded.spec.loss,
+            loss=loaded.spec.objective.loss,
             lr=SAFE_SHARE * lr if self.late_lr is None else self.late_lr,
             steps=self.late_steps,
             every=self.late_every,

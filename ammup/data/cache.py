@@ -20,6 +20,7 @@ from platformdirs import user_cache_path
 
 from ammup.atomic import write_atomically
 from ammup.errors import InputError
+from ammup.format import brief_fields
 
 Images = NDArray[np.uint8]
 Labels = NDArray[np.int64]
@@ -39,6 +40,8 @@ class Splits:
 
     arrays: Mapping[str, tuple[Images, Labels]]
     classes: tuple[str, ...]
+
+    __repr__ = brief_fields
 
 
 def cache_folder() -> Path:

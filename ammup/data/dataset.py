@@ -7,6 +7,7 @@ import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from ammup.data.cache import Splits
 from ammup.data.readers import NAMES, physical_memory, read_folder, read_npz, read_torchvision
 from ammup.data.synthesis import synthesize
 from ammup.errors import InputError
+from ammup.format import brief_repr
 
 # The largest data set that is copied into memory, as a fraction of the physical memory. It is small, because each
 # worker of a sweep has two copies in memory.
@@ -34,6 +36,9 @@ class Selection:
         self.dtype = images.dtype
         self.nbytes = int(np.prod(self.shape))
 
+    def __repr__(self) -> str:
+        return brief_repr(self, "on disk", shape=self.shape)
+
     def __len__(self) -> int:
         return len(self.rows)
 
@@ -48,7 +53,12 @@ Images = UInt8[np.ndarray, "_ H W C"] | Selection
 class Data:
     """Images and labels of three splits; a split that the source does not have is empty.
 
-    Training and validation images are arrays in memory, or a :class:`Selection` of images on disk.
+    Training and validation images are arrays in memory, or a :class:`Selection` of images on disk. Tensors and labels
+    of other integer dtypes are converted.
+
+    Raises:
+        InputError: images are not uint8 of shape (N, H, W, C), labels are not class indices, or their numbers or the
+            shapes of images differ.
     """
 
     train_images: Images
@@ -58,6 +68,23 @@ class Data:
     test_images: UInt8[np.ndarray, "N3 H W C"]
     test_labels: Int64[np.ndarray, "N3"]
     classes: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        for split in ("train", "val", "test"):
+            images, labels = f"{split}_images", f"{split}_labels"
+            object.__setattr__(self, images, _checked_images(images, getattr(self, images)))
+            object.__setattr__(self, labels, _checked_labels(labels, getattr(self, labels), len(self.classes)))
+            if len(getattr(self, images)) != len(getattr(self, labels)):
+                counts = f"{len(getattr(self, images))} {images} and {len(getattr(self, labels))} {labels}"
+                raise InputError(f"there are {counts}; give one label for each image")
+            if getattr(self, images).shape[1:] != self.train_images.shape[1:]:
+                shapes = f"{self.train_images.shape[1:]} and {getattr(self, images).shape[1:]}"
+                raise InputError(f"train_images and {images} have images of shapes {shapes}; expected equal ones")
+
+    def __repr__(self) -> str:
+        sizes = [f"{split} {len(getattr(self, f'{split}_images'))}" for split in ("train", "val", "test")]
+        shape = "×".join(str(n) for n in self.image_shape)
+        return brief_repr(self, f"{', '.join(sizes)} images of {shape}", classes=len(self.classes))
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -112,6 +139,36 @@ class Data:
         rows = np.random.default_rng((seed, 0xBA7C4)).permutation(len(self.train_images))[:size]
         images = (self.train_images[rows] / 255.0 - mean) / deviation
         return torch.tensor(images, dtype=torch.float32).permute(0, 3, 1, 2), torch.tensor(self.train_labels[rows])
+
+
+def _checked_images(name: str, images: Any) -> Images:
+    """The images of a split; errors as in :class:`Data`."""
+    if isinstance(images, Tensor):
+        images = images.cpu().numpy()
+    if not isinstance(images, np.ndarray | Selection):
+        raise InputError(f"{name} are a {type(images).__name__}; give a uint8 array (N, height, width, channels)")
+    if images.dtype != np.uint8:
+        raise InputError(
+            f"{name} have dtype {images.dtype}; give uint8 from 0 to 255, without standardization, such as "
+            "(255 * images).round().astype('uint8') for floats from 0 to 1"
+        )
+    channels_first = len(images.shape) == 4 and images.shape[1] in (1, 3) and images.shape[3] > 4
+    if len(images.shape) != 4 or channels_first:
+        hint = ", so move the channels last" if channels_first else ""
+        raise InputError(f"{name} have shape {tuple(images.shape)}; expected (N, height, width, channels){hint}")
+    return images
+
+
+def _checked_labels(name: str, labels: Any, classes: int) -> Int64[np.ndarray, "N"]:
+    """The labels of a split; errors as in :class:`Data`."""
+    array = np.asarray(labels.cpu() if isinstance(labels, Tensor) else labels)
+    if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
+        raise InputError(f"{name} are {array.dtype} of shape {array.shape}; give one class index for each image")
+    array = array.astype(np.int64, copy=False)
+    if array.size and not 0 <= array.min() <= array.max() < classes:
+        given = f"{name} are {array.min()} to {array.max()}"
+        raise InputError(f"{given}; expected 0 to {classes - 1}, because there are {classes} classes")
+    return array
 
 
 def load_data(

@@ -37,7 +37,8 @@ class Feed:
         loader_workers: number of processes of the torch DataLoader that streams images which are not resident.
 
     Raises:
-        InputError: there are no validation images, a channel is constant, or the device cannot be used.
+        InputError: ``data`` has another type, there are no validation images, a channel is constant, or the device
+            cannot be used.
     """
 
     def __init__(
@@ -50,6 +51,11 @@ class Feed:
         resident: bool | None = None,
         loader_workers: int = 2,
     ) -> None:
+        if not isinstance(data, Data):
+            raise InputError(
+                f"data is a {type(data).__name__}; give ammup.load_data(…), or ammup.Data(train_images=…, …) with "
+                "uint8 arrays (N, height, width, channels) and class indices"
+            )
         if not len(data.val_images):
             raise InputError(
                 "the data have no validation images, which are needed to compare learning rates",

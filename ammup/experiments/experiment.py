@@ -16,6 +16,7 @@ from ammup.data.readers import CLASSES, NAMES
 from ammup.errors import InputError, check_known
 from ammup.experiments.changes import apply_change, name_suffix
 from ammup.experiments.grid import Grid
+from ammup.format import brief_repr, count_text, range_text
 from ammup.parsing import parse_toml
 from ammup.stats.segment import Segment
 from ammup.training.runs import STRATEGIES, Training, check_grid
@@ -159,6 +160,20 @@ class Experiment:
     segments: tuple[Segment, ...] = ()
     short_run: ShortRun | None = None
     paper_slope: float | None = None
+
+    def __repr__(self) -> str:
+        rates = self.grid.learning_rates
+        return brief_repr(
+            self,
+            repr(self.name),
+            f"{self.model.factory} on {self.data.source}",
+            f"depths {range_text(self.grid.depths)}",
+            f"lrs {range_text(rates)}",
+            count_text(len(self.grid.seed_numbers), "seed"),
+            count_text(self.training.epochs, "epoch"),
+            arguments=self.model.arguments,
+            search=self.search,
+        )
 
     def __post_init__(self) -> None:
         check_known("strategy", self.strategy, STRATEGIES)

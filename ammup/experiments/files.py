@@ -15,7 +15,7 @@ SHIPPED = files("ammup.experiments")
 
 
 def read_experiments(
-    source: Path, *, profile: str | None = None, variant: str | None = None, changes: Sequence[str] = ()
+    source: str | Path, *, profile: str | None = None, variant: str | None = None, changes: Sequence[str] = ()
 ) -> tuple[Experiment, ...]:
     """Read the experiments of a TOML file.
 
@@ -49,7 +49,7 @@ def read_experiments(
 
 
 def read_experiment(
-    source: Path, *, profile: str | None = None, variant: str | None = None, changes: Sequence[str] = ()
+    source: str | Path, *, profile: str | None = None, variant: str | None = None, changes: Sequence[str] = ()
 ) -> Experiment:
     """Read the only experiment of a TOML file; the arguments are those of :func:`read_experiments`.
 
@@ -75,9 +75,9 @@ def described() -> dict[str, str]:
     return {name: _read_text(Path(name)).splitlines()[0].removeprefix("# ") for name in shipped()}
 
 
-def _read_text(source: Path) -> str:
+def _read_text(path: str | Path) -> str:
     """Read the file; if it does not exist, the shipped experiment of this name."""
-    name = str(source)
+    name, source = str(path), Path(path)
     if name in shipped() and not source.exists():
         return (SHIPPED / f"{name}.toml").read_text(encoding="utf-8")
     try:

@@ -19,6 +19,7 @@ from ammup.experiments.sweep_file import (
     round_digits,
     to_columns,
 )
+from ammup.format import brief_repr, count_text
 from ammup.parsing import parse_json
 from ammup.validation import validated
 
@@ -45,6 +46,10 @@ class SweepRecord:
     data_digest: str | None
     provenance: Mapping[str, str]
     left_out: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(LEFT_OUT_COLUMNS)))
+
+    def __repr__(self) -> str:
+        counts = [count_text(len(self.runs), "run"), f"{self.missing} missing", f"{len(self.left_out)} left out"]
+        return brief_repr(self, *counts, experiment=self.experiment)
 
     @property
     def searched(self) -> bool:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ammup.format import json_number
+from ammup.format import brief_repr, json_number
 from ammup.gate.check_text import check_text, region_decimals
 from ammup.gate.fault_features import Expectation, Features
 from ammup.gate.likely_cause import cause_probabilities, cause_text
@@ -53,6 +53,11 @@ class DepthCheck:
     cause: str = ""
     causes: Mapping[str, float] = field(default_factory=dict)
     recorded: bool = False
+
+    def __repr__(self) -> str:
+        return brief_repr(
+            self, repr(self.outcome), allowed=(self.region.low, self.region.high), cause=self.cause, law=self.law
+        )
 
     @property
     def outcome(self) -> str:

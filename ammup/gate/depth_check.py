@@ -12,7 +12,7 @@ from ammup.gate.allowed import Allowed, Draws
 from ammup.gate.check_result import MOVED, DepthCheck
 from ammup.gate.law_check import BaselineFile, check_law
 from ammup.measurement.first_step import OptimizerFactory
-from ammup.measurement.loss import Loss
+from ammup.measurement.loss import Loss, Targets
 from ammup.measurement.specification import MeasurementSpec
 from ammup.models.depth import Forward
 from ammup.models.factory import Factory, factory_name
@@ -32,8 +32,8 @@ def check_depth_exponent(
     depths: Sequence[int] | ArrayLike,
     *,
     inputs: Any,
-    targets: Tensor | None = None,
-    loss: Loss = "mse",
+    targets: Targets | None = None,
+    loss: Loss | None = None,
     part: str = "total",
     expected: float | None = None,
     margin: float,
@@ -61,7 +61,7 @@ def check_depth_exponent(
         depths: at least two depths; the slope is that of log η* on the log of these numbers.
         inputs: one batch.
         targets: the targets of the batch, or None for random labels.
-        loss: "mse", "cross_entropy" or a callable.
+        loss: "mse", "cross_entropy" or a callable; required if the targets are class indices.
         part: "total", "label" or "output".
         expected: the expected slope with its sign, usually the slope that was measured while the model was known to be
             correct (the paper's limit is -1.5). None stands for the slope of the baseline; without one, for the slope
@@ -100,7 +100,7 @@ def check_depth_exponent(
 
 def description(factory: Factory, spec: MeasurementSpec) -> str:
     """What a check measures, in words: the factory, the shape of the inputs, the loss and the part."""
-    inputs, loss = spec.inputs, spec.loss
+    inputs, loss = spec.inputs, spec.objective.loss
     shape = f" on inputs of shape {tuple(inputs.shape)}" if isinstance(inputs, Tensor) else ""
     return f"{factory_name(factory)}{shape}, {loss if isinstance(loss, str) else factory_name(loss)}, part {spec.part}"
 
@@ -110,8 +110,8 @@ def assert_depth_exponent(
     depths: Sequence[int] | ArrayLike,
     *,
     inputs: Any,
-    targets: Tensor | None = None,
-    loss: Loss = "mse",
+    targets: Targets | None = None,
+    loss: Loss | None = None,
     part: str = "total",
     expected: float | None = None,
     margin: float,

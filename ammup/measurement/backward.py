@@ -11,7 +11,7 @@ Weights = dict[str, Tensor]
 
 
 def weight_gradients(
-    roots: Sequence[tuple[Tensor, Tensor | None]], weights: Weights, *, accumulate: bool
+    roots: Sequence[tuple[Tensor, Tensor | None]], weights: Weights, *, accumulate: bool, keep_graph: bool = False
 ) -> list[Weights]:
     """The gradients of all weights for each pair of an output and the residual that it is multiplied by.
 
@@ -20,13 +20,14 @@ def weight_gradients(
         weights: leaf tensors by name. A weight that is frozen or not in the graph has a gradient of zeros.
         accumulate: accumulate the gradients in ``w.grad``. This is always done if a weight has a hook on the
             accumulation.
+        keep_graph: keep the graph for another call.
     """
     unfrozen = {name: w for name, w in weights.items() if w.requires_grad}
     leaves = list(unfrozen.values())
     accumulate = accumulate or any(w._post_accumulate_grad_hooks for w in leaves)
     results = []
     for number, (output, row) in enumerate(roots):
-        retain_graph = number < len(roots) - 1
+        retain_graph = keep_graph or number < len(roots) - 1
         gradients: Sequence[Tensor | None]
         if accumulate:
             gradients = _accumulated_gradients(output, row, leaves, retain_graph=retain_graph)

@@ -9,17 +9,17 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import ArrayLike
-from torch import Tensor, nn
+from torch import nn
 
 from ammup.arrays import Array
 from ammup.errors import InputError
-from ammup.format import json_rows
+from ammup.format import brief_repr, count_text, json_rows, range_text
 from ammup.measurement.finite_depth import finite_depth_lrs
 from ammup.measurement.first_step import OptimizerFactory
 from ammup.measurement.jvp import stack_size
-from ammup.measurement.loss import Loss
+from ammup.measurement.loss import Loss, Targets
 from ammup.measurement.moments import UpdateMoments
-from ammup.measurement.signal import signal_squares
+from ammup.measurement.signal import signal_squares, weight_gains
 from ammup.measurement.specification import MeasurementSpec
 from ammup.measurement.step import Step
 from ammup.measurement.updates import measure_draws, prepared_for_draws
@@ -46,6 +46,7 @@ class DepthLaw:
             :func:`ammup.stats.power_law.fit_maximal_lr`.
         law: computes :attr:`finite_depth` on first access, because that can take longer than the measurement.
         signal: computes :attr:`signal_squares` on first access.
+        gains: computes :attr:`weight_gains` on first access.
     """
 
     table: pd.DataFrame
@@ -54,6 +55,17 @@ class DepthLaw:
     power_law: PowerLaw
     law: Callable[[], Mapping[int, float] | None] = field(default=lambda: None, repr=False, compare=False)
     signal: Callable[[], Mapping[int, Array]] = field(default=dict, repr=False, compare=False)
+    gains: Callable[[], Mapping[int, float]] = field(default=dict, repr=False, compare=False)
+
+    def __repr__(self) -> str:
+        return brief_repr(
+            self,
+            f"depths {range_text(self.units)}",
+            count_text(self.draws, "weight draw"),
+            lr_star=self.curve["lr_star"].tolist(),
+            slope=self.power_law.slope,
+            slope_ci=self.power_law.slope_ci,
+        )
 
     @cached_property
     def finite_depth(self) -> Mapping[int, float] | None:
@@ -64,6 +76,11 @@ class DepthLaw:
     def signal_squares(self) -> Mapping[int, Array]:
         """For each depth the mean square of the pre-activations of every unit, of the first weight draw."""
         return self.signal()
+
+    @cached_property
+    def weight_gains(self) -> Mapping[int, float]:
+        """For each depth the factor of the outputs if all weight matrices are doubled, of the first weight draw."""
+        return self.gains()
 
     @property
     def reference(self) -> float | None:
@@ -134,8 +151,8 @@ def depth_exponent(
     depths: Sequence[int] | ArrayLike,
     *,
     inputs: Any,
-    targets: Tensor | None = None,
-    loss: Loss = "mse",
+    targets: Targets | None = None,
+    loss: Loss | None = None,
     part: str = "total",
     seeds: int | Sequence[int] = 8,
     label_draws: int = 4,
@@ -230,6 +247,7 @@ def measure_depth_law(
         S={depth: np.mean([m.S for m in moments[depth]], axis=0) for depth in wanted},
         power_law=fit_maximal_lr({depth: [m.S_bar for m in moments[depth]] for depth in wanted}, level=level),
         signal=partial(signal_squares, factory, wanted, spec, numbers[0]),
+        gains=partial(weight_gains, factory, wanted, spec, numbers[0]),
         law=partial(finite_depth_lrs, {depth: architecture_of(factory, depth) for depth in wanted}, spec),
     )
 

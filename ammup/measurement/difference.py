@@ -9,6 +9,10 @@ The relative curvature |z₊ + z₋ - 2 z₀| / |z₊ - z₋| of a unit estimate
 is proportional to ε if the unit is nonlinear in the weights, and to 1/ε if rounding errors dominate.
 Several ε are tried, and the smallest curvature is reported as the relative error.
 
+For training under autocast, only g is computed under autocast, in the precision of the model, because training takes
+the step for this g. The change of the units along the step is measured without autocast: in bfloat16 it would be lost
+in rounding. See :mod:`ammup.measurement.autocast`.
+
 Axes: R residual row, B batch, U depth unit.
 """
 
@@ -24,6 +28,8 @@ from torch import Tensor, nn
 
 from ammup.arrays import Array
 from ammup.errors import InputError
+from ammup.format import brief_fields
+from ammup.measurement.autocast import autocast_in, scaled_gradients
 from ammup.measurement.backward import has_reentrant_checkpoints, weight_gradients
 from ammup.measurement.first_step import FirstStep
 from ammup.measurement.loss import Residuals
@@ -36,6 +42,7 @@ from ammup.models.state import ModelState
 from ammup.models.streams import random_stream, seeded
 
 Weights = dict[str, Tensor]
+Gradients = tuple[list[Weights], list[Weights]]  # of the fixed and of the drawn residual rows
 
 # The ε that are tried, given as relative change of the unit that changes most: 1e-6 for smooth models in float64, and
 # larger ones for models that compute partly in float32, whose rounding errors are 1e-7 of a pre-activation.
@@ -60,6 +67,8 @@ class RowMoments:
     S: Array
     curvature: Array
     squares: Array
+
+    __repr__ = brief_fields
 
 
 class Difference:
@@ -88,30 +97,50 @@ class Difference:
         parameters = dict(model.named_parameters())
         self.optimizer = None if spec.optimizer is None else FirstStep.from_optimizer(spec.optimizer, parameters)
 
-    def rows(self) -> tuple[list[RowMoments], list[RowMoments]]:
-        """The moments of every fixed and every drawn residual row; see :class:`ammup.measurement.loss.Residuals`."""
-        z0, fixed, drawn = self.gradients()
+    def rows(self, trained: Gradients | None = None) -> tuple[list[RowMoments], list[RowMoments]]:
+        """The moments of every fixed and every drawn residual row; see :class:`ammup.measurement.loss.Residuals`.
+
+        Args:
+            trained: the gradients of these rows as training computes them; None computes them here.
+        """
+        if trained is None:
+            z0, fixed, drawn = self.gradients()
+        else:
+            z0 = self.outputs_at({}, 0.0)
+            fixed, drawn = ([self._cast(g) for g in rows] for rows in trained)
         return [self._row_moments(g, z0) for g in fixed], [self._row_moments(g, z0) for g in drawn]
 
     def gradients(self) -> tuple[list[Tensor], list[Weights], list[Weights]]:
-        """(outputs of the units, gradients of the fixed rows, gradients of the drawn rows), from one forward pass."""
-        objective, z0 = self.spec.objective, dict[str, Tensor]()
+        """(outputs of the units, gradients of the fixed rows, gradients of the drawn rows), from one forward pass.
+
+        The forward and the loss are computed under the autocast of the specification.
+        """
+        z0: dict[str, Tensor] = {}
+        autocast = self.spec.autocast
         self.state.restore()
         with torch.enable_grad(), seeded("masks", self.stream):
-            with observed_units(self.model, self.units, partial(_record, z0)):
-                outputs = call_model(self.model, self.inputs, self.spec.forward)
-            accumulate = has_reentrant_checkpoints(outputs)
-            if callable(objective.loss):
-                scalar = objective.scalar(outputs, self.targets)
-                fixed, drawn = weight_gradients([(scalar, None)], self.weights, accumulate=accumulate), []
-            else:
-                tensor = checked_outputs(outputs, self.inputs, objective)
-                residuals = self._residuals(tensor.detach())
-                roots = [(tensor, row) for row in (*residuals.fixed, *residuals.drawn)]
-                gradients = weight_gradients(roots, self.weights, accumulate=accumulate)
-                n_fixed = len(residuals.fixed)
-                fixed, drawn = gradients[:n_fixed], gradients[n_fixed:]
-        return [z0[unit] for unit in self.units], fixed, drawn
+            with autocast_in(autocast, next(iter(self.weights.values())).device):
+                with observed_units(self.model, self.units, partial(_record, z0)):
+                    outputs = call_model(self.model, self.inputs, self.spec.forward)
+                roots, n_fixed = self._roots(outputs)
+            backward = scaled_gradients if autocast is torch.float16 else weight_gradients
+            gradients = backward(roots, self.weights, accumulate=has_reentrant_checkpoints(outputs))
+        return [z0[unit] for unit in self.units], gradients[:n_fixed], gradients[n_fixed:]
+
+    def _roots(self, outputs: Any) -> tuple[list[tuple[Tensor, Tensor | None]], int]:
+        """The outputs with each residual, or a callable loss without one, and the number of fixed residuals."""
+        objective = self.spec.objective
+        if callable(objective.loss):
+            return [(objective.scalar(outputs, self.targets), None)], 1
+        tensor = checked_outputs(outputs, self.inputs, objective)
+        if self.spec.autocast is not None:  # autocast computes both losses in float32
+            tensor = tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+        residuals = self._residuals(tensor.detach())
+        return [(tensor, row) for row in (*residuals.fixed, *residuals.drawn)], len(residuals.fixed)
+
+    def _cast(self, gradient: Weights) -> Weights:
+        """A gradient in the dtypes of the weights."""
+        return {name: g.to(self.weights[name].dtype) for name, g in gradient.items()}
 
     def _residuals(self, outputs: Tensor) -> Residuals:
         """The residuals of the given targets or, without targets, of drawn labels."""

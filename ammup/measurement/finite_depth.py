@@ -29,15 +29,15 @@ def finite_depth_lrs(nets: Mapping[int, Architecture | None], spec: MeasurementS
         nets: the net of each depth; None for a net that is not from the library's families.
         spec: the batch and the objective of all nets.
     """
-    targets = spec.targets
-    has_law = isinstance(spec.loss, str) and spec.forward is None and spec.optimizer is None
+    targets = spec.targets if isinstance(spec.targets, Tensor) else None
+    has_law = isinstance(spec.objective.loss, str) and spec.forward is None and spec.optimizer is None
     if not has_law or (targets is not None and targets.is_floating_point()):
         return None
     covered = {depth: net for depth, net in nets.items() if net is not None and _applies(net, spec)}
     if len(covered) < len(nets):
         return None
     classes = None if targets is None else targets.cpu().numpy()
-    gradient = LossGradient(loss=str(spec.loss), part=spec.part, classes=classes)
+    gradient = LossGradient(loss=str(spec.objective.loss), part=spec.part, classes=classes)
     batch = spec.inputs.detach().cpu().double().numpy()
     return {depth: finite_depth_lr(net, batch, gradient) for depth, net in covered.items()}
 

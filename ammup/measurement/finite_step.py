@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ammup.arrays import Array
 from ammup.errors import InputError
+from ammup.format import brief_repr, count_text
 from ammup.measurement.difference import Difference, call_model, trainable
-from ammup.measurement.loss import Loss
+from ammup.measurement.loss import Loss, Targets
 from ammup.measurement.observation import checked_outputs
 from ammup.measurement.specification import MeasurementSpec
 from ammup.measurement.updates import check_moved, measure_draws
@@ -39,6 +40,10 @@ class FiniteStep:
     first_order: Array
     true: Array
 
+    def __repr__(self) -> str:
+        largest = float(np.abs(self.gap).max()) if len(self.gap) else 0.0
+        return brief_repr(self, count_text(len(self.units), "unit"), lr=self.lr, largest_gap=largest)
+
     @property
     def gap(self) -> Array:
         """Relative difference of each unit."""
@@ -48,10 +53,10 @@ class FiniteStep:
 def check_finite_step(
     model: nn.Module,
     inputs: Any,
-    targets: Tensor | None = None,
+    targets: Targets | None = None,
     *,
     lr: float,
-    loss: Loss = "mse",
+    loss: Loss | None = None,
     units: Sequence[str] | None = None,
     seed: int = 0,
     forward: Forward | None = None,
@@ -65,7 +70,7 @@ def check_finite_step(
     Example:
         >>> import ammup, torch
         >>> net = ammup.mlp(4, width=64, in_features=16)
-        >>> step = ammup.check_finite_step(net, torch.ones(2, 16), torch.tensor([0, 1]), lr=1e-4)
+        >>> step = ammup.check_finite_step(net, torch.ones(2, 16), torch.tensor([0, 1]), lr=1e-4, loss="mse")
         >>> bool(abs(step.gap).max() < 0.01)
         True
     """
@@ -97,7 +102,7 @@ def _compared(model: nn.Module, spec: MeasurementSpec, lr: float, seed: int) -> 
 
 def _with_labels(model: nn.Module, spec: MeasurementSpec, seed: int) -> MeasurementSpec:
     """The specification with one drawn label if it has no targets."""
-    if spec.targets is not None or callable(spec.loss):
+    if spec.targets is not None or callable(spec.objective.loss):
         return spec
     like = next(iter(trainable(model).values()))
     with preserved(model), torch.enable_grad(), seeded("masks", seed):

@@ -17,6 +17,13 @@ OptimizerLike = OptimizerFactory | Optimizer
 LINEARITY_TOLERANCE = 1e-6
 
 
+def check_optimizes(optimizer: Optimizer, parameters: Mapping[str, nn.Parameter]) -> None:
+    """Raise InputError if the optimizer has none of these parameters of a model."""
+    ids = {id(p) for p in parameters.values()}
+    if not any(id(p) in ids for group in optimizer.param_groups for p in group["params"]):
+        raise InputError("the optimizer has none of the model's parameters; build it from this model")
+
+
 @dataclass(frozen=True, kw_only=True)
 class FirstStep:
     """One step of an optimizer on copies of the weights; the original optimizer is not changed.
@@ -42,10 +49,8 @@ class FirstStep:
             if not callable(factory):
                 raise InputError(f"optimizer={optimizer!r}: expected optimizer(params, lr) or a torch.optim.Optimizer")
             return cls(build=lambda weights, lr: _new_optimizer(factory, weights, lr))
+        check_optimizes(optimizer, parameters)
         names = {id(p): name for name, p in parameters.items()}
-        optimized = [p for group in optimizer.param_groups for p in group["params"]]
-        if not any(id(p) in names for p in optimized):
-            raise InputError("the optimizer has none of the model's parameters; build it from this model")
         if not optimizer.param_groups[0]["lr"] > 0:
             raise InputError(f"the optimizer's learning rate is {optimizer.param_groups[0]['lr']}; it must be positive")
         return cls(build=lambda weights, lr: _optimizer_copy(optimizer, names, weights, lr))
@@ -54,10 +59,12 @@ class FirstStep:
         """Minus the change of every weight in one step at learning rate 1.
 
         Raises:
-            InputError: the optimizer fails, or its step is not proportional to its learning rate.
+            InputError: the optimizer fails, or its step is not finite or not proportional to its learning rate.
         """
         full, half = (self._step(weights, gradient, lr) for lr in (1.0, 0.5))
         size = max(float(step.abs().max()) for step in full.values())
+        if not all(torch.isfinite(step).all() for step in full.values()):
+            raise InputError("the optimizer's step is not finite; check the weights, the gradient and its state")
         gap = max(float((full[name] - 2 * half[name]).abs().max()) for name in full)
         if not gap <= LINEARITY_TOLERANCE * size:
             raise InputError(

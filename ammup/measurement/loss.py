@@ -9,13 +9,16 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
 from ammup.errors import InputError, check_known
+from ammup.format import brief_fields
 from ammup.theory.loss_gradient import LOSSES, PARTS
 
 Loss = str | Callable[[Tensor, Tensor], Tensor]
+Targets = Tensor | NDArray[Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +27,24 @@ class Residuals:
 
     fixed: Float[Tensor, "R0 B *M"]
     drawn: Float[Tensor, "R1 B *M"]
+
+    __repr__ = brief_fields
+
+
+def resolved_loss(loss: Loss | None, targets: Any) -> Loss:
+    """The loss; without one, "mse" for drawn labels and for targets that are floats.
+
+    Raises:
+        InputError: the targets are class indices, for which both losses are common.
+    """
+    if loss is not None:
+        return loss
+    if isinstance(targets, Tensor) and not targets.is_floating_point():
+        raise InputError(
+            f"targets are class indices ({targets.dtype}) and loss= is missing",
+            python="pass loss='cross_entropy', or loss='mse' for the mean squared error to one-hot targets",
+        )
+    return "mse"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,4 +158,4 @@ class Objective:
         """Targets in the shape of the outputs after ``lead`` leading axes; class indices become one-hot vectors."""
         if targets.is_floating_point():
             return targets.to(outputs)
-        return F.one_hot(targets, outputs.shape[1]).movedim(-1, lead + 1).to(outputs)
+        return F.one_hot(targets.long(), outputs.shape[1]).movedim(-1, lead + 1).to(outputs)

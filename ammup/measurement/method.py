@@ -8,7 +8,7 @@ result is wrong if the state, threads or random numbers of a model differ betwee
 includes all of these effects.
 
 "auto" uses jvp for models that consist only of modules of torch, torchvision and this package, without hooks. It uses
-difference for all other models, and if jvp fails or its rounding errors are too large.
+difference for all other models, for gradients under autocast, and if jvp fails or its rounding errors are too large.
 """
 
 import torch
@@ -25,6 +25,8 @@ _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_
 
 def reason_against_jvp(model: nn.Module, spec: MeasurementSpec) -> str:
     """Why jvp may be wrong for this model; empty if it is reliable."""
+    if spec.autocast is not None:
+        return f"the gradient is computed under autocast in {spec.autocast}"
     if spec.forward is not None:
         return "forward= may run any code"
     for name, module in model.named_modules():

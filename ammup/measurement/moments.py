@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ammup.arrays import Array
 from ammup.errors import InputError
+from ammup.format import brief_repr, count_text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +34,17 @@ class UpdateMoments:
     method: str = "jvp"
     reason: str = ""
     error: float = 0.0
+
+    def __repr__(self) -> str:
+        return brief_repr(
+            self,
+            count_text(len(self.units), "unit"),
+            S=self.S.tolist(),
+            S_bar=self.S_bar,
+            lr_star=self.lr_star,
+            method=self.method,
+            error=self.error,
+        )
 
     @property
     def S_bar(self) -> float:  # noqa: N802  (the paper's symbol)

@@ -24,7 +24,7 @@ def per_unit_factors(model: nn.Module, spec: MeasurementSpec) -> dict[str, tuple
 
     Args:
         model: the module; it is restored afterwards.
-        spec: one batch and the gradient step on it.
+        spec: one batch and the gradient step on it; weights whose ``lr_factors`` are 0 take no step.
 
     Raises:
         InputError: one step moves no unit or does not move one with its own weights, or :func:`ammup.measure_updates`
@@ -32,7 +32,7 @@ def per_unit_factors(model: nn.Module, spec: MeasurementSpec) -> dict[str, tuple
     """
 
     def measured(units: tuple[str, ...] | None, factors: Mapping[str, float]) -> tuple[tuple[str, ...], float]:
-        changed = replace(spec, units=spec.units if units is None else units, lr_factors=factors)
+        changed = replace(spec, units=spec.units if units is None else units, lr_factors={**factors, **spec.lr_factors})
         (moments,) = measure_draws([model], changed, streams=[0])
         return moments.units, moments.S_bar
 
@@ -42,7 +42,8 @@ def per_unit_factors(model: nn.Module, spec: MeasurementSpec) -> dict[str, tuple
             "rule='per-unit' cannot scale the weights: one step moves no depth unit, because no trainable weight "
             "reaches one or every gradient is zero"
         )
-    owners = first_units(model, replace(spec, units=units))
+    reached = first_units(model, replace(spec, units=units))
+    owners = {name: unit for name, unit in reached.items() if spec.lr_factors.get(name, 1.0) > 0}
     weights = trainable(model)
     factors: dict[str, float] = {}
     for unit in dict.fromkeys(owners.values()):

@@ -6,14 +6,16 @@ works.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from ammup.errors import InputError, check_known
-from ammup.measurement.loss import Loss
+from ammup.measurement.existing_groups import ExistingGroup, Groups, existing_groups
+from ammup.measurement.loss import Loss, Targets
 from ammup.measurement.own_weights import per_unit_factors
 from ammup.measurement.specification import MeasurementSpec
 from ammup.measurement.updates import measure_updates
@@ -28,7 +30,6 @@ RULES: Mapping[str, str] = {
 }
 CONVOLUTIONS = (nn.modules.conv._ConvNd, SupportConv)
 REST = "rest"
-Groups = Iterable[Mapping[str, Any]]
 _Assignment = dict[str, tuple[str, float]]  # parameter name: (group name, learning rate or its factor)
 
 
@@ -38,13 +39,19 @@ def param_groups(
     *,
     rule: str = "global",
     inputs: Any = None,
-    targets: Tensor | None = None,
-    loss: Loss = "cross_entropy",
+    targets: Targets | None = None,
+    loss: Loss | None = None,
     forward: Forward | None = None,
     units: Sequence[str] | None = None,
+    groups: Groups | Optimizer | None = None,
     tuned: str | None = None,
 ) -> list[dict[str, Any]]:
     """Param groups for any torch optimizer, with every trainable parameter exactly once (also tied ones).
+
+    With ``groups``, such as those with and without weight decay, each of these groups is split by the rule. Its parts
+    keep its other options, and the ratio of its learning rate to that of the first group. Parameters in no group stay
+    in none. Where the optimizer multiplies the weight decay by the learning rate, as SGD and AdamW do, the rule also
+    changes that product.
 
     "global" gives all parameters ``lr``.
 
@@ -89,15 +96,19 @@ def param_groups(
         loss: as in :func:`ammup.measure_updates`.
         forward: as in :func:`ammup.measure_updates`.
         units: the depth units for "per-unit", as in :func:`ammup.measure_updates`.
+        groups: existing groups, as they are given to an optimizer, or an optimizer; ``lr`` is the new learning rate of
+            the first one. None puts all trainable parameters into one.
         tuned: the rule with which ``lr`` was tuned; None is the same as ``rule``. Another one needs ``inputs``.
 
     Returns:
         Groups ``{"params": [...], "lr": float, "name": str}`` in the order of the model's parameters. The names are
-        "all"; "k=1", "k=9", …; or those of the units, and "rest".
+        "all"; "k=1", "k=9", …; or those of the units, and "rest". With ``groups``, they begin with the name or the
+        index of the existing group, as in "0: k=9", and the groups contain its other options.
 
     Raises:
         InputError: the learning rate is not positive and finite, the rule is unknown, there are no trainable weights,
-            "per-unit" has no inputs or a unit that its own weights do not move, or measure_updates rejects the input.
+            "per-unit" has no inputs or a unit that its own weights do not move, measure_updates rejects the input, or
+            ``groups`` are invalid or have parameters of another model.
 
     Example:
         >>> import ammup, torch
@@ -105,39 +116,54 @@ def param_groups(
         >>> [(group["name"], round(group["lr"], 9), len(group["params"])) for group in groups]
         [('k=9', 0.1, 2), ('k=1', 0.9, 1)]
         >>> optimizer = torch.optim.SGD(groups, momentum=0.9)
+        >>> net = ammup.resnet(1, width=8, batchnorm=True)
+        >>> vectors = [p for p in net.parameters() if p.ndim == 1]
+        >>> existing = [
+        ...     {"params": [p for p in net.parameters() if p.ndim > 1], "weight_decay": 0.1, "name": "decay"},
+        ...     {"params": vectors, "weight_decay": 0.0, "name": "no decay"},
+        ... ]
+        >>> groups = ammup.param_groups(net, 0.9, rule="fan-in", groups=existing)
+        >>> [(group["name"], round(group["lr"], 9), group["weight_decay"]) for group in groups]
+        [('decay: k=9', 0.1, 0.1), ('decay: k=1', 0.9, 0.1), ('no decay: k=1', 0.9, 0.0)]
     """
     if not (math.isfinite(lr) and lr > 0):
         raise InputError(f"lr={lr} must be positive and finite")
     check_known("rule", rule, RULES)
     model = unwrapped(model)
+    trainable = [p for p in model.parameters() if p.requires_grad]
+    if not trainable:
+        raise InputError(f"{type(model).__name__} has no trainable weights, so there is nothing to group")
+    all_trainable = ExistingGroup(name="", params=tuple(trainable), param_names=(), options={}, ratio=1.0)
+    existing = [all_trainable] if groups is None else existing_groups(model, groups)
+    data = {"inputs": inputs, "targets": targets, "loss": loss, "forward": forward, "units": units}
     if tuned not in (None, rule):
         check_known("tuned", tuned, RULES)
         if inputs is None:
             raise InputError(
                 f"tuned={tuned!r} and rule={rule!r}: converting the learning rate needs inputs=, one batch"
             )
-        data = {"inputs": inputs, "targets": targets, "loss": loss, "forward": forward, "units": units}
-        lr *= _conversion(
-            model, param_groups(model, 1.0, rule=str(tuned), **data), param_groups(model, 1.0, rule=rule, **data), data
-        )
-    trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    if not trainable:
-        raise InputError(f"{type(model).__name__} has no trainable weights, so there is nothing to group")
-    assigned: _Assignment = {}
-    if rule == "fan-in":
-        assigned = _by_kernel(model, trainable, inputs, forward)
-    elif rule == "per-unit":
-        if inputs is None:
+        before, after = (_split(model, existing, str(name), 1.0, data) for name in (tuned, rule))
+        lr *= _conversion(model, before, after, data)
+    return _split(model, existing, rule, lr, data)
+
+
+def _split(
+    model: nn.Module, existing: Sequence[ExistingGroup], rule: str, lr: float, data: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """The existing groups, split by a rule; ``data`` contains arguments of :func:`ammup.measure_updates`."""
+    names = {id(p): name for name, p in model.named_parameters()}
+    members = {names[id(p)]: p for group in existing for p in group.params}
+    if rule == "global":
+        assigned: _Assignment = dict.fromkeys(members, ("" if existing[0].name else "all", 1.0))
+    elif rule == "fan-in":
+        assigned = _by_kernel(model, members, data["inputs"], data["forward"])
+    else:
+        if data["inputs"] is None:
             raise InputError("rule='per-unit' measures the model: give inputs=, and targets= or drawn labels are used")
-        assigned = per_unit_factors(
-            model, MeasurementSpec(inputs=inputs, targets=targets, loss=loss, units=units, forward=forward)
-        )
-    groups: dict[str, dict[str, Any]] = {}
-    for name, p in trainable.items():
-        label, factor = assigned.get(name, ("all" if rule == "global" else REST, 1.0))
-        group = groups.setdefault(label, {"params": [], "lr": float(lr * factor), "name": label})
-        group["params"].append(p)
-    return list(groups.values())
+        left_out = [name for name, p in model.named_parameters() if p.requires_grad and name not in members]
+        spec = MeasurementSpec(**data, lr_factors=dict.fromkeys(left_out, 0.0))
+        assigned = {**dict.fromkeys(members, (REST, 1.0)), **per_unit_factors(model, spec)}
+    return [part for group in existing for part in group.split(names, assigned, lr)]
 
 
 def _conversion(model: nn.Module, before: Groups, after: Groups, data: Mapping[str, Any]) -> float:
@@ -221,7 +247,7 @@ def _assigned(model: nn.Module, groups: Groups) -> _Assignment:
     return assigned
 
 
-def _by_kernel(model: nn.Module, trainable: Mapping[str, Tensor], inputs: Any, forward: Forward | None) -> _Assignment:
+def _by_kernel(model: nn.Module, members: Mapping[str, Tensor], inputs: Any, forward: Forward | None) -> _Assignment:
     """(group, factor 1/k) of each parameter by its kernel cardinality k; k is 1 for all but convolutions."""
     # Not through `module.weight`: a parametrized module computes it on access, which may change its buffers.
     modules = [m for m in model.modules() if isinstance(m, CONVOLUTIONS)]
@@ -230,9 +256,9 @@ def _by_kernel(model: nn.Module, trainable: Mapping[str, Tensor], inputs: Any, f
         flow = structure_of(model, inputs, forward=forward).flow
         names = {operation.weight for operation in flow if operation.function.startswith("conv")}
         # The effect of a learning rate on a parametrized weight depends on the parametrization, so these are skipped.
-        kernels |= {id(p) for name, p in trainable.items() if name in names and "parametrizations." not in name}
+        kernels |= {id(p) for name, p in members.items() if name in names and "parametrizations." not in name}
     assigned: _Assignment = {}
-    for name, p in trainable.items():
+    for name, p in members.items():
         k = math.prod(p.shape[2:]) if id(p) in kernels else 1
         assigned[name] = (f"k={k}", 1 / k)
     return assigned

@@ -9,10 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils.data import DataLoader, Dataset
 
 from ammup.errors import InputError, check_known
+from ammup.format import brief_fields
 from ammup.measurement.first_step import OptimizerLike
-from ammup.measurement.loss import Loss, Objective
+from ammup.measurement.loss import Loss, Objective, Targets, resolved_loss
+from ammup.models.array_input import tensor_if_array
 from ammup.models.depth import Forward
 
 METHODS = ("auto", "jvp", "difference")
@@ -27,7 +30,7 @@ class MeasurementSpec:
     Attributes:
         inputs: (B, …); with ``forward``, any structure of tensors.
         targets: class indices, floats shaped like the outputs, or None for drawn labels.
-        loss: "mse", "cross_entropy" or a callable.
+        loss: "mse", "cross_entropy" or a callable; None is "mse", unless the targets are class indices.
         part: "total", "label" or "output".
         label_draws: number of drawn labels.
         units: names of the observed modules; None finds the depth units.
@@ -38,15 +41,18 @@ class MeasurementSpec:
         method: "auto", "jvp" or "difference"; see :mod:`ammup.measurement.method`.
         methods_agree: whether both methods gave the same result on one draw of this net, so that "auto" can use jvp for
             the other draws.
+        autocast: the dtype of the autocast in which the gradient is computed; None computes it without autocast.
+
+    NumPy arrays are converted to tensors.
 
     Raises:
-        InputError: the loss, part or method is unknown, they cannot be combined, a factor is negative, or the inputs
-            are empty, not floating-point or not finite.
+        InputError: the loss, part or method is unknown, they cannot be combined, the targets are class indices and
+            there is no loss, a factor is negative, or the inputs are empty, not floating-point or not finite.
     """
 
     inputs: Any
-    targets: Tensor | None = None
-    loss: Loss = "mse"
+    targets: Targets | None = None
+    loss: Loss | None = None
     part: str = "total"
     label_draws: int = 4
     units: Sequence[str] | None = None
@@ -56,12 +62,20 @@ class MeasurementSpec:
     device: torch.device | str | None = None
     method: str = "auto"
     methods_agree: bool = False
+    autocast: torch.dtype | None = None
+
+    __repr__ = brief_fields
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "targets", tensor_if_array("targets", self.targets))
+        if self.forward is None:
+            object.__setattr__(self, "inputs", tensor_if_array("inputs", self.inputs))
         objective = self.objective  # checks loss and part
         if self.optimizer is not None and objective.part != "total":
             raise InputError(f"part={self.part!r} of an optimizer's step is not defined; use part='total'")
         check_known("method", self.method, METHODS)
+        if self.autocast is not None and self.method == "jvp":
+            raise InputError("method='jvp' computes without autocast; use method='auto' or 'difference' with autocast=")
         _check_inputs(self.inputs, any_structure=self.forward is not None)
         if not all(math.isfinite(factor) and factor >= 0 for factor in self.lr_factors.values()):
             raise InputError(f"lr_factors={dict(self.lr_factors)} must be finite and at least 0")
@@ -69,7 +83,7 @@ class MeasurementSpec:
     @cached_property
     def objective(self) -> Objective:
         """The loss and the measured part of its gradient."""
-        return Objective(loss=self.loss, part=self.part, label_draws=self.label_draws)
+        return Objective(loss=resolved_loss(self.loss, self.targets), part=self.part, label_draws=self.label_draws)
 
     def check_factors(self, weights: Collection[str]) -> None:
         """Raise InputError if there is a learning-rate factor for a name that is not in ``weights``."""
@@ -88,14 +102,17 @@ class MeasurementSpec:
 
     def targets_on(self, like: Tensor) -> Tensor | None:
         """The targets on the device of ``like``."""
-        return _moved(self.targets, like.device) if isinstance(self.targets, Tensor) else self.targets
+        targets: Any = self.targets
+        return _moved(targets, like.device) if isinstance(targets, Tensor) else targets
 
 
 def _check_inputs(inputs: Any, *, any_structure: bool) -> None:
     if not any_structure and not isinstance(inputs, Tensor):
+        kind = type(inputs).__name__
+        if isinstance(inputs, DataLoader | Dataset):
+            raise InputError(f"inputs are a {kind}; give the inputs of one batch, a tensor or array (batch, …)")
         raise InputError(
-            f"inputs are a {type(inputs).__name__}",
-            python="give a tensor (batch, …), or a forward= that accepts these inputs",
+            f"inputs are a {kind}", python="give a tensor or array (batch, …), or a forward= that accepts these inputs"
         )
     for x in tree_leaves(inputs):
         if not isinstance(x, Tensor):

@@ -15,6 +15,7 @@ from torch.func import jvp, vjp
 from torch.utils._pytree import tree_map
 
 from ammup.errors import InputError
+from ammup.format import brief_fields
 from ammup.measurement.first_step import FirstStep
 from ammup.measurement.forward_mode import (
     attention_with_forward_rule,
@@ -74,6 +75,8 @@ class Step:
     optimizer: FirstStep | None = None
     forward: Forward = _call_module
     state: ModelState | None = None
+
+    __repr__ = brief_fields
 
     @classmethod
     def from_model(cls, model: nn.Module, spec: MeasurementSpec, *, state: ModelState | None = None) -> "Step":

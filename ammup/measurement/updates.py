@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ammup.errors import InputError
-from ammup.measurement.difference import Difference, trainable
+from ammup.measurement.difference import Difference, Gradients, trainable
 from ammup.measurement.first_step import OptimizerLike
 from ammup.measurement.jvp import measure_by_jvp
-from ammup.measurement.loss import Loss
+from ammup.measurement.loss import Loss, Targets
 from ammup.measurement.method import LARGEST_ERROR, reason_against_jvp
 from ammup.measurement.moments import UpdateMoments, combined_moments
 from ammup.measurement.specification import MeasurementSpec
@@ -40,9 +40,9 @@ NO_UNIT_MOVES = (
 def measure_updates(
     model: nn.Module,
     inputs: Any,
-    targets: Tensor | None = None,
+    targets: Targets | None = None,
     *,
-    loss: Loss = "mse",
+    loss: Loss | None = None,
     part: str = "total",
     units: Sequence[str] | None = None,
     label_draws: int = 4,
@@ -52,6 +52,7 @@ def measure_updates(
     optimizer: OptimizerLike | None = None,
     method: str = "auto",
     perturb_head: float | None = None,
+    autocast: torch.dtype | None = None,
 ) -> UpdateMoments:
     """S_l of every depth unit for one gradient step on one batch, measured on that batch.
 
@@ -60,12 +61,13 @@ def measure_updates(
             of units and weights are used. The module is restored afterwards (see :mod:`ammup.models.state`), and so are
             the random generators of torch, NumPy and Python. Training flags are respected: in training mode, batch norm
             uses batch statistics, and dropout uses the same mask for the gradient and the step.
-        inputs: (B, …), moved to the device and dtype of the model's weights; with ``forward``, any structure of
-            tensors.
+        inputs: (B, …), a tensor or NumPy array, moved to the device and dtype of the model's weights; with
+            ``forward``, any structure of tensors.
         targets: class indices (B,) or (B, *P), or floats shaped like the outputs. With mse, class indices are converted
             to one-hot targets. None draws labels: N(0, 1) for mse (the paper's setting), uniform classes for
             cross-entropy.
         loss: "mse", "cross_entropy" or a callable; see :class:`ammup.measurement.loss.Objective`.
+            Required if the targets are class indices; otherwise None is "mse".
         part: "total", "label" (the paper's B-term) or "output" (its A-term).
         units: names of the modules to observe instead of ``depth_units(model)``.
         label_draws: number of label draws; they share one forward pass.
@@ -80,6 +82,10 @@ def measure_updates(
         perturb_head: draw the readout's weights from N(0, perturb_head² / fan_in) for this measurement. If they are
             zero, as in torchvision's vision transformers, no gradient reaches the depth units: the first step changes
             only the readout, and the depth units do not change before the second step.
+        autocast: the dtype of the autocast in which the model is trained, such as torch.bfloat16: the gradient is
+            computed under it, and the change of the units along the step without it, see
+            :mod:`ammup.measurement.autocast`. Only by the method "difference". An autocast that is active at the call
+            is left.
 
     Returns:
         The moments at learning rate 1; ``method``, ``reason`` and ``error`` describe how they were computed.
@@ -108,6 +114,7 @@ def measure_updates(
         forward=forward,
         optimizer=optimizer,
         method=method,
+        autocast=autocast,
     )
     if perturb_head is None:
         (moments,) = measure_draws([model], spec, streams=[seed])
@@ -139,7 +146,7 @@ def _draw_head(model: nn.Module, spec: MeasurementSpec, scale: float, seed: int)
         weight.data.copy_(noise * scale / weight[0].numel() ** 0.5)
 
 
-def maximal_lr(model: nn.Module, inputs: Tensor, targets: Tensor, *, loss: Loss = "cross_entropy") -> float:
+def maximal_lr(model: nn.Module, inputs: Any, targets: Targets, *, loss: Loss | None = None) -> float:
     """η* with S̄(η*) = 1 for one gradient step on this batch; arguments and errors as in :func:`measure_updates`."""
     return measure_updates(model, inputs, targets, loss=loss).lr_star
 
@@ -203,21 +210,36 @@ def _measure_by_difference(model: nn.Module, spec: MeasurementSpec, stream: obje
     """The moments by the method "difference", in float64 or, if the model does not run in float64, in its precision."""
     check_initialized(model)
     with preserved(model) as state:
+        trained: Gradients | None = None
+        if spec.autocast is not None:
+            spec = _with_units(model, spec)
+            _, fixed, drawn = Difference(model, spec, tuple(spec.units or ()), stream).gradients()
+            trained = (fixed, drawn)
+            spec = replace(spec, autocast=None)
+            state.restore()
         try:
             with double_precision(model):
-                return _difference(model, spec, stream, reason)
+                return _difference(model, spec, stream, reason, trained)
         except InputError as error:
             state.restore()
-            return _difference(model, spec, stream, f"{reason}; the model does not run in float64 ({error})")
+            return _difference(model, spec, stream, f"{reason}; the model does not run in float64 ({error})", trained)
 
 
-def _difference(model: nn.Module, spec: MeasurementSpec, stream: object, reason: str) -> UpdateMoments:
-    """The moments by the method "difference", in the model's current precision."""
-    if spec.units is None:
-        inputs = spec.inputs_on(next(iter(trainable(model).values())))
-        spec = replace(spec, units=units_of(model, structure_of(model, inputs, forward=spec.forward)))
+def _with_units(model: nn.Module, spec: MeasurementSpec) -> MeasurementSpec:
+    """The specification with the depth units of the model, if it has no units."""
+    if spec.units is not None:
+        return spec
+    inputs = spec.inputs_on(next(iter(trainable(model).values())))
+    return replace(spec, units=units_of(model, structure_of(model, inputs, forward=spec.forward)))
+
+
+def _difference(
+    model: nn.Module, spec: MeasurementSpec, stream: object, reason: str, trained: Gradients | None
+) -> UpdateMoments:
+    """The moments by the method "difference", in the model's current precision; ``trained`` as in `Difference.rows`."""
+    spec = _with_units(model, spec)
     measured = Difference(model, spec, tuple(spec.units or ()), stream)
-    fixed, drawn = measured.rows()
+    fixed, drawn = measured.rows(trained)
     rows = [np.concatenate([row.S, [0.0], row.squares]) for row in (*fixed, *drawn)]
     moments = combined_moments(measured.units, list(measured.weights), rows[: len(fixed)], rows[len(fixed) :])
     # The relative error of a row's S̄ is the mean of the units' errors, weighted by S_l.

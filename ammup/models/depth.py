@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from ammup.errors import InputError, check_known
+from ammup.models.array_input import tensor_if_array
 from ammup.models.eager import run_eagerly
 from ammup.models.flow import recorded
 from ammup.models.operation import Operation, owner_of
@@ -133,6 +134,7 @@ def structure_of(
         raise InputError(f"model is a {type(model).__name__}; give an nn.Module")
     if example_input is not None:
         check_initialized(model)
+        example_input = _array_for(model, example_input) if forward is None else example_input
         inputs = [leaf for leaf in tree_leaves(example_input) if isinstance(leaf, Tensor)]
         with preserved(model, state):
             return _checked(model, recorded(model, inputs, lambda: _run(model, example_input, forward)))
@@ -144,6 +146,14 @@ def structure_of(
     if key not in _TRACED:
         _TRACED[key] = _checked(model, traced(model))
     return _TRACED[key]
+
+
+def _array_for(model: nn.Module, value: Any) -> Any:
+    """A NumPy array as a tensor in the dtype and on the device of the model's first weight; others unchanged."""
+    tensor, like = tensor_if_array("example_input", value), next(model.parameters(), None)
+    if tensor is value or like is None:
+        return tensor
+    return tensor.to(like.device, like.dtype if tensor.is_floating_point() else None)
 
 
 def _run(model: nn.Module, example_input: Any, forward: Forward | None) -> Any:

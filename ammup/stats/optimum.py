@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ammup.errors import InputError, check_known
-from ammup.format import json_number, json_rows
+from ammup.format import brief_repr, json_number, json_rows, range_text
 from ammup.stats.edge import edge_errors
 from ammup.stats.peak import OPTIMA, Optimum, SeedCurves
 from ammup.stats.power_law import PowerLaw, fit_power_law
@@ -40,6 +40,17 @@ class SweepLaw:
     used: tuple[int, ...]
     power_law: PowerLaw | None
     predictions: Mapping[Segment, pd.DataFrame | None]
+
+    def __repr__(self) -> str:
+        flagged = [depth for depth in self.optima if depth not in self.used]
+        return brief_repr(
+            self,
+            f"depths {range_text(self.optima)}",
+            kind=self.kind,
+            lr_star=[self.lr_star(depth)[0] for depth in self.optima],
+            flagged=flagged,
+            power_law=self.power_law,
+        )
 
     def lr_star(self, depth: int) -> tuple[float, float]:
         """(η*, standard error of log10 η*) of one depth."""

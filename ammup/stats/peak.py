@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ammup.arrays import Array
 from ammup.errors import InputError
+from ammup.format import brief_fields
 from ammup.stats.edge import Edge, edge_errors, edge_of
 from ammup.stats.parabola import parabola_top, seed_scatter
 
@@ -62,6 +63,8 @@ class Optimum:
     edge: float
     edge_se: float
     edge_flags: tuple[str, ...]
+
+    __repr__ = brief_fields
 
     def lr_star(self, kind: str) -> tuple[float, float]:
         """(η*, standard error of log10 η*) of the kind "smoothed", "argmax" or "edge"."""
@@ -115,6 +118,8 @@ class SeedCurves:
     diverged: NDArray[np.bool_]
     complete: bool
     searched: bool
+
+    __repr__ = brief_fields
 
     @classmethod
     def from_runs(cls, runs: pd.DataFrame, *, left_out: pd.DataFrame | None = None) -> "SeedCurves":

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from ammup.arrays import Array
 from ammup.errors import InputError, check_level
-from ammup.format import json_number
+from ammup.format import brief_repr, json_number
 from ammup.stats.intervals import t_interval, upper_probability, welch_df
 
 
@@ -53,6 +53,11 @@ class PowerLaw:
     df: float
     r2: float
     level: float
+
+    def __repr__(self) -> str:
+        return brief_repr(
+            self, slope=self.slope, slope_ci=self.slope_ci, level=self.level, prefactor=self.prefactor, r2=self.r2
+        )
 
     @property
     def slope_se(self) -> float:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ammup.arrays import Array
 from ammup.errors import InputError, check_known, check_level
-from ammup.format import json_rows
+from ammup.format import brief_repr, count_text, json_rows, range_text
 from ammup.stats.intervals import jackknife_error, t_interval, upper_probability
 from ammup.stats.peak import TUNED, SeedCurves
 from ammup.stats.runs import RUN_COLUMNS, checked_runs
@@ -50,6 +50,13 @@ class Regret:
 
     by_depth: pd.DataFrame
     mean: pd.DataFrame
+
+    def __repr__(self) -> str:
+        depths = f"depths {range_text(sorted(set(self.by_depth['depth'])))}"
+        mean = self.mean[self.mean["rule"] != SWEPT]
+        lost = dict(zip(mean["rule"], mean["accuracy_lost"], strict=True))
+        best = min(lost, key=lambda rule: float(lost[rule]), default="")
+        return brief_repr(self, count_text(len(lost), "rule"), depths, best=best, accuracy_lost=lost.get(best))
 
     def to_rows(self) -> list[dict[str, str | float | int | None]]:
         """The rows of ``by_depth`` for JSON; NaN and infinite numbers become None."""

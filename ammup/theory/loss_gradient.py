@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from ammup.arrays import Array
 from ammup.errors import InputError, check_known
+from ammup.format import brief_fields
 
 LOSSES = ("mse", "cross_entropy")
 PARTS = ("total", "label", "output")
@@ -41,6 +42,8 @@ class LossGradient:
     part: str = "label"
     label_variance: float = 1.0
     classes: NDArray[np.int64] | None = None
+
+    __repr__ = brief_fields
 
     def __post_init__(self) -> None:
         check_known("loss", self.loss, LOSSES)

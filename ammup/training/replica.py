@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from ammup.data.minibatches import Feed
+from ammup.format import brief_fields
 from ammup.models.streams import RandomState
 from ammup.training.precision import precision
 from ammup.training.runs import Run, Training
@@ -40,6 +41,8 @@ class TrainedReplica:
     val_accuracy: float
     val_loss: float
     seconds: float
+
+    __repr__ = brief_fields
 
     def run(self, depth: int, lr: float, seed: int, *, training: Training, steps: int, strategy: str) -> Run:
         """The record of this replica; ``steps`` is the number of steps of a replica that does not diverge."""

@@ -2,11 +2,12 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from numbers import Integral, Real
 from operator import index
 
 from ammup.errors import InputError, check_known
+from ammup.format import brief_fields
 
 STRATEGIES = ("auto", "loop", "stacked")
 DTYPES = ("float32", "float64", "bfloat16", "tf32")
@@ -75,10 +76,12 @@ class Run:
     train_loss: float
     diverged: bool
     steps: int
-    curve: tuple[tuple[int, float], ...]
+    curve: tuple[tuple[int, float], ...] = field(repr=False)
     seconds: float
     images_per_second: float
     strategy: str
+
+    __repr__ = brief_fields
 
 
 @dataclass(frozen=True, kw_only=True)

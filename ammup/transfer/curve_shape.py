@@ -13,6 +13,9 @@ from ammup.transfer.measured_curve import Measured, MeasuredCurve
 
 JUMP = 3.0  # η* of neighbouring measured depths may differ by this factor
 STEEPEST = 2.5  # a steeper local slope, by more than two standard errors, is no power law that the theory knows
+# Doubling all weight matrices multiplies the outputs of a net with normalisation layers by about 2, through its
+# readout, and those of a plain net with L layers and a readout by 2^(L+1).
+NORMALISED = 4.0
 UNCHANGED = 1.1  # a smaller change of η* is neither an increase nor a decrease
 
 
@@ -45,6 +48,7 @@ class CurveShape:
         jumps: (depth, next depth, change of log10 η*) where neighbours differ by more than a factor of 3.
         noisy: depths at which a few weight draws dominate the mean of S̄.
         signal: depth -> factor by which the mean square of the pre-activations grows exponentially, where it does.
+        gains: the factors of the outputs at these depths if all weight matrices are doubled; empty if unknown.
     """
 
     slope: float
@@ -54,6 +58,7 @@ class CurveShape:
     jumps: tuple[tuple[int, int, float], ...]
     noisy: tuple[int, ...]
     signal: Mapping[int, float]
+    gains: tuple[float, ...] = ()
 
     @classmethod
     def between(cls, measured: Measured, from_depth: int, to_depth: int) -> "CurveShape":
@@ -80,6 +85,7 @@ class CurveShape:
             jumps=tuple((a, b, change) for a, b, change, _ in neighbours if abs(change) > limit),
             noisy=tuple(d for d in getattr(measured, "noisy_depths", ()) if d in inside),
             signal={d: f for d, f in signal.items() if f is not None and f > 1},
+            gains=tuple(gain for d, gain in _by_depth(measured, "weight_gains").items() if d in inside),
         )
 
     @property
@@ -93,13 +99,20 @@ class CurveShape:
         return bool(self.exponential or self.steep)
 
     @property
+    def normalised(self) -> bool:
+        """Whether normalisation bounds the signal whatever the size of the weights."""
+        return bool(self.gains) and all(gain < NORMALISED for gain in self.gains)
+
+    @property
     def _consequence(self) -> str:
         """What an exponential change at initialization means."""
         if self.signal:
             return "the first step of the deeper net is not comparable with that of the shallower one"
         if self.rises:
             return "updates vanish at initialization, so what is measured there misleads"
-        return "what is measured at initialization misleads, because it relaxes within tens of training steps"
+        if self.normalised:
+            return "what is measured at initialization misleads, because it relaxes within tens of training steps"
+        return "what is measured at initialization misleads"
 
     def warnings(self) -> list[TransferWarning]:
         """One warning for each property that makes the measured rule untrustworthy."""

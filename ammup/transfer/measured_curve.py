@@ -10,6 +10,7 @@ import pandas as pd
 
 from ammup.arrays import Array
 from ammup.errors import InputError
+from ammup.format import brief_repr, range_text
 from ammup.stats.intervals import t_interval, upper_probability, welch_df
 from ammup.stats.power_law import checked_depths
 
@@ -47,6 +48,9 @@ class MeasuredCurve:
     log_lr: Array
     se: Array
     df: Array
+
+    def __repr__(self) -> str:
+        return brief_repr(self, f"depths {range_text(self.depths)}", lr_star=(10**self.log_lr).tolist())
 
     @classmethod
     def of(cls, measured: Measured) -> "MeasuredCurve":

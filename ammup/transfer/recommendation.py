@@ -31,10 +31,12 @@ def recommend(shape: CurveShape | None, setting: TrainingSetting) -> Recommendat
 
     * An adaptive optimizer, or no measurement: none.
     * The signal grows exponentially over the units: none, because the initialization is wrong.
+    * S_l or η* changes exponentially in a net whose signal is bounded by normalisation: "L^-1/2", because what is
+      measured at initialization relaxes within tens of steps there.
+    * Noisy depths: "L^-1", which lost least of the fixed rules in the stored sweeps of narrow, noisy nets.
     * η* rises with depth: "constant", because a larger rate for a deeper net is not supported by any trained net.
-    * S_l or η* changes exponentially with depth, and the signal does not: "L^-1/2". Such nets have normalisation
-      layers, and what is measured at initialization relaxes within tens of steps.
-    * Neighbours that differ by more than a factor of 3, or noisy depths: the power law nearest to the measured slope.
+    * S_l or η* changes exponentially in another net: "L^-1", as for noisy depths.
+    * Neighbours that differ by more than a factor of 3: the power law nearest to the measured slope.
     * Otherwise: "measured".
 
     Args:
@@ -42,32 +44,48 @@ def recommend(shape: CurveShape | None, setting: TrainingSetting) -> Recommendat
         setting: how the net will be trained.
     """
     if setting.adaptive:
-        return Recommendation(
-            rule=None, reason=f"no rule holds for the step of {setting.optimizer}; tune at both depths"
-        )
+        reason = f"no rule holds for the step of {setting.optimizer}; tune at both depths"
+        return Recommendation(rule=None, reason=reason)
     if shape is None:
         return Recommendation(rule=None, reason="nothing was measured on which a choice could be based; give measured=")
     if shape.signal:
         return Recommendation(rule=None, reason="the signal grows exponentially: correct the initialization first")
+    return _untrusted(shape) or _trusted(shape)
+
+
+def _untrusted(shape: CurveShape) -> Recommendation | None:
+    """The recommendation where the measurement does not decide, or None."""
+    if shape.is_exponential and shape.normalised and not shape.rises:
+        return Recommendation(
+            rule="L^-1/2",
+            reason="S_l or η* changes exponentially at initialization while normalisation bounds the signal: that "
+            "relaxes within tens of steps, and constant and L^-1/2 trained best in such a net",
+            plausible=("constant", "L^-1/2"),
+        )
+    if shape.noisy or (shape.is_exponential and not shape.rises):
+        cause = "few weight draws dominate" if shape.noisy else "S_l or η* changes exponentially at initialization"
+        return Recommendation(
+            rule="L^-1",
+            reason=f"{cause}, so the measurement does not decide; L^-1 lost least of the fixed rules in stored sweeps",
+            plausible=("L^-1", *_neighbours("L^-1")),
+        )
     if shape.rises:
         return Recommendation(
             rule="constant",
             reason="measured η* rises with depth, and no trained net supports a rate above the tuned one",
             plausible=("constant", "L^-1/2"),
         )
-    if shape.is_exponential:
-        return Recommendation(
-            rule="L^-1/2",
-            reason="S_l or η* changes exponentially at initialization although the signal does not: that relaxes "
-            "within tens of steps, and constant and L^-1/2 trained best in such a net",
-            plausible=("constant", "L^-1/2"),
-        )
+    return None
+
+
+def _trusted(shape: CurveShape) -> Recommendation:
+    """The recommendation where the measurement decides."""
     nearest = _nearest(shape.slope)
-    if shape.jumps or shape.noisy:
-        cause = "few weight draws dominate" if shape.noisy else "η* of neighbouring depths differs by more than 3"
+    if shape.jumps:
         return Recommendation(
             rule=nearest,
-            reason=f"{cause}, so the nearest power law to the measured slope {shape.slope:.2f} replaces it",
+            reason="η* of neighbouring depths differs by more than a factor of 3, so the power law nearest to the "
+            f"measured slope {shape.slope:.2f} replaces it",
             plausible=(nearest, *_neighbours(nearest)),
         )
     if shape.factor > 1:

@@ -8,12 +8,15 @@ import math
 import sys
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
 import ammup
 from ammup.stats.segment import Segment
@@ -187,29 +190,50 @@ CASES: list[tuple[Callable[[], object], str]] = [
         lambda: ammup.measure_updates(_net(), IMAGES, [0, 1, 2, 3], loss="cross_entropy"),
         "targets are a list; give a tensor of class indices, or floats",
     ),
+    *(
+        (
+            call,
+            "targets are class indices (torch.int64) and loss= is missing; pass loss='cross_entropy', or",
+        )
+        for call in (
+            lambda: ammup.measure_updates(_net(), IMAGES, LABELS),
+            lambda: ammup.maximal_lr(_net(), IMAGES, LABELS),
+            lambda: ammup.check_finite_step(_net(), IMAGES, LABELS, lr=0.1),
+            lambda: ammup.depth_exponent(_factory, [2, 4], inputs=IMAGES, targets=LABELS),
+            lambda: ammup.check_depth_exponent(
+                _factory, [2, 4], inputs=IMAGES, targets=LABELS, expected=-1.0, margin=0.1
+            ),
+            lambda: ammup.assert_depth_exponent(
+                _factory, [2, 4], inputs=IMAGES, targets=LABELS, expected=-1.0, margin=0.1
+            ),
+            lambda: ammup.param_groups(_net(), 0.1, rule="per-unit", inputs=IMAGES, targets=LABELS),
+            lambda: ammup.UpdateLogger(_net())(0, IMAGES, LABELS),
+            lambda: ammup.UpdateLogger(_net(), every=10)(7, IMAGES, LABELS),  # before the first measurement
+        )
+    ),
     (
         lambda: ammup.measure_updates(_net(), IMAGES, LABELS, loss="l1"),
         "unknown loss='l1'; expected one of: mse, cross_entropy, or a",
     ),
     (
-        lambda: ammup.measure_updates(_net(), IMAGES, LABELS, part="x"),
+        lambda: ammup.measure_updates(_net(), IMAGES, LABELS, loss="mse", part="x"),
         "unknown part='x'; expected one of: total, label, output",
     ),
     (
-        lambda: ammup.measure_updates(_net(), IMAGES, LABELS, units=["nope"]),
+        lambda: ammup.measure_updates(_net(), IMAGES, LABELS, loss="mse", units=["nope"]),
         "units=['nope']: expected distinct module names; not in the",
     ),
     (
-        lambda: ammup.measure_updates(_net(), IMAGES, LABELS, units=[]),
+        lambda: ammup.measure_updates(_net(), IMAGES, LABELS, loss="mse", units=[]),
         "units=[]: expected distinct module names; not in the model: []",
     ),
     (lambda: ammup.measure_updates(_net(), IMAGES, label_draws=0), "label_draws=0 must be at least 1"),
     (
-        lambda: ammup.measure_updates(_net(), IMAGES, LABELS, lr_factors={"nope": 1.0}),
+        lambda: ammup.measure_updates(_net(), IMAGES, LABELS, loss="mse", lr_factors={"nope": 1.0}),
         "lr_factors={'nope': 1.0}: expected names of trainable weights",
     ),
     (
-        lambda: ammup.measure_updates(_net(), IMAGES, LABELS, lr_factors={"layers.0.weight": nan}),
+        lambda: ammup.measure_updates(_net(), IMAGES, LABELS, loss="mse", lr_factors={"layers.0.weight": nan}),
         "lr_factors={'layers.0.weight': nan} must be finite and at least",
     ),
     (
@@ -233,8 +257,8 @@ CASES: list[tuple[Callable[[], object], str]] = [
         "inputs have dtype torch.int64; give floats (images:",
     ),
     (
-        lambda: ammup.measure_updates(_net(), IMAGES.numpy(), LABELS, loss="cross_entropy"),
-        "inputs are a ndarray; give a tensor (batch, …), or a forward=",
+        lambda: ammup.measure_updates(_net(), IMAGES.tolist(), LABELS, loss="cross_entropy"),
+        "inputs are a list; give a tensor or array (batch, …), or a",
     ),
     (
         lambda: ammup.measure_updates(_net(), IMAGES, LABELS, loss=lambda a, b: a),
@@ -253,7 +277,7 @@ CASES: list[tuple[Callable[[], object], str]] = [
         "optimizer(params, lr) returned NoneType; it must return a",
     ),
     (
-        lambda: ammup.maximal_lr(_net(), IMAGES[:, :2], LABELS),
+        lambda: ammup.maximal_lr(_net(), IMAGES[:, :2], LABELS, loss="cross_entropy"),
         "CNN cannot be run on inputs of shape (4, 2, 8, 8): ",
     ),
     (lambda: ammup.check_finite_step(_net(), IMAGES, LABELS, lr=0), "lr=0 must be positive and finite"),
@@ -324,7 +348,7 @@ CASES: list[tuple[Callable[[], object], str]] = [
     ),
     (
         lambda: ammup.check_depth_exponent(_factory, [2, 4], expected=nan, margin=0.1, **BATCH),
-        "expected=nan must be finite: the slope",
+        "expected=nan must be a finite slope with its sign",
     ),
     (
         lambda: ammup.check_depth_exponent(_factory, [2, 4], expected=-1.0, margin=0.1, level=1.5, **BATCH),
@@ -544,6 +568,54 @@ CASES: list[tuple[Callable[[], object], str]] = [
         lambda: ammup.train_replicas(_factory, 2, lrs=["a"], seeds=1, data=DATA),
         "lrs=['a'] must be numbers: could not convert string to float:",
     ),
+    *(
+        (
+            partial(ammup.train_replicas, _factory, 2, lrs=[0.1], seeds=1, data=data),
+            f"data is a {kind}; give ammup.load_data(",
+        )
+        for data, kind in (
+            (TensorDataset(IMAGES, LABELS), "TensorDataset"),
+            (DataLoader(TensorDataset(IMAGES, LABELS)), "DataLoader"),
+            ((IMAGES.numpy(), LABELS.numpy()), "tuple"),
+            (IMAGES.numpy(), "ndarray"),
+            ("synthetic", "str"),
+        )
+    ),
+    *(
+        (partial(replace, DATA, **changes), message)
+        for changes, message in (
+            (
+                {"train_images": DATA.train_images / 255},
+                "train_images have dtype float64; give uint8 from 0 to 255, without",
+            ),
+            (
+                {"val_images": IMAGES},
+                "val_images have dtype float32; give uint8 from 0 to 255, without standardization",
+            ),
+            ({"train_images": [1, 2]}, "train_images are a list; give a uint8 array (N, height, width, channels)"),
+            (
+                {"train_images": DATA.train_images.transpose(0, 3, 1, 2)},
+                "train_images have shape (64, 3, 8, 8); expected (N, height, width, channels), so move the",
+            ),
+            ({"train_images": DATA.train_images[0]}, "train_images have shape (8, 8, 3); expected (N, height, width"),
+            (
+                {"train_labels": DATA.train_labels[:9]},
+                "there are 64 train_images and 9 train_labels; give one label for",
+            ),
+            (
+                {"train_labels": DATA.train_labels + 1},
+                "train_labels are 1 to 10; expected 0 to 9, because there are 10",
+            ),
+            (
+                {"train_labels": DATA.train_labels * 1.0},
+                "train_labels are float64 of shape (64,); give one class index",
+            ),
+            (
+                {"val_images": DATA.val_images[:, :4]},
+                "train_images and val_images have images of shapes (8, 8, 3) and (4, 8, 3); expected equal ones",
+            ),
+        )
+    ),
     (
         lambda: ammup.train_replicas(lambda depth, seed: _Weightless(), 2, lrs=[0.1], seeds=1, data=DATA),
         "the model of depth 2 returned (2, 192); expected one logit",
@@ -558,7 +630,37 @@ CASES: list[tuple[Callable[[], object], str]] = [
     (lambda: ammup.param_groups(_net(), 0.1, rule="per-unit"), "rule='per-unit' measures the model: give inputs=, and"),
     (lambda: ammup.param_groups(_Weightless(), 0.1), "_Weightless has no trainable weights, so there is nothing to"),
     (lambda: ammup.param_groups(_net(), nan), "lr=nan must be positive and finite"),
+    (lambda: ammup.param_groups(_net(), 0.1, groups=3), "groups= is a int; give an optimizer or a list of its param"),
+    (
+        lambda: ammup.param_groups(_net(), 0.1, groups={"params": []}),
+        "groups= is a dict; give an optimizer or a list of its param groups",
+    ),
+    (
+        lambda: ammup.param_groups(_net(), 0.1, groups=list(_net().parameters())),
+        "groups[0] is a Parameter; expected a dict with 'params', as for an optimizer",
+    ),
+    (
+        lambda: ammup.param_groups(_net(), 0.1, groups=[{"params": 3}]),
+        "groups[0]['params'] is a int; expected parameters",
+    ),
+    (
+        lambda: ammup.param_groups(_net(), 0.1, groups=torch.optim.SGD(_net().parameters())),
+        "group '0' of groups= contains a tensor (4, 3, 3, 3) that is not a parameter of the model; leave it out",
+    ),
     (lambda: ammup.UpdateLogger(_net(), every=0), "every=0 must be at least 1"),
+    (
+        lambda: ammup.UpdateLogger(_net(), optimizer=torch.optim.SGD(_net().parameters(), 0.1)),
+        "the optimizer has none of the model's parameters; build it from this model",
+    ),
+    (
+        lambda: ammup.UpdateLogger(_net(), optimizer=torch.optim.SGD),
+        "optimizer is a type; give the torch.optim.Optimizer of the loop",
+    ),
+    (lambda: ammup.UpdateLogger(_net(), loss="l1"), "unknown loss='l1'; expected one of: mse, cross_entropy, or a"),
+    (
+        lambda: ammup.UpdateLogger(_net(), units=["no"]),
+        "units=['no']: expected distinct module names; not in the model",
+    ),
     (lambda: ammup.UpdateLogger(3), "model is a int; give the nn.Module that is trained"),
     # Experiments.
     (

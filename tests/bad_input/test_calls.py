@@ -42,7 +42,28 @@ one, other = (ammup.mlp(2, width=4, in_features=4, seed=seed).state_dict() for s
 assert all(torch.equal(one[name], other[name]) for name in one)
 """
 
+# Images and labels as tensors, and labels of another integer dtype.
+DATA = """
+images, labels = np.random.default_rng(0).integers(0, 256, (24, 8, 8, 3), dtype=np.uint8), np.arange(24) % 4
+splits = {"train": (images[:12], labels[:12]), "val": (images[12:], labels[12:]), "test": (images[:0], labels[:0])}
+data, changed = (
+    ammup.Data(
+        **{f"{split}_images": convert(x) for split, (x, _) in splits.items()},
+        **{f"{split}_labels": convert(y.astype(dtype)) for split, (_, y) in splits.items()},
+        classes=("a", "b", "c", "d"),
+    )
+    for convert, dtype in ((np.asarray, np.int64), (torch.tensor, np.uint8))
+)
+assert changed.digest == data.digest and changed.train_labels.dtype == np.int64, (data, changed)
+factory = partial(ammup.cnn, width=4, out_channels=4)
+runs = [
+    ammup.train_replicas(factory, 2, lrs=[0.1], seeds=1, data=each, batch_size=4, strategy="loop", device="cpu")
+    for each in (data, changed)
+]
+assert runs[0][0].val_loss == runs[1][0].val_loss
+"""
+
 
 def test_numpy_scalars_and_arrays_are_valid_input() -> None:
-    run = subprocess.run([sys.executable, "-c", NUMPY], capture_output=True, text=True, timeout=300, check=False)
+    run = subprocess.run([sys.executable, "-c", NUMPY + DATA], capture_output=True, text=True, timeout=300, check=False)
     assert run.returncode == 0, run.stderr

@@ -274,7 +274,7 @@ def test_the_vector_jacobian_product_is_adjoint_to_the_tangents(setting: Setting
 
 def _updates(net: torch.nn.Module, factors: dict[str, float] | None = None) -> UpdateMoments:
     inputs = torch.randn(3, 6, generator=torch.Generator().manual_seed(0))
-    return ammup.measure_updates(net, inputs, torch.tensor([0, 3, 1]), lr_factors=factors)
+    return ammup.measure_updates(net, inputs, torch.tensor([0, 3, 1]), loss="mse", lr_factors=factors)
 
 
 def _mlp(depth: int = 3, **given) -> torch.nn.Module:

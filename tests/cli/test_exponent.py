@@ -2,6 +2,7 @@
 
 import json
 import re
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,20 @@ def test_json_agrees_with_the_library_call(tmp_path: Path) -> None:
     assert answer["slope"] == pytest.approx(law.power_law.slope)
     assert answer["slope_ci"] == pytest.approx(law.power_law.slope_ci)
     assert [row["lr_star"] for row in answer["curve"]] == pytest.approx(law.curve["lr_star"].tolist())
+
+
+@pytest.mark.parametrize(("options", "loss"), [([], "cross_entropy"), (["--loss", "mse", "--labels", "data"], "mse")])
+def test_the_loss_of_class_indices_is_printed_and_is_that_of_the_library(
+    tmp_path: Path, options: list[str], loss: str
+) -> None:
+    write_images(tmp_path)
+    command = ["exponent", "cnn", "--data", tmp_path, *QUICK, *options]
+    assert f", {loss}, weight draws" in run(*command).output.splitlines()[0]
+    inputs, labels = ammup.load_data(tmp_path).batch(4)
+    law = ammup.depth_exponent(
+        partial(ammup.cnn, width=8, out_channels=2), [2, 4], inputs=inputs, targets=labels, loss=loss, seeds=3
+    )
+    assert json.loads(run(*command, "--json").stdout)["slope"] == pytest.approx(law.power_law.slope)
 
 
 def test_the_finite_depth_law_is_printed_for_nets_that_it_covers() -> None:

@@ -12,11 +12,13 @@ import torch
 from depth_curves import PAPER, check_of, law_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.nn import functional as F
 
 import ammup
 from ammup import InputError
-from ammup.gate.depth_check import check_depth_exponent
+from ammup.gate.depth_check import check_depth_exponent, description
 from ammup.gate.slope_drift import slope_drift
+from ammup.measurement.specification import MeasurementSpec
 from ammup.stats.equivalence import Region
 from ammup.stats.power_law import PowerLaw
 
@@ -156,3 +158,11 @@ def test_a_check_is_valid_json() -> None:
 def test_invalid_arguments_are_rejected_before_the_measurement(options: dict, message: str) -> None:
     with pytest.raises(InputError, match=message):
         check_depth_exponent(NET, [2, 4], **BATCH, **{"expected": -1.0, "margin": 0.1, **options})
+
+
+def test_the_description_of_a_check_names_the_loss_that_is_measured() -> None:
+    x = torch.ones(2, 64)
+    assert description(NET, MeasurementSpec(inputs=x)).endswith("on inputs of shape (2, 64), mse, part total")
+    classes = MeasurementSpec(inputs=x, targets=torch.tensor([0, 1]), loss="cross_entropy")
+    assert ", cross_entropy, part total" in description(NET, classes)
+    assert "functional:mse_loss, part total" in description(NET, MeasurementSpec(inputs=x, loss=F.mse_loss))

@@ -195,10 +195,10 @@ def test_training_continues_as_if_nothing_had_been_measured() -> None:
 
     def all_of_them(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         ammup.measure_updates(model, images, labels, loss="cross_entropy", optimizer=optimizer)
-        ammup.maximal_lr(model, images, labels)
+        ammup.maximal_lr(model, images, labels, loss="mse")
         ammup.check_finite_step(model, images, labels, lr=0.1, loss="cross_entropy")
-        ammup.param_groups(model, 0.1, rule="per-unit", inputs=images, targets=labels)
-        ammup.UpdateLogger(model, every=1, optimizer=optimizer)(0, images, labels)
+        ammup.param_groups(model, 0.1, rule="per-unit", inputs=images, targets=labels, loss="mse")
+        ammup.UpdateLogger(model, every=1, loss="cross_entropy", optimizer=optimizer)(0, images, labels)
 
     for found, expected in zip(trained(all_of_them), trained(lambda *_: None), strict=True):
         assert torch.equal(found, expected)

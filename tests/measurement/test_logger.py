@@ -11,9 +11,11 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 from torch.optim import Optimizer
+from torch.utils._pytree import tree_leaves
 
 import ammup
 from ammup import InputError
+from ammup.measurement.logger import MeasurementWarning
 
 OPTIMIZERS = {
     "momentum": partial(torch.optim.SGD, lr=0.05, momentum=0.9, weight_decay=1e-3, nesterov=True),
@@ -64,7 +66,7 @@ def _assert_bit_identical(name: str, dtype: torch.dtype, *, given: bool) -> None
     for logged in (False, True):
         twin = copy.deepcopy(net)
         optimizer = OPTIMIZERS[name](twin.parameters())
-        logger = ammup.UpdateLogger(twin, every=2, optimizer=optimizer if given else None)
+        logger = ammup.UpdateLogger(twin, every=2, loss="cross_entropy", optimizer=optimizer if given else None)
         left.append(_train(twin, optimizer, 6, logger if logged else None))
     assert _same(*left)
     assert logger.table["step"].tolist() == [0, 2, 4]
@@ -101,7 +103,7 @@ def test_s_is_the_change_that_the_optimizer_s_next_step_makes(name: str, dtype: 
     # Below 1e-4 a step is lost in the rounding of float32 weights.
     lr, rtol = (1e-4, 1e-2) if dtype == torch.float32 else (1e-6, 1e-4)
     optimizer.param_groups[0]["lr"] = lr
-    logger = ammup.UpdateLogger(net, every=1, optimizer=optimizer)
+    logger = ammup.UpdateLogger(net, every=1, loss="cross_entropy", optimizer=optimizer)
     for step in range(3):
         x, y = _batch(step)
         x = x.flatten(1).to(dtype)
@@ -136,7 +138,7 @@ def test_without_an_optimizer_it_measures_sgd_and_has_no_learning_rate() -> None
     for step in range(11):
         logger(step, x, y)
     assert list(logger.S) == [0, 5, 10]
-    expected = ammup.measure_updates(net, x, y, units=["blocks.1"])
+    expected = ammup.measure_updates(net, x, y, loss="mse", units=["blocks.1"])
     np.testing.assert_array_equal(logger.S[5], expected.S)
     assert logger.table[["lr", "S_bar_at_lr"]].isna().all(axis=None)
     assert logger.table["lr_star"].tolist() == [expected.lr_star] * 3
@@ -146,7 +148,7 @@ def test_the_learning_rate_is_that_of_the_schedule() -> None:
     net, (x, y) = _net(), _batch(0)
     optimizer = torch.optim.SGD(net.parameters(), lr=0.5)
     schedule = torch.optim.lr_scheduler.StepLR(optimizer, 1, gamma=0.1)
-    logger = ammup.UpdateLogger(net, every=1, optimizer=optimizer)
+    logger = ammup.UpdateLogger(net, every=1, loss="cross_entropy", optimizer=optimizer)
     for step in range(3):
         logger(step, x, y)
         optimizer.step()  # without a gradient it moves nothing
@@ -158,8 +160,8 @@ def test_the_learning_rate_is_that_of_the_schedule() -> None:
 
 def test_groups_keep_their_ratio_to_the_first() -> None:
     net, (x, y) = ammup.cnn(3, width=6), _batch(0)
-    groups = ammup.param_groups(net, 0.2, rule="per-unit", inputs=x, targets=y)
-    logger = ammup.UpdateLogger(net, optimizer=torch.optim.SGD(groups))
+    groups = ammup.param_groups(net, 0.2, rule="per-unit", inputs=x, targets=y, loss="cross_entropy")
+    logger = ammup.UpdateLogger(net, loss="cross_entropy", optimizer=torch.optim.SGD(groups))
     logger(0, x, y)
     (row,) = logger.table.to_dict("records")
     assert row["lr"] == groups[0]["lr"] != 0.2
@@ -169,7 +171,7 @@ def test_groups_keep_their_ratio_to_the_first() -> None:
 
 def test_overhead_is_the_share_of_time_spent_in_measuring() -> None:
     net, (x, y) = _net(), _batch(0)
-    logger = ammup.UpdateLogger(net, every=2)
+    logger = ammup.UpdateLogger(net, every=2, loss="cross_entropy")
     assert logger.overhead == 0
     assert logger.table.empty
     logger(1, x, y)  # starts the clock and measures nothing
@@ -185,7 +187,7 @@ def test_overhead_is_the_share_of_time_spent_in_measuring() -> None:
 
 def test_nothing_of_a_measurement_is_kept() -> None:
     net, (x, y) = _net(), _batch(0)
-    logger = ammup.UpdateLogger(net, every=1)
+    logger = ammup.UpdateLogger(net, every=1, loss="cross_entropy")
     logger(0, x, y)
     assert all(p.grad is None for p in net.parameters())
     assert all(isinstance(S, np.ndarray) for S in logger.S.values())
@@ -197,29 +199,113 @@ def test_a_failed_measurement_leaves_all_as_it_was() -> None:
     optimizer = OPTIMIZERS["adam"](net.parameters())
     before = copy.deepcopy(_train(net, optimizer, 2))
     gradients = [p.grad.clone() for p in net.parameters()]
-    logger = ammup.UpdateLogger(net, every=1, optimizer=optimizer)
+    logger = ammup.UpdateLogger(net, every=1, loss="cross_entropy", optimizer=optimizer)
     for bad, targets, message in (
-        (torch.full_like(x, torch.nan), y, "NaN or infinite"),
+        (
+            torch.full_like(x, torch.nan),
+            y,
+            "could not measure step 0, so its row is NaN: inputs contain NaN or infinite",
+        ),
         (x[:, :2], y, "cannot be run"),
         (x, y + 100, "class indices are 101 to"),
     ):
-        with pytest.raises(InputError, match=message):
+        with pytest.warns(MeasurementWarning, match=message):
             logger(0, bad, targets)
     after = {"net": net.state_dict(), "optimizer": optimizer.state_dict(), "random": torch.get_rng_state()}
     assert _same(before, after)
     assert all(torch.equal(p.grad, g) for p, g in zip(net.parameters(), gradients, strict=True))
     assert not any(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in net.modules())
     assert logger.S == {}
+    assert logger.table[["S_bar", "S_bar_at_lr", "lr_star"]].isna().all(axis=None)
     logger(1, x, y)
     assert list(logger.S) == [1]
+    assert logger.table["S_bar"].isna().tolist() == [True, False]
 
 
 def test_unusable_settings_are_refused() -> None:
     net, (x, y) = _net(), _batch(0)
     with pytest.raises(InputError, match="every=0 must be at least 1"):
         ammup.UpdateLogger(net, every=0)
-    frozen = torch.optim.SGD(net.parameters(), lr=0.0)
-    with pytest.raises(InputError, match=r"learning rate is 0.0; it must be positive"):
-        ammup.UpdateLogger(net, optimizer=frozen)(0, x, y)
     with pytest.raises(InputError, match="none of the model's parameters"):
-        ammup.UpdateLogger(net, optimizer=torch.optim.SGD(_net().parameters(), lr=0.1))(0, x, y)
+        ammup.UpdateLogger(net, loss="cross_entropy", optimizer=torch.optim.SGD(_net().parameters(), lr=0.1))
+    with pytest.raises(InputError, match="unknown loss='l1'; expected one of: mse, cross_entropy"):
+        ammup.UpdateLogger(net, loss="l1")
+    with pytest.raises(InputError, match=r"not in the model: .'nowhere'"):
+        ammup.UpdateLogger(net, loss="mse", units=["nowhere"])
+    for every, step in ((1, 0), (100, 7)):  # the second one would be measured only at step 100
+        with pytest.raises(InputError, match="and loss= is missing; pass loss="):
+            ammup.UpdateLogger(net, every=every)(step, x, y)
+
+
+def _never(*arguments: object, **options: object) -> None:
+    raise AssertionError("measured")
+
+
+def test_a_run_with_a_warm_up_bad_batches_and_divergence_is_trained_to_its_end() -> None:
+    """The whole loop against the same one without a logger, and one warning for each kind of failure."""
+
+    def trained(*, logged: bool) -> tuple[dict, ammup.UpdateLogger]:
+        net = ammup.mlp(3, width=6, in_features=12)
+        optimizer = torch.optim.AdamW(net.parameters(), lr=0.1)
+        logger = ammup.UpdateLogger(net, every=1, loss="cross_entropy", optimizer=optimizer)
+        for step in range(14):
+            optimizer.param_groups[0]["lr"] = max(0, step - 1) * 0.01 if step < 9 else 1e38
+            x, y = _batch(step)
+            x = x.reshape(-1, 12)[:4]
+            optimizer.zero_grad()
+            F.cross_entropy(net(x), y).backward()
+            if logged:
+                shown = x[:, :7] if step in (4, 5) else x
+                logger(step, shown, y + 10 * (step in (6, 7)))
+            optimizer.step()
+        return {"net": net.state_dict(), "optimizer": optimizer.state_dict()}, logger
+
+    with pytest.warns(MeasurementWarning) as warned:
+        left, logger = trained(logged=True)
+    expected, _ = trained(logged=False)
+    tensors = [[leaf for leaf in tree_leaves(each) if isinstance(leaf, torch.Tensor)] for each in (left, expected)]
+    torch.testing.assert_close(*tensors, rtol=0, atol=0, equal_nan=True)
+    assert any(p.isnan().any() for p in left["net"].values())
+    table = logger.table.set_index("step")
+    assert list(table.index) == list(range(14))
+    assert table["lr"].notna().all()
+    measured = [step for step in table.index if not np.isnan(table.loc[step, "S_bar"])]
+    assert measured[:3] == [2, 3, 8]
+    assert list(logger.S) == measured
+    assert table.loc[13].isna().tolist() == [False, True, True, True]
+    reasons = [str(warning.message).split("row is NaN: ")[1] for warning in warned]
+    kinds = ("the optimizer's learning rate is 0", "MLP cannot be run", "class indices are", "the weights contain NaN")
+    for kind in kinds:
+        assert sum(reason.startswith(kind) for reason in reasons) == 1, reasons
+    assert len(reasons) <= len(kinds) + 2  # and what fails while weights diverge that are still finite
+
+
+class _Failing(torch.optim.SGD):
+    """An optimizer whose step fails."""
+
+    def step(self, closure: Callable | None = None) -> None:
+        raise AssertionError("this optimizer cannot be copied")
+
+
+def test_an_exception_of_any_type_is_a_warning() -> None:
+    net, (x, y) = _net(), _batch(0)
+    logger = ammup.UpdateLogger(net, every=1, loss="cross_entropy", optimizer=_Failing(net.parameters(), lr=0.1))
+    with pytest.warns(MeasurementWarning, match="AssertionError: this optimizer cannot be copied"):
+        logger(0, x, y)
+    logger(1, x, y)  # the same kind: no warning, which would be an error here
+    assert logger.table["S_bar"].isna().all()
+    lazy = ammup.UpdateLogger(nn.Sequential(nn.LazyLinear(4), nn.LazyLinear(2)), loss="mse")
+    with pytest.warns(MeasurementWarning, match="Sequential has parameters without a shape"):
+        lazy(0, x.flatten(1))
+    failing = ammup.UpdateLogger(net, loss=_never)
+    with pytest.warns(MeasurementWarning, match="the loss failed on outputs"):
+        failing(0, x, y)
+
+
+def test_an_interrupt_ends_the_training() -> None:
+    def interrupted(model: nn.Module, inputs: torch.Tensor) -> torch.Tensor:
+        raise KeyboardInterrupt
+
+    net, (x, y) = _net(), _batch(0)
+    with pytest.raises(KeyboardInterrupt):
+        ammup.UpdateLogger(net, loss="mse", forward=interrupted)(0, x, y)

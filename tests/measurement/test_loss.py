@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 import ammup
 from ammup import InputError
-from ammup.measurement.loss import Objective
+from ammup.measurement.loss import Objective, resolved_loss
 
 SHAPES = ((3, 5), (2, 4, 6), (2, 3, 4, 5))
 LOSSES = {"mse": lambda z, y: F.mse_loss(z, y) / 2, "cross_entropy": F.cross_entropy}
@@ -133,8 +133,8 @@ def _bad(**changes):
     [
         (_bad(targets=torch.ones(3, 2)), r"\(3, 2\).*\(2, 2\)"),
         (_bad(targets=torch.full((2, 2), torch.inf)), "targets.*NaN"),
-        (_bad(targets=torch.tensor([0, 2])), "0 to 2.* 0 to 1"),
-        (_bad(targets=torch.tensor([0, 1, 1])), r"\(3,\).*\(2,\)"),
+        (_bad(targets=torch.tensor([0, 2]), loss="mse"), "0 to 2.* 0 to 1"),
+        (_bad(targets=torch.tensor([0, 1, 1]), loss="mse"), r"\(3,\).*\(2,\)"),
         (_bad(loss="hinge"), "loss='hinge'.*mse, cross_entropy"),
         (_bad(part="A"), "part='A'.*total, label, output"),
         (_bad(loss=F.mse_loss, part="label"), "part='label'.*part='total'"),
@@ -145,3 +145,31 @@ def _bad(**changes):
 def test_invalid_targets_and_losses_are_rejected(arguments: dict, message: str) -> None:
     with pytest.raises(InputError, match=message):
         ammup.measure_updates(**arguments)
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.int32, torch.uint8, torch.bool])
+def test_targets_that_are_not_floats_need_a_loss(dtype: torch.dtype) -> None:
+    targets = torch.ones(2, dtype=dtype)
+    with pytest.raises(InputError, match=r"loss= is missing; pass loss='cross_entropy', or loss='mse' for the mean"):
+        resolved_loss(None, targets)
+    assert resolved_loss("cross_entropy", targets) == "cross_entropy"
+    assert resolved_loss(F.cross_entropy, targets) is F.cross_entropy
+
+
+@pytest.mark.parametrize("targets", [None, torch.ones(2, 2), torch.ones(2, 2, dtype=torch.float64)])
+def test_the_loss_of_drawn_labels_and_of_floats_is_mse(targets: torch.Tensor | None) -> None:
+    torch.manual_seed(0)
+    model, inputs = _UserNet(), torch.ones(2, 4)
+    assert resolved_loss(None, targets) == "mse"
+    assert resolved_loss("cross_entropy", targets) == "cross_entropy"
+    found, expected = (ammup.measure_updates(model, inputs, targets, loss=loss).S for loss in (None, "mse"))
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.int32, torch.uint8])
+def test_class_indices_of_every_integer_dtype_are_the_same(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    model, inputs, targets = _UserNet(), torch.ones(2, 4), torch.tensor([0, 1])
+    for loss in LOSSES:
+        found, expected = (ammup.measure_updates(model, inputs, y, loss=loss).S for y in (targets.to(dtype), targets))
+        np.testing.assert_array_equal(found, expected)

@@ -49,7 +49,7 @@ def test_every_trainable_parameter_once_by_unit() -> None:
         model = getattr(models, name)(weights=None)
         next(model.parameters()).requires_grad_(False)
         x = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-        groups = ammup.param_groups(model, 0.1, rule="per-unit", inputs=x, targets=Y)
+        groups = ammup.param_groups(model, 0.1, rule="per-unit", inputs=x, targets=Y, loss="mse")
         _assert_covered(model, groups)
         names = [group["name"] for group in groups]
         assert names[-1] == "rest"
@@ -112,10 +112,10 @@ def test_what_has_a_kernel() -> None:
 def test_fan_in_divides_s_by_the_squared_kernel_cardinality() -> None:
     """Exactly so, where all weights that reach a unit have one k."""
     net = ammup.cnn(3, width=6).double()
-    plain = ammup.measure_updates(net, X, Y).S
+    plain = ammup.measure_updates(net, X, Y, loss="mse").S
     groups = ammup.param_groups(net, 1.0, rule="fan-in")
     np.testing.assert_allclose(
-        ammup.measure_updates(net, X, Y, lr_factors=lr_factors(net, groups)).S, plain / 81, rtol=1e-9
+        ammup.measure_updates(net, X, Y, loss="mse", lr_factors=lr_factors(net, groups)).S, plain / 81, rtol=1e-9
     )
 
 
@@ -176,7 +176,7 @@ def test_all_of_s_cannot_be_made_equal() -> None:
     """Why own parts: the first unit's weights alone can move a later unit further than they move the first."""
     net = ammup.mlp(5, width=16, in_features=192, seed=0).double()
     only_first = {name: 0.0 for name, _ in net.named_parameters() if name != "layers.0.weight"}
-    S = ammup.measure_updates(net, X.flatten(1), Y, lr_factors=only_first).S
+    S = ammup.measure_updates(net, X.flatten(1), Y, loss="mse", lr_factors=only_first).S
     assert S[1:].max() > S[0]
 
 
@@ -242,7 +242,7 @@ def test_param_table_and_factors() -> None:
 @pytest.mark.parametrize("rule", ["global", "fan-in", "per-unit"])
 def test_a_step_of_sgd_is_the_gradient_times_the_group_s_learning_rate(rule: str) -> None:
     net = ammup.cnn(2, width=4).double()
-    groups = ammup.param_groups(net, 0.1, rule=rule, inputs=X, targets=Y)
+    groups = ammup.param_groups(net, 0.1, rule=rule, inputs=X, targets=Y, loss="mse")
     optimizer = torch.optim.SGD(groups)
     F.cross_entropy(net(X), Y).backward()
     rates = ammup.param_table(net, groups)["lr"]
@@ -279,7 +279,7 @@ def test_compiled_models_train_as_they_did(backend: str, rule: str) -> None:
     trained = []
     for compiled in (False, True):
         net = _net().double()
-        groups = ammup.param_groups(net, 0.1, rule=rule, inputs=x, targets=y)
+        groups = ammup.param_groups(net, 0.1, rule=rule, inputs=x, targets=y, loss="mse")
         called = torch.compile(net, backend=backend) if compiled else net
         if compiled and rule == "fan-in":
             groups = ammup.param_groups(called, 0.1, rule=rule)  # the compiled one has the same modules
@@ -314,7 +314,7 @@ def train(called, groups):
 trained = {}
 for rule in ("fan-in", "per-unit"):
     model = net()
-    groups = ammup.param_groups(model, 0.1, rule=rule, inputs=case["x"], targets=case["y"])
+    groups = ammup.param_groups(model, 0.1, rule=rule, inputs=case["x"], targets=case["y"], loss="mse")
     factors = lr_factors(model, groups)
     train(DistributedDataParallel(model), groups)
     trained["ddp", rule] = [p.detach() for p in model.parameters()]
@@ -355,7 +355,7 @@ def test_two_processes_train_as_one_does_on_the_joint_batch(tmp_path: Path) -> N
     assert [worker.returncode for worker in workers] == [0, 0], errors
     for rule in ("fan-in", "per-unit"):
         net = _net().double()
-        alone = _trained(net, net, ammup.param_groups(net, 0.1, rule=rule, inputs=x, targets=y), x, y)
+        alone = _trained(net, net, ammup.param_groups(net, 0.1, rule=rule, inputs=x, targets=y, loss="mse"), x, y)
         for rank in range(2):
             trained = torch.load(tmp_path / f"trained{rank}.pt")
             for kind in ("ddp", "fsdp"):

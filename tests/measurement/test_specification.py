@@ -1,6 +1,5 @@
 """`MeasurementSpec`: checks when it is built, and moving of inputs and targets."""
 
-import numpy as np
 import pytest
 import torch
 
@@ -13,7 +12,7 @@ X = torch.ones(2, 3)
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"inputs": np.ones((2, 3))}, "inputs are a ndarray; give a tensor"),
+        ({"inputs": [[1.0, 2.0]]}, "inputs are a list; give a tensor or array"),
         ({"inputs": torch.ones(2, 3, dtype=torch.uint8)}, "inputs have dtype torch.uint8; give floats"),
         ({"inputs": torch.ones(0, 3)}, r"inputs have shape \(0, 3\)"),
         ({"inputs": torch.ones(3)}, r"inputs have shape \(3,\); give \(batch"),
@@ -25,6 +24,7 @@ X = torch.ones(2, 3)
         ({"lr_factors": {"weight": -1.0}}, "lr_factors=.*at least 0"),
         ({"lr_factors": {"weight": float("inf")}}, "lr_factors=.*finite"),
         ({"method": "vjp"}, "method='vjp'"),
+        ({"method": "jvp", "autocast": torch.bfloat16}, "method=.jvp. computes without autocast"),
     ],
 )
 def test_invalid_fields_are_rejected(fields: dict, message: str) -> None:
@@ -42,6 +42,6 @@ def test_inputs_of_forward_may_have_any_structure() -> None:
 
 
 def test_targets_are_moved_and_keep_their_dtype() -> None:
-    spec = MeasurementSpec(inputs=X, targets=torch.tensor([0, 1]))
+    spec = MeasurementSpec(inputs=X, targets=torch.tensor([0, 1]), loss="mse")
     assert spec.targets_on(torch.ones(1, device="meta")).device.type == "meta"
     assert MeasurementSpec(inputs=X).targets_on(X) is None

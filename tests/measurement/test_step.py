@@ -20,7 +20,7 @@ def _net() -> nn.Module:
 
 X = torch.randn((2, 3, 4, 5), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 Y = torch.tensor([3, 7])
-MSE = MeasurementSpec(inputs=X, targets=Y, label_draws=2)
+MSE = MeasurementSpec(inputs=X, targets=Y, loss="mse", label_draws=2)
 DRAWN = MeasurementSpec(inputs=X, label_draws=2)
 
 

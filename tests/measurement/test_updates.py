@@ -18,7 +18,7 @@ def test_named_losses_equal_half_of_mse_loss_and_cross_entropy_of_torch() -> Non
     y = torch.tensor([3, 7])
     one_hot = F.one_hot(y, 10).double()
     mse = ammup.measure_updates(net, x, one_hot).S
-    np.testing.assert_allclose(mse, ammup.measure_updates(net, x, y).S, rtol=1e-12)
+    np.testing.assert_allclose(mse, ammup.measure_updates(net, x, y, loss="mse").S, rtol=1e-12)
     half = ammup.measure_updates(net, x, one_hot, loss=lambda z, t: F.mse_loss(z, t) / 2).S
     np.testing.assert_allclose(mse, half, rtol=1e-10)
     ours = ammup.measure_updates(net, x, y, loss="cross_entropy").S
@@ -53,18 +53,18 @@ def test_moments_below_the_range_of_float32() -> None:
 
 def test_frozen_weights_do_not_change() -> None:
     net, x = net_and_inputs("mlp")
-    all_trainable = ammup.measure_updates(net, x, torch.arange(3)).S
+    all_trainable = ammup.measure_updates(net, x, torch.arange(3), loss="mse").S
     net.layers[0].weight.requires_grad_(False)
-    S = ammup.measure_updates(net, x, torch.arange(3)).S
+    S = ammup.measure_updates(net, x, torch.arange(3), loss="mse").S
     assert S[0] == 0
     assert (S[1:] < all_trainable[1:]).all()
 
 
 def test_units_can_be_chosen() -> None:
     net, x = net_and_inputs("resnet")
-    moments = ammup.measure_updates(net, x, torch.tensor([0, 1]), units=["stem", "blocks.2"])
+    moments = ammup.measure_updates(net, x, torch.tensor([0, 1]), loss="mse", units=["stem", "blocks.2"])
     assert moments.units == ("stem", "blocks.2")
-    assert moments.S[1] == ammup.measure_updates(net, x, torch.tensor([0, 1])).S[2]
+    assert moments.S[1] == ammup.measure_updates(net, x, torch.tensor([0, 1]), loss="mse").S[2]
 
 
 def _state(net: nn.Module) -> list[torch.Tensor]:
@@ -85,7 +85,7 @@ def test_model_and_random_state_are_not_changed(train: bool) -> None:
     ammup.measure_updates(net, x, part="label")
     ammup.check_finite_step(net, x, y, lr=1.0, loss="cross_entropy")
     with pytest.raises(InputError):
-        ammup.measure_updates(net, torch.randn(4, 5, 4, 4, generator=torch.Generator()), y)
+        ammup.measure_updates(net, torch.randn(4, 5, 4, 4, generator=torch.Generator()), y, loss="mse")
     assert torch.equal(torch.get_rng_state(), rng)
     assert [m.training for m in net.modules()] == flags
     assert [len(m._forward_hooks) for m in net.modules()] == hooks

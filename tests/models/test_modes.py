@@ -50,7 +50,7 @@ def _found(net: nn.Module, x: Tensor, y: Tensor) -> list[list[float]]:
         ammup.measure_updates(net, x, y, loss="cross_entropy").S.tolist(),
         ammup.measure_updates(net, x).S.tolist(),
         ammup.check_finite_step(net, x, y, lr=1e-2, loss="cross_entropy").true.tolist(),
-        [group["lr"] for group in ammup.param_groups(net, 0.1, rule="per-unit", inputs=x, targets=y)],
+        [group["lr"] for group in ammup.param_groups(net, 0.1, rule="per-unit", inputs=x, targets=y, loss="mse")],
     ]
 
 
@@ -68,7 +68,7 @@ def test_training_in_autocast_is_the_same_with_a_logger() -> None:
     def trained(*, logged: bool) -> list[Tensor]:
         net = _net("own")
         optimizer = torch.optim.SGD(net.parameters(), 0.1)
-        logger = ammup.UpdateLogger(net, every=1, optimizer=optimizer)
+        logger = ammup.UpdateLogger(net, every=1, loss="cross_entropy", optimizer=optimizer)
         for step in range(3):
             optimizer.zero_grad()
             with torch.autocast("cpu", torch.bfloat16):

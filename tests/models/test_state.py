@@ -284,7 +284,7 @@ def _check(model: nn.Module) -> None:
 
 
 def _log(model: nn.Module) -> None:
-    _unless_refused(lambda: ammup.UpdateLogger(model, every=1, units=["out"])(0, X, Y))
+    _unless_refused(lambda: ammup.UpdateLogger(model, every=1, loss="cross_entropy", units=["out"])(0, X, Y))
 
 
 CALLS: dict[str, Callable[[nn.Module], object]] = {
@@ -347,7 +347,10 @@ def test_every_pass_begins_in_the_same_state() -> None:
     step = ammup.check_finite_step(warms, X, Y, lr=1e-4, loss="cross_entropy", units=units)
     assert abs(step.gap).max() < 0.01
     found, expected = (
-        [group["lr"] for group in ammup.param_groups(model, 0.1, rule="per-unit", inputs=X, targets=Y, units=units)]
+        [
+            group["lr"]
+            for group in ammup.param_groups(model, 0.1, rule="per-unit", inputs=X, targets=Y, loss="mse", units=units)
+        ]
         for model in (warms, fixed)
     )
     np.testing.assert_allclose(found, expected, rtol=1e-6)
@@ -360,7 +363,7 @@ def test_a_lazy_module_is_refused_before_it_is_run() -> None:
         with pytest.raises(InputError, match=r"parameters without a shape \(0\.weight, 0\.bias\); run it once"):
             call(model, X)
     with pytest.raises(InputError, match="parameters without a shape"):
-        ammup.check_finite_step(model, X, Y, lr=0.1)
+        ammup.check_finite_step(model, X, Y, lr=0.1, loss="mse")
     model(X)
     _measure_any(model)
 

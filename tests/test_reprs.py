@@ -1,0 +1,122 @@
+"""The repr of every public result is one short line with its key numbers, whatever the size of arrays and tables."""
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from depth_curves import check_of, law_of
+from stores import RUN
+from swept import swept_runs
+from torch.nn import functional as F
+
+import ammup
+from ammup.experiments.record import SweepRecord
+from ammup.measurement.finite_step import FiniteStep
+from ammup.measurement.moments import UpdateMoments
+from ammup.measurement.specification import MeasurementSpec
+from ammup.stats.equivalence import Region
+from ammup.training.replica import TrainedReplica
+from ammup.transfer.measured_curve import MeasuredCurve
+
+LONGEST = 300  # characters
+DEPTHS = range(2, 42)
+CURVE = {depth: 2.0 * depth**-1.5 for depth in DEPTHS}
+RUNS = pd.concat([swept_runs(depth, top=CURVE[depth]) for depth in DEPTHS]).assign(val_loss=1.0)
+EXPERIMENT = ammup.read_experiments("cnn-relu-cifar10", changes=["grid.depths=[3, 4, 6]"])[0]
+
+
+def _moments() -> UpdateMoments:
+    names = tuple(f"blocks.{n}" for n in range(500))
+    squares = dict.fromkeys((f"{name}.weight" for name in names), 1.0)
+    return UpdateMoments(units=names, S=np.linspace(1, 7, 500), S_bar_se=0.0, gradient_squares=squares, error=1e-7)
+
+
+def _logger() -> ammup.UpdateLogger:
+    logger = ammup.UpdateLogger(ammup.mlp(2, width=4, in_features=3), every=5, loss="mse")
+    for step in range(11):
+        logger(step, torch.ones(2, 3))
+    return logger
+
+
+def _data() -> ammup.Data:
+    return ammup.load_data("synthetic", image_size=8, train=200, validation=40)
+
+
+OBJECTS: dict[str, tuple[Callable[[], object], list[str]]] = {
+    "Data": (_data, ["train 200, val 40", "images of 8×8×3", "classes=10"]),
+    "UpdateMoments": (_moments, ["500 units", "S=[1 … 7, 500 items]", "S_bar=4", "lr_star=0.5", "error=1e-07"]),
+    "DepthLaw": (lambda: law_of(CURVE), ["depths 2 … 41 (40)", "40 weight draws", "slope=-1.5", "slope_ci=(-1.5"]),
+    "DepthCheck": (lambda: check_of(law_of(CURVE), Region.around(-1.5, 0.1)), ["'holds'", "allowed=(-1.6, -1.4)"]),
+    "PowerLaw": (lambda: ammup.fit_power_law([2, 4, 8], [1, 0.5, 0.3]), ["slope=-0.8", "level=0.95", "r2=0.99"]),
+    "Run": (lambda: RUN, ["depth=3", "lr=0.1", "val_accuracy=0.25", "diverged=False"]),
+    "Experiment": (
+        lambda: EXPERIMENT,
+        ["'cnn-relu-cifar10'", "cnn on cifar10", "depths 3, 4, 6", "lrs 0.0001 … 10 (40)", "3 seeds", "'width': 64"],
+    ),
+    "UpdateLogger": (_logger, ["3 steps logged", "every=5", "loss='mse'"]),
+    "SweepLaw": (lambda: ammup.fit_sweep(RUNS), ["depths 2 … 41 (40)", "kind='smoothed'", "slope=-1.5"]),
+    "Regret": (
+        lambda: ammup.transfer_regret(RUNS, {"good": CURVE, "bad": dict.fromkeys(CURVE, 1.0)}, base=2),
+        ["best='good'", "depths 3 … 41 (39)"],
+    ),
+    "FiniteStep": (
+        lambda: FiniteStep(units=("a",) * 500, lr=0.1, first_order=np.ones(500), true=np.linspace(1, 1.25, 500)),
+        ["500 units", "lr=0.1", "largest_gap=0.25"],
+    ),
+    "MeasurementSpec": (
+        lambda: MeasurementSpec(
+            inputs=torch.ones(64, 3, 32, 32), targets=torch.zeros(64, dtype=torch.int64), loss=F.cross_entropy
+        ),
+        ["inputs=float32[64, 3, 32, 32]", "targets=int64[64]", "loss=cross_entropy"],
+    ),
+    "MeasuredCurve": (lambda: MeasuredCurve.of(CURVE), ["depths 2 … 41 (40)", "lr_star=[0.7071 … 0.007618, 40 items]"]),
+    "SweepRecord": (
+        lambda: SweepRecord(
+            experiment=EXPERIMENT,
+            runs=RUNS[:100],
+            measurements=pd.DataFrame(),
+            laws={},
+            data_digest=None,
+            provenance={},
+        ),
+        ["100 runs", "260 missing", "Experiment('cnn-relu-cifar10'"],
+    ),
+    "TrainedReplica": (
+        lambda: TrainedReplica(
+            weights={f"{n}": torch.ones(99) for n in range(9)},
+            losses=torch.ones(5000),
+            val_accuracy=0.5,
+            val_loss=1.0,
+            seconds=2.0,
+        ),
+        ["<9 items>", "losses=float32[5000]", "val_accuracy=0.5"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OBJECTS)
+def test_a_repr_is_short_and_has_the_key_numbers(name: str) -> None:
+    build, expected = OBJECTS[name]
+    text = repr(build())
+    assert text.startswith(f"{name}(")
+    assert "\n" not in text
+    assert len(text) <= LONGEST, text
+    for words in expected:
+        assert words in text, text
+
+
+def test_every_public_class_is_covered() -> None:
+    classes = {name: getattr(ammup, name) for name in ammup.__all__ if inspect.isclass(getattr(ammup, name))}
+    assert {name for name, kind in classes.items() if not issubclass(kind, Exception)} <= set(OBJECTS)
+
+
+def test_the_images_on_disk_are_not_shown(tmp_path: Path) -> None:
+    images = np.zeros((30, 8, 8, 3), np.uint8)
+    np.savez(tmp_path / "a.npz", train_images=images, train_labels=np.arange(30) % 3)
+    data = ammup.load_data(tmp_path / "a.npz", in_memory=False)
+    assert repr(data) == "Data(train 27, val 3, test 0 images of 8×8×3, classes=3)"
+    assert repr(data.train_images) == "Selection(on disk, shape=(27, 8, 8, 3))"
