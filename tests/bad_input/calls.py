@@ -348,7 +348,7 @@ CASES: list[tuple[Callable[[], object], str]] = [
     ),
     (
         lambda: ammup.check_depth_exponent(_factory, [2, 4], expected=nan, margin=0.1, **BATCH),
-        "expected=nan must be a finite slope with its sign",
+        "expected=nan must be finite: the slope, with its sign",
     ),
     (
         lambda: ammup.check_depth_exponent(_factory, [2, 4], expected=-1.0, margin=0.1, level=1.5, **BATCH),
@@ -457,7 +457,10 @@ CASES: list[tuple[Callable[[], object], str]] = [
     (lambda: ammup.fit_sweep(RUNS[:0]), "there are no runs to fit"),
     (lambda: ammup.fit_sweep(RUNS.drop(columns="lr")), "the runs have no column lr; they need depth, lr, seed,"),
     (lambda: ammup.fit_sweep(RUNS, kind="x"), "unknown optimum='x'; expected one of: smoothed, argmax, edge"),
-    (lambda: ammup.fit_sweep(RUNS, kind="edge", chance=float("inf")), "chance=inf: expected the accuracy of a guess"),
+    (
+        lambda: ammup.fit_sweep(RUNS, kind="edge", chance=float("inf")),
+        "chance=inf: expected the accuracy of a random guess",
+    ),
     (
         lambda: ammup.fit_sweep(RUNS.assign(diverged=True, val_accuracy=nan)),
         "every learning rate of a depth diverged; extend the grid to",
