@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from ammup.measurement.moments import UpdateMoments as UpdateMoments
     from ammup.measurement.param_groups import param_groups as param_groups
     from ammup.measurement.param_groups import param_table as param_table
+    from ammup.measurement.sharpness import Sharpness as Sharpness
+    from ammup.measurement.sharpness import measure_sharpness as measure_sharpness
     from ammup.measurement.updates import maximal_lr as maximal_lr
     from ammup.measurement.updates import measure_updates as measure_updates
     from ammup.models.depth import depth_units as depth_units
@@ -76,6 +78,8 @@ _HOME = {
     "train_replicas": "ammup.training.replicas",
     "UpdateMoments": "ammup.measurement.moments",
     "check_finite_step": "ammup.measurement.finite_step",
+    "Sharpness": "ammup.measurement.sharpness",
+    "measure_sharpness": "ammup.measurement.sharpness",
     "maximal_lr": "ammup.measurement.updates",
     "measure_updates": "ammup.measurement.updates",
     "depth_units": "ammup.models.depth",

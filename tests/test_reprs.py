@@ -16,6 +16,7 @@ from torch.nn import functional as F
 import ammup
 from ammup.experiments.record import SweepRecord
 from ammup.measurement.finite_step import FiniteStep
+from ammup.measurement.late import LateCurve
 from ammup.measurement.moments import UpdateMoments
 from ammup.measurement.specification import MeasurementSpec
 from ammup.stats.equivalence import Region
@@ -58,6 +59,16 @@ OBJECTS: dict[str, tuple[Callable[[], object], list[str]]] = {
         ["'cnn-relu-cifar10'", "cnn on cifar10", "depths 3, 4, 6", "lrs 0.0001 … 10 (40)", "3 seeds", "'width': 64"],
     ),
     "UpdateLogger": (_logger, ["3 steps logged", "every=5", "loss='mse'"]),
+    "LateCurve": (
+        lambda: LateCurve(
+            table=pd.DataFrame(
+                {"depth": list(CURVE), "seed": 0, "step": 5, "S_bar": [lr**-2 for lr in CURVE.values()]}
+            ),
+            lr=0.1,
+        ),
+        ["depths 2 … 41 (40)", "lr_star=[0.7071 … 0.007618, 40 items]", "short_runs_at=0.1"],
+    ),
+    "TrainingSetting": (lambda: ammup.TrainingSetting(momentum=0.9, optimizer="sgd"), ["momentum=0.9", "'sgd'"]),
     "SweepLaw": (lambda: ammup.fit_sweep(RUNS), ["depths 2 … 41 (40)", "kind='smoothed'", "slope=-1.5"]),
     "Regret": (
         lambda: ammup.transfer_regret(RUNS, {"good": CURVE, "bad": dict.fromkeys(CURVE, 1.0)}, base=2),

@@ -25,6 +25,7 @@ CHECKED: tuple[tuple[str, str, Callable[..., Sequence[nn.Module]]], ...] = (
     ("ammup.measurement.updates", "measure_draws", lambda models, *_, **__: models),
     ("ammup.measurement.finite_step", "check_finite_step", lambda model, *_, **__: [model]),
     ("ammup.measurement.param_groups", "param_groups", lambda model, *_, **__: [model]),
+    ("ammup.measurement.sharpness", "measure_sharpness", lambda model, *_, **__: [model]),
     ("ammup.models.depth", "structure_of", lambda model, *_, **__: [model]),
 )
 DRAWS = 2

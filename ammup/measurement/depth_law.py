@@ -12,13 +12,14 @@ from numpy.typing import ArrayLike
 from torch import nn
 
 from ammup.arrays import Array
-from ammup.errors import InputError
+from ammup.errors import InputError, check_known
 from ammup.format import brief_repr, count_text, json_rows, range_text
 from ammup.measurement.finite_depth import finite_depth_lrs
 from ammup.measurement.first_step import OptimizerFactory
 from ammup.measurement.jvp import stack_size
 from ammup.measurement.loss import Loss, Targets
 from ammup.measurement.moments import UpdateMoments
+from ammup.measurement.sharpness import SharpnessMeasurement
 from ammup.measurement.signal import signal_squares, weight_gains
 from ammup.measurement.specification import MeasurementSpec
 from ammup.measurement.step import Step
@@ -26,12 +27,21 @@ from ammup.measurement.updates import measure_draws, prepared_for_draws
 from ammup.models.depth import Forward, check_depths_differ
 from ammup.models.factory import Factory, architecture_of, build_model, takes_seed
 from ammup.progress import tracked
-from ammup.stats.power_law import PowerLaw, checked_depths, fit_maximal_lr, fit_power_law, maximal_lr_of
+from ammup.stats.power_law import (
+    PowerLaw,
+    checked_depths,
+    fit_geometric_mean,
+    fit_maximal_lr,
+    fit_power_law,
+    geometric_mean_of,
+    maximal_lr_of,
+)
 from ammup.training.runs import seed_numbers
 
 # Above this coefficient of variation of S̄ between weight draws, a few draws dominate the mean, so its standard error
 # is unreliable (a log-normal S̄ with this coefficient of variation has skewness 4).
 SCATTER_LIMIT = 1.0
+MEASURES = ("updates", "sharpness")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,11 +49,13 @@ class DepthLaw:
     """Measured η* as a function of depth.
 
     Attributes:
-        table: one row for each depth and seed: depth, seed, S_bar (at learning rate 1), lr_star = S_bar^(-1/2).
+        table: one row for each depth and seed: depth, seed, S_bar (at learning rate 1), lr_star = S_bar^(-1/2); for
+            measure "sharpness" depth, seed, sharpness (the largest eigenvalue), lr_star (the edge of stability).
         units: for each depth the number of depth units of the model.
-        S: for each depth S_l at learning rate 1, averaged over seeds.
+        S: for each depth S_l at learning rate 1, averaged over seeds; empty for measure "sharpness".
         power_law: the fit to η*(L) = (mean over seeds of S̄)^(-1/2), see
-            :func:`ammup.stats.power_law.fit_maximal_lr`.
+            :func:`ammup.stats.power_law.fit_maximal_lr`; for measure "sharpness" to the geometric mean of the edge.
+        measure: "updates" or "sharpness".
         law: computes :attr:`finite_depth` on first access, because that can take longer than the measurement.
         signal: computes :attr:`signal_squares` on first access.
         gains: computes :attr:`weight_gains` on first access.
@@ -53,6 +65,7 @@ class DepthLaw:
     units: Mapping[int, int]
     S: Mapping[int, Array]
     power_law: PowerLaw
+    measure: str = "updates"
     law: Callable[[], Mapping[int, float] | None] = field(default=lambda: None, repr=False, compare=False)
     signal: Callable[[], Mapping[int, Array]] = field(default=dict, repr=False, compare=False)
     gains: Callable[[], Mapping[int, float]] = field(default=dict, repr=False, compare=False)
@@ -98,12 +111,14 @@ class DepthLaw:
         """One row for each depth.
 
         Columns: depth; lr_star; se_log10, the standard error of log10 lr_star; local_slope, the slope from the previous
-        depth; scatter, the coefficient of variation of S̄ between seeds; seeds, their number.
+        depth; scatter, the coefficient of variation of S̄ (or of the sharpness) between seeds; seeds, their number.
         """
-        groups = self.table.groupby("depth")["S_bar"]
+        column = "S_bar" if self.measure == "updates" else "sharpness"
         rows = []
-        for depth, s in groups:
-            lr_star, se = maximal_lr_of(s.to_numpy())
+        for depth, group in self.table.groupby("depth"):
+            s = group[column]
+            updates = self.measure == "updates"
+            lr_star, se = maximal_lr_of(s.to_numpy()) if updates else geometric_mean_of(group["lr_star"].to_numpy())
             scatter = float(s.std(ddof=1) / s.mean()) if len(s) > 1 else float("nan")
             rows.append({"depth": depth, "lr_star": lr_star, "se_log10": se, "scatter": scatter, "seeds": len(s)})
         curve = pd.DataFrame(rows)
@@ -121,21 +136,24 @@ class DepthLaw:
             self,
             table=table,
             S={depth: (n * self.S[depth] + m * other.S[depth]) / (n + m) for depth in self.S},
-            power_law=fit_maximal_lr(
-                {int(str(depth)): group.to_numpy() for depth, group in table.groupby("depth")["S_bar"]},
-                level=self.power_law.level,
-            ),
+            power_law=_fitted(table, self.measure, self.power_law.level),
         )
 
     @property
     def noisy_depths(self) -> tuple[int, ...]:
-        """Depths at which S̄ scatters so much between seeds that its standard error is unreliable."""
+        """Depths at which S̄ scatters so much between seeds that its standard error is unreliable.
+
+        There are none for measure "sharpness", whose mean is geometric.
+        """
+        if self.measure == "sharpness":
+            return ()
         curve = self.curve
         return tuple(int(d) for d in curve["depth"][curve["scatter"] > SCATTER_LIMIT])
 
     def to_dict(self) -> dict[str, Any]:
         """A dict for JSON; NaN and infinite numbers become None."""
         return {
+            "measure": self.measure,
             **self.power_law.to_dict(),
             "reference": self.reference,
             "noisy_depths": list(self.noisy_depths),
@@ -144,6 +162,12 @@ class DepthLaw:
             "S": {str(depth): s.tolist() for depth, s in self.S.items()},
             "draws": json_rows(self.table),
         }
+
+
+def _fitted(table: pd.DataFrame, measure: str, level: float) -> PowerLaw:
+    """The power law of the weight draws in a table."""
+    column, fit = ("S_bar", fit_maximal_lr) if measure == "updates" else ("lr_star", fit_geometric_mean)
+    return fit({int(str(depth)): group.to_numpy() for depth, group in table.groupby("depth")[column]}, level=level)
 
 
 def depth_exponent(
@@ -161,6 +185,7 @@ def depth_exponent(
     progress: bool = False,
     forward: Forward | None = None,
     optimizer: OptimizerFactory | None = None,
+    measure: str = "updates",
 ) -> DepthLaw:
     """Measure S̄ at every depth for several weight draws, without training, and fit a power law to η*(L).
 
@@ -180,6 +205,8 @@ def depth_exponent(
         progress: show the progress on standard error.
         forward: as in :func:`ammup.measure_updates`.
         optimizer: ``optimizer(params, lr)``, as in :func:`ammup.measure_updates`.
+        measure: "updates" for η* with S̄(η*) = 1; "sharpness" for the edge of stability, 2/λ with the largest
+            eigenvalue λ of the Gauss-Newton matrix; see :func:`ammup.measure_sharpness`.
 
     Returns:
         The law. Its ``reference`` is available if ``factory`` is `ammup.mlp`, `ammup.cnn` or `ammup.resnet` (without
@@ -209,7 +236,7 @@ def depth_exponent(
         optimizer=optimizer,
         device=device,
     )
-    return measure_depth_law(factory, depths, spec, seeds=seeds, level=level, progress=progress)
+    return measure_depth_law(factory, depths, spec, seeds=seeds, level=level, measure=measure, progress=progress)
 
 
 def measure_depth_law(
@@ -219,9 +246,13 @@ def measure_depth_law(
     *,
     seeds: int | Sequence[int],
     level: float = 0.95,
+    measure: str = "updates",
     progress: bool = False,
 ) -> DepthLaw:
     """The depth law of a factory, measured by a specification; see :func:`depth_exponent`."""
+    check_known("measure", measure, MEASURES)
+    if measure == "sharpness" and spec.part != "total":
+        raise InputError(f"part={spec.part!r} of the sharpness is not defined; use part='total'")
     wanted = tuple(sorted(checked_depths(depths, at_least=2)))
     numbers = _seeds(seeds)
     first = {depth: build_model(factory, depth, numbers[0], spec.device) for depth in wanted}
@@ -229,6 +260,8 @@ def measure_depth_law(
     del first  # the largest of them fill the memory
     check_depths_differ({depth: len(net.units) for depth, net in nets.items()})
     numbers = _distinct(factory, wanted[0], numbers)
+    if measure == "sharpness":
+        return _sharpness_law(factory, numbers, nets, level=level, progress=progress)
     moments: dict[int, list[UpdateMoments]] = {depth: [] for depth in wanted}
     blocks = [(depth, block) for depth in wanted for block in _blocks(numbers, nets[depth].stack)]
     for depth, block in tracked(blocks, "measuring", len(blocks), show=progress):
@@ -245,7 +278,7 @@ def measure_depth_law(
         table=table,
         units={depth: len(net.units) for depth, net in nets.items()},
         S={depth: np.mean([m.S for m in moments[depth]], axis=0) for depth in wanted},
-        power_law=fit_maximal_lr({depth: [m.S_bar for m in moments[depth]] for depth in wanted}, level=level),
+        power_law=_fitted(table, measure, level),
         signal=partial(signal_squares, factory, wanted, spec, numbers[0]),
         gains=partial(weight_gains, factory, wanted, spec, numbers[0]),
         law=partial(finite_depth_lrs, {depth: architecture_of(factory, depth) for depth in wanted}, spec),
@@ -272,6 +305,22 @@ class _Net:
         stackable = not prepared.methods_agree and prepared.method != "difference"
         stack = stack_size(Step.from_model(model, prepared)) if stackable else 1
         return cls(units=tuple(prepared.units or ()), stack=stack, spec=prepared)
+
+
+def _sharpness_law(
+    factory: Factory, seeds: tuple[int, ...], nets: Mapping[int, _Net], *, level: float, progress: bool
+) -> DepthLaw:
+    """The depth law of the edge of stability, from one draw after another."""
+    rows = []
+    draws = [(depth, seed) for depth in nets for seed in seeds]
+    for depth, seed in tracked(draws, "measuring", len(draws), show=progress):
+        spec = nets[depth].spec
+        model = build_model(factory, depth, seed, spec.device)
+        sharpness = SharpnessMeasurement(model=model, spec=spec, stream=(depth, seed)).by_method()
+        rows.append({"depth": depth, "seed": seed, "sharpness": sharpness.eigenvalue, "lr_star": sharpness.edge})
+    table = pd.DataFrame(rows)
+    units = {depth: len(net.units) for depth, net in nets.items()}
+    return DepthLaw(table=table, units=units, S={}, power_law=_fitted(table, "sharpness", level), measure="sharpness")
 
 
 def _distinct(factory: Factory, depth: int, seeds: tuple[int, ...]) -> tuple[int, ...]:

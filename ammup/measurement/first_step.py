@@ -76,9 +76,9 @@ class FirstStep:
     def _step(self, weights: Mapping[str, Tensor], gradient: Mapping[str, Tensor], lr: float) -> dict[str, Tensor]:
         """Minus the change of every weight in one step at a learning rate, in float64."""
         # Not in the weights' own dtype, because the difference of the weights before and after the step loses digits.
-        copies = {name: nn.Parameter(_copied(w)) for name, w in weights.items()}
+        copies = {name: nn.Parameter(double_copy(w)) for name, w in weights.items()}
         for name, w in copies.items():
-            w.grad = _copied(gradient[name])
+            w.grad = double_copy(gradient[name])
         try:
             with torch.enable_grad():
                 self.build(copies, lr).step()
@@ -86,7 +86,7 @@ class FirstStep:
             raise
         except (RuntimeError, TypeError, ValueError, KeyError) as error:
             raise InputError(f"the optimizer failed: {type(error).__name__}: {error}") from error
-        return {name: _copied(weights[name]) - w.detach() for name, w in copies.items()}
+        return {name: double_copy(weights[name]) - w.detach() for name, w in copies.items()}
 
 
 def _new_optimizer(factory: OptimizerFactory, weights: Mapping[str, Tensor], lr: float) -> Optimizer:
@@ -121,13 +121,13 @@ def _optimizer_copy(
     for p, state in optimizer.state.items():
         if (name := names.get(id(p), "")) in weights:
             copied.state[weights[name]] = {
-                key: _copied(value) if isinstance(value, Tensor) else copy.deepcopy(value)
+                key: double_copy(value) if isinstance(value, Tensor) else copy.deepcopy(value)
                 for key, value in state.items()
             }
     return copied
 
 
-def _copied(tensor: Tensor) -> Tensor:
+def double_copy(tensor: Tensor) -> Tensor:
     """A copy in double precision (integers stay integers); an optimizer may change it in place."""
     dtype = tensor.dtype
     if tensor.is_complex():

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ammup.errors import InputError, checked_integer
-from ammup.format import json_rows
+from ammup.format import brief_repr, json_rows, range_text
 from ammup.measurement.late_run import Batches, SgdRun, weights_digest
 from ammup.measurement.late_state import LateState
 from ammup.measurement.loss import Loss
@@ -42,8 +42,9 @@ class LateCurve:
     lr: float
 
     def __repr__(self) -> str:
-        values = ", ".join(f"{row.depth}: {row.lr_star:.3g}" for row in self.curve.itertuples())
-        return f"LateCurve(η* by depth: {{{values}}}, short runs at learning rate {self.lr:g})"
+        curve = self.curve
+        depths = f"depths {range_text(curve['depth'])}"
+        return brief_repr(self, depths, lr_star=curve["lr_star"].tolist(), short_runs_at=self.lr)
 
     @property
     def curve(self) -> pd.DataFrame:

@@ -45,7 +45,7 @@ def _by_rule(regrets: Mapping[str, Regret], rules: Sequence[str], cell: Callable
         cell: formats the means of one rule over the held-out depths.
     """
     tables = {name: regret.mean.set_index("rule") for name, regret in regrets.items()}
-    columns = [rule for rule in rules if any(rule in table.index for table in tables.values())]
+    columns = [rule for rule in dict.fromkeys(rules) if any(rule in table.index for table in tables.values())]
     rows = [
         (f"`{name}`", *(cell(table.loc[rule].to_dict()) if rule in table.index else DASH for rule in columns))
         for name, table in tables.items()

@@ -14,7 +14,7 @@ from matplotlib.transforms import ScaledTranslation
 from ammup.arrays import Array
 from ammup.errors import InputError
 from ammup.format import with_interval
-from ammup.report.styles import BLUE, GREEN, GREY, SWEPT, VERMILION, Style
+from ammup.report.styles import GREEN, GREY, SHARPNESS, SWEPT, VERMILION, Style
 from ammup.stats.optimum import SweepLaw
 from ammup.stats.power_law import PowerLaw
 
@@ -26,33 +26,49 @@ PAPER_SLOPE = -1.5
 LABEL_SPACING = 1 / 18
 
 
-def plot_depth_law(law: "DepthLaw", *, title: str = "") -> Figure:
+def plot_depth_law(law: "DepthLaw", *, title: str = "", sharpness: "DepthLaw | None" = None) -> Figure:
     """η* against L on log axes with its fit and references, and S_l against l at each depth.
 
     Args:
         law: the result of :func:`ammup.depth_exponent`.
         title: heading of the figure.
+        sharpness: the law of the edge of stability 2/λ at the same depths, drawn next to η*.
     """
     figure = Figure(figsize=(10, 4.2), layout="constrained")
     left, right = figure.subplots(1, 2)
-    draw_lr_star(left, law)
+    draw_lr_star(left, law, sharpness)
     draw_profiles(right, law)
     if title:
         figure.suptitle(title)
     return figure
 
 
-def draw_lr_star(axes: Axes, law: "DepthLaw") -> None:
-    """Draw η*(L) ± one standard error, the fitted line with its band, and lines with the reference slopes."""
-    curve = law.curve
-    depth, lr_star = curve["depth"].to_numpy(float), curve["lr_star"].to_numpy(float)
-    errors = error_lengths(lr_star, curve["se_log10"].to_numpy(float))
-    axes.errorbar(depth, lr_star, errors, fmt="o", color=BLUE, capsize=3, label="measured η* ± s.e.", zorder=3)
+def draw_lr_star(axes: Axes, law: "DepthLaw", sharpness: "DepthLaw | None" = None) -> None:
+    """Draw η*(L) ± one standard error, the fitted line with its band, and lines with the reference slopes.
+
+    ``sharpness`` adds 2/λ ± one standard error and its fitted line.
+    """
+    depth = _draw_curve(axes, law, SWEPT, "measured η* ± s.e.")
     x = _draw_line(axes, law.power_law, depth, "fit")
     if law.reference is not None:
         label = f"slope {law.reference:.2f} (finite-depth law)"
         axes.plot(x, _through_centre(law.power_law, depth, x, law.reference), ":", color=GREEN, label=label)
-    _label_axes(axes, depth, "maximal-update learning rate η*")
+    quantity = "maximal-update learning rate η*"
+    if sharpness is not None:
+        _draw_curve(axes, sharpness, SHARPNESS, "measured 2/λ ± s.e.")
+        fit = sharpness.power_law
+        draw_fit(axes, fit, x, style=SHARPNESS, label=f"2/λ: {slope_text(fit)}", band=f"{fit.level:.0%} band of 2/λ")
+        quantity = "learning rate: η* and 2/λ"
+    _label_axes(axes, depth, quantity)
+
+
+def _draw_curve(axes: Axes, law: "DepthLaw", style: Style, label: str) -> Array:
+    """Draw the measured learning rates with error bars; returns their depths."""
+    curve = law.curve
+    depth, lr_star = curve["depth"].to_numpy(float), curve["lr_star"].to_numpy(float)
+    errors = error_lengths(lr_star, curve["se_log10"].to_numpy(float))
+    axes.errorbar(depth, lr_star, errors, fmt=style.marker, color=style.colour, capsize=3, label=label, zorder=3)
+    return depth
 
 
 def error_lengths(values: Array, se_log10: Array) -> Array:

@@ -27,6 +27,7 @@ class Style:
 
 
 SWEPT = Style(colour=BLUE, marker="o")
+SHARPNESS = Style(colour=ORANGE, marker="s", dashes=(0, (6, 2)))
 COLOURS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)
 DASHES: tuple[Dashes, ...] = ("-", (0, (6, 2)), (0, (6, 2, 1, 2)), (0, (1, 1.5)), (0, (10, 3)), (0, (3, 1, 1, 1, 1, 1)))
 HATCHES = ("///", "...", "xxx", "\\\\\\", "++", "oo")

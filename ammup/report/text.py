@@ -15,32 +15,58 @@ from ammup.models.depth import CONVENTIONS
 from ammup.transfer.curve_shape import CurveShape
 
 
-def depth_law_text(law: DepthLaw, *, heading: str) -> RenderableType:
-    """A table of depth, η* ± s.e. and local slope, followed by the fitted slope and reference slopes."""
-    table = Table("L", "η*", "± s.e.", "local slope", title=heading, title_justify="left", title_style="bold")
+def depth_law_text(law: DepthLaw, *, heading: str, sharpness: DepthLaw | None = None) -> RenderableType:
+    """A table of depth, η* ± s.e. and local slope, followed by the fitted slope and reference slopes.
+
+    Args:
+        law: η* with S̄(η*) = 1.
+        heading: the title of the table.
+        sharpness: the edge of stability 2/λ at the same depths, for three more columns and one more slope.
+    """
+    table = Table("L", title=heading, title_justify="left", title_style="bold")
+    laws = {"η*": law} if sharpness is None else {"η*": law, "2/λ": sharpness}
+    for symbol in laws:
+        for name in (symbol, "± s.e.", "local slope"):
+            table.add_column(name)
     for column in table.columns:
         column.justify = "right"
+    cells = [_curve_cells(measured) for measured in laws.values()]
+    for depth, *rows in zip(law.curve["depth"], *cells, strict=True):
+        table.add_row(str(depth), *(cell for row in rows for cell in row))
+    lines = _slopes(law)
+    if sharpness is not None:
+        lines.insert(1, _slope("slope of log 2/λ on log L", sharpness))
+    return Group(table, Text("\n".join([*lines, *_notes(law)])))
+
+
+def _curve_cells(law: DepthLaw) -> list[list[str]]:
+    """The cells of each depth: the learning rate, its standard error and the local slope."""
     curve = law.curve
-    columns = (curve[name].tolist() for name in ("depth", "lr_star", "se_log10", "local_slope"))
-    for depth, lr_star, se_log10, local in zip(*columns, strict=True):
-        error = error_from_log10(lr_star, se_log10)
+    rows = []
+    for lr, se_log10, local in zip(curve["lr_star"], curve["se_log10"], curve["local_slope"], strict=True):
+        error = error_from_log10(lr, se_log10)
         slope = "" if np.isnan(local) else f"{local:.2f}"
-        table.add_row(str(depth), f"{lr_star:.3g}", "?" if np.isnan(error) else f"{error:.2g}", slope)
-    return Group(table, Text("\n".join([*_slopes(law), *_notes(law)])))
+        rows.append([f"{lr:.3g}", "?" if np.isnan(error) else f"{error:.2g}", slope])
+    return rows
+
+
+def _slope(label: str, law: DepthLaw) -> str:
+    """The fitted slope with its interval."""
+    fit = law.power_law
+    ends = interval_text(fit.slope_ci, ".2f")
+    interval = f"{fit.level:.0%} interval {ends}" if ends else "no interval from one weight draw"
+    return f"{label:<26} {fit.slope:.2f}   {interval}"
 
 
 def _slopes(law: DepthLaw) -> list[str]:
     """The fitted slope and the reference slopes."""
-    fit = law.power_law
-    ends = interval_text(fit.slope_ci, ".2f")
-    interval = f"{fit.level:.0%} interval {ends}" if ends else "no interval from one weight draw"
     depths = ", ".join(str(depth) for depth in law.S)
     if law.reference is None:
         reference = "not computed for this net and batch"
     else:
         reference = f"{law.reference:.2f}   at L = {depths}"
     return [
-        f"slope of log η* on log L   {fit.slope:.2f}   {interval}",
+        _slope("slope of log η* on log L", law),
         f"finite-depth law           {reference}",
         "paper's limit, L^(-3/2)    -1.50",
     ]

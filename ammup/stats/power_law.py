@@ -155,14 +155,38 @@ def fit_maximal_lr(S_bar: Mapping[int, ArrayLike], *, level: float = 0.95) -> Po
     """
     depths = checked_depths(list(S_bar), at_least=2)
     samples = [_draws(depth, S_bar[depth]) for depth in depths]
-    x, y = _log_points(depths, [maximal_lr_of(s)[0] for s in samples])
+    return _fit_curve(depths, [maximal_lr_of(s) for s in samples], [s.size for s in samples], level)
+
+
+def fit_geometric_mean(values: Mapping[int, ArrayLike], *, level: float = 0.95) -> PowerLaw:
+    """Fit a power law to the geometric mean over weight draws at each depth, with the uncertainty of the draws.
+
+    The fit and its interval are as in :func:`fit_maximal_lr`.
+
+    Args:
+        values: for each depth the positive value of at least one weight draw.
+        level: confidence level of the intervals.
+
+    Raises:
+        InputError: there are fewer than two depths, or a value is not positive and finite.
+    """
+    depths = checked_depths(list(values), at_least=2)
+    samples = [_positive(f"values at depth {depth}", values[depth], np.size(values[depth])) for depth in depths]
+    return _fit_curve(depths, [geometric_mean_of(s) for s in samples], [s.size for s in samples], level)
+
+
+def _fit_curve(
+    depths: Sequence[int], points: Sequence[tuple[float, float]], sizes: Sequence[int], level: float
+) -> PowerLaw:
+    """The line through points (value, standard error of its log10), of ``sizes`` weight draws each."""
+    x, y = _log_points(depths, [value for value, _ in points])
     coefficients, inverse = _line(x, y, np.ones_like(y))
     residual = y - coefficients[0] - coefficients[1] * x
-    variances = np.array([maximal_lr_of(s)[1] ** 2 for s in samples])
+    variances = np.array([se**2 for _, se in points])
     jacobian = inverse @ np.stack([np.ones_like(x), x])  # (2, depths): d coefficients / d y
     covariance = (jacobian * variances) @ jacobian.T
     parts = jacobian[1] ** 2 * variances
-    draws = np.array([s.size for s in samples], dtype=np.float64)
+    draws = np.array(sizes, dtype=np.float64)
     estimable = bool(np.all(draws > 1)) and covariance[1, 1] > 0
     df = welch_df(parts, draws - 1, total=covariance[1, 1]) if estimable else 0.0
     return _power_law(coefficients, covariance, df, _r2(y, residual, np.ones_like(y)), level)
@@ -174,6 +198,13 @@ def maximal_lr_of(S_bar: ArrayLike) -> tuple[float, float]:
     mean = float(s.mean())
     se_mean = float(s.std(ddof=1) / np.sqrt(s.size)) if s.size > 1 else float("nan")
     return mean**-0.5, se_mean / (2 * mean * np.log(10))
+
+
+def geometric_mean_of(values: ArrayLike) -> tuple[float, float]:
+    """(geometric mean, standard error of its log10) of independent weight draws; with one draw the error is NaN."""
+    logs = np.log10(np.atleast_1d(np.asarray(values, dtype=np.float64)))
+    se = float(logs.std(ddof=1) / np.sqrt(logs.size)) if logs.size > 1 else float("nan")
+    return float(10 ** logs.mean()), se
 
 
 def _log_points(depths: Sequence[int] | ArrayLike, values: ArrayLike) -> tuple[Array, Array]:

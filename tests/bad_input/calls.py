@@ -280,6 +280,31 @@ CASES: list[tuple[Callable[[], object], str]] = [
         lambda: ammup.maximal_lr(_net(), IMAGES[:, :2], LABELS, loss="cross_entropy"),
         "CNN cannot be run on inputs of shape (4, 2, 8, 8): ",
     ),
+    # The sharpness.
+    (
+        lambda: ammup.measure_sharpness(_net(), IMAGES, LABELS, loss="cross_entropy", matrix="x"),
+        "unknown matrix='x'; expected one of: gauss-newton, hessian, ntk",
+    ),
+    (
+        lambda: ammup.measure_sharpness(_net(), IMAGES, LABELS, loss="cross_entropy", tolerance=nan),
+        "tolerance=nan must be a relative error from 1e-12 to 1, such as 0.01",
+    ),
+    (
+        lambda: ammup.measure_sharpness(_net(), IMAGES, LABELS[:3], loss="cross_entropy"),
+        "class indices have shape (3,); expected (4,) for the outputs",
+    ),
+    (
+        lambda: ammup.measure_sharpness(_net(), IMAGES, loss=lambda a, b: 1 / 0),
+        "the loss failed on outputs (4, 10): ZeroDivisionError:",
+    ),
+    (
+        lambda: ammup.measure_sharpness(_Raising(), IMAGES, LABELS, loss="cross_entropy"),
+        "_Raising cannot be run on inputs of shape (4, 3, 8, 8): ",
+    ),
+    (
+        lambda: ammup.measure_sharpness(_Weightless(), IMAGES, LABELS, loss="cross_entropy"),
+        "_Weightless has no trainable weights, so a step changes nothing",
+    ),
     (lambda: ammup.check_finite_step(_net(), IMAGES, LABELS, lr=0), "lr=0 must be positive and finite"),
     (lambda: ammup.check_finite_step(_net(), IMAGES, LABELS, lr=nan), "lr=nan must be positive and finite"),
     (lambda: ammup.check_finite_step(_net(), IMAGES, LABELS, lr=inf), "lr=inf must be positive and finite"),
@@ -348,7 +373,7 @@ CASES: list[tuple[Callable[[], object], str]] = [
     ),
     (
         lambda: ammup.check_depth_exponent(_factory, [2, 4], expected=nan, margin=0.1, **BATCH),
-        "expected=nan must be a finite slope with its sign",
+        "expected=nan must be finite: the slope, with its sign",
     ),
     (
         lambda: ammup.check_depth_exponent(_factory, [2, 4], expected=-1.0, margin=0.1, level=1.5, **BATCH),
@@ -457,7 +482,10 @@ CASES: list[tuple[Callable[[], object], str]] = [
     (lambda: ammup.fit_sweep(RUNS[:0]), "there are no runs to fit"),
     (lambda: ammup.fit_sweep(RUNS.drop(columns="lr")), "the runs have no column lr; they need depth, lr, seed,"),
     (lambda: ammup.fit_sweep(RUNS, kind="x"), "unknown optimum='x'; expected one of: smoothed, argmax, edge"),
-    (lambda: ammup.fit_sweep(RUNS, kind="edge", chance=float("inf")), "chance=inf: expected the accuracy of a guess"),
+    (
+        lambda: ammup.fit_sweep(RUNS, kind="edge", chance=float("inf")),
+        "chance=inf: expected the accuracy of a random guess",
+    ),
     (
         lambda: ammup.fit_sweep(RUNS.assign(diverged=True, val_accuracy=nan)),
         "every learning rate of a depth diverged; extend the grid to",

@@ -414,7 +414,7 @@ COMMANDS = [
         "fit {w}/ok.db --optimum edge --transfer",
         "--transfer carries the best learning rate, not the edge; use --optimum",
     ),
-    ("fit {w}/ok.db --optimum edge --chance nan", "chance=nan: expected the accuracy of a guess, such as 0.1"),
+    ("fit {w}/ok.db --optimum edge --chance nan", "chance=nan: expected the accuracy of a random guess, such as 0.1"),
     ("fit {w}/ok.db --plot {w}/ok.json", "unsupported suffix of 'ok.json'; expected one of: ."),
     ("fit {w}/ok.db --export a.xls", "unsupported suffix of 'a.xls'; expected one of: .csv, .parquet, .json"),
     ("fit {w}/ok.db --export {w}/ok.json", "{w}/ok.json already exists; choose another name or"),

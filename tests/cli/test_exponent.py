@@ -126,3 +126,23 @@ def test_invalid_input_is_a_one_line_error(arguments: list[str], message: str) -
     pairs = zip(QUICK[::2], QUICK[1::2], strict=True)
     quick = [word for pair in pairs if pair[0] not in arguments for word in pair]
     assert_refused(run("exponent", *quick, *arguments), message)
+
+
+def test_sharpness_is_measured_in_the_same_table_figure_and_json(tmp_path: Path) -> None:
+    figure = tmp_path / "law.png"
+    result = run("exponent", "mlp", *QUICK, "--measure", "sharpness", "--plot", figure)
+    assert result.exit_code == 0, result.output
+    assert figure.exists()
+    header, *rows = [line for line in result.output.splitlines() if re.match(r"│|┃", line)]
+    assert header.count("local slope") == 2
+    assert "2/λ" in header
+    answer = json.loads(run("exponent", "mlp", *QUICK, "--measure", "sharpness", "--json").stdout)
+    assert answer["slope"] == pytest.approx(json.loads(run("exponent", "mlp", *QUICK, "--json").stdout)["slope"])
+    sharpness = answer["sharpness"]
+    assert sharpness["measure"] == "sharpness"
+    assert f"slope of log 2/λ on log L  {sharpness['slope']:.2f}" in result.output
+    for row, updates, edge in zip(rows, answer["curve"], sharpness["curve"], strict=True):
+        cells = [cell.strip() for cell in row.strip("│").split("│")]
+        assert (cells[1], cells[4]) == (f"{updates['lr_star']:.3g}", f"{edge['lr_star']:.3g}")
+    refused = run("exponent", "mlp", *QUICK, "--measure", "sharpness", "--part", "label")
+    assert_refused(refused, "part='label' of the sharpness is not defined; use part='total'")

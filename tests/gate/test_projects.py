@@ -78,9 +78,7 @@ QUICK = {(project, next(iter(FAULTS[project]))) for project in FAULTS}
 # are named; tests/gate/test_likely_cause.py compares with baselines.
 CAUSES = {
     ("plain_cnn", "kernel cardinality left out of the fan-in"): "S̄ grows exponentially.*fan-in",
-    ("plain_cnn", "no gain for ReLU"): "not named",
     ("resnet_1d", "not divided by the number of blocks"): "S̄ grows exponentially.*not divided by their number",
-    ("preact_resnet", "branches are scaled down"): "not named",
 }
 
 

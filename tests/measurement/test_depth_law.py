@@ -227,3 +227,42 @@ def test_unknown_modules_are_measured_both_ways_once_and_by_jvp_where_that_agree
         model, spec = build_model(net, row.depth, row.seed), MeasurementSpec(inputs=inputs, method="difference")
         (exact,) = measure(models=[model], spec=spec, streams=[(row.depth, row.seed)])
         assert row.S_bar == pytest.approx(exact.S_bar, rel=1e-4)
+
+
+def test_the_law_of_the_sharpness_is_fitted_to_geometric_means_of_the_edge() -> None:
+    net = partial(ammup.mlp, width=8, in_features=8)
+    inputs, labels = torch.eye(4, 8), torch.arange(4)
+    options = {"inputs": inputs, "targets": labels, "loss": "cross_entropy", "measure": "sharpness"}
+    law = ammup.depth_exponent(net, [2, 4, 6], seeds=3, **options)
+    edges = {}
+    for depth in (2, 4, 6):
+        found = [
+            ammup.measure_sharpness(net(depth, seed=seed), inputs, labels, loss="cross_entropy") for seed in range(3)
+        ]
+        edges[depth] = np.array([sharpness.edge for sharpness in found])
+    measured = law.table.pivot(index="depth", columns="seed", values="lr_star").to_numpy()
+    np.testing.assert_allclose(measured, list(edges.values()), rtol=1e-3)
+    np.testing.assert_allclose(law.table["lr_star"] * law.table["sharpness"], 2)
+    means = [np.exp(np.log(values).mean()) for values in edges.values()]
+    np.testing.assert_allclose(law.curve["lr_star"], means, rtol=1e-3)
+    slope = np.polyfit(np.log([2, 4, 6]), np.log(means), 1)[0]
+    assert law.power_law.slope == pytest.approx(slope, abs=1e-3)
+    assert (law.draws, law.units, law.measure, law.reference) == (3, {2: 2, 4: 4, 6: 6}, "sharpness", None)
+    half = ammup.depth_exponent(net, [2, 4, 6], seeds=[0], **options)
+    rest = ammup.depth_exponent(net, [2, 4, 6], seeds=[1, 2], **options)
+    assert half.joined(rest).power_law.slope == pytest.approx(law.power_law.slope)
+    momentum = lambda params, lr: torch.optim.SGD(params, lr, momentum=0.5)  # noqa: E731
+    fast = ammup.depth_exponent(net, [2, 4, 6], seeds=3, optimizer=momentum, **options)
+    np.testing.assert_allclose(fast.table["lr_star"], 1.5 * law.table["lr_star"], rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"measure": "curvature"}, "unknown measure='curvature'; expected one of: updates, sharpness"),
+        ({"measure": "sharpness", "part": "label"}, "part='label' of the sharpness is not defined"),
+    ],
+)
+def test_unknown_measures_are_rejected(options: dict, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        ammup.depth_exponent(partial(ammup.mlp, width=4, in_features=4), [1, 2], inputs=torch.ones(1, 4), **options)

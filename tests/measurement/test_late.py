@@ -128,7 +128,7 @@ def test_the_rule_measured_late_is_a_row_and_never_the_recommendation() -> None:
     assert not row["recommended"]
     assert [one["text"] for one in table.attrs["warnings"] if one["kind"] == "late"] == list(late.warnings)
     json.dumps(late.to_dict(), allow_nan=False)
-    assert repr(late).startswith("LateCurve(η* by depth: {2: ")
+    assert repr(late).startswith("LateCurve(depths 2, ")
 
 
 # Interruption

@@ -124,7 +124,7 @@ def test_one_seed_has_no_standard_error() -> None:
 
 
 def test_chance_must_be_a_number() -> None:
-    with pytest.raises(InputError, match="chance=nan: expected the accuracy of a guess"):
+    with pytest.raises(InputError, match="chance=nan: expected the accuracy of a random guess"):
         fit_sweep(_runs([0.0]), kind="edge", chance=np.nan)
 
 

@@ -6,7 +6,7 @@ import statsmodels.api as sm
 from scipy import stats
 
 from ammup import InputError, finite_depth_law, fit_power_law
-from ammup.stats.power_law import fit_maximal_lr, maximal_lr_of
+from ammup.stats.power_law import fit_geometric_mean, fit_maximal_lr, maximal_lr_of
 
 DEPTHS = [3, 4, 6, 8, 12, 30]
 
@@ -109,3 +109,19 @@ def test_interval_of_a_curved_law_covers_its_slope(scatter: float, lowest: float
         low, high = fit_maximal_lr(dict(zip(depths, draws, strict=True))).slope_ci
         covered += low <= slope <= high
     assert lowest <= covered / 2000 <= 0.97
+
+
+def test_geometric_means_have_the_standard_errors_of_their_logarithms() -> None:
+    """Depths with the same number of draws: the variance of the slope from the residuals within depths, by hand."""
+    rng = np.random.default_rng(4)
+    samples = {depth: rng.lognormal(-1.5 * np.log(depth), 0.4, 5) for depth in DEPTHS}
+    logs = np.log10(np.array(list(samples.values())))
+    x = np.log10(np.array(DEPTHS, dtype=float))
+    weights = (x - x.mean()) / np.square(x - x.mean()).sum()
+    law = fit_geometric_mean(samples)
+    assert law.slope == pytest.approx(weights @ logs.mean(1))
+    assert law.slope_se == pytest.approx(np.sqrt(weights**2 @ logs.var(1, ddof=1) / 5))
+    assert np.isnan(fit_geometric_mean({2: [1.0], 4: [8.0]}).slope_ci).all()
+    for values in ([0.0, 1.0], [np.inf, 1.0]):
+        with pytest.raises(InputError, match="must be positive and finite"):
+            fit_geometric_mean({2: values, 4: [1.0, 2.0]})

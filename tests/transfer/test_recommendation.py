@@ -149,6 +149,7 @@ def test_vanishing_updates_are_reported_and_their_advice_is_not_recommended() ->
     table = transfer_table(0.1, 2, 8, measured=law, setting=SGD)
     assert table.loc[table["recommended"], ["rule", "lr"]].values.tolist() == [["constant", 0.1]]
     assert {"exponential", "rise", "jump"} <= _kinds(table)
+    assert table.attrs["recommendations"][0]["reason"].startswith("measured η* rises with depth")
     (text, *_) = (w["text"] for w in table.attrs["warnings"] if w["kind"] == "exponential")
     assert "S_l falls exponentially" in text
     assert "updates vanish" in text
