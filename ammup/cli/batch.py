@@ -174,7 +174,7 @@ def batch_options(command: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(command)
     def wrapped(**given: Any) -> None:
         batch = BatchOptions(**{option.name: given.pop(option.name) for option in fields(BatchOptions)})
-        if not given["as_json"]:
+        if not given.get("as_json"):
             announce(f"ammup {command.__name__}: loading PyTorch, {given['family']} and the data {batch.data}")
         command(batch=batch, **given)
 

@@ -63,7 +63,7 @@ Sides = tuple[set[int], set[int]]  # weight layers on the skip, in the branch
 def _random_flow(seed: int, size: int = 16) -> list[Operation]:
     """An input or two, then weight layers, activations, sums, and functions of two tensors that are not sums."""
     rng = np.random.default_rng(seed)
-    flow = [Operation(sources=(), is_input=True) for _ in range(rng.integers(1, 3))]
+    flow = [Operation(sources=(), is_input=True, name=f"input{i}") for i in range(rng.integers(1, 3))]
     while len(flow) < size:
         recent = range(max(0, len(flow) - 5), len(flow))
         one, other = sorted(rng.choice(recent, 2).tolist())
