@@ -73,7 +73,7 @@ def test_the_loss_of_class_indices_is_printed_and_is_that_of_the_library(
 ) -> None:
     write_images(tmp_path)
     command = ["exponent", "cnn", "--data", tmp_path, *QUICK, *options]
-    assert f", {loss}, weight draws" in run(*command).output.splitlines()[0]
+    assert f", {loss}, weight draws" in run(*command).stdout.splitlines()[0]
     inputs, labels = ammup.load_data(tmp_path).batch(4)
     law = ammup.depth_exponent(
         partial(ammup.cnn, width=8, out_channels=2), [2, 4], inputs=inputs, targets=labels, loss=loss, seeds=3
