@@ -68,6 +68,10 @@ OBJECTS: dict[str, tuple[Callable[[], object], list[str]]] = {
         ),
         ["depths 2 … 41 (40)", "lr_star=[0.7071 … 0.007618, 40 items]", "short_runs_at=0.1"],
     ),
+    "Sharpness": (
+        lambda: ammup.measure_sharpness(ammup.mlp(2, width=4, in_features=3), torch.ones(2, 3), loss="mse"),
+        ["eigenvalue=", "edge=", "passes="],
+    ),
     "TrainingSetting": (lambda: ammup.TrainingSetting(momentum=0.9, optimizer="sgd"), ["momentum=0.9", "'sgd'"]),
     "SweepLaw": (lambda: ammup.fit_sweep(RUNS), ["depths 2 … 41 (40)", "kind='smoothed'", "slope=-1.5"]),
     "Regret": (
