@@ -70,7 +70,7 @@ OBJECTS: dict[str, tuple[Callable[[], object], list[str]]] = {
     ),
     "Sharpness": (
         lambda: ammup.measure_sharpness(ammup.mlp(2, width=4, in_features=3), torch.ones(2, 3), loss="mse"),
-        ["eigenvalue=", "edge=", "passes="],
+        ["(0.13089 ±", "edge=15.28", "passes="],
     ),
     "TrainingSetting": (lambda: ammup.TrainingSetting(momentum=0.9, optimizer="sgd"), ["momentum=0.9", "'sgd'"]),
     "SweepLaw": (lambda: ammup.fit_sweep(RUNS), ["depths 2 … 41 (40)", "kind='smoothed'", "slope=-1.5"]),
