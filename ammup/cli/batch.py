@@ -175,7 +175,8 @@ def batch_options(command: Callable[..., None]) -> Callable[..., None]:
     def wrapped(**given: Any) -> None:
         batch = BatchOptions(**{option.name: given.pop(option.name) for option in fields(BatchOptions)})
         if not given.get("as_json"):
-            announce(f"ammup {command.__name__}: loading PyTorch, {given.get('family', 'the model')} and the data {batch.data}")
+            model = given.get("family", "the model")
+            announce(f"ammup {command.__name__}: loading PyTorch, {model} and the data {batch.data}")
         command(batch=batch, **given)
 
     for option in reversed(_OPTIONS):
