@@ -17,4 +17,4 @@ def test_a_user_s_factory_in_the_current_folder(tmp_path: Path) -> None:
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     assert "mynets:make on synthetic" in result.stdout
-    assert result.stderr == ""
+    assert result.stderr == "ammup exponent: loading PyTorch, mynets:make and the data synthetic\n"
