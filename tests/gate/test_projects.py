@@ -23,11 +23,11 @@ GATE = """
             make_net, [2, 4, 8], inputs=images, targets=labels, loss="cross_entropy", expected=EXPECTED, margin=MARGIN
         )
 """
-# (slope, margin) of the correct models: slopes from 128 weight draws (192 for plain_cnn), ±0.05 to ±0.10.
+# (slope, margin) of the correct models: slopes from 128 weight draws (192 for plain_cnn and resnet_1d), ±0.05 to ±0.10.
 EXPECTED = {
     "plain_cnn": (-1.67, 0.3),
     "preact_resnet": (-0.66, 0.2),
-    "resnet_1d": (-0.95, 0.2),
+    "resnet_1d": (-0.91, 0.2),
     "torchvision_net": (-0.67, 0.2),
     "mixer": (-0.71, 0.2),
 }

@@ -18,7 +18,7 @@ from ammup.claims import draws
 from ammup.claims.claim import claim_named
 from ammup.claims.ledger import measure
 from ammup.claims.statements import CLAIMS
-from ammup.measurement import jvp, loss, step
+from ammup.measurement import jvp, loss, observation, step
 from ammup.measurement.moments import UpdateMoments
 from ammup.models import depth, families, initialization, nets
 from ammup.theory import activations
@@ -138,7 +138,7 @@ def summed_loss(patch: pytest.MonkeyPatch) -> None:
 
 
 def wrong_units(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(step, "units_of", lambda model, structure: (*depth.units_of(model, structure)[1:], "readout"))
+    patch.setattr(observation, "units_of", lambda model, structure: (*depth.units_of(model, structure)[1:], "readout"))
 
 
 def biases(patch: pytest.MonkeyPatch) -> None:
