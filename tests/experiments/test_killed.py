@@ -118,7 +118,7 @@ def test_the_store_is_complete_after_ctrl_c(tmp_path: Path, command: list[str], 
         process.send_signal(signal.SIGINT)  # a terminal sends it to all of them
     output, errors = driver.communicate(timeout=60)
     assert driver.returncode == 130
-    assert "the same command goes on" in errors
+    assert "the same command resumes" in errors
     assert "Traceback" not in errors + output
     assert not list(tmp_path.glob("runs.db-*"))  # the WAL has been merged into the file
     subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, timeout=240)
