@@ -17,7 +17,7 @@ from ammup.measurement.observation import checked_outputs
 from ammup.measurement.specification import MeasurementSpec
 from ammup.measurement.updates import check_moved, measure_draws
 from ammup.models.depth import Forward
-from ammup.models.precision import double_precision
+from ammup.models.precision import in_double_precision
 from ammup.models.state import check_initialized, preserved
 from ammup.models.streams import random_stream, seeded
 from ammup.models.wrappers import unwrapped
@@ -79,13 +79,7 @@ def check_finite_step(
     model = unwrapped(model)
     check_initialized(model)
     spec = MeasurementSpec(inputs=inputs, targets=targets, loss=loss, label_draws=1, units=units, forward=forward)
-    with preserved(model) as state:
-        try:
-            with double_precision(model):
-                return _compared(model, spec, lr, seed)
-        except InputError:  # it does not run in float64
-            state.restore()
-            return _compared(model, spec, lr, seed)
+    return in_double_precision(model, lambda _problem: _compared(model, spec, lr, seed))
 
 
 def _compared(model: nn.Module, spec: MeasurementSpec, lr: float, seed: int) -> FiniteStep:

@@ -12,9 +12,9 @@ The matrix is never stored. The iteration stores about 12 vectors of all weights
 weight; a product is two backward passes.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import nn
@@ -36,12 +36,11 @@ from ammup.measurement.method import LARGEST_ERROR, reason_against_jvp
 from ammup.measurement.specification import MeasurementSpec
 from ammup.measurement.stability import Stability
 from ammup.models.depth import Forward
-from ammup.models.precision import DOUBLE, double_precision
+from ammup.models.precision import DOUBLE, in_double_precision
 from ammup.models.state import check_initialized, preserved
 from ammup.models.streams import random_stream
 from ammup.models.wrappers import inner_name, unwrapped
 
-T = TypeVar("T")
 METHODS = ("auto", "backward", "difference")
 
 
@@ -192,19 +191,21 @@ class SharpnessMeasurement:
                 if result is not None:
                     return result
                 reason = "the derivative of the backward pass disagrees with finite differences"
-        return replace(self._in_double(self._difference), method="difference", reason=reason)
+        return replace(
+            in_double_precision(self.model, lambda _problem: self._difference()), method="difference", reason=reason
+        )
 
     def _by_backward(self, *, unsure: bool) -> Sharpness | None:
         """The sharpness by the method "backward"; None if it is wrong for this model, which ``unsure`` checks."""
         half = any(p.dtype in (torch.float16, torch.bfloat16) for p in self.model.parameters())
         if half or unsure:
-            return self._in_double(self._backward, unsure)
+            return in_double_precision(self.model, lambda _problem: self._backward(unsure))
         with preserved(self.model):
             result = self._backward(unsure)
         assert result is not None
         single = any(p.dtype in DOUBLE for p in self.model.parameters())
         if single and result.error > self.tolerance * abs(result.eigenvalue):  # because of rounding errors
-            precise = self._in_double(self._backward, unsure)
+            precise = in_double_precision(self.model, lambda _problem: self._backward(unsure))
             assert precise is not None
             result = replace(precise, passes=result.passes + precise.passes)
         return result
@@ -254,16 +255,6 @@ class SharpnessMeasurement:
 
     def _sharpness(self, pair: Eigenpair, stability: Stability, error: float, passes: int) -> Sharpness:
         return Sharpness(eigenvalue=pair.value, error=error, passes=passes, matrix=self.matrix, limit=stability.limit)
-
-    def _in_double(self, measure: Callable[..., T], *arguments: object) -> T:
-        """The measurement in float64, or in the model's own precision if it does not run in float64."""
-        with preserved(self.model) as state:
-            try:
-                with double_precision(self.model):
-                    return measure(*arguments)
-            except InputError:
-                state.restore()
-                return measure(*arguments)
 
 
 def _disagreement(curvature: BackwardCurvature, compared: DifferenceCurvature, vector: Array) -> float:

@@ -26,7 +26,7 @@ from ammup.measurement.moments import UpdateMoments, combined_moments
 from ammup.measurement.specification import MeasurementSpec
 from ammup.measurement.step import Step
 from ammup.models.depth import Forward, structure_of, units_of
-from ammup.models.precision import double_precision
+from ammup.models.precision import in_double_precision
 from ammup.models.state import check_initialized, preserved
 from ammup.models.streams import random_stream
 from ammup.models.wrappers import inner_name, unwrapped
@@ -209,20 +209,19 @@ def prepared_for_draws(model: nn.Module, spec: MeasurementSpec, stream: object) 
 def _measure_by_difference(model: nn.Module, spec: MeasurementSpec, stream: object, reason: str) -> UpdateMoments:
     """The moments by the method "difference", in float64 or, if the model does not run in float64, in its precision."""
     check_initialized(model)
-    with preserved(model) as state:
-        trained: Gradients | None = None
-        if spec.autocast is not None:
+    trained: Gradients | None = None
+    if spec.autocast is not None:
+        with preserved(model):
             spec = _with_units(model, spec)
             _, fixed, drawn = Difference(model, spec, tuple(spec.units or ()), stream).gradients()
-            trained = (fixed, drawn)
-            spec = replace(spec, autocast=None)
-            state.restore()
-        try:
-            with double_precision(model):
-                return _difference(model, spec, stream, reason, trained)
-        except InputError as error:
-            state.restore()
-            return _difference(model, spec, stream, f"{reason}; the model does not run in float64 ({error})", trained)
+        trained = (fixed, drawn)
+        spec = replace(spec, autocast=None)
+
+    def measure(problem: str) -> UpdateMoments:
+        why = f"{reason}; the model does not run in float64 ({problem})" if problem else reason
+        return _difference(model, spec, stream, why, trained)
+
+    return in_double_precision(model, measure)
 
 
 def _with_units(model: nn.Module, spec: MeasurementSpec) -> MeasurementSpec:

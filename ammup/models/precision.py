@@ -1,15 +1,38 @@
 """Temporary float64 precision for a model, by exchanging the data of its tensors in place."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from ammup.models.state import ModelState
+from ammup.errors import InputError
+from ammup.models.state import ModelState, preserved
+
+T = TypeVar("T")
 
 DOUBLE = {torch.float32: torch.float64, torch.float16: torch.float64, torch.bfloat16: torch.float64,
           torch.complex64: torch.complex128}  # fmt: skip
+
+
+def in_double_precision(model: nn.Module, measure: Callable[[str], T]) -> T:
+    """The result of ``measure`` in float64 or, if the model does not run in float64, in its own precision.
+
+    Args:
+        model: the module; it is restored before the second attempt and at the end.
+        measure: receives "", or in the second attempt the error of the first one.
+
+    Raises:
+        InputError: the second attempt fails as well.
+    """
+    with preserved(model) as state:
+        try:
+            with double_precision(model):
+                return measure("")
+        except InputError as error:
+            state.restore()
+            return measure(str(error))
 
 
 @contextmanager

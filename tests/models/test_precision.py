@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from ammup.models.precision import double_precision
+from ammup.errors import InputError
+from ammup.models.precision import double_precision, in_double_precision
 
 
 class Shares(nn.Module):
@@ -79,3 +80,20 @@ def test_an_exception_puts_everything_back() -> None:
     with pytest.raises(RuntimeError, match="inside"):
         fail()
     assert all(torch.equal(net.state_dict()[name], tensor) for name, tensor in before.items())
+
+
+def test_a_model_that_does_not_run_in_float64_is_measured_in_its_own_precision() -> None:
+    net = torch.nn.Linear(2, 2)
+    weight = net.weight.detach().clone()
+    attempts = []
+
+    def measure(problem: str) -> torch.dtype:
+        attempts.append((problem, net.weight.dtype, torch.equal(net.weight.float(), weight)))
+        net.weight.data.zero_()
+        if net.weight.dtype == torch.float64:
+            raise InputError("no kernel")
+        return net.weight.dtype
+
+    assert in_double_precision(net, measure) == torch.float32
+    assert attempts == [("", torch.float64, True), ("no kernel", torch.float32, True)]
+    assert torch.equal(net.weight, weight)
