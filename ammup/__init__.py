@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from ammup.gate.depth_check import Moved as Moved
     from ammup.gate.depth_check import assert_depth_exponent as assert_depth_exponent
     from ammup.gate.depth_check import check_depth_exponent as check_depth_exponent
+    from ammup.measurement.depth_exponent import depth_exponent as depth_exponent
     from ammup.measurement.depth_law import DepthLaw as DepthLaw
-    from ammup.measurement.depth_law import depth_exponent as depth_exponent
     from ammup.measurement.finite_step import check_finite_step as check_finite_step
     from ammup.measurement.late import LateCurve as LateCurve
     from ammup.measurement.late import late_curve as late_curve
@@ -68,7 +68,7 @@ _HOME = {
     "Data": "ammup.data.dataset",
     "load_data": "ammup.data.dataset",
     "DepthLaw": "ammup.measurement.depth_law",
-    "depth_exponent": "ammup.measurement.depth_law",
+    "depth_exponent": "ammup.measurement.depth_exponent",
     "LateCurve": "ammup.measurement.late",
     "late_curve": "ammup.measurement.late",
     "UpdateLogger": "ammup.measurement.logger",

@@ -31,7 +31,8 @@ from ammup.gate.check_result import DepthCheck, with_likely_cause
 from ammup.gate.depth_baseline import DepthBaseline
 from ammup.gate.likely_cause import NAMED_FROM, UNKNOWN
 from ammup.gate.net_facts import NetFacts
-from ammup.measurement.depth_law import DepthLaw, measure_depth_law
+from ammup.measurement.depth_exponent import measure_depth_law
+from ammup.measurement.depth_law import DepthLaw
 from ammup.measurement.specification import MeasurementSpec
 from ammup.stats.equivalence import Region
 from ammup.stats.power_law import fit_maximal_lr

@@ -77,7 +77,7 @@ def read_grids() -> dict[str, dict[int, Grid]]:
     for name in sorted(set(grids.experiment.tolist())):
         record = SweepRecord.read(GRIDS.parent / f"{name}.json")
         at = grids.experiment == name
-        steps = grids.steps[at] * grids.depth[at][:, None]  # a step of a net costs about as much as it is deep
+        steps = grids.steps[at] * grids.depth[at][:, None]  # the cost of a step is about proportional to the depth
         scale = float(record.provenance["core hours"]) / steps.sum()
         families[name] = {seed: _grid(grids, name, seed, scale) for seed in sorted(set(grids.seed[at].tolist()))}
     return families

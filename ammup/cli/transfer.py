@@ -144,7 +144,7 @@ def transfer(
       ammup transfer my_package.models:make_net --lr 0.1 --from 1 --to 3,5 --data ~/cifar10 --late
     """  # noqa: D301  (click reads the \b)
     from ammup.errors import InputError
-    from ammup.measurement.depth_law import measure_depth_law
+    from ammup.measurement.depth_exponent import measure_depth_law
     from ammup.transfer.carry import transfer_lr
 
     transfer_lr(lr, from_depth, from_depth, rule="constant")  # raises for an invalid lr before the measurement

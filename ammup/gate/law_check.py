@@ -13,7 +13,8 @@ from ammup.gate.check_result import DepthCheck, with_likely_cause
 from ammup.gate.depth_baseline import read_baseline, record_baseline
 from ammup.gate.net_facts import NetFacts
 from ammup.gate.power import MOST_DRAWS, seeds_needed
-from ammup.measurement.depth_law import DepthLaw, measure_depth_law
+from ammup.measurement.depth_exponent import measure_depth_law
+from ammup.measurement.depth_law import DepthLaw
 from ammup.measurement.specification import MeasurementSpec
 from ammup.models.factory import Factory
 

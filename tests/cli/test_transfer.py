@@ -7,7 +7,7 @@ import pytest
 from command_line import assert_refused, run
 
 import ammup
-from ammup.measurement import depth_law
+from ammup.measurement import depth_exponent
 
 pytestmark = pytest.mark.usefixtures("project")
 
@@ -34,13 +34,13 @@ def test_transfer_prints_every_rule() -> None:
 
 def test_several_depths_are_measured_once_and_one_rule_is_recommended(monkeypatch: pytest.MonkeyPatch) -> None:
     measured: list[tuple[int, ...]] = []
-    original = depth_law.measure_depth_law
+    original = depth_exponent.measure_depth_law
 
     def recording(factory: object, depths: tuple[int, ...], *given: object, **options: object) -> object:
         measured.append(depths)
         return original(factory, depths, *given, **options)
 
-    monkeypatch.setattr(depth_law, "measure_depth_law", recording)
+    monkeypatch.setattr(depth_exponent, "measure_depth_law", recording)
     options = ["--lr", "0.1", "--from", "2", "--to", "4,8", "--to", "3", "--batch-size", "4", "--seeds", "4"]
     result = run("transfer", "mlp", "--width", "64", *options, "--json")
     assert measured == [(2, 3, 4, 8)]

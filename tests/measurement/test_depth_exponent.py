@@ -1,6 +1,5 @@
 """Depth laws: what factories may do, how draws are kept apart, and when a closed law is named."""
 
-import json
 from functools import partial
 
 import numpy as np
@@ -124,30 +123,6 @@ def test_a_factory_without_seed_that_draws_nothing_is_one_draw() -> None:
     assert np.isnan(law.power_law.slope_ci).all()
 
 
-def test_json_has_no_nan() -> None:
-    law = ammup.depth_exponent(SMALL, [2, 4], inputs=ONES, seeds=1)
-    text = json.dumps(law.to_dict(), allow_nan=False)
-    assert json.loads(text)["slope_ci"] == [None, None]
-    assert json.loads(text)["curve"][0]["depth"] == 2
-
-
-def test_scatter_that_a_few_draws_carry_is_pointed_out() -> None:
-    law = ammup.depth_exponent(partial(SMALL, width=32), [2, 64], inputs=ONES, part="label", seeds=12)
-    assert law.noisy_depths == (64,)
-
-
-def test_a_net_that_died_counts_as_a_draw_of_zero() -> None:
-    """ReLU nets of width 2 die often: their S̄ is 0, and leaving them out would bias the mean."""
-    law = ammup.depth_exponent(partial(SMALL, width=2), [2, 8], inputs=ONES, part="label", seeds=24)
-    dead = law.table["S_bar"] == 0
-    assert dead.any()
-    assert np.isinf(law.table["lr_star"][dead]).all()
-    np.testing.assert_allclose(law.curve["lr_star"], law.table.groupby("depth")["S_bar"].mean() ** -0.5)
-    json.dumps(law.to_dict(), allow_nan=False)
-    with pytest.raises(InputError, match="not all 0"):
-        fit_maximal_lr({2: [1.0], 4: [0.0, 0.0]})
-
-
 def _returns_none(depth: int) -> None:
     return None
 
@@ -219,7 +194,7 @@ def test_unknown_modules_are_measured_both_ways_once_and_by_jvp_where_that_agree
         methods.extend(moments.method for moments in found)
         return found
 
-    monkeypatch.setattr("ammup.measurement.depth_law.measure_draws", noted)
+    monkeypatch.setattr("ammup.measurement.depth_exponent.measure_draws", noted)
     inputs = torch.randn(4, 6, generator=torch.Generator().manual_seed(0))
     law = ammup.depth_exponent(net, [2, 3], inputs=inputs, seeds=3)
     assert methods == ["difference" if detached else "jvp"] * 6

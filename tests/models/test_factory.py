@@ -100,7 +100,7 @@ def _exits(depth: int) -> nn.Module:
         (_fails, "the factory failed at depth 2: OSError: no disk"),
         (_exits, "the factory failed at depth 2: SystemExit: 3"),
         (lambda depth: depth, "the factory returned int at depth 2; it must return an nn.Module"),
-        (partial(ammup.mlp, width=0), "^width=0: expected"),  # a message of ours as it is
+        (partial(ammup.mlp, width=0), "^width=0: expected"),  # an InputError is raised unchanged
     ],
 )
 def test_a_factory_that_builds_no_model_is_refused(factory: Callable[..., nn.Module], message: str) -> None:
