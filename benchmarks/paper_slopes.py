@@ -79,14 +79,10 @@ def draws_of(record: SweepRecord, kind: str, path: str) -> dict[str, list[float]
     """log10 η at initialization of each weight draw, by depth."""
     experiment = record.experiment
     images, labels = batch_of(path, experiment.data.image_size)
-    shape = (images.shape[2], images.shape[3], images.shape[1])
+    shape, classes = (images.shape[2], images.shape[3], images.shape[1]), round(1 / chance_of(record))
+    model = experiment.model
     law = ammup.depth_exponent(
-        named_factory(
-            experiment.model.factory,
-            experiment.model.arguments,
-            image_shape=shape,
-            classes=round(1 / chance_of(record)),
-        ),
+        named_factory(model.factory, model.arguments, image_shape=shape, classes=classes),
         experiment.grid.depths,
         inputs=images,
         targets=labels,
