@@ -1,13 +1,14 @@
-"""Write the tables of slopes and losses of the sweeps in baselines/sweeps into README.md.
+"""Write the tables of slopes and losses of the sweeps in baselines/sweeps into
+docs/explanation/reproduction.md.
 
-With --check, nothing is written, and the exit code is 1 if README.md is not up to date.
+With --check, nothing is written, and the exit code is 1 if the page is not up to date.
 
     python benchmarks/comparison.py
 """
 
 from pathlib import Path
 
-from readme_tables import write
+from generated_tables import write
 
 from ammup.experiments.analysis import regret_of
 from ammup.experiments.record import SweepRecord
@@ -24,7 +25,7 @@ def main() -> None:
         "regret": regret_markdown(regrets),
         "errors": errors_markdown(regrets),
     }
-    write(tables, script="comparison.py", about=__doc__)
+    write(tables, page="explanation/reproduction.md", script="comparison.py", about=__doc__)
 
 
 if __name__ == "__main__":

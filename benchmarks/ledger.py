@@ -1,11 +1,11 @@
-"""Write the ledger of claims, from the baselines, into README.md.
+"""Write the ledger of claims, from the baselines, into docs/explanation/ledger.md.
 
-With --check, nothing is written, and the exit code is 1 if README.md is not up to date.
+With --check, nothing is written, and the exit code is 1 if the page is not up to date.
 
     python benchmarks/ledger.py
 """
 
-from readme_tables import write
+from generated_tables import write
 
 from ammup.claims import baselines
 from ammup.claims.baselines import ordered
@@ -15,7 +15,12 @@ from ammup.report.ledger import ledger_markdown
 
 def main() -> None:
     records = ordered(baselines.read().values(), [claim.id for claim in CLAIMS])
-    write({"ledger": ledger_markdown(record.to_dict() for record in records)}, script="ledger.py", about=__doc__)
+    write(
+        {"ledger": ledger_markdown(record.to_dict() for record in records)},
+        page="explanation/ledger.md",
+        script="ledger.py",
+        about=__doc__,
+    )
 
 
 if __name__ == "__main__":

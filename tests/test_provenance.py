@@ -105,7 +105,7 @@ def project(checkout: Path) -> Path:
         shutil.copy(PROJECT / name, checkout)
     for name in ("ammup", "baselines"):
         (checkout / name).mkdir()
-        (checkout / name / "__init__.py").write_text("")
+        (checkout / name / "__init__.py").write_text('__version__ = "1.2.3"\n')
     _git(checkout, "add", "--all")
     _git(checkout, "commit", "--quiet", "--message", "a project")
     return checkout

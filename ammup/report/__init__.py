@@ -1,1 +1,1 @@
-"""Reports of results: tables for a terminal and README.md, figures, and the HTML page."""
+"""Reports of results: tables for a terminal and the documentation, figures, and the HTML page."""

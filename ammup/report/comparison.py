@@ -1,4 +1,4 @@
-"""Markdown tables of README.md: slopes of trained sweeps against predictions, and the regret of transfer rules."""
+"""Markdown tables of docs/: slopes of trained sweeps against predictions, and the regret of transfer rules."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any

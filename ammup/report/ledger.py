@@ -1,4 +1,4 @@
-"""Format the ledger of claims: as tables for a terminal, and as the Markdown tables of README.md."""
+"""Format the ledger of claims: as tables for a terminal, and as the Markdown tables of the documentation."""
 
 from collections.abc import Iterable
 from itertools import groupby
@@ -65,7 +65,7 @@ def _provenance(made: Record) -> str:
 
 
 def ledger_markdown(records: Iterable[Record]) -> str:
-    """The complete ledger for README.md: one table for each group of ids."""
+    """The complete ledger for the documentation: one table for each group of ids."""
     lines = []
     for group, members in groupby(records, key=lambda record: str(record["id"]).partition(".")[0]):
         lines.append(f"**{group}**\n\n| claim | statement | measured | stated | verdict |\n|---|---|---|---|---|")

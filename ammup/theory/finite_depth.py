@@ -43,7 +43,7 @@ def finite_depth_law(
     part: str = "label",
     label_variance: float = 1.0,
 ) -> Array:
-    """η* at each depth in the limit of wide layers, including its constants; derived in `ammup/theory/wide_limit.md`.
+    """η* at each depth in the limit of wide layers, with its constants; docs/explanation/wide_limit.md derives it.
 
     Args:
         depths: depths L, integers of at least 1.

@@ -1,4 +1,4 @@
-"""S_l of plain and residual nets in the wide limit, at initialization; wide_limit.md in this folder derives it.
+"""S_l of plain and residual nets in the wide limit, at initialization; docs/explanation/wide_limit.md derives it.
 
 Axes: N positions (of all samples), L depth units.
 """

@@ -1,4 +1,4 @@
-"""The statements of README.md about the adaptive search, on the grids on which they were measured."""
+"""The statements of the documentation about the adaptive search, on the grids on which they were measured."""
 
 import pytest
 from tracked.search import Grids

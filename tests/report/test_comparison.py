@@ -1,4 +1,4 @@
-"""The tables of README.md that compare sweeps."""
+"""The tables of the documentation that compare sweeps."""
 
 import numpy as np
 import pandas as pd
