@@ -1,5 +1,4 @@
-"""Write the tables of slopes and losses of the sweeps in baselines/sweeps into
-docs/explanation/reproduction.md.
+"""Write tables of the sweeps in baselines/sweeps, slopes and losses, into docs/explanation/reproduction.md.
 
 With --check, nothing is written, and the exit code is 1 if the page is not up to date.
 

@@ -11,7 +11,7 @@ DOCS = Path(__file__).parent
 ROOT = DOCS.parent
 sys.path.insert(0, str(ROOT))
 sys.path.insert(0, str(DOCS / "_ext"))
-# The kernels of the tutorials start in the folders of their pages, so that a relative path would not find this checkout.
+# Kernels of tutorials start in the folders of their pages, where this checkout is not found otherwise.
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
 
 import ammup
@@ -43,7 +43,7 @@ html_theme_options = {
     "source_directory": "docs/",
 }
 nitpicky = False
-suppress_warnings = ["toc.empty_glob"]  # pages of integrations are collected by a pattern
+suppress_warnings = ["myst-nb.lexer"]  # only without executing the tutorials, as the test of the site builds it
 
 # Markdown
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath", "attrs_inline"]
@@ -95,6 +95,14 @@ def _public_or_code(match: re.Match[str]) -> str:
     return match[0] if public else f"``{target}``"
 
 
+def _drop_empty_patterns(_app, name: str, content: list[str]) -> None:
+    """Drop patterns of the first page's toctrees that match no page, which is a warning otherwise."""
+    if name == "index":
+        lines = content[0].splitlines()
+        content[0] = "\n".join(line for line in lines if not line.endswith("/*") or any(DOCS.glob(f"{line}.md")))
+
+
 def setup(app) -> None:
-    """Connect the handler of docstrings."""
+    """Connect the handlers of docstrings and pages."""
+    app.connect("source-read", _drop_empty_patterns)
     app.connect("autodoc-process-docstring", _link_public_names)

@@ -1,5 +1,6 @@
-"""README.md shows what the baselines say, and the sweeps kept with it are those of the shipped experiments."""
+"""README.md is short, pages show the values of the baselines, and stored sweeps are shipped experiments."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,8 +16,30 @@ from ammup.experiments.record import SweepRecord
 ROOT = Path(__file__).parents[1]
 
 
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_readme_is_short() -> None:
+    assert len(README.split()) < 1500
+    assert len(README.splitlines()) < 200
+    assert len(README.encode()) < 10_000
+
+
+def test_the_first_block_is_the_two_commands_that_ci_runs() -> None:
+    first = re.search(r"^```(\w*)\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
+    assert first is not None
+    assert first[1] == "sh"
+    assert len(first[2].splitlines()) == 2
+
+
+def test_the_verdicts_in_the_readme_are_those_of_the_baselines() -> None:
+    verdicts = [record.verdict for record in baselines.read().values()]
+    counts = [verdicts.count(verdict) for verdict in ("holds", "holds with change", "does not hold")]
+    assert "{} claims: {} hold, {} hold with a change, {} do not hold".format(len(verdicts), *counts) in README
+
+
 @pytest.mark.parametrize("script", ["ledger", "comparison"])
-def test_the_tables_in_the_readme_are_those_of_the_baselines(script: str) -> None:
+def test_the_tables_of_the_pages_are_those_of_the_baselines(script: str) -> None:
     command = [sys.executable, str(ROOT / "benchmarks" / f"{script}.py"), "--check"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.returncode == 0, done.stderr

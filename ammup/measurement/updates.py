@@ -63,8 +63,8 @@ def measure_updates(
             uses batch statistics, and dropout uses the same mask for the gradient and the step.
         inputs: (B, …), a tensor or NumPy array, moved to the device and dtype of the model's weights; with
             ``forward``, any structure of tensors.
-        targets: class indices (B,) or (B, *P), or floats shaped like the outputs. With mse, class indices are converted
-            to one-hot targets. None draws labels: N(0, 1) for mse (the paper's setting), uniform classes for
+        targets: class indices (B,) or ``(B, *P)``, or floats shaped like the outputs. With mse, class indices are
+            converted to one-hot targets. None draws labels: N(0, 1) for mse (the paper's setting), uniform classes for
             cross-entropy.
         loss: "mse", "cross_entropy" or a callable; see :class:`ammup.measurement.loss.Objective`.
             Required if the targets are class indices; otherwise None is "mse".
@@ -73,7 +73,7 @@ def measure_updates(
         label_draws: number of label draws; they share one forward pass.
         lr_factors: factor of the learning rate of some weights, by parameter name; 1 for the others.
         seed: seed of the drawn labels and of dropout.
-        forward: ``forward(model, inputs)`` -> outputs (B, M, *P), for models with several inputs or dict outputs.
+        forward: ``forward(model, inputs)`` -> outputs ``(B, M, *P)``, for models with several inputs or dict outputs.
         optimizer: ``optimizer(params, lr)``, such as ``torch.optim.Adam``, to measure its first step instead of SGD's,
             or an optimizer of this model in the middle of training, to measure its next step; only for part "total".
             The step must be proportional to the learning rate.

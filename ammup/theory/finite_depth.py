@@ -65,7 +65,7 @@ def finite_depth_law(
         padding: padding of every convolution: "circular" or "zero".
         head: head of a convolutional net: "field" or "pool".
         positions: size of each position axis, used without ``inputs``; by default (8,) for a "cnn".
-        inputs: a batch (B, d), or (B, channels, *positions).
+        inputs: a batch (B, d), or ``(B, channels, *positions)``.
         targets: class indices, see :class:`ammup.theory.loss_gradient.LossGradient`; None for random labels.
         loss: "mse" or "cross_entropy".
         part: the part of the loss gradient: "label", "output" or "total"; the last two assume M ≪ width.

@@ -40,17 +40,9 @@ def hosted(text: str, page: Path, root: Path) -> tuple[str, list[str]]:
 
 def _on_source_read(app: Sphinx, name: str, content: list[str]) -> None:
     page = Path(app.env.doc2path(name))
-    if page.suffix == ".md":
-        _rewrite(content, page, Path(app.srcdir).parent, name)
-
-
-def _on_include_read(app: Sphinx, path: Path, _parent: str, content: list[str]) -> None:
-    root = Path(app.srcdir).parent
-    _rewrite(content, root / path if not path.is_absolute() else path, root, str(path))
-
-
-def _rewrite(content: list[str], page: Path, root: Path, name: str) -> None:
-    content[0], missing = hosted(content[0], page, root)
+    if page.suffix != ".md":
+        return
+    content[0], missing = hosted(content[0], page, Path(app.srcdir).parent)
     for target in missing:
         logger.warning("link to a file that does not exist: %s", target, location=name)
 
@@ -58,5 +50,4 @@ def _rewrite(content: list[str], page: Path, root: Path, name: str) -> None:
 def setup(app: Sphinx) -> dict[str, bool]:
     """Connect the extension."""
     app.connect("source-read", _on_source_read)
-    app.connect("include-read", _on_include_read)
     return {"parallel_read_safe": True}
