@@ -54,11 +54,8 @@ SHORTER = {
         --set model.arguments.width=4 --set training.batch_size=32 --set short_run.steps=0,4 --workers 1
         --set segments=[{anchors=[3,4],predict=[6]}]""",
 }
-ALWAYS = {
-    "sweep": "--workers 1",
-    "check": "--seeds 4 --margin 3",
-    "baselines": None,
-}  # None: compares commits and rewrites files; tests/claims runs it
+# Further arguments by verb. None: it compares commits and rewrites files; tests/claims runs it.
+ALWAYS = {"sweep": "--workers 1", "check": "--seeds 4 --margin 3", "baselines": None}
 
 
 @dataclass(frozen=True, kw_only=True)

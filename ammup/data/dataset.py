@@ -185,8 +185,8 @@ def load_data(
 
     Args:
         source: "synthetic" (generated from ``seed``, 32×32, without files or network), "cifar10" or "cifar100"
-            (downloaded once), a folder with the layout ``<split>/<class>/*.jpg`` (or jpeg, png) and the splits train and,
-            optionally, val and test, or an .npz file with MedMNIST's keys: ``train_images``, ``train_labels``,
+            (downloaded once), a folder with the layout ``<split>/<class>/*.jpg`` (or jpeg, png) and the splits train
+            and, optionally, val and test, or an .npz file with MedMNIST's keys: ``train_images``, ``train_labels``,
             ``val_…``, ``test_…``.
         image_size: side of the square images, made by cropping the centre and averaging over areas; None keeps the
             original size.
