@@ -48,6 +48,7 @@ suppress_warnings = ["myst-nb.lexer"]  # only without executing the tutorials, a
 # Markdown
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath", "attrs_inline"]
 myst_heading_anchors = 4
+smartquotes = False  # they turn the two dashes of options into one
 default_role = "code"  # docstrings put names in single backticks
 
 # Docstrings
@@ -102,7 +103,19 @@ def _drop_empty_patterns(_app, name: str, content: list[str]) -> None:
         content[0] = "\n".join(line for line in lines if not line.endswith("/*") or any(DOCS.glob(f"{line}.md")))
 
 
+def _examples_as_code(_app, _context, lines: list[str]) -> None:
+    """Show the examples in the help of a command as code; sphinx-click makes verses of them."""
+    shown: list[str] = []
+    for line in lines:
+        if line.startswith("| ") and line.endswith(":"):
+            shown += [line.removeprefix("| "), "", ".. code-block:: text", ""]
+        else:
+            shown.append("   " + line.removeprefix("| ") if line.startswith("| ") else line)
+    lines[:] = shown
+
+
 def setup(app) -> None:
-    """Connect the handlers of docstrings and pages."""
+    """Connect the handlers of docstrings, commands and pages."""
+    app.connect("sphinx-click-process-description", _examples_as_code)
     app.connect("source-read", _drop_empty_patterns)
     app.connect("autodoc-process-docstring", _link_public_names)

@@ -42,7 +42,7 @@ def plot_panel(law: SweepLaw, *, references: Mapping[str, Mapping[int, float]], 
     Raises:
         InputError: a reference has no value at the depth at which it is scaled, or a value that is not positive.
     """
-    figure = Figure(figsize=(12, 10), layout="constrained")
+    figure = Figure(figsize=(9.6, 8.8), layout="constrained")
     segments, fit, errors, linear = figure.subplots(2, 2).flat
     curves = list(_curves(law, references))
     draw_segments(segments, law)
@@ -213,6 +213,6 @@ def draw_relative_errors(axes: Axes, law: SweepLaw) -> None:
 
 def _draw_bars(axes: Axes, place: Array, percent: Array, style: Style, label: str) -> None:
     bars = axes.bar(place, percent, color="white", edgecolor=style.colour, hatch=style.hatch, label=label)
-    axes.bar_label(bars, fmt=lambda v: with_minus_sign(f"{v:+z.0f}"), padding=2, fontsize="x-small")
+    axes.bar_label(bars, fmt=lambda v: with_minus_sign(f"{v:+z.0f}"), padding=2, fontsize="small")
     for x in place[np.isnan(percent)]:
         axes.text(x, 0, " no optimum", rotation=90, ha="center", va="bottom", fontsize="small")

@@ -153,7 +153,9 @@ def draw_profiles(axes: Axes, law: "DepthLaw") -> None:
         unit = np.arange(1, len(S) + 1)
         axes.plot(unit / len(S), S / S.mean(), marker=marker, markersize=4, color=colour, label=f"L = {depth}")
     axes.axhline(1, color=GREY, linewidth=0.8, linestyle="--")
-    axes.set(yscale="log", xlabel="unit l / L", ylabel=r"$S_l$ at η = η*")
+    axes.set(
+        yscale="log", xlabel="position of the unit in the network, l / L", ylabel=r"mean squared change $S_l$ at η*"
+    )
     axes.legend(fontsize="small", ncols=2)
 
 
