@@ -12,6 +12,8 @@ from asv.benchmarks import Benchmarks
 from asv.config import Config
 from asv.results import iter_results
 
+from ammup.report.styles import series_style
+
 ROOT = Path(__file__).parents[1]
 PANELS = (
     ("exponents.Families.track_slope", "slope of log η* on log L", "linear"),
@@ -44,17 +46,18 @@ def main() -> None:
     arguments = parser.parse_args()
     log = ["git", "rev-list", "--first-parent", "--reverse", "HEAD"]
     commits = subprocess.run(log, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
-    figure, axes = plt.subplots(1, 2, figsize=(13, 5.2), layout="constrained")
+    figure, axes = plt.subplots(2, 1, figsize=(12, 10), layout="constrained")
     for axis, (benchmark, title, scale) in zip(axes, PANELS, strict=True):
         by_name = series(benchmark, arguments.machine, commits)
-        axis.set_prop_cycle(color=plt.colormaps["tab20"].colors)
-        for name, points in by_name.items():
-            axis.plot(*zip(*points, strict=True), marker="o", markersize=4, label=name)
+        # Recorded commits are equally spaced, whatever the number of commits between them.
         places = sorted({place for points in by_name.values() for place, _ in points})
-        axis.set_xticks(places, [commits[place][:7] for place in places], rotation=60, fontsize=8)
-        axis.set(title=title, yscale=scale)
+        for at, (name, points) in enumerate(by_name.items()):
+            values = [value for _, value in points]
+            axis.plot([places.index(place) for place, _ in points], values, **series_style(at).hollow, label=name)
+        axis.set_xticks(range(len(places)), [commits[place][:7] for place in places], rotation=45, fontsize=10)
+        axis.set(title=title, yscale=scale, xlabel="commit")
         axis.grid(alpha=0.3)
-        axis.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
+        axis.legend(fontsize=10.5, handlelength=4, loc="center left", bbox_to_anchor=(1, 0.5))
     arguments.figure.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(arguments.figure, dpi=110)
 

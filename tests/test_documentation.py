@@ -28,7 +28,8 @@ PAGES = [
 ]
 LANGUAGES = {"", "sh", "bash", "python", "toml", "text", "yaml", "{toctree}", "{eval-rst}", "{include}"}
 # Programs that install, download or start everything; the steps of .ci/run run them.
-OTHERS = {"pip", "git", "cd", "source", "pre-commit", "pytest", "ruff", "sphinx-build", ".ci/run", "python"}
+OTHERS = {"pip", "git", "cd", "source", "pre-commit", "pytest", "ruff", "mypy", "lint-imports", "sphinx-build",
+          "python", ".ci/run"}  # fmt: skip
 MODELS = """
 from torch import nn
 
@@ -158,9 +159,13 @@ TOML = [(page, block.text) for page in PAGES for block in blocks(page) if block.
 def test_the_experiment_files_are_valid(page: Path, text: str, tmp_path: Path) -> None:
     path = tmp_path / "experiment.toml"
     path.write_text(text)
-    profiles = [None, *tomllib.loads(text).get("profiles", {})]
-    for profile in profiles:
+    profiles = list(tomllib.loads(text).get("profiles", {}))
+    for profile in (None, *profiles):
         assert read_experiments(path, profile=profile)
+    done = run(
+        "sweep", path, "--store", tmp_path / "runs.db", "--dry-run", *(["--profile", profiles[0]] if profiles else [])
+    )
+    assert done.exit_code == 0, done.output
 
 
 @pytest.mark.parametrize(
