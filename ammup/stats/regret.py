@@ -14,23 +14,24 @@ from numpy.typing import NDArray
 from ammup.arrays import Array
 from ammup.errors import InputError, check_known, check_level
 from ammup.format import brief_repr, count_text, json_rows, range_text
+from ammup.stats.held_out import SWEPT, HeldOut, Law, Rules
 from ammup.stats.intervals import jackknife_error, t_interval, upper_probability
 from ammup.stats.peak import TUNED, SeedCurves
 from ammup.stats.runs import RUN_COLUMNS, checked_runs
 
-Rules = Mapping[str, Mapping[int, float]]
-
-# An additional rule that predicts the swept optimum of each depth. Its regret is selection bias: the maximum of many
-# noisy points is on average larger than the true maximum.
-SWEPT = "swept"
 COLUMNS = (
     *("rule", "depth", "predicted", "swept", "log10_error"),
     *("accuracy_lost", "accuracy_low", "accuracy_high", "loss_added", "loss_low", "loss_high"),
+    *("held_out_accuracy", "held_out", "held_out_low", "held_out_high", "off_by_two"),
 )
-MEAN_COLUMNS = ("rule", "depths", *("abs_log10_error", *COLUMNS[5:]), "worst")
+MEAN_COLUMNS = (
+    *("rule", "depths", "abs_log10_error", *COLUMNS[5:11], "worst"),
+    *("held_out", "held_out_low", "held_out_high", "held_out_worst", "fit_error", "off_by_two", "deepest"),
+)
 # The jackknife leaves out one seed at a time or, with more seeds than this, one of this many groups of seeds.
 GROUPS = 20
 _LOST = ("log10_error", "accuracy_lost", "loss_added")
+_INTERVALS = {"accuracy_lost": "accuracy", "loss_added": "loss", "held_out": "held_out"}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -43,9 +44,14 @@ class Regret:
     Attributes:
         by_depth: one row for each rule and each depth except the base: rule, depth, predicted, swept, log10_error
             (log10 of predicted / swept), accuracy_lost (relative to the best accuracy) with its interval accuracy_low
-            and accuracy_high, loss_added (nats) with its interval loss_low and loss_high.
+            and accuracy_high, loss_added (nats) with its interval loss_low and loss_high; and out of sample
+            held_out_accuracy, held_out with its interval held_out_low and held_out_high, and off_by_two.
         mean: one row for each rule, with means over its depths: rule; depths, their number; abs_log10_error;
-            accuracy_lost and loss_added with their intervals; worst, the largest accuracy_lost.
+            accuracy_lost and loss_added with their intervals; worst, the largest accuracy_lost; held_out with its
+            interval; held_out_worst, the largest held_out; and three metrics of the transfer (after Kalra and
+            Barkeshli, arXiv 2605.21486): fit_error, the root mean square of log10 of (swept optimum / rule) over all
+            depths after the best factor; off_by_two, the mean of held_out if each prediction is wrong by a factor of
+            two; deepest, held_out at the greatest depth, in place of the limit of large depth.
     """
 
     by_depth: pd.DataFrame
@@ -79,9 +85,16 @@ def transfer_regret(
     The maximum of many noisy points is on average larger than the true maximum, so even a perfect prediction has some
     regret. To show its size, a rule "swept" is added, which predicts the swept optimum of each depth.
 
+    ``held_out`` has no such bias. The seeds are divided into two halves in all ways. On one half, the learning rate of
+    the base is tuned, and that of every other depth for comparison; on the other half, the accuracies at the predicted
+    and at the tuned learning rate are measured. held_out is the relative difference of their means over all divisions:
+    0 for "swept", negative if transfer is better than tuning on that half of the seeds. A diverged replica counts with
+    the lowest mean accuracy of its depth. With one seed the columns are NaN.
+
     Args:
         runs: columns depth, lr, seed, val_accuracy, val_loss, diverged: one row for each replica.
-        rules: for each rule, η* by depth up to a constant factor; a depth without a value is skipped for that rule.
+        rules: for each rule, η* by depth up to a constant factor, or a function that estimates it from the runs with
+            the given seeds; a depth without a value is skipped for that rule.
         base: the depth where the learning rate was tuned.
         kind: "smoothed" or "argmax": the swept optimum that is transferred and that ``log10_error`` refers to.
         level: confidence level of the intervals.
@@ -95,14 +108,14 @@ def transfer_regret(
     runs = checked_runs(runs, (*RUN_COLUMNS, "val_loss"))
     if base not in set(runs["depth"]):
         raise InputError(f"base={base} is not a depth of the runs; choose one of {sorted(set(runs['depth']))}")
-    for rule, law in rules.items():
+    seeds = np.unique(runs["seed"])
+    for rule, law in laws_of(rules, seeds).items():
         if not law.get(base, 0.0) > 0:
             raise InputError(f"rule {rule!r} has no η* at the base depth {base}; it has {dict(law)}")
         if not all(0 < lr < np.inf for lr in law.values()):
             raise InputError(f"rule {rule!r} has an η* that is not positive and finite: {dict(law)}")
     curves = {int(str(depth)): _DepthCurves.from_runs(group) for depth, group in runs.groupby("depth")}
     comparison = _Comparison(rules=rules, base=base, kind=kind)
-    seeds = np.unique(runs["seed"])
     groups = np.array_split(seeds, min(len(seeds), GROUPS)) if len(seeds) > 1 else []
     by_depth = comparison.regret(curves)
     replicates = [comparison.regret({depth: one.without(group) for depth, one in curves.items()}) for group in groups]
@@ -111,22 +124,36 @@ def transfer_regret(
     return Regret(by_depth=by_depth[list(COLUMNS)], mean=mean[list(MEAN_COLUMNS)])
 
 
+def laws_of(rules: Rules, seeds: NDArray[np.int64]) -> dict[str, Law]:
+    """η* by depth of each rule, estimated from these seeds if the rule is a function."""
+    chosen = tuple(int(seed) for seed in seeds)
+    return {rule: law(chosen) if callable(law) else law for rule, law in rules.items()}
+
+
 def _mean(table: pd.DataFrame) -> pd.DataFrame:
     """Means over the depths of each rule."""
     groups = table.assign(abs_log10_error=table["log10_error"].abs()).groupby("rule", sort=False)
-    return groups.agg(
+    mean = groups.agg(
         depths=("depth", "size"),
         abs_log10_error=("abs_log10_error", "mean"),
         accuracy_lost=("accuracy_lost", "mean"),
         loss_added=("loss_added", "mean"),
         worst=("accuracy_lost", "max"),
-    ).reset_index()
+        held_out=("held_out", "mean"),
+        held_out_worst=("held_out", "max"),
+        off_by_two=("off_by_two", "mean"),
+    )
+    # The base is the one depth at which the error is 0 by definition; it counts in the spread of the errors.
+    mean["fit_error"] = groups["log10_error"].agg(lambda errors: float(np.std([0.0, *errors])))
+    deepest = table.loc[groups["depth"].idxmax()].set_index("rule")["held_out"]
+    mean["deepest"] = deepest.reindex(mean.index)
+    return mean.reset_index()
 
 
 def _with_intervals(table: pd.DataFrame, replicates: Sequence[pd.DataFrame], level: float) -> pd.DataFrame:
     """Add intervals to a table that was computed from all seeds, given its jackknife replicates."""
     result = table.copy()
-    for name, prefix in (("accuracy_lost", "accuracy"), ("loss_added", "loss")):
+    for name, prefix in _INTERVALS.items():
         values = [replicate[name].to_numpy() for replicate in replicates]
         low, high = _jackknife_interval(table[name].to_numpy(), values, level)
         result[f"{prefix}_low"], result[f"{prefix}_high"] = low, high
@@ -145,9 +172,10 @@ class _Comparison:
         """``Regret.by_depth`` without its intervals."""
         swept = {depth: one.accuracy.optimum().lr_star(self.kind)[0] for depth, one in curves.items()}
         tuned = swept[self.base]
+        laws = laws_of(self.rules, curves[self.base].accuracy.seeds)
         predicted = {
             (rule, depth): tuned * law[depth] / law[self.base]
-            for rule, law in self.rules.items()
+            for rule, law in laws.items()
             for depth in curves
             if depth in law
         } | {(SWEPT, depth): swept[depth] for depth in curves}
@@ -170,7 +198,10 @@ class _Comparison:
                     "loss_added": float(at(loss) - loss.min()),
                 }
             )
-        return pd.DataFrame(rows, columns=["rule", "depth", "predicted", "swept", *_LOST])
+        table = pd.DataFrame(rows, columns=["rule", "depth", "predicted", "swept", *_LOST])
+        held_out = HeldOut(rules=self.rules, base=self.base, kind=self.kind)
+        others = held_out.table({depth: one.accuracy for depth, one in curves.items()})
+        return table.merge(others, on=["rule", "depth"], how="left").astype(dict.fromkeys(others.columns[2:], float))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

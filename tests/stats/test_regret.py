@@ -6,6 +6,7 @@ import pytest
 from scipy import stats
 
 from ammup.errors import InputError
+from ammup.stats.held_out import MOST_SPLITS, splits
 from ammup.stats.peak import optimum_of
 from ammup.stats.regret import COLUMNS, MEAN_COLUMNS, SWEPT, transfer_regret
 
@@ -132,6 +133,71 @@ def test_means_over_depths_have_intervals_of_their_own() -> None:
 def test_rows_for_json_have_no_nan() -> None:
     row = transfer_regret(_runs(PEAKS), {"constant": dict.fromkeys(PEAKS, 1.0)}, base=2).to_rows()[0]
     assert (row["rule"], row["depth"], row["accuracy_low"]) == ("constant", 4, None)
+
+
+# Out of sample
+
+
+def test_a_perfect_rule_loses_nothing_out_of_sample() -> None:
+    runs = _runs(PEAKS, seeds=4)
+    mean = transfer_regret(runs, {"true": PEAKS, "constant": dict.fromkeys(PEAKS, 1.0)}, base=2).mean.set_index("rule")
+    for rule in ("true", SWEPT):
+        assert mean.loc[rule, ["held_out", "held_out_worst", "fit_error"]].abs().max() < 1e-9
+    assert mean.loc["constant", "fit_error"] == pytest.approx(np.std(np.log10([1, 8, 64])))
+    assert mean.loc["constant", "deepest"] == mean.loc["constant", "held_out_worst"] > 0.1
+
+
+def test_held_out_is_the_mean_over_all_divisions_of_the_seeds() -> None:
+    runs = _runs(PEAKS, seeds=3, noise=0.2)
+    got = transfer_regret(runs, {"L^-1": {d: 1 / d for d in PEAKS}}, base=2).by_depth.set_index(["rule", "depth"])
+    at_rule, at_tuned, off = [], [], []
+    for chosen in [[0], [1], [2], [0, 1], [0, 2], [1, 2]]:
+        tune = {d: optimum_of(runs[runs["seed"].isin(chosen) & (runs["depth"] == d)]).smoothed for d in PEAKS}
+        others = runs[~runs["seed"].isin(chosen) & (runs["depth"] == 8)].groupby("lr")["val_accuracy"].mean().dropna()
+        # beyond the last learning rate that trains, the accuracy falls to the lowest one
+        u, y = np.log(LRS), others.reindex(LRS).fillna(others.min())
+        at_rule.append(np.interp(np.log(tune[2] / 4), u, y))
+        at_tuned.append(np.interp(np.log(tune[8]), u, y))
+        off.append([np.interp(np.log(tune[2] / 4 * factor), u, y) for factor in (0.5, 2)])
+    row = got.loc[("L^-1", 8)]
+    assert row["held_out_accuracy"] == pytest.approx(np.mean(at_rule))
+    assert row["held_out"] == pytest.approx(1 - np.mean(at_rule) / np.mean(at_tuned))
+    assert row["off_by_two"] == pytest.approx(1 - np.min(np.mean(off, axis=0)) / np.mean(at_tuned))
+
+
+def test_a_rule_that_is_estimated_sees_only_the_seeds_that_are_chosen_on() -> None:
+    runs, seen = _runs(PEAKS, seeds=3, noise=0.2), []
+
+    def law(seeds: tuple[int, ...]) -> dict[int, float]:
+        seen.append(seeds)
+        return {d: optimum_of(runs[runs["seed"].isin(seeds) & (runs["depth"] == d)]).smoothed for d in PEAKS}
+
+    table = transfer_regret(runs, {"tuned": law}, base=2).by_depth
+    tuned, swept = (table[table["rule"] == rule]["held_out"].to_numpy() for rule in ("tuned", SWEPT))
+    np.testing.assert_allclose(tuned, swept, atol=1e-12)
+    assert {(0,), (1, 2), (0, 1, 2)} <= set(seen)
+
+
+def test_a_noisy_optimum_has_regret_in_sample_and_none_out_of_sample() -> None:
+    rng = np.random.default_rng(3)
+    runs = _runs(dict.fromkeys(range(1, 31), 0.1), seeds=2)
+    runs["val_accuracy"] += 0.05 * rng.standard_normal(len(runs))
+    mean = transfer_regret(runs, {"true": dict.fromkeys(range(1, 31), 1.0)}, base=1).mean.set_index("rule")
+    assert mean.loc["true", "accuracy_lost"] > 0.05
+    assert abs(mean.loc["true", "held_out"]) < 0.03
+
+
+def test_one_seed_has_nothing_out_of_sample() -> None:
+    table = transfer_regret(_runs(PEAKS), {"true": PEAKS}, base=2)
+    assert table.by_depth[["held_out_accuracy", "held_out", "off_by_two"]].isna().all().all()
+    assert table.mean["held_out"].isna().all()
+
+
+def test_many_seeds_are_divided_at_random_into_halves() -> None:
+    found = splits(range(12))
+    assert len(found) == MOST_SPLITS == len(set(found))
+    assert all(sorted((*a, *b)) == list(range(12)) and len(a) == 6 for a, b in found)
+    assert splits([7]) == []
 
 
 @pytest.mark.parametrize(
