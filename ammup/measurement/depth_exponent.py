@@ -179,7 +179,15 @@ def _sharpness_law(
         spec = nets[depth].spec
         model = build_model(factory, depth, seed, spec.device)
         sharpness = SharpnessMeasurement(model=model, spec=spec, stream=(depth, seed)).by_method()
-        rows.append({"depth": depth, "seed": seed, "sharpness": sharpness.eigenvalue, "lr_star": sharpness.edge})
+        rows.append(
+            {
+                "depth": depth,
+                "seed": seed,
+                "sharpness": sharpness.eigenvalue,
+                "lr_star": sharpness.edge,
+                "passes": sharpness.passes,
+            }
+        )
     table = pd.DataFrame(rows)
     units = {depth: len(net.units) for depth, net in nets.items()}
     power_law = fitted_power_law(table, "sharpness", level)

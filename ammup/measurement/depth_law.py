@@ -26,6 +26,7 @@ from ammup.stats.power_law import (
 # Above this coefficient of variation of S̄ between weight draws, a few draws dominate the mean, so its standard error
 # is unreliable (a log-normal S̄ with this coefficient of variation has skewness 4).
 SCATTER_LIMIT = 1.0
+STEPS_PER_MEASUREMENT = 3  # a measurement of S̄ costs about as much as this number of training steps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +35,8 @@ class DepthLaw:
 
     Attributes:
         table: one row for each depth and seed: depth, seed, S_bar (at learning rate 1), lr_star = S_bar^(-1/2); for
-            measure "sharpness" depth, seed, sharpness (the largest eigenvalue), lr_star (the edge of stability).
+            measure "sharpness" depth, seed, sharpness (the largest eigenvalue), lr_star (the edge of stability) and
+            passes (through the model).
         units: for each depth the number of depth units of the model.
         S: for each depth S_l at learning rate 1, averaged over seeds; empty for measure "sharpness".
         power_law: the fit to η*(L) = (mean over seeds of S̄)^(-1/2), see
@@ -89,6 +91,13 @@ class DepthLaw:
     def draws(self) -> int:
         """Number of weight draws at each depth; 1 if the factory draws nothing at random."""
         return len(self.table) // len(self.units)
+
+    @property
+    def training_steps(self) -> float:
+        """The cost of the measurement in training steps, each of which is counted as three passes through the model."""
+        if self.measure == "updates":
+            return float(STEPS_PER_MEASUREMENT * len(self.table))
+        return float(self.table["passes"].sum() / 3) if "passes" in self.table else float("nan")
 
     @property
     def curve(self) -> pd.DataFrame:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ammup.errors import InputError, checked_integer
 from ammup.format import brief_repr, json_rows, range_text
+from ammup.measurement.depth_law import STEPS_PER_MEASUREMENT
 from ammup.measurement.late_run import Batches, SgdRun, weights_digest
 from ammup.measurement.late_state import LateState
 from ammup.measurement.loss import Loss
@@ -59,6 +60,12 @@ class LateCurve:
         curve: pd.DataFrame = groups.agg(lr_star="mean", se_log10="sem", seeds="size").reset_index()
         curve["lr_star"] = 10.0 ** curve["lr_star"]
         return curve
+
+    @property
+    def training_steps(self) -> float:
+        """The training steps of the short runs and, at three for each, of the measurements."""
+        last = self.table.groupby(["depth", "seed"])["step"].max()
+        return float(last.sum() + STEPS_PER_MEASUREMENT * len(self.table))
 
     @property
     def warnings(self) -> tuple[str, ...]:

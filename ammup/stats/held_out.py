@@ -41,9 +41,7 @@ def splits(seeds: Sequence[int]) -> list[tuple[tuple[int, ...], tuple[int, ...]]
     if total > MOST_SPLITS:
         places = set(np.random.default_rng(0).choice(total, MOST_SPLITS, replace=False).tolist())
         every = (chosen for place, chosen in enumerate(every) if place in places)
-    return [
-        (tuple(seeds[i] for i in chosen), tuple(seeds[i] for i in range(n) if i not in chosen)) for chosen in every
-    ]
+    return [(tuple(seeds[i] for i in chosen), tuple(seeds[i] for i in range(n) if i not in chosen)) for chosen in every]
 
 
 @dataclass(frozen=True, kw_only=True)

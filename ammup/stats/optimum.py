@@ -61,6 +61,12 @@ class SweepLaw:
         return self.optima[depth].flags_of(self.kind)
 
     @property
+    def curve(self) -> pd.DataFrame:
+        """The optima without flags, for a transfer rule: columns depth, lr_star and se_log10 (NaN if unknown)."""
+        rows = [(depth, *self.lr_star(depth)) for depth in self.used]
+        return pd.DataFrame(rows, columns=["depth", "lr_star", "se_log10"])
+
+    @property
     def line(self) -> pd.DataFrame:
         """The fitted line and its confidence band: columns depth, fitted, low, high; NaN if no line was fitted."""
         depth = list(self.optima)

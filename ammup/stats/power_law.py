@@ -175,21 +175,51 @@ def fit_geometric_mean(values: Mapping[int, ArrayLike], *, level: float = 0.95) 
     return _fit_curve(depths, [geometric_mean_of(s) for s in samples], [s.size for s in samples], level)
 
 
+def fit_points(
+    depths: Sequence[int] | ArrayLike, values: ArrayLike, se: Array, df: Array, *, level: float = 0.95
+) -> PowerLaw:
+    """Fit a power law with equal weights to points with independent standard errors.
+
+    If all standard errors are known, the interval contains these only, as in :func:`fit_maximal_lr`. If one is unknown,
+    it is that of ordinary least squares, from the scatter about the line.
+
+    Args:
+        depths: at least two distinct depths.
+        values: one positive value for each depth.
+        se: standard errors of log10(values); NaN if unknown.
+        df: degrees of freedom of each standard error; infinite if it is exact.
+        level: confidence level of the intervals.
+
+    Raises:
+        InputError: as for :func:`fit_power_law`.
+    """
+    if not np.isfinite(se).all():
+        return fit_power_law(depths, values, level=level)
+    x, y = _log_points(depths, values)
+    coefficients, inverse = _line(x, y, np.ones_like(y))
+    return _propagated(x, y, (coefficients, inverse), se, df, level)
+
+
 def _fit_curve(
     depths: Sequence[int], points: Sequence[tuple[float, float]], sizes: Sequence[int], level: float
 ) -> PowerLaw:
     """The line through points (value, standard error of its log10), of ``sizes`` weight draws each."""
     x, y = _log_points(depths, [value for value, _ in points])
-    coefficients, inverse = _line(x, y, np.ones_like(y))
+    se, draws = np.array([se for _, se in points]), np.array(sizes, dtype=np.float64)
+    return _propagated(x, y, _line(x, y, np.ones_like(y)), se, draws - 1, level)
+
+
+def _propagated(x: Array, y: Array, line: tuple[Array, Array], se: Array, df: Array, level: float) -> PowerLaw:
+    """The line with the covariance that follows from the standard errors of the points."""
+    coefficients, inverse = line
     residual = y - coefficients[0] - coefficients[1] * x
-    variances = np.array([se**2 for _, se in points])
+    variances = se**2
     jacobian = inverse @ np.stack([np.ones_like(x), x])  # (2, depths): d coefficients / d y
     covariance = (jacobian * variances) @ jacobian.T
     parts = jacobian[1] ** 2 * variances
-    draws = np.array(sizes, dtype=np.float64)
-    estimable = bool(np.all(draws > 1)) and covariance[1, 1] > 0
-    df = welch_df(parts, draws - 1, total=covariance[1, 1]) if estimable else 0.0
-    return _power_law(coefficients, covariance, df, _r2(y, residual, np.ones_like(y)), level)
+    estimable = bool(np.all(df > 0)) and covariance[1, 1] > 0
+    pooled = welch_df(parts, df, total=covariance[1, 1]) if estimable else 0.0
+    return _power_law(coefficients, covariance, pooled, _r2(y, residual, np.ones_like(y)), level)
 
 
 def maximal_lr_of(S_bar: ArrayLike) -> tuple[float, float]:

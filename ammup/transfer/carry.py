@@ -8,13 +8,13 @@ import pandas as pd
 
 from ammup.errors import UnreliableTransfer, checked_integer
 from ammup.stats.power_law import checked_depths
-from ammup.transfer.curve_shape import CurveShape, TransferWarning
+from ammup.transfer.curve_shape import CurveShape, TransferWarning, sharpness_warnings
 from ammup.transfer.measured_curve import Measured
 from ammup.transfer.recommendation import plausible_range, recommend
-from ammup.transfer.rules import PARAMETRIZATION, DepthChange, Law, Transferred
+from ammup.transfer.rules import MEASURED, PARAMETRIZATION, DepthChange, Law, Transferred
 from ammup.transfer.setting import TrainingSetting
 
-COLUMNS = ("depth", "rule", "lr", "low", "high", "assumption", "recommended", "reason")
+COLUMNS = ("depth", "rule", "lr", "low", "high", "price", "assumption", "recommended", "reason")
 
 
 def transfer_lr(
@@ -25,6 +25,8 @@ def transfer_lr(
     rule: str = "measured",
     measured: Measured | None = None,
     late: Measured | None = None,
+    sharpness: Measured | None = None,
+    edges: Measured | None = None,
     family: str | None = None,
     branch: int | Sequence[str] | None = None,
     law: Law | None = None,
@@ -43,11 +45,16 @@ def transfer_lr(
         to_depth: L of the returned learning rate.
         rule: "constant", "L^-1/2", "L^-1"; "am-mup", the paper's L^(-3/2); "finite-depth", the law of
             :func:`ammup.finite_depth_law`; "pathsum", the law of :func:`ammup.pathsum_lr` at equal kernels;
-            "measured", the measured curve, with log η* interpolated linearly in log L; or "measured-late", the same for
-            ``late``.
+            "measured", the measured curve, with log η* interpolated linearly in log L; "measured-late", "sharpness" and
+            "edge", the same for ``late``, ``sharpness`` and ``edges``; or "sharpness-fit", the power law fitted to
+            ``sharpness`` at three depths or more.
         measured: a DepthLaw, as :func:`ammup.depth_exponent` returns it for your own net, or a mapping from depth to
             η*. Both depths must lie within its range.
         late: a LateCurve, as :func:`ammup.late_curve` returns it, or a mapping from depth to η*.
+        sharpness: a DepthLaw, as :func:`ammup.depth_exponent` returns it with ``measure="sharpness"``, or a mapping
+            from depth to 2/λ. "sharpness-fit" extrapolates it to other depths.
+        edges: an EdgeCurve, as :func:`ammup.probe_edges` returns it; a SweepLaw of :func:`ammup.fit_sweep` with
+            ``kind="edge"``, whose flagged depths are left out; or a mapping from depth to the edge.
         family: "mlp", "cnn" or "resnet", for "finite-depth" and "pathsum" with the defaults of these two rules: He
             variances, ReLU, c = 2 on every branch layer, the label part of mse; a cnn with one position axis of size 8
             and kernel 3; a dense resnet with one ReLU outside its blocks.
@@ -64,8 +71,8 @@ def transfer_lr(
             unknown or lacks an argument that it needs, or a depth lies outside the measured ones.
 
     Warns:
-        UnreliableTransfer: the rule is "measured" and the measured curve should not be trusted, see
-            :func:`transfer_table`.
+        UnreliableTransfer: the rule is "measured" and the measured curve should not be trusted, or "sharpness" or
+            "sharpness-fit" and gradients change exponentially at initialization, see :func:`transfer_table`.
 
     Example:
         >>> from ammup import transfer_lr
@@ -81,15 +88,21 @@ def transfer_lr(
         to_depth=to_depth,
         measured=measured,
         late=late,
+        sharpness=sharpness,
+        edges=edges,
         family=family,
         branch=branch,
         law=law,
         path_sums=path_sums,
     )
     carried = change.carry(lr, rule).lr
+    found = []
     if rule == "measured" and measured is not None and from_depth != to_depth:
-        for warning in CurveShape.between(measured, from_depth, to_depth).warnings():
-            warnings.warn(warning.text, UnreliableTransfer, stacklevel=2)
+        found = CurveShape.between(measured, from_depth, to_depth).warnings()
+    if MEASURED.get(rule) == "sharpness":
+        found = sharpness_warnings(sharpness, measured, (from_depth, to_depth))
+    for warning in found:
+        warnings.warn(warning.text, UnreliableTransfer, stacklevel=2)
     return carried
 
 
@@ -100,6 +113,8 @@ def transfer_table(
     *,
     measured: Measured | None = None,
     late: Measured | None = None,
+    sharpness: Measured | None = None,
+    edges: Measured | None = None,
     family: str | None = None,
     branch: int | Sequence[str] | None = None,
     law: Law | None = None,
@@ -117,6 +132,8 @@ def transfer_table(
         to_depth: L of the returned learning rates: one depth, or several.
         measured: adds the rule "measured".
         late: adds the rule "measured-late".
+        sharpness: adds the rules "sharpness" and, with at least three depths, "sharpness-fit".
+        edges: adds the rule "edge".
         family: adds the rules "finite-depth" and "pathsum".
         branch: required for "resnet", not allowed otherwise.
         law: adds the rule "finite-depth", instead of ``family``.
@@ -125,11 +142,13 @@ def transfer_table(
         level: confidence level of the intervals.
 
     Returns:
-        One row for each depth and rule: depth; rule; lr; low and high, its confidence interval; assumption, a sentence;
-        recommended, true in at most one row of each depth; reason, why the rule is recommended, otherwise empty. Only
-        the measured rules have an interval, from the standard errors of log10 η* (Student's t if the number of draws is
-        known, otherwise normal). low and high are NaN for the other rules, and if a standard error is unknown. The
-        interval covers the measurement error of η* only: ``lr`` is taken as exact, and proportional to η*.
+        One row for each depth and rule: depth; rule; lr; low and high, its confidence interval; price, the cost of the
+        measurement in training steps at all depths together (0 for a formula, NaN if unknown; a step is counted as
+        three passes through the model); assumption, a sentence; recommended, true in at most one row of each depth;
+        reason, why the rule is recommended, otherwise empty. Only the measured rules have an interval, from the
+        standard errors of log10 η* (Student's t if the number of draws is known, otherwise normal). low and high are
+        NaN for the other rules, and if a standard error is unknown. The interval covers the measurement error of η*
+        only: ``lr`` is taken as exact, and proportional to η*.
 
         Its ``attrs`` contain ``warnings``, a list of dicts with ``kind`` and ``text``; ``parametrization``, for which
         the learning rates hold; and ``recommendations``, for each depth a dict with ``depth``, ``rule`` (or None),
@@ -155,6 +174,8 @@ def transfer_table(
             to_depth=depth,
             measured=measured,
             late=late,
+            sharpness=sharpness,
+            edges=edges,
             family=family,
             branch=branch,
             law=law,
@@ -166,9 +187,12 @@ def transfer_table(
         shapes += [] if shape is None else [shape]
         for t in carried:
             chosen = t.rule == advice["rule"]
-            rows.append((depth, t.rule, t.lr, *t.interval, t.assumption, chosen, advice["reason"] if chosen else ""))
+            rows.append(
+                (depth, t.rule, t.lr, *t.interval, t.price, t.assumption, chosen, advice["reason"] if chosen else "")
+            )
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     found = _shape_warnings(shapes, measured, (from_depth, *depths))
+    found += sharpness_warnings(sharpness, measured, (from_depth, *depths))
     found += [TransferWarning(kind="late", text=text) for text in getattr(late, "warnings", ())]
     found += [TransferWarning(kind="setting", text=text) for text in setting.warnings()]
     table.attrs = {

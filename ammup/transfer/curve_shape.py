@@ -1,7 +1,7 @@
 """The shape of a measured curve between two depths, and what it means for the trust in the measurement."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -24,7 +24,7 @@ class TransferWarning:
     """A reason to distrust a rule.
 
     Attributes:
-        kind: "exponential", "jump", "rise", "noisy", "signal", "late" or "setting".
+        kind: "exponential", "jump", "rise", "noisy", "signal", "sharpness", "late" or "setting".
         text: one short sentence.
     """
 
@@ -165,6 +165,34 @@ class CurveShape:
             return []
         text = f"at L = {_listed(self.noisy)} a few weight draws dominate the mean of S̄, so its interval is unreliable"
         return [TransferWarning(kind="noisy", text=f"{text}; increase the number of draws or the width")]
+
+
+def sharpness_warnings(
+    sharpness: Measured | None, updates: Measured | None, depths: Sequence[int]
+) -> list[TransferWarning]:
+    """A warning if 2/λ at initialization misleads, because gradients grow or vanish exponentially there.
+
+    Args:
+        sharpness: 2/λ by depth, or None.
+        updates: the measured updates S_l of the same nets, in which exponential growth shows most clearly, or None.
+        depths: the depths that are compared.
+    """
+    if sharpness is None or len(set(depths)) < 2:
+        return []
+    causes = []
+    for name, measured in (("S_l or η*", updates), ("2/λ", sharpness)):
+        known = () if measured is None else MeasuredCurve.of(measured).depths
+        if known and known[0] <= min(depths) and max(depths) <= known[-1]:
+            shape = CurveShape.between(measured, min(depths), max(depths))  # type: ignore[arg-type]
+            causes += [f"{name} changes exponentially"] if shape.is_exponential or shape.signal else []
+            causes += [f"{name} rises with depth"] if shape.rises else []
+    if not causes:
+        return []
+    text = (
+        f"{' and '.join(causes)} at initialization, so the rules sharpness and sharpness-fit mislead as well: 2/λ "
+        "relaxes during the first steps of training; probe the edge with short runs instead"
+    )
+    return [TransferWarning(kind="sharpness", text=text)]
 
 
 def _listed(depths: Any) -> str:

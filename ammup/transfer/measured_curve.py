@@ -12,7 +12,7 @@ from ammup.arrays import Array
 from ammup.errors import InputError
 from ammup.format import brief_repr, range_text
 from ammup.stats.intervals import t_interval, upper_probability, welch_df
-from ammup.stats.power_law import checked_depths
+from ammup.stats.power_law import checked_depths, fit_points
 
 NEEDED = ("depth", "lr_star", "se_log10")
 
@@ -26,7 +26,8 @@ class HasCurve(Protocol):
         """One row for each depth.
 
         Columns: depth; lr_star; se_log10, the standard error of log10 lr_star, NaN if it is unknown; and optionally
-        seeds, the number of weight draws.
+        seeds, the number of weight draws. An attribute ``training_steps`` of the object, if there is one, is the price
+        of the measurement.
         """
 
 
@@ -100,6 +101,24 @@ class MeasuredCurve:
         centre = float(weights @ self.log_lr)
         ends = t_interval(centre, math.sqrt(variance), df=df, probability=upper_probability(level))
         low, ratio, high = np.power(10.0, [ends[0], centre, ends[1]])
+        return float(ratio), (float(low), float(high))
+
+    @np.errstate(over="ignore")
+    def fitted_ratio(self, from_depth: int, to_depth: int, *, level: float) -> tuple[float, tuple[float, float]]:
+        """As :meth:`ratio`, by the power law that is fitted with equal weights to the measured depths.
+
+        The depths may lie outside the measured ones. The interval is that of the slope. It reflects the standard errors
+        of the measured depths or, if these are unknown, the scatter about the line.
+
+        Raises:
+            InputError: there are fewer than two measured depths.
+        """
+        fit = fit_points(self.depths, 10**self.log_lr, self.se, self.df, level=level)
+        distance = math.log10(to_depth / from_depth)
+        low, high = sorted(distance * end for end in fit.slope_ci)
+        if from_depth == to_depth:
+            low = high = 0.0
+        ratio, low, high = np.power(10.0, [distance * fit.slope, low, high])
         return float(ratio), (float(low), float(high))
 
     def _weights(self, depth: int) -> Array:

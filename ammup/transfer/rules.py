@@ -1,4 +1,4 @@
-"""Eight rules that carry a learning rate from one depth to another, with the assumption of each."""
+"""Rules that carry a learning rate from one depth to another, with the assumption of each."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -23,7 +23,20 @@ NEEDS = {
     "pathsum": "family= (with branch= for a 'resnet'), or path_sums=, a mapping from depth to Σ_p L_p³",
     "measured": "measured=, a DepthLaw such as ammup.depth_exponent returns, or a mapping from depth to η*",
     "measured-late": "late=, a LateCurve such as ammup.late_curve returns, or a mapping from depth to η*",
+    "sharpness": "sharpness=, a DepthLaw of ammup.depth_exponent(measure='sharpness'), or a mapping from depth to 2/λ",
+    "sharpness-fit": "sharpness= with at least three depths, as for the rule 'sharpness'",
+    "edge": "edges=, an EdgeCurve of ammup.probe_edges, a SweepLaw of ammup.fit_sweep(kind='edge'), or a mapping from "
+    "depth to the edge",
 }
+# The rules that are measured, and the field of DepthChange with the measurement.
+MEASURED = {
+    "measured": "measured",
+    "measured-late": "late",
+    "sharpness": "sharpness",
+    "sharpness-fit": "sharpness",
+    "edge": "edges",
+}
+FEWEST_FITTED = 3  # depths of a fitted power law
 RULES = (*EXPONENTS, *NEEDS)
 
 ASSUMPTIONS = {
@@ -36,6 +49,9 @@ ASSUMPTIONS = {
     "pathsum": "η* ∝ (Σ_p L_p³)^(-1/2) over the paths p (Chen et al., arXiv 2402.17440), under its own initialization",
     "measured": "η* ∝ the measured η*; between measured depths log η* is linear in log L",
     "measured-late": "η* ∝ the η* measured along a short run, which is pulled towards the rate of that run",
+    "sharpness": "η* ∝ 2/λ, with the largest eigenvalue λ of the Gauss-Newton matrix at initialization",
+    "sharpness-fit": "η* ∝ the power law in L that is fitted to 2/λ at initialization, at all measured depths",
+    "edge": "η* ∝ the edge of training, the largest learning rate that trains",
 }
 # The learning rate that every rule carries.
 PARAMETRIZATION = (
@@ -52,12 +68,14 @@ class Transferred:
         rule: one of ``RULES``.
         lr: the learning rate there.
         interval: its confidence interval; NaN for rules without one.
+        price: cost of the measurement in training steps, at all depths together; 0 for a formula, NaN if unknown.
         assumption: the assumption of the rule, in one sentence.
     """
 
     rule: str
     lr: float
     interval: tuple[float, float]
+    price: float
     assumption: str
 
 
@@ -74,6 +92,8 @@ class DepthChange:
     to_depth: int
     measured: Measured | None = None
     late: Measured | None = None
+    sharpness: Measured | None = None
+    edges: Measured | None = None
     family: str | None = None
     branch: int | Sequence[str] | None = None
     law: Law | None = None
@@ -110,10 +130,11 @@ class DepthChange:
         alternatives = {
             "finite-depth": (self.law, self.family),
             "pathsum": (self.path_sums, self.family),
-            "measured": (self.measured,),
-            "measured-late": (self.late,),
+            **{rule: (getattr(self, name),) for rule, name in MEASURED.items()},
         }
         missing = {rule for rule, values in alternatives.items() if all(value is None for value in values)}
+        if self.sharpness is not None and len(MeasuredCurve.of(self.sharpness).depths) < FEWEST_FITTED:
+            missing.add("sharpness-fit")
         return tuple(rule for rule in RULES if rule not in missing)
 
     def carry(self, lr: float, rule: str, *, level: float = 0.95) -> Transferred:
@@ -135,13 +156,16 @@ class DepthChange:
                 f"rule={rule!r} carries lr={lr} from depth {self.from_depth} to {self.to_depth} out of the range of "
                 "floats; choose depths that are closer"
             )
-        return Transferred(rule=rule, lr=carried, interval=(lr * low, lr * high), assumption=ASSUMPTIONS[rule])
+        return Transferred(
+            rule=rule, lr=carried, interval=(lr * low, lr * high), price=self._price(rule), assumption=ASSUMPTIONS[rule]
+        )
 
     def _ratio(self, rule: str, level: float) -> tuple[float, tuple[float, float]]:
         """η*(to)/η*(from) and its confidence interval."""
-        curve = {"measured": self.measured, "measured-late": self.late}.get(rule)
-        if curve is not None:
-            return MeasuredCurve.of(curve).ratio(self.from_depth, self.to_depth, level=level)
+        if rule in MEASURED:
+            curve = MeasuredCurve.of(getattr(self, MEASURED[rule]))
+            ratio_of = curve.fitted_ratio if rule == "sharpness-fit" else curve.ratio
+            return ratio_of(self.from_depth, self.to_depth, level=level)
         if self.from_depth == self.to_depth:
             ratio = 1.0
         elif rule in EXPONENTS:
@@ -149,6 +173,12 @@ class DepthChange:
         else:
             ratio = self._law_ratio() if rule == "finite-depth" else self._path_ratio()
         return ratio, (math.nan, math.nan)
+
+    def _price(self, rule: str) -> float:
+        """The training steps that the measurement of a rule cost."""
+        if rule not in MEASURED:
+            return 0.0
+        return float(getattr(getattr(self, MEASURED[rule]), "training_steps", math.nan))
 
     def _law_ratio(self) -> float:
         depths = [self.from_depth, self.to_depth]

@@ -27,6 +27,8 @@ NET = {
     "branch": 2,
     "measured": CURVE,
     "late": CURVE,
+    "sharpness": CURVE,
+    "edges": CURVE,
     "law": lambda depths: [LAW[depth] for depth in depths],
 }
 UNKNOWN = [math.nan, math.nan]
@@ -70,6 +72,49 @@ def test_a_depth_between_is_on_the_line_of_the_logarithms_of_its_neighbours() ->
     slope = math.log(0.02 / 0.35) / math.log(30 / 8)
     assert transfer_lr(0.35, 8, 12, measured=CURVE) == pytest.approx(0.35 * (12 / 8) ** slope, rel=1e-14)
     assert transfer_lr(0.9, 4, 12, measured=CURVE) == pytest.approx(0.35 * (12 / 8) ** slope, rel=1e-14)
+
+
+@pytest.mark.parametrize(("rule", "argument"), [("sharpness", "sharpness"), ("edge", "edges")])
+def test_sharpness_and_edges_are_carried_as_ratios(rule: str, argument: str) -> None:
+    frame = _Measured(depth=[4, 8, 30], lr_star=list(CURVE.values()), se_log10=[0.1, 0.2, 0.3])
+    assert transfer_lr(0.1, 4, 30, rule=rule, **{argument: frame}) == pytest.approx(0.1 * 0.02 / 0.9, rel=1e-14)
+    row = _row(transfer_table(0.1, 4, 30, **{argument: frame}), rule)
+    half = stats.norm.ppf(0.975) * math.hypot(0.1, 0.3)
+    assert [row["low"], row["high"]] == pytest.approx([0.1 * 0.02 / 0.9 * 10**-half, 0.1 * 0.02 / 0.9 * 10**half])
+    assert math.isnan(row["price"])
+
+
+def test_the_fitted_sharpness_is_the_power_law_of_polyfit() -> None:
+    slope = np.polyfit(np.log(list(CURVE)), np.log(list(CURVE.values())), 1)[0]
+    got = transfer_lr(0.1, 4, 64, rule="sharpness-fit", sharpness=CURVE)  # beyond the measured depths
+    assert got == pytest.approx(0.1 * 16**slope, rel=1e-12)
+    table = transfer_table(0.1, 4, 8, sharpness={4: 1.0, 8: 0.5})
+    assert "sharpness-fit" not in set(table["rule"])  # two depths are no fit
+
+
+def test_the_interval_of_the_fitted_sharpness_is_that_of_the_slope_of_its_draws() -> None:
+    law = depth_exponent(
+        partial(mlp, width=8, in_features=4), [2, 3, 5], inputs=torch.ones(2, 4), seeds=3, measure="sharpness"
+    )
+    row = _row(transfer_table(0.1, 2, 5, sharpness=law), "sharpness-fit")
+    expected = [0.1 * (5 / 2) ** slope for slope in (law.power_law.slope, *law.power_law.slope_ci)]
+    assert [row["lr"], row["low"], row["high"]] == pytest.approx(expected)
+    passes = law.table["passes"].sum()
+    assert row["price"] == pytest.approx(passes / 3)
+    assert passes > 9 * 4
+    without = _Measured(depth=[2, 3, 5], lr_star=[1.0, 0.5, 0.3], se_log10=[math.nan] * 3)
+    row = _row(transfer_table(0.1, 2, 5, sharpness=without), "sharpness-fit")
+    x, y = np.log10([2, 3, 5]), np.log10([1.0, 0.5, 0.3])
+    fit = stats.linregress(x, y)
+    half = stats.t.ppf(0.975, 1) * fit.stderr
+    assert row["high"] == pytest.approx(0.1 * 2.5 ** (fit.slope + half))
+
+
+def test_the_price_of_formulas_is_zero_and_of_measured_updates_three_steps_a_draw() -> None:
+    law = depth_exponent(partial(mlp, width=8, in_features=4), [2, 3], inputs=torch.ones(2, 4), seeds=4)
+    table = transfer_table(0.1, 2, 3, measured=law).set_index("rule")
+    assert table.loc["L^-1", "price"] == 0
+    assert table.loc["measured", "price"] == 3 * 2 * 4
 
 
 def test_a_depth_law_is_measured_enough() -> None:
@@ -141,7 +186,7 @@ def test_the_learning_rate_is_a_plain_float(rule: str) -> None:
 
 def test_a_table_has_every_rule_that_can_be_applied() -> None:
     table = transfer_table(0.1, 4, 8, **NET)
-    assert list(table) == ["depth", "rule", "lr", "low", "high", "assumption", "recommended", "reason"]
+    assert list(table) == ["depth", "rule", "lr", "low", "high", "price", "assumption", "recommended", "reason"]
     assert tuple(table["rule"]) == RULES
     assert list(table["lr"]) == [transfer_lr(0.1, 4, 8, rule=rule, **NET) for rule in RULES]
     assert dict(zip(table["rule"], table["assumption"], strict=True)) == ASSUMPTIONS

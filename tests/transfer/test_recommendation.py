@@ -273,3 +273,28 @@ def test_a_single_measured_rate_warns_where_the_table_does() -> None:
 
 def test_a_table_states_its_parametrization() -> None:
     assert transfer_table(0.1, 2, 4).attrs["parametrization"].startswith("one learning rate for all parameters")
+
+
+# The sharpness
+
+
+def test_the_sharpness_warns_where_gradients_change_exponentially() -> None:
+    exploding = _Law({2: 0.3, 8: 0.1}, S={2: [1.0, 2.0], 8: 3.0 ** np.arange(8)})
+    table = transfer_table(0.1, 2, 8, measured=exploding, sharpness={2: 0.5, 8: 0.1}, setting=SGD)
+    (warning,) = [one for one in table.attrs["warnings"] if one["kind"] == "sharpness"]
+    assert "S_l or η* changes exponentially at initialization" in warning["text"]
+    for measured, sharpness, cause in [
+        (exploding, {2: 0.5, 8: 0.1}, "S_l or η* changes exponentially"),
+        (None, {2: 0.5, 8: 0.001}, "2/λ changes exponentially"),
+        (None, {2: 0.5, 8: 0.9}, "2/λ rises with depth"),
+    ]:
+        with pytest.warns(UnreliableTransfer, match=cause.replace("*", r"\*")):
+            transfer_lr(0.1, 2, 8, rule="sharpness", measured=measured, sharpness=sharpness)
+
+
+def test_a_regular_sharpness_does_not_warn() -> None:
+    table = transfer_table(0.1, 2, 8, measured=_power_law(-1.5), sharpness={2: 0.5, 4: 0.2, 8: 0.08}, setting=SGD)
+    assert table.attrs["warnings"] == []
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        transfer_lr(0.1, 2, 8, rule="sharpness-fit", measured=_power_law(-1.5), sharpness={2: 0.5, 4: 0.2, 8: 0.08})
