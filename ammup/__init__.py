@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from ammup.gate.depth_check import check_depth_exponent as check_depth_exponent
     from ammup.measurement.depth_exponent import depth_exponent as depth_exponent
     from ammup.measurement.depth_law import DepthLaw as DepthLaw
+    from ammup.measurement.edge_probe import EdgeCurve as EdgeCurve
+    from ammup.measurement.edge_probe import probe_edges as probe_edges
     from ammup.measurement.finite_step import check_finite_step as check_finite_step
     from ammup.measurement.late import LateCurve as LateCurve
     from ammup.measurement.late import late_curve as late_curve
@@ -71,6 +73,8 @@ _HOME = {
     "depth_exponent": "ammup.measurement.depth_exponent",
     "LateCurve": "ammup.measurement.late",
     "late_curve": "ammup.measurement.late",
+    "EdgeCurve": "ammup.measurement.edge_probe",
+    "probe_edges": "ammup.measurement.edge_probe",
     "UpdateLogger": "ammup.measurement.logger",
     "param_groups": "ammup.measurement.param_groups",
     "param_table": "ammup.measurement.param_groups",

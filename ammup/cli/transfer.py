@@ -1,80 +1,20 @@
 """`ammup transfer`: transfer a tuned learning rate to other depths by every rule, and recommend one."""
 
-import functools
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
-from pathlib import Path
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ammup.cli.batch import Batch, BatchOptions, batch_options
-from ammup.transfer.setting import OPTIMIZERS, SCHEDULES, TrainingSetting
+from ammup.cli.transfer_options import MeasuringOptions, grouped_options
+from ammup.transfer.setting import TrainingSetting
 
 if TYPE_CHECKING:  # imported when a verb runs, so that --help stays fast
     import pandas as pd
 
     from ammup.measurement.depth_law import DepthLaw
-    from ammup.measurement.late import LateCurve
-
-SAFE_SHARE = 0.3  # of the tuned learning rate: a rate for the short runs that does not diverge at greater depths
-
-_SETTING_OPTIONS = (
-    click.option("--momentum", type=float, help="Momentum with which you train.  [default: not stated]"),
-    click.option("--schedule", type=click.Choice(SCHEDULES), help="Its learning-rate schedule.  [default: not stated]"),
-    click.option("--weight-decay", type=float, help="Its weight decay.  [default: not stated]"),
-    click.option("--optimizer", type=click.Choice(OPTIMIZERS), help="Its optimizer.  [default: not stated]"),
-)
-_LATE_OPTIONS = (
-    click.option("--late", is_flag=True, help="Also measure along a short run of plain SGD (measured-late)."),
-    click.option("--late-lr", type=float, help="Learning rate of the short runs.  [default: 0.3 of --lr]"),
-    click.option("--late-steps", type=click.IntRange(2), default=120, show_default=True, help="Their steps."),
-    click.option("--late-every", type=click.IntRange(1), default=10, show_default=True, help="Steps per measurement."),
-    click.option(
-        "--late-seeds", type=click.IntRange(1), default=2, show_default=True, help="Short runs at each depth."
-    ),
-    click.option("--late-batch", type=click.IntRange(1), default=128, show_default=True, help="Images per step."),
-    click.option(
-        "--late-state",
-        type=click.Path(path_type=Path, dir_okay=False),
-        help="File of finished measurements, from which a killed command continues.",
-    ),
-)
-
-
-@dataclass(frozen=True, kw_only=True)
-class LateOptions:
-    """The parsed options of the short runs."""
-
-    late: bool
-    late_lr: float | None
-    late_steps: int
-    late_every: int
-    late_seeds: int
-    late_batch: int
-    late_state: Path | None
-
-    def measure(self, loaded: Batch, depths: tuple[int, ...], lr: float, *, progress: bool) -> "LateCurve | None":
-        """η* along short runs, or None without --late."""
-        if not self.late:
-            return None
-        from ammup.measurement.late import late_curve
-
-        return late_curve(
-            loaded.factory,
-            depths,
-            data=loaded.images,
-            loss=loaded.spec.objective.loss,
-            lr=SAFE_SHARE * lr if self.late_lr is None else self.late_lr,
-            steps=self.late_steps,
-            every=self.late_every,
-            seeds=self.late_seeds,
-            batch_size=min(self.late_batch, len(loaded.images.train_images)),
-            device=loaded.spec.device,
-            state=self.late_state,
-            progress=progress,
-        )
+    from ammup.transfer.measured_curve import Measured
 
 
 def _parse_targets(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]) -> tuple[int, ...]:
@@ -87,20 +27,6 @@ def _parse_targets(_ctx: click.Context, _param: click.Parameter, values: tuple[s
     if wrong:
         raise click.BadParameter(f"{wrong[0]} is not in the range x>=1.")
     return tuple(dict.fromkeys(depths))
-
-
-def _grouped_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the options of the setting and of the short runs, which the command receives as two arguments."""
-
-    @functools.wraps(command)
-    def wrapped(**given: Any) -> None:
-        late = LateOptions(**{option.name: given.pop(option.name) for option in fields(LateOptions)})
-        setting = TrainingSetting(**{option.name: given.pop(option.name) for option in fields(TrainingSetting)})
-        command(late_options=late, setting=setting, **given)
-
-    for option in reversed((*_SETTING_OPTIONS, *_LATE_OPTIONS)):
-        wrapped = option(wrapped)
-    return wrapped
 
 
 @click.command()
@@ -117,7 +43,7 @@ def _grouped_options(command: Callable[..., None]) -> Callable[..., None]:
     help="Depths to transfer it to; can be repeated.",
 )
 @click.option("--seeds", type=click.IntRange(2), default=16, show_default=True, help="Weight draws at each depth.")
-@_grouped_options
+@grouped_options
 @batch_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def transfer(
@@ -126,7 +52,7 @@ def transfer(
     from_depth: int,
     to_depths: tuple[int, ...],
     seeds: int,
-    late_options: LateOptions,
+    measuring: MeasuringOptions,
     setting: TrainingSetting,
     batch: BatchOptions,
     as_json: bool,
@@ -135,13 +61,15 @@ def transfer(
 
     The rule "measured" needs no formula for the architecture: it scales the learning rate like η*, which is measured
     once at each depth on one batch. Its interval reflects the measurement error. Depths between --from and --to (other
-    --to) show whether η* changes regularly. FAMILY is as in `ammup exponent`.
+    --to) show whether η* changes regularly. The rules "sharpness" and "sharpness-fit" scale it like 2/λ, with the
+    largest eigenvalue λ of the Gauss-Newton matrix; the rule "edge" like the largest learning rate that trains. The
+    price of a rule is the cost of its measurement in training steps. FAMILY is as in `ammup exponent`.
 
     \b
     Examples:
       ammup transfer --lr 0.1 --from 8 --to 16,32
       ammup transfer my_package.models:make_net --lr 0.1 --from 4 --to 16 --data ~/cifar10 --momentum 0.9
-      ammup transfer my_package.models:make_net --lr 0.1 --from 1 --to 3,5 --data ~/cifar10 --late
+      ammup transfer my_package.models:make_net --lr 0.1 --from 1 --to 3,5 --data ~/cifar10 --probe-edges
     """  # noqa: D301  (click reads the \b)
     from ammup.errors import InputError
     from ammup.measurement.depth_exponent import measure_depth_law
@@ -153,11 +81,16 @@ def transfer(
             f"--from {from_depth} and --to {from_depth} are equal: the learning rate does not change; give another "
             "depth"
         )
+    measuring.edges.check()
     loaded = batch.load(family, progress=not as_json)
     depths = tuple(sorted({from_depth, *to_depths}))
     law = measure_depth_law(loaded.factory, depths, loaded.spec, seeds=seeds, progress=not as_json)
-    late = late_options.measure(loaded, depths, lr, progress=not as_json)
-    rules = _rules(lr, (from_depth, to_depths), loaded=loaded, law=law, late=late, setting=setting)
+    curves: dict[str, Measured | None] = {
+        "sharpness": measuring.sharpness.measure(loaded, depths, progress=not as_json),
+        "edges": measuring.edges.measure(loaded, depths, lr, progress=not as_json),
+        "late": measuring.late.measure(loaded, depths, lr, progress=not as_json),
+    }
+    rules = _rules(lr, (from_depth, to_depths), loaded=loaded, law=law, curves=curves, setting=setting)
     ends = ", ".join(str(depth) for depth in to_depths)
     _print(
         rules, f"{loaded.heading(law.draws)}; lr {lr:g} at L = {from_depth} transferred to L = {ends}", as_json=as_json
@@ -170,7 +103,7 @@ def _rules(
     *,
     loaded: Batch,
     law: "DepthLaw",
-    late: "LateCurve | None",
+    curves: "Mapping[str, Measured | None]",
     setting: TrainingSetting,
 ) -> "pd.DataFrame":
     """The table of every rule that applies to the measured net."""
@@ -188,7 +121,7 @@ def _rules(
         from_depth,
         to_depths,
         measured=law,
-        late=late,
+        **curves,
         law=None if finite_depth is None else lambda at_depths: [finite_depth[d] for d in at_depths],
         path_sums=path_sums if all(path_sums.values()) else None,
         setting=setting,

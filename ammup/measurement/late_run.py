@@ -4,6 +4,7 @@ Axes: B batch.
 """
 
 import hashlib
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -24,6 +25,7 @@ from ammup.models.streams import seeded
 from ammup.progress import tracked
 
 Batches = Data | Iterable[Any]
+CONSTANT_BATCHES = 8  # minibatches from which the loss of a constant prediction is computed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +52,9 @@ class SgdRun:
     device: torch.device | str | None = None
     progress: bool = False
 
-    def train(self, model: nn.Module, observe: Observe, *, key: tuple[int, int], start: int = 0) -> None:
+    def train(
+        self, model: nn.Module, observe: Observe, *, key: tuple[int, int], start: int = 0, until_diverged: bool = False
+    ) -> list[float]:
         """Train the model from step ``start``, and call ``observe`` before each step.
 
         The minibatches depend on the seed and the step, and dropout on the depth too, so a continued run equals an
@@ -61,7 +65,12 @@ class SgdRun:
             observe: called with (step, model, (inputs, targets)) before each step.
             key: depth and seed.
             start: number of steps that are done.
+            until_diverged: end before the first step whose loss is not finite.
+
+        Returns:
+            The loss of the minibatch of each step, before that step.
         """
+        losses: list[float] = []
         depth, seed = key
         weights = [p for p in model.parameters() if p.requires_grad]
         if not weights:
@@ -74,11 +83,31 @@ class SgdRun:
             observe(step, model, (inputs, targets))
             with seeded("late", depth, seed, step):
                 loss = self._loss(model, inputs, targets)
+                losses.append(loss.item())
+                if until_diverged and not math.isfinite(losses[-1]):
+                    return losses[:-1]
                 gradients = torch.autograd.grad(loss, weights, allow_unused=True)
             with torch.no_grad():
                 for weight, gradient in zip(weights, gradients, strict=True):
                     if gradient is not None:
                         weight.sub_(gradient, alpha=self.lr)
+        return losses
+
+    def constant_loss(self, seed: int) -> float | None:
+        """The loss of the best constant prediction on some minibatches, None for a callable loss.
+
+        For cross-entropy it is the entropy of the labels, for mse half of the variance of the targets.
+        """
+        if callable(self.loss):
+            return None
+        batches = islice(self._batches(seed, 0, torch.device("cpu")), CONSTANT_BATCHES)
+        targets = torch.cat([torch.as_tensor(batch[1]) for batch in batches])
+        if not targets.is_floating_point():
+            targets = F.one_hot(targets.long()).double().movedim(-1, 1)
+        if self.loss == "mse":
+            return float((targets - targets.mean(0)).square().mean() / 2)
+        dims = [dim for dim in range(targets.ndim) if dim != 1]
+        return float(torch.special.entr(targets.mean(dims)).sum())
 
     def _loss(self, model: nn.Module, inputs: Any, targets: Any) -> Tensor:
         outputs = model(inputs) if self.forward is None else self.forward(model, inputs)

@@ -155,15 +155,17 @@ def transfer_text(rules: pd.DataFrame, *, heading: str) -> RenderableType:
         heading: one line above the table.
     """
     several = rules["depth"].nunique() > 1
-    columns = (*(("L",) if several else ()), "", "rule", "lr", "95% interval", "assumes")
+    columns = (*(("L",) if several else ()), "", "rule", "lr", "95% interval", "price", "assumes")
     table = Table(*columns, title=heading, title_justify="left", title_style="bold")
-    table.columns[columns.index("lr")].justify = "right"
+    for name in ("lr", "price"):
+        table.columns[columns.index(name)].justify = "right"
     for row in rules.to_dict("records"):
         cells = [
             "→" if row["recommended"] else "",
             str(row["rule"]),
             f"{row['lr']:.3g}",
             interval_text((row["low"], row["high"]), ".3g"),
+            "?" if np.isnan(row["price"]) else f"{row['price']:.0f}",
             str(row["assumption"]),
         ]
         table.add_row(*([str(row["depth"])] if several else []), *cells)
@@ -171,6 +173,7 @@ def transfer_text(rules: pd.DataFrame, *, heading: str) -> RenderableType:
             table.add_section()
     lines = [_recommended(one) for one in rules.attrs["recommendations"]]
     lines += [f"warning: {one['text']}" for one in rules.attrs["warnings"]]
+    lines.append("price: the cost of the measurement in training steps, all depths together")
     return Group(table, Text("\n".join([*lines, f"holds for: {rules.attrs['parametrization']}"])))
 
 

@@ -70,7 +70,9 @@ class _Fall:
     rise: float
 
 
-def edge_of(u: Array, accuracy: Array, diverged: NDArray[np.bool_], *, chance: float) -> Edge:
+def edge_of(
+    u: Array, accuracy: Array, diverged: NDArray[np.bool_], *, chance: float, least_rise: float = LEAST_RISE
+) -> Edge:
     """The edge of the curves of all seeds.
 
     The edge of a seed is the last point above its best learning rate at which the accuracy falls below half of its rise
@@ -81,6 +83,7 @@ def edge_of(u: Array, accuracy: Array, diverged: NDArray[np.bool_], *, chance: f
         accuracy: NaN where a replica diverged or was not trained, [S, P].
         diverged: [S, P].
         chance: accuracy of a random guess.
+        least_rise: a seed whose best accuracy exceeds chance by at most this share of chance is flagged.
     """
     values = np.where(diverged, chance, accuracy)
     falls = [_fall(u, row, chance) for row in values]
@@ -93,7 +96,9 @@ def edge_of(u: Array, accuracy: Array, diverged: NDArray[np.bool_], *, chance: f
         scatter=float(edges.var(ddof=1)) if edges.size > 1 else 0.0,
         seeds=edges.size,
         grid=float((gaps**2).mean() / 12) if edges.size else 0.0,
-        flags=tuple(_flags(falls, chance=chance, early=bool(diverged[:, u < position - AMBIGUITY].any()))),
+        flags=tuple(
+            _flags(falls, least=least_rise * abs(chance), early=bool(diverged[:, u < position - AMBIGUITY].any()))
+        ),
     )
 
 
@@ -139,10 +144,10 @@ def _fall(u: Array, values: Array, chance: float) -> _Fall:
     )
 
 
-def _flags(falls: list[_Fall], *, chance: float, early: bool) -> Iterator[str]:
-    """The flags of a depth; ``early`` is whether a replica diverged far below the edge."""
+def _flags(falls: list[_Fall], *, least: float, early: bool) -> Iterator[str]:
+    """The flags of a depth; ``early`` is whether a replica diverged far below the edge, ``least`` the smallest rise."""
     distance = np.array([fall.last - fall.first for fall in falls])
-    if any(fall.rise <= LEAST_RISE * abs(chance) for fall in falls):
+    if any(fall.rise <= least for fall in falls):
         yield NO_RISE
     if np.isnan(distance).any():
         yield NO_CLIFF

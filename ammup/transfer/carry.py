@@ -194,6 +194,7 @@ def transfer_table(
     found = _shape_warnings(shapes, measured, (from_depth, *depths))
     found += sharpness_warnings(sharpness, measured, (from_depth, *depths))
     found += [TransferWarning(kind="late", text=text) for text in getattr(late, "warnings", ())]
+    found += [TransferWarning(kind="edge", text=text) for text in getattr(edges, "warnings", ())]
     found += [TransferWarning(kind="setting", text=text) for text in setting.warnings()]
     table.attrs = {
         "warnings": [warning.to_dict() for warning in dict.fromkeys(found)],

@@ -24,7 +24,7 @@ class TransferWarning:
     """A reason to distrust a rule.
 
     Attributes:
-        kind: "exponential", "jump", "rise", "noisy", "signal", "sharpness", "late" or "setting".
+        kind: "exponential", "jump", "rise", "noisy", "signal", "sharpness", "late", "edge" or "setting".
         text: one short sentence.
     """
 

@@ -133,6 +133,18 @@ class MeasuredCurve:
         return np.array([np.interp(math.log(depth), knots, unit) for unit in unit_vectors])
 
 
+def depths_between(first: int, last: int, *, count: int = 3) -> tuple[int, ...]:
+    """At most ``count`` depths strictly between two depths, about equally spaced in log L.
+
+    Example:
+        >>> from ammup.transfer.measured_curve import depths_between
+        >>> depths_between(4, 64), depths_between(1, 3), depths_between(2, 3)
+        ((8, 16, 32), (2,), ())
+    """
+    inner = np.rint(np.geomspace(first, last, count + 2)[1:-1]).astype(int)
+    return tuple(sorted({int(depth) for depth in inner if first < depth < last}))
+
+
 def _rows(measured: object) -> pd.DataFrame:
     """The measured points as a table with the columns of NEEDED."""
     if isinstance(measured, Mapping):
