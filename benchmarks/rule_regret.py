@@ -117,14 +117,15 @@ def show(title: str, means: Mapping[str, pd.DataFrame]) -> None:
 
 
 def goal_text(means: Mapping[str, pd.DataFrame], rule: str) -> str:
-    """How far a rule is from the goal: at most 1 % on average, and 5 % at a depth."""
-    lost = float(np.mean([table.loc[rule, "held_out"] for table in means.values() if rule in table.index]))
-    worst = max(float(table.loc[rule, "held_out_worst"]) for table in means.values() if rule in table.index)
-    parts = [
-        f"{name} {value:.1%}, goal {goal:.0%}: " + ("met" if value <= goal else f"missed by {value - goal:.1%}")
-        for name, value, goal in (("mean", lost, 0.01), ("worst", worst, 0.05))
-    ]
-    return f"{rule}: {'; '.join(parts)}"
+    """How far a rule is from the goal: at most 1 % lost on average over families, and 5 % at a depth.
+
+    The true mean lies between "lost", relative to a rate that is tuned on few seeds, and "of best".
+    """
+    rows = pd.DataFrame([table.loc[rule] for table in means.values() if rule in table.index])
+    low, high, worst = rows["held_out"].mean(), rows["of_best"].mean(), rows["held_out_worst"].max()
+    mean = "met" if high <= 0.01 else f"missed by {low - 0.01:.1%}" if low > 0.01 else "not decided by these seeds"
+    depth = "met" if worst <= 0.05 else f"missed by {worst - 0.05:.1%}"
+    return f"{rule}: mean between {low:.1%} and {high:.1%}, goal 1%: {mean}; worst {worst:.1%}, goal 5%: {depth}"
 
 
 def main() -> None:

@@ -171,12 +171,16 @@ def probe_edges(
 
 
 def edge_of_runs(runs: pd.DataFrame, chance: float) -> Edge:
-    """The edge of one depth from the losses of its runs: columns seed, lr, loss, diverged."""
+    """The edge of one depth from the losses of its runs: columns seed, lr, loss, diverged.
+
+    A loss above that without training counts as the latter, as the accuracy of a run that fails is that of a guess. If
+    not, a very large loss would move the interpolated edge to the learning rate below it.
+    """
     losses = runs.pivot_table(index="seed", columns="lr", values="loss", dropna=False).sort_index(axis=1)
     diverged = runs.pivot_table(index="seed", columns="lr", values="diverged", aggfunc="max", dropna=False)
     return edge_of(
         np.log10(losses.columns.to_numpy(dtype=np.float64)),
-        -losses.to_numpy(dtype=np.float64),
+        -losses.clip(upper=chance).to_numpy(dtype=np.float64),
         diverged.sort_index(axis=1).to_numpy(dtype=bool),
         chance=-chance,
         least_rise=LEAST_FALL,

@@ -71,7 +71,7 @@ def early_edges(name: str, share: float, seeds: tuple[int, ...]) -> dict[int, fl
         late = losses[:, :, until - max(1, round(0.2 * until)) : until].mean(axis=2)
         diverged = ~np.isfinite(late)
         edge = edge_of(
-            np.log10(grids.lrs[at][0]), np.where(diverged, np.nan, -late), diverged, chance=-chance,
+            np.log10(grids.lrs[at][0]), np.where(diverged, np.nan, -np.minimum(late, chance)), diverged, chance=-chance,
             least_rise=LEAST_FALL,
         )  # fmt: skip
         found[depth] = edge.lr

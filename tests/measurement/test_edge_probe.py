@@ -4,13 +4,14 @@ import math
 from functools import partial
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from ammup import InputError, cnn, load_data, probe_edges, transfer_lr, transfer_table
-from ammup.measurement.edge_probe import MOST_RATES, NOT_TRAINED
+from ammup.measurement.edge_probe import MOST_RATES, NOT_TRAINED, edge_of_runs
 from ammup.measurement.late_run import SgdRun
 from ammup.models.factory import build_model
 
@@ -77,6 +78,15 @@ def test_runs_are_those_of_torch_sgd_and_the_price_is_their_steps() -> None:
     assert table.loc["edge", "price"] == edges.training_steps
 
 
+def test_a_loss_above_chance_counts_as_chance() -> None:
+    runs = pd.DataFrame(
+        [(0, 0.1, 1.0, False), (0, 1.0, 0.5, False), (0, 10.0, 1e9, False), (0, 100.0, math.nan, True)],
+        columns=["seed", "lr", "loss", "diverged"],
+    )
+    # The decrease of 1.5 at 1 halves in the middle of the straight line to the decrease of 0 at 10.
+    assert edge_of_runs(runs, 2.0).lr == pytest.approx(10**0.5)
+
+
 def test_diverged_runs_end_early_and_count_as_chance() -> None:
     edges = probe_edges(_Scaled, [1], loss="mse", lr=1e150, data=BATCHES, steps=60, seeds=1)
     first = edges.table.iloc[0]
@@ -105,7 +115,7 @@ def test_a_callable_loss_starts_at_its_first_value() -> None:
     named = probe_edges(_Scaled, [1], loss="mse", lr=0.1, data=BATCHES, steps=30, seeds=1)
     given = probe_edges(_Scaled, [1], loss=loss, lr=0.1, data=BATCHES, steps=30, seeds=1)
     model = _Scaled(1, 0)
-    assert given.chance[1] == pytest.approx(float(loss(model(INPUTS), BATCHES[0][1])))
+    assert given.chance[1] == pytest.approx(loss(model(INPUTS), BATCHES[0][1]).item())
     both = named.table.merge(given.table, on=["seed", "lr"]).dropna()
     assert len(both) > 3
     assert both["loss_x"].tolist() == pytest.approx(both["loss_y"].tolist())
