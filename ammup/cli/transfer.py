@@ -61,8 +61,8 @@ def transfer(
 
     The rule "measured" needs no formula for the architecture: it scales the learning rate like η*, which is measured
     once at each depth on one batch. Its interval reflects the measurement error. Depths between --from and --to (other
-    --to) show whether η* changes regularly. The rules "sharpness" and "sharpness-fit" scale it like 2/λ, with the
-    largest eigenvalue λ of the Gauss-Newton matrix; the rule "edge" like the largest learning rate that trains. The
+    --to) show whether η* changes regularly. With --sharpness, two more rules scale it like 2/λ, with the largest
+    eigenvalue λ of the Gauss-Newton matrix; with --probe-edges or --edges, one like the largest rate that trains. The
     price of a rule is the cost of its measurement in training steps. FAMILY is as in `ammup exponent`.
 
     \b

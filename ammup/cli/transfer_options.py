@@ -26,9 +26,7 @@ _SETTING_OPTIONS = (
     click.option("--optimizer", type=click.Choice(OPTIMIZERS), help="Its optimizer.  [default: not stated]"),
 )
 _SHARPNESS_OPTIONS = (
-    click.option(
-        "--sharpness/--no-sharpness", default=True, show_default=True, help="Measure 2/λ at initialization as well."
-    ),
+    click.option("--sharpness", is_flag=True, help="Also measure 2/λ at initialization (sharpness, sharpness-fit)."),
     click.option("--sharpness-seeds", type=click.IntRange(2), default=4, show_default=True, help="Its weight draws."),
     click.option(
         "--sharpness-depths",
@@ -111,8 +109,8 @@ class SharpnessOptions:
     sharpness_depths: tuple[int, ...] | None
 
     def measure(self, loaded: Batch, depths: tuple[int, ...], *, progress: bool) -> "DepthLaw | None":
-        """2/λ at the depths of the transfer and at those of the fit, or None with --no-sharpness."""
-        if not self.sharpness or loaded.spec.part != "total":
+        """2/λ at the depths of the transfer and at those of the fit, or None without --sharpness."""
+        if not self.sharpness:
             return None
         from ammup.errors import InputError
         from ammup.measurement.depth_exponent import measure_depth_law

@@ -1,6 +1,7 @@
 """Read an experiment from a store or a record, fit its optima, and predict them with each transfer rule."""
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from ammup.experiments.schema import StoredExperiment
 from ammup.experiments.status import rows_in_grid
 from ammup.experiments.store import Store
 from ammup.parsing import parse_json
+from ammup.stats.held_out import Rules
 from ammup.stats.optimum import SweepLaw, fit_sweep
 from ammup.stats.regret import Regret, transfer_regret
 from ammup.transfer.rules import EXPONENTS
@@ -24,6 +26,7 @@ Curves = dict[str, dict[int, float]]
 # rule, the steps and the kind of mean were chosen on two sweeps and validated on the others
 # (`python benchmarks/late_rule.py`).
 MEASURED, MEASURED_LATE = "measured", "measured-late"
+EDGE = "edge"
 
 
 def read_sweep(path: Path, name: str | None = None) -> SweepRecord:
@@ -111,6 +114,8 @@ def law_of(
 def regret_of(record: SweepRecord, *, base: int | None = None, kind: str = "smoothed") -> Regret:
     """Compute the regret of each transfer rule on a sweep, see :func:`ammup.stats.regret.transfer_regret`.
 
+    The rule "edge" is estimated from the same seeds as the rate that is transferred.
+
     Args:
         record: the sweep.
         base: the depth at which the learning rate is tuned; None uses the smallest depth.
@@ -124,7 +129,18 @@ def regret_of(record: SweepRecord, *, base: int | None = None, kind: str = "smoo
             f'{record.experiment.name!r} is an adaptive search (search = "adaptive"), but regret needs the full grid; '
             "`ammup sweep … --set search=full` trains the missing cells"
         )
-    return transfer_regret(record.runs, rule_curves(record), base=base or int(record.runs["depth"].min()), kind=kind)
+    rules: Rules = {**rule_curves(record), EDGE: partial(swept_edges, record)}
+    return transfer_regret(record.runs, rules, base=base or int(record.runs["depth"].min()), kind=kind)
+
+
+def swept_edges(record: SweepRecord, seeds: tuple[int, ...]) -> dict[int, float]:
+    """Estimate the edge at every depth from the runs with these seeds; flagged edges are included."""
+    return _edges(record.runs[record.runs["seed"].isin(seeds)], record.experiment.data.chance)
+
+
+def _edges(runs: pd.DataFrame, chance: float | None) -> dict[int, float]:
+    law = fit_sweep(runs, kind="edge", keep_flagged=True, chance=chance)
+    return {depth: law.lr_star(depth)[0] for depth in law.optima}
 
 
 def _lr_stars(S_bar: Mapping[Any, float]) -> dict[int, float]:

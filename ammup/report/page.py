@@ -226,7 +226,7 @@ def fitted_line(law: SweepLaw) -> dict[int, tuple[str, str]]:
 
 
 def regret_means(regret: Regret) -> list[tuple[str, ...]]:
-    """For each rule: name, held-out depths, and means over them of the error, the lost accuracy and the added loss."""
+    """For each rule: name, held-out depths, and means of the error, the lost accuracy (twice) and the added loss."""
     depths = regret.by_depth.groupby("rule")["depth"].agg(lambda group: ", ".join(f"{depth:.0f}" for depth in group))
     return [
         (
@@ -235,6 +235,7 @@ def regret_means(regret: Regret) -> list[tuple[str, ...]]:
             factor(row["abs_log10_error"]),
             share(row["accuracy_lost"]),
             interval((row["accuracy_low"], row["accuracy_high"]), "share"),
+            share(row["held_out"]),
             number(row["loss_added"]),
         )
         for row in regret.mean.to_dict("records")

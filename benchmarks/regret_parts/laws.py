@@ -7,11 +7,10 @@ import numpy as np
 import pandas as pd
 from tracked.search import GRIDS, Grids
 
-from ammup.experiments.analysis import MEASURED, MEASURED_LATE, rule_curves
+from ammup.experiments.analysis import EDGE, MEASURED, MEASURED_LATE, rule_curves, swept_edges
 from ammup.experiments.record import SweepRecord
 from ammup.stats.edge import edge_of
 from ammup.stats.held_out import Law, Rules
-from ammup.stats.optimum import fit_sweep
 from ammup.stats.power_law import fit_power_law
 from regret_parts import sharpness
 
@@ -28,7 +27,7 @@ def rules_of(record: SweepRecord, table: pd.DataFrame) -> Rules:
         record: the sweep.
         table: the measured sharpness.
     """
-    curves = {rule: law for rule, law in rule_curves(record).items() if rule != "edge"}
+    curves = rule_curves(record)
     rules: dict[str, Law | partial[Law]] = dict(curves)
     if MEASURED in curves:
         rules["measured-fit"] = fitted(curves[MEASURED])
@@ -36,7 +35,7 @@ def rules_of(record: SweepRecord, table: pd.DataFrame) -> Rules:
     if set(draws) == set(record.experiment.grid.depths):
         raw = {depth: float(np.exp(np.mean(np.log(values)))) for depth, values in draws.items()}
         rules |= {"sharpness": raw, "sharpness-fit": fitted(raw)}
-    rules |= {"edge": partial(swept_edges, record), "edge-fit": partial(fitted_edges, record)}
+    rules |= {EDGE: partial(swept_edges, record), "edge-fit": partial(fitted_edges, record)}
     if GRIDS.is_file() and record.experiment.name in set(Grids.read().experiment.tolist()):
         rules |= {f"edge at {share:.0%}": partial(early_edges, record.experiment.name, share) for share in PARTS}
     return rules
@@ -46,13 +45,6 @@ def fitted(curve: Mapping[int, float]) -> dict[int, float]:
     """The power law fitted to a curve, at its depths."""
     law = fit_power_law(list(curve), list(curve.values()))
     return {depth: float(law.predict(depth)) for depth in curve}
-
-
-def swept_edges(record: SweepRecord, seeds: tuple[int, ...]) -> dict[int, float]:
-    """The edges of these seeds, flagged or not."""
-    runs = record.runs[record.runs["seed"].isin(seeds)]
-    law = fit_sweep(runs, kind="edge", chance=record.experiment.data.chance, keep_flagged=True)
-    return {depth: law.lr_star(depth)[0] for depth in law.optima}
 
 
 def fitted_edges(record: SweepRecord, seeds: tuple[int, ...]) -> dict[int, float]:

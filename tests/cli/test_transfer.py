@@ -7,6 +7,7 @@ import pytest
 from command_line import assert_refused, run
 
 import ammup
+from ammup.experiments.analysis import law_of, read_sweep
 from ammup.measurement import depth_exponent
 
 pytestmark = pytest.mark.usefixtures("project")
@@ -53,6 +54,40 @@ def test_several_depths_are_measured_once_and_one_rule_is_recommended(monkeypatc
         ]
     assert given["parametrization"].startswith("one learning rate for all parameters")
     assert [one["kind"] for one in given["warnings"]] == ["setting"]
+
+
+def test_sharpness_and_probed_edges_are_rows_with_a_price() -> None:
+    options = ["--lr", "0.1", "--from", "2", "--to", "5", "--batch-size", "8", "--seeds", "2", "--width", "16"]
+    more = ["--sharpness", "--sharpness-seeds", "2", "--probe-edges", "--edge-steps", "10", "--edge-seeds", "1"]
+    given = json.loads(run("transfer", "mlp", *options, *more, "--json").output)
+    rules = {row["rule"]: row for row in given["rules"]}
+    assert rules["measured"]["price"] == 3 * 2 * 2
+    assert rules["sharpness"]["price"] == rules["sharpness-fit"]["price"] > 0  # of the depths 2, 3, 4 and 5
+    assert rules["sharpness"]["low"] < rules["sharpness"]["lr"] < rules["sharpness"]["high"]
+    assert 40 <= rules["edge"]["price"] <= 2 * 16 * 10
+    data = ammup.load_data("synthetic", image_size=4)
+    images, labels = data.batch(8)
+    net = lambda depth, seed: ammup.mlp(depth, width=16, in_features=48, seed=seed)  # noqa: E731
+    batch = {"inputs": images, "targets": labels, "loss": "cross_entropy"}
+    law = ammup.depth_exponent(net, [2, 3, 4, 5], seeds=2, measure="sharpness", **batch)
+    expected = ammup.transfer_lr(0.1, 2, 5, rule="sharpness-fit", sharpness=law)
+    assert rules["sharpness-fit"]["lr"] == pytest.approx(expected, rel=1e-6)
+    edges = ammup.probe_edges(net, [2, 5], data=data, loss="cross_entropy", lr=0.1, steps=10, seeds=1)
+    assert rules["edge"]["lr"] == pytest.approx(ammup.transfer_lr(0.1, 2, 5, rule="edge", edges=edges), rel=1e-6)
+    text = run("transfer", "mlp", *options, *more).output
+    assert "price: the cost of the measurement in training steps" in text
+
+
+def test_swept_edges_are_read_from_a_record() -> None:
+    record = Path(ammup.__file__).parents[1] / "baselines" / "sweeps" / "cnn-gelu-cifar10-small.json"
+    options = ["--lr", "0.1", "--from", "3", "--to", "6", "--batch-size", "2", "--seeds", "2", "--width", "4"]
+    given = json.loads(run("transfer", "mlp", *options, "--edges", str(record), "--json").output)
+    (row,) = [row for row in given["rules"] if row["rule"] == "edge"]
+    law = law_of(read_sweep(record), kind="edge")
+    assert row["lr"] == pytest.approx(0.1 * law.lr_star(6)[0] / law.lr_star(3)[0])
+    assert row["price"] is None
+    assert_refused(["transfer", "mlp", *options, "--edges", str(record), "--probe-edges"], "mutually exclusive")
+    assert_refused(["transfer", "mlp", *options, "--edge-experiment", "x"], "add --edges FILE")
 
 
 def test_vanishing_nets_and_settings_outside_of_the_evidence_are_reported() -> None:

@@ -103,7 +103,7 @@ def _regret(rules: tuple[str, ...] = ("constant", "am-mup"), **changed: float) -
     rows = [
         {"rule": rule, "depth": depth, "predicted": 0.2 * factor, "swept": 0.2, "log10_error": np.log10(factor),
          "accuracy_lost": lost, "accuracy_low": lost - 0.004, "accuracy_high": lost + 0.006, "loss_added": 10 * lost,
-         "loss_low": 9 * lost, "loss_high": 11 * lost, **changed}
+         "loss_low": 9 * lost, "loss_high": 11 * lost, "held_out": lost / 2, **changed}
         for rule in rules for depth, factor, lost in ((8, 4.0, 0.012), (16, 0.25, 0.034))
     ]  # fmt: skip
     by_depth = pd.DataFrame(rows)
@@ -306,7 +306,7 @@ def test_segments_show_predictions_and_dashes_for_missing_ones(law: SweepLaw) ->
 
 def test_regret_has_means_over_depths_and_values_at_each_depth(law: SweepLaw) -> None:
     parsed = Parsed(_page(_section(law)))
-    mean = ["8, 16", "4.00", "2.3%", "[1.9%, 2.9%]", "0.230"]
+    mean = ["8, 16", "4.00", "2.3%", "[1.9%, 2.9%]", "1.1%", "0.230"]
     assert parsed.table("Losses of each transfer rule, mean") == [["constant", *mean], ["am-mup", *mean]]
     rows = parsed.table("Losses of each transfer rule at each")
     assert rows[2] == ["am-mup", "8", "0.800", "0.200", "4.00", "1.2%", "[0.8%, 1.8%]", "0.120", "[0.108, 0.132]"]
@@ -394,7 +394,7 @@ def test_missing_numbers_are_shown_as_a_dash(law: SweepLaw) -> None:
     text = _page(_section(law, regret=nothing, stored=stored, provenance={"x": ""}), claims=claims)
     parsed = Parsed(text)
     assert not re.search(r"\b(nan|NaN|None|inf)\b", parsed.shown())
-    assert parsed.table("Losses of each transfer rule, mean") == [["constant", "8, 16", "–", "–", "–", "–"]]
+    assert parsed.table("Losses of each transfer rule, mean") == [["constant", "8, 16", "–", "–", "–", "–", "–"]]
     assert parsed.table("Theorem 1")[0][2:4] == ["– –", "–"]
     assert parsed.facts("sweep-1")["x"] == parsed.facts("place-1")["n"] == "–"
 

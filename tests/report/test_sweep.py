@@ -142,7 +142,8 @@ def test_regret_has_a_row_for_each_rule_and_a_column_for_each_depth() -> None:
     assert any(line.count("L = ") == 3 for line in lines)
     for rule in rules:
         (mean,) = regret.mean[regret.mean["rule"] == rule].to_dict("records")
-        parts = [f"{mean['abs_log10_error']:.2f}", percent_text(mean), f"{mean['loss_added']:.3f}"]
+        parts = [f"{mean['abs_log10_error']:.2f}", percent_text(mean), percent_text(mean, "held_out")]
+        parts.append(f"{mean['loss_added']:.3f}")
         for depth in DEPTHS[1:]:
             here = regret.by_depth[(regret.by_depth["rule"] == rule) & (regret.by_depth["depth"] == depth)]
             parts.append(percent_text(here.iloc[0].to_dict()))
@@ -153,3 +154,6 @@ def test_a_percentage_has_its_interval_unless_that_is_unknown() -> None:
     row = {"accuracy_lost": 0.1234, "accuracy_low": -0.01, "accuracy_high": 0.256}
     assert percent_text(row) == "12.3% [-1.0, 25.6]"
     assert percent_text({**row, "accuracy_low": np.nan, "accuracy_high": np.nan}) == "12.3%"
+    held_out = {**row, "held_out": -0.05, "held_out_low": -0.1, "held_out_high": 0.0}
+    assert percent_text(held_out, "held_out") == "-5.0% [-10.0, 0.0]"
+    assert percent_text({**held_out, "held_out": np.nan}, "held_out") == "–"  # one seed
