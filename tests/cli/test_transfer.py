@@ -86,8 +86,8 @@ def test_swept_edges_are_read_from_a_record() -> None:
     law = law_of(read_sweep(record), kind="edge")
     assert row["lr"] == pytest.approx(0.1 * law.lr_star(6)[0] / law.lr_star(3)[0])
     assert row["price"] is None
-    assert_refused(["transfer", "mlp", *options, "--edges", str(record), "--probe-edges"], "mutually exclusive")
-    assert_refused(["transfer", "mlp", *options, "--edge-experiment", "x"], "add --edges FILE")
+    assert_refused(run("transfer", "mlp", *options, "--edges", str(record), "--probe-edges"), "mutually exclusive")
+    assert_refused(run("transfer", "mlp", *options, "--edge-experiment", "x"), "add --edges FILE")
 
 
 def test_vanishing_nets_and_settings_outside_of_the_evidence_are_reported() -> None:
