@@ -38,9 +38,9 @@ def _steeper(gain: str, words: str, remark: str) -> Claim:
     return Claim(
         id=f"appendix-e.gelu-slope-{gain}",
         where=E,
-        statement=f"GELU's slope is marginally steeper than ReLU's (by 0.05, say 0 to 0.1), {words}",
+        statement=f"η* falls slightly faster with depth with GELU than with ReLU (the slope is lower by 0.05), {words}",
         regime="dense, n = 512, one sample, mse, label part, readout he; L = 2, 8",
-        estimator="slope with GELU minus slope with ReLU",
+        estimator="slope of log η* on log L with GELU, minus the same slope with ReLU",
         rows=side_by_side(*settings),
         statistic=slope_difference(GELU_DEPTHS),
         stated=Region(low=-0.1, high=0.0),
@@ -129,7 +129,8 @@ CLAIMS = (
         stated=Region.around(1, 0.02),
         n=1,
         exact=True,
-        remark="1/E φ² (gain 'forward', 2.352) keeps it stationary; with 2√2 it grows by 20 % in every layer",
+        remark="with 2√2/fan_in the variance grows by 20 % in every layer; 2.352/fan_in, which is 1/(fan_in E φ²) "
+        "(gain 'forward'), keeps it constant",
     ),
     Claim(
         id="appendix-e.gelu-jacobian",
@@ -143,8 +144,17 @@ CLAIMS = (
         exact=True,
         remark="2 E φ'² = 0.912 is χ for variance 2/fan_in; with the √2 of D.1 it is 1.29, above that of ReLU",
     ),
-    _steeper("paper", "under the initialization of D.1", "η* falls exponentially: the variance grows and χ = 1.29"),
-    _steeper("forward", "with stationary variance", "χ = 1.07 > 1: the step grows by 7 % per layer"),
+    _steeper(
+        "paper",
+        "with the initialization of appendix D.1 (weight variance 2√2/fan_in)",
+        "η* falls exponentially with depth, because the pre-activation variance grows and every layer multiplies the "
+        "mean square of a change of the pre-activations by χ = 1.29",
+    ),
+    _steeper(
+        "forward",
+        "with the weight variance 1/(fan_in E φ²), which keeps the pre-activation variance constant",
+        "every layer multiplies the mean square of a change of the pre-activations by χ = 1.07",
+    ),
     Claim(
         id="appendix-f.gradient-norm",
         where=F,

@@ -112,13 +112,15 @@ CLAIMS = (
     Claim(
         id="lemma-1.conditional",
         where=WHERE,
-        statement="E[T_h | z^(h-1)] = T_(h-1) for every z^(h-1), not only on average over z^(h-1)",
+        statement="for every value of the pre-activations z^(h-1), the mean over the next weights of T_h, the mean "
+        "square of the derivative of z^(h) along a direction in weight space, equals T_(h-1)",
         regime="dense ReLU, n = 64, directions in the first layer, h = 2",
         estimator="mean of (E[T_2 | z_1]/T_1 - 1)²",
         rows=lambda seeds: _gated_over_plain(64, seeds),
         stated=Region(low=0, high=0.001),
         law=lambda: Region.around(3 / 66, 0.03),
-        change="on average over z^(h-1), or for many channels: given z^(h-1) the gated sum deviates by √(3/n)",
+        change="on average over z^(h-1), or in the limit of wide layers; for one z^(h-1) of width n, the ratio "
+        "E[T_h | z^(h-1)]/T_(h-1) differs from 1 by about √(3/n)",
         n=200,
     ),
     Claim(

@@ -74,7 +74,8 @@ CLAIMS = (
     Claim(
         id="lemma-2.sum",
         where=WHERE,
-        statement="if the labels are independent of the net, the second moment of the step is A + B",
+        statement="if the labels are independent of the net, S̄ is the sum of a part A that the outputs of the net "
+        "cause and a part B that the labels cause",
         regime="dense ReLU, n = 64, readout he, one sample, mse; L = 3; 32 labels one by one",
         estimator="log of (A + B) over S̄ of the whole step",
         rows=_total_and_part_sum,

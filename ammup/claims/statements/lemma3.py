@@ -98,14 +98,16 @@ CLAIMS = (
     Claim(
         id="lemma-3.comparison",
         where="comparison factor, appendix C",
-        statement="the B-term of a residual net is that of a plain net up to a factor e^(±c/2), at every depth",
+        statement="at every depth, the ratio of S̄ (label part) in a residual net to S̄ in a plain net is between "
+        "e^(-c/2) and e^(c/2)",
         regime="dense, n = 256, c = 0.5, one weight layer in a branch, label part; L = 4 and 16",
         estimator="log of S̄ residual over S̄ plain at L = 16, over the same at L = 4",
         rows=lambda seeds: np.concatenate([COMPARED[0].S_bar(seeds), COMPARED[1].S_bar_controlled(seeds)], axis=1),
         statistic=_comparison,
         stated=Region.around(0, 0.5),
         law=lambda: Region.around(_comparison_law(), 0.4),
-        remark="a ratio within the bounds changes by less than e^(c) between depths, but the measured one falls as 1/L",
+        remark="a ratio within these bounds changes at most by a factor of e^c from one depth to another, but the "
+        "measured ratio falls as 1/L",
         n=96,
     ),
 )

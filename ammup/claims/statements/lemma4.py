@@ -42,7 +42,8 @@ CLAIMS = (
     Claim(
         id="lemma-4.magnitude",
         where="Lemma 4, appendix C",
-        statement="in a residual net S_l is of the order of Σ T_l² over all pairs of weights",
+        statement="in a residual net, S_l is within constant factors of the sum of T_l(µ1, µ2)² over all pairs of "
+        "weights µ1, µ2, where T_l(µ1, µ2) is the mean over the units of ∂z^(l)/∂µ1 · ∂z^(l)/∂µ2",
         regime="residual dense ReLU, n = 256, c = 2, K = 16, one weight layer in a branch, label part; l = 1 and 16",
         estimator="log of S_l over tr A_l² at l = 16, over the same at l = 1",
         rows=_magnitude_form,

@@ -139,6 +139,7 @@ def _exact(name: str, place: str, statement: str, check: Callable[[Array, np.ran
 
 ZERO = Region(low=0, high=1e-9)
 CHANGES = Region(low=1e-3, high=np.inf)
+SPLIT = "{} when a layer inside a block is split into two"
 
 CLAIMS = (
     _exact("a1-arithmetic", "A1", "the arithmetic mean is merge-consistent", _merge(arithmetic_mean), ZERO,
@@ -177,8 +178,8 @@ CLAIMS = (
            remark="for equal S_l and w = 1 the bound is L S̄; Cauchy-Schwarz gives S̄ >= (Σ √w)²/(L Σ w/S)"),
     _exact("a3-range", "A3", "S̄ lies between the smallest and the largest S_l", _out_of_range,
            Region(low=-np.inf, high=1e-12), "largest relative distance outside"),
-    _exact("a4-geometric", "A4", "a fixed geometric mean does not bound the total energy", _unbounded_mean,
-           Region(low=0, high=1e-9), "largest |GM - 1| where the arithmetic mean exceeds 10^5"),
+    _exact("a4-geometric", "A4", "a fixed value of the geometric mean of the S_l does not bound their sum",
+           _unbounded_mean, Region(low=0, high=1e-9), "largest |GM - 1| where the arithmetic mean exceeds 10^5"),
     _exact("a4-order", "A4", "S̄ >= GM", lambda S, rng: geometric_mean(S) / arithmetic_mean(S) - 1,
            Region(low=-np.inf, high=1e-12), "largest relative excess of GM over S̄"),
     _exact("a5-order", "A5", "S̄ >= HM", lambda S, rng: harmonic_mean(S) / arithmetic_mean(S) - 1,
@@ -188,12 +189,12 @@ CLAIMS = (
     _exact("a5-limit", "A5", "∂H/∂S_i grows without bound as S_i falls to 0", _harmonic_slope_at_zero,
            Region(low=3, high=np.inf), "median log10 of ∂H/∂S_i over L at S_i = 10^-12 min S", statistic=np.median,
            remark="it tends to L, the number of layers, because H tends to L S_i"),
-    _exact("a6-arithmetic", "A6", "the mean over blocks does not change when a layer inside one is split",
+    _exact("a6-arithmetic", "A6", SPLIT.format("the arithmetic mean over blocks of Σ S_l does not change"),
            _split(arithmetic_mean), ZERO, "largest relative change"),
-    _exact("a6-contrast", "A6", "the geometric and harmonic means over blocks do change under that split",
+    _exact("a6-contrast", "A6", SPLIT.format("the geometric and harmonic means over blocks of Σ S_l change"),
            lambda S, rng: max(_split(geometric_mean)(S, rng), _split(harmonic_mean)(S, rng)), CHANGES,
            "median relative change", statistic=np.median,
-           remark="every mean of the block energies is unchanged, because the energies are"),
-    _exact("a7-homogeneous", "A7", "if all S_l are equal, S̄ = C means S_l = C", _homogeneous, ZERO,
-           "largest relative difference"),
+           remark="no mean over blocks changes, because the split does not change Σ S_l of the block"),
+    _exact("a7-homogeneous", "A7", "if all layers have the same S_l, then S̄ = C requires S_l = C in every layer",
+           _homogeneous, ZERO, "largest relative difference"),
 )  # fmt: skip

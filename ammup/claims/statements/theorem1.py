@@ -22,7 +22,8 @@ from ammup.stats.equivalence import Region
 from ammup.theory.finite_depth import effective_depth
 
 WHERE = "Theorem 1, appendix B"
-LIMIT = "at finite depth the exponent is that of the finite-depth law, which only tends to -3/2"
+LIMIT = "at finite depth, the slope is that of the finite-depth law, which tends to -3/2 only in the limit of large L"
+NETS = {"mlp": "plain dense nets", "1d": "plain 1D convolutional nets", "2d": "plain 2D convolutional nets"}
 
 SHALLOW = PLANE.at(2)
 # Depth -> widths of the layers
@@ -41,7 +42,7 @@ def _exponent(name: str, setting: Setting, regime: str, *, n: int) -> tuple[Clai
     return (
         Claim(
             id=f"theorem-1.exponent-{name}",
-            statement=f"η* falls as L^(-3/2) with depth in plain nets ({name})",
+            statement=f"η* is proportional to L^(-3/2) in {NETS[name]}",
             regime=f"{regime}; L = {depths}",
             estimator="slope of log η* on log L",
             statistic=slope_over(setting.depths),
@@ -54,7 +55,8 @@ def _exponent(name: str, setting: Setting, regime: str, *, n: int) -> tuple[Clai
         ),
         Claim(
             id=f"theorem-1.effective-depth-{name}",
-            statement=f"the law behind L^(-3/2) is correct ({name}): against the effective depth the slope is -3/2",
+            statement=f"η* of {NETS[name]} is proportional to L_eff^(-3/2), with the effective depth L_eff for which "
+            "the finite-depth law equals L_eff^(-3/2)",
             regime=f"{regime}; L = {depths}",
             estimator="slope of log η* on log L_eff, L_eff = (S̄ of the law)^(1/3)",
             statistic=_against_effective_depth(setting),
@@ -246,7 +248,8 @@ CLAIMS = (
         id="theorem-1.heterogeneous-widths",
         where=WHERE,
         statement="the exponent does not depend on how the width varies over the layers",
-        regime="dense ReLU, n = 128 then 256 from half the depth on, and n = 256 throughout, one sample; L = 4, 8",
+        regime="dense ReLU, one sample; L = 4, 8; n = 128 in the first half of the layers and 256 in the second half, "
+        "compared with n = 256 in all layers",
         estimator="slope with the profile minus slope with one width",
         rows=_profile_rows,
         statistic=slope_difference((4, 8)),

@@ -122,7 +122,8 @@ CLAIMS = (
     Claim(
         id="theorem-2.boundary-2d-across",
         where=WHERE,
-        statement="in 2D zero padding corrects nothing along an axis that the kernel does not span (s_h = 0)",
+        statement="in 2D, the correction of η* for zero padding does not depend on the size of the image along an axis "
+        "on which the kernel has size 1 (s_h = 0)",
         regime="2D, 1×3, C = 64, white noise, field, mse, label part; L = 4; 3×6 and 12×6 positions",
         estimator="log of (η* zero / η* circular - 1) at H = 12 over the same at H = 3",
         rows=side_by_side(*ACROSS),
@@ -140,7 +141,8 @@ CLAIMS = (
         statistic=slope_over(BATCHES),
         stated=Region.around(0, 0.1),
         law=lambda: Region.around(_batch_law(DRAWN), 0.1),
-        remark="labels that are independent of the images average out, so η* grows faster than B^(1/2)",
+        remark="in the mean over the batch, the gradients of labels that are independent of the images cancel "
+        "each other, so η* grows faster than B^(1/2)",
         n=48,
     ),
     Claim(

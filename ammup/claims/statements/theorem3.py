@@ -38,9 +38,9 @@ def _unchanged(name: str, words: str, changed: Setting, *, remark: str = "") -> 
     return Claim(
         id=f"theorem-3.{name}",
         where="Theorem 3, section 3.2",
-        statement=f"{words} change the prefactor, not the exponent",
+        statement=f"{words} only the prefactor of η*(L), not its exponent",
         regime=_IMAGES,
-        estimator="slope with them minus slope without",
+        estimator="slope of log η* on log K in the changed net, minus the same slope in the original net",
         rows=side_by_side(IMAGES, changed),
         statistic=slope_difference(IMAGES.depths),
         stated=Region.around(0, DIFFERENCE_MARGIN),
@@ -122,16 +122,21 @@ CLAIMS = (
         stated=Region.around(0, 0.15),
         n=96,
     ),
-    _unchanged("projection", "a few projection blocks", replace(IMAGES.with_arguments(projections=(2,)))),
-    _unchanged("groups", "channel groups", IMAGES.with_arguments(groups=4)),
-    _unchanged("dilation", "dilated kernels", IMAGES.with_arguments(dilation=2)),
+    _unchanged(
+        "projection", "projection shortcuts in a few blocks change", replace(IMAGES.with_arguments(projections=(2,)))
+    ),
+    _unchanged("groups", "grouping the channels of the convolutions changes", IMAGES.with_arguments(groups=4)),
+    _unchanged("dilation", "dilating the kernels of the convolutions changes", IMAGES.with_arguments(dilation=2)),
     _unchanged(
         "batch-norm",
-        "batch norms in the branches (appendix D.2, here at initialization)",
+        "batch normalization in the branches (appendix D.2, here at initialization) changes",
         IMAGES.with_arguments(batchnorm=True),
-        remark="a batch norm cancels the 1/K of the layer before it, as if only the last layer were scaled",
+        remark="batch normalization cancels the factor 1/K in the variance of the layer before it, so the net behaves "
+        "as if only the last layer of each branch were scaled by 1/K",
     ),
     _unchanged(
-        "dropout", "dropout in the branches (appendix D.2, here at initialization)", IMAGES.with_arguments(dropout=0.2)
+        "dropout",
+        "dropout in the branches (appendix D.2, here at initialization) changes",
+        IMAGES.with_arguments(dropout=0.2),
     ),
 )
