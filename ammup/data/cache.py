@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from platformdirs import user_cache_path
 
 from ammup.atomic import write_atomically
+from ammup.data.selection import Rows
 from ammup.errors import InputError
 from ammup.format import brief_fields
 
@@ -36,9 +37,13 @@ CHECKED_BYTES = 4 << 30
 
 @dataclass(frozen=True, kw_only=True)
 class Splits:
-    """Images N×H×W×C and labels of each split: "train", and "val" and "test" if the source has them."""
+    """Images N×H×W×C and labels of each split: "train", and "val" and "test" if the source has them.
 
-    arrays: Mapping[str, tuple[Images, Labels]]
+    Objects of users may have inputs of other shapes, labels that are read with the inputs (None), and no names of
+    classes.
+    """
+
+    arrays: Mapping[str, tuple[Rows, Labels | None]]
     classes: tuple[str, ...]
 
     __repr__ = brief_fields

@@ -7,7 +7,7 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import Int64, Shaped
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -16,7 +16,7 @@ from ammup.errors import InputError
 from ammup.models.device import usable_device
 from ammup.models.streams import random_stream
 
-Batch = tuple[Float[Tensor, "B C H W"], Int64[Tensor, "B"]]
+Batch = tuple[Shaped[Tensor, "B *item"], Int64[Tensor, "B"]]
 
 RESIDENT_SHARE = 0.5  # fraction of a GPU's free memory that the images may use
 
@@ -25,7 +25,8 @@ class Feed:
     """Minibatches of a data set, in an order that depends only on the seed.
 
     Images are stored as uint8 and standardized batch by batch: this needs a quarter of the memory of float32, and less
-    than a hundredth of the time of a training step. The batches have the memory format channels_last.
+    than a hundredth of the time of a training step. The batches have the memory format channels_last. Other inputs are
+    passed on in the dtype of the weights; indices of tokens as int64.
 
     Args:
         data: images and labels; the validation split must not be empty.
@@ -64,7 +65,8 @@ class Feed:
             )
         if batch_size < 1:
             raise InputError(f"batch_size={batch_size} must be at least 1")
-        mean, deviation = data.standardization()
+        mean, deviation = data.standardization() if data.standardized else (np.zeros(1), np.ones(1))
+        self.standardized = data.standardized
         self.batch_size, self.device, self.dtype = batch_size, usable_device(device), dtype
         self.mean = torch.tensor(255 * mean, dtype=dtype, device=self.device)
         self.scale = torch.tensor(1 / (255 * deviation), dtype=dtype, device=self.device)
@@ -101,7 +103,7 @@ class Feed:
 
     def _raw_batches(
         self, source: "_Source", order: Int64[Tensor, "N"], size: int
-    ) -> Iterable[tuple[UInt8[Tensor, "B H W C"], Int64[Tensor, "B"]]]:
+    ) -> Iterable[tuple[Shaped[Tensor, "B *stored"], Int64[Tensor, "B"]]]:
         if self.resident:
             return (source[indices] for indices in torch.split(order.to(self.device), size))
         return DataLoader(
@@ -114,7 +116,10 @@ class Feed:
             pin_memory=self.device.type == "cuda",
         )
 
-    def _standardized(self, images: UInt8[Tensor, "B H W C"]) -> Float[Tensor, "B C H W"]:
+    def _standardized(self, images: Shaped[Tensor, "B *stored"]) -> Shaped[Tensor, "B *item"]:
+        """Images as the model receives them: (B, C, H, W); other inputs in the dtype of the weights, or as indices."""
+        if not self.standardized:
+            return images.to(self.dtype if images.is_floating_point() else torch.int64)
         return images.to(self.dtype).sub_(self.mean).mul_(self.scale).permute(0, 3, 1, 2)
 
 

@@ -189,19 +189,21 @@ def _decode(image: Path | Images, image_size: int | None) -> Images:
     if isinstance(image, Path):
         try:
             with Image.open(image) as opened:
-                picture = opened.convert("RGB")
+                pixels = np.asarray(opened.convert("RGB"))
         except (OSError, UnidentifiedImageError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
             raise InputError(f"image {image} cannot be read: {error}") from error
-    elif image_size is None:
-        return image
     else:
-        picture = Image.fromarray(image[..., 0] if image.shape[2] == 1 else image)
-    if image_size is not None:
-        side = min(picture.size)
-        left, top = (picture.width - side) // 2, (picture.height - side) // 2
-        square, size = (left, top, left + side, top + side), (image_size, image_size)
-        # Resized as floats: with uint8, Pillow rounds after each axis, which raises the average by half a level.
-        bands = [band.convert("F").resize(size, Image.Resampling.BOX, box=square) for band in picture.split()]
-        pixels = np.stack([np.asarray(band) for band in bands], axis=2)
-        return np.asarray(np.rint(pixels), np.uint8)
-    return np.asarray(picture)
+        pixels = image
+    return pixels if image_size is None else resized(pixels, image_size)
+
+
+def resized(image: Images, image_size: int) -> Images:
+    """The centre square of an image H×W×C, resized by averaging over areas."""
+    height, width, channels = image.shape
+    side = min(height, width)
+    left, top = (width - side) // 2, (height - side) // 2
+    square, size = (left, top, left + side, top + side), (image_size, image_size)
+    # Resized as floats: with uint8, Pillow rounds after each axis, which raises the average by half a level.
+    bands = [Image.fromarray(np.ascontiguousarray(image[..., c])).convert("F") for c in range(channels)]
+    pixels = [np.asarray(band.resize(size, Image.Resampling.BOX, box=square)) for band in bands]
+    return np.asarray(np.rint(np.stack(pixels, axis=2)), np.uint8)

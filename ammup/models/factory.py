@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, cast
@@ -26,15 +27,13 @@ _FIELDS = {
 }  # argument of a family -> field of Architecture
 
 
-def named_factory(
-    name: str, arguments: Mapping[str, Any], *, image_shape: tuple[int, int, int], classes: int
-) -> Factory:
+def named_factory(name: str, arguments: Mapping[str, Any], *, image_shape: tuple[int, ...], classes: int) -> Factory:
     """The named family with input and output sizes that fit the data, or the user's own factory.
 
     Args:
         name: the name of a family, or PACKAGE.MODULE:FACTORY, which is imported.
         arguments: arguments of the factory.
-        image_shape: height, width, channels.
+        image_shape: the positions and then the channels, such as height, width, channels.
         classes: number of classes.
 
     Raises:
@@ -43,9 +42,9 @@ def named_factory(
     family = family_factory(name)
     if ":" in name:
         return partial(family, **arguments)
-    height, width, channels = image_shape
+    channels = image_shape[-1]
     flat = name == "mlp" or (name == "resnet" and arguments.get("dims") == 0)
-    inputs = height * width * channels if flat else channels
+    inputs = math.prod(image_shape) if flat else channels
     kind = "features" if name == "mlp" else "channels"
     sizes = {f"in_{kind}": inputs, f"out_{kind}": classes}
     return partial(family, **{"width": FAMILY_WIDTH, **sizes, **arguments})
@@ -58,7 +57,7 @@ def family_factory(name: str) -> Factory:
         InputError: the family is unknown, or the factory cannot be imported.
     """
     if ":" in name:
-        return _imported(name)
+        return imported(name, what="factory")
     if name not in FAMILIES:
         raise InputError(
             f"unknown family {name!r}; expected one of: {', '.join(FAMILIES)}, or PACKAGE.MODULE:FACTORY for your own"
@@ -95,15 +94,20 @@ def architecture_of(factory: Factory, depth: int) -> Architecture | None:
     return Architecture(family=family, depth=depth, **fields)
 
 
-def _imported(name: str) -> Factory:
+def imported(name: str, *, what: str) -> Callable[..., Any]:
+    """The callable PACKAGE.MODULE:NAME, which is imported; ``what`` names it in errors, such as "factory".
+
+    Raises:
+        InputError: the import fails, or the object is not callable.
+    """
     module, _, attribute = name.partition(":")
     try:
-        factory = getattr(importlib.import_module(module), attribute)
+        found = getattr(importlib.import_module(module), attribute)
     except Exception as error:  # importing runs the user's code, which can raise anything
-        raise InputError(f"factory {name!r} cannot be imported: {type(error).__name__}: {error}") from error
-    if not callable(factory):
-        raise InputError(f"factory {name!r} is a {type(factory).__name__}; it must be callable")
-    return cast(Factory, factory)
+        raise InputError(f"{what} {name!r} cannot be imported: {type(error).__name__}: {error}") from error
+    if not callable(found):
+        raise InputError(f"{what} {name!r} is a {type(found).__name__}; it must be callable")
+    return cast(Callable[..., Any], found)
 
 
 def build_model(factory: Factory, depth: int, seed: int, device: torch.device | str | None = None) -> nn.Module:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Int64, Shaped
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -35,7 +35,7 @@ class SingleReplica(ReplicaGroup):
             self.model.parameters(), lr, momentum=training.momentum, weight_decay=training.weight_decay, foreach=True
         )
 
-    def step(self, images: Float[Tensor, "B C H W"], labels: Int64[Tensor, " B"]) -> Float[Tensor, " R"]:
+    def step(self, images: Shaped[Tensor, "B *item"], labels: Int64[Tensor, " B"]) -> Float[Tensor, " R"]:
         """See the base class."""
         if self.callback:
             self.callback(self.steps_done, self.model, (images, labels))
@@ -44,7 +44,7 @@ class SingleReplica(ReplicaGroup):
         self.sgd.step()
         return losses
 
-    def score(self, images: Float[Tensor, "B C H W"], labels: Int64[Tensor, " B"]) -> Float[Tensor, "2 R"]:
+    def score(self, images: Shaped[Tensor, "B *item"], labels: Int64[Tensor, " B"]) -> Float[Tensor, "2 R"]:
         """See the base class."""
         logits = self.forward(images.contiguous(memory_format=self.plan.memory_format))
         correct = (logits.argmax(1) == labels).sum()

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool, Float, Int64, Shaped
 from torch import Tensor, nn
 
 from ammup.data.minibatches import Feed
@@ -108,11 +108,11 @@ class ReplicaGroup(ABC):
         self._diverged: dict[int, dict[str, Tensor]] = {}  # weights by row
 
     @abstractmethod
-    def step(self, images: Float[Tensor, "B C H W"], labels: Int64[Tensor, " B"]) -> Float[Tensor, " R"]:
+    def step(self, images: Shaped[Tensor, "B *item"], labels: Int64[Tensor, " B"]) -> Float[Tensor, " R"]:
         """Take one SGD step with the active replicas, and return their losses before the step."""
 
     @abstractmethod
-    def score(self, images: Float[Tensor, "B C H W"], labels: Int64[Tensor, " B"]) -> Float[Tensor, "2 R"]:
+    def score(self, images: Shaped[Tensor, "B *item"], labels: Int64[Tensor, " B"]) -> Float[Tensor, "2 R"]:
         """(correct images, sum of cross-entropies) of the active replicas; the model is in evaluation mode."""
 
     @abstractmethod

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool, Float, Int64, Shaped
 from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, vmap
 from torch.nn import functional as F
@@ -76,12 +76,12 @@ class StackedReplicas(ReplicaGroup):
         self._recorder = StepRecorder(feed.device)
 
     @_translate_errors()
-    def step(self, images: Float[Tensor, "B C H W"], labels: Int64[Tensor, " B"]) -> Float[Tensor, " R"]:
+    def step(self, images: Shaped[Tensor, "B *item"], labels: Int64[Tensor, " B"]) -> Float[Tensor, " R"]:
         """See the base class."""
         return self._recorder.run(self._eager_step, self._state, images, labels)
 
     @_translate_errors()
-    def score(self, images: Float[Tensor, "B C H W"], labels: Int64[Tensor, " B"]) -> Float[Tensor, "2 R"]:
+    def score(self, images: Shaped[Tensor, "B *item"], labels: Int64[Tensor, " B"]) -> Float[Tensor, "2 R"]:
         """See the base class."""
 
         def score(parameters: Stack, buffers: Stack) -> tuple[Tensor, Tensor]:
