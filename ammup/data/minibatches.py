@@ -3,7 +3,7 @@
 Axes: N image, H and W position, C channel, B batch.
 """
 
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 from ammup.data.dataset import Data, Images
 from ammup.errors import InputError
 from ammup.models.device import usable_device
-from ammup.models.streams import random_stream
+from ammup.models.streams import random_stream, seeded
 
 Batch = tuple[Shaped[Tensor, "B *item"], Int64[Tensor, "B"]]
 
@@ -36,6 +36,8 @@ class Feed:
         resident: whether all images are stored on the device. With None, they are stored there if `data` has them in
             memory and, on a GPU, if they need at most half of its free memory.
         loader_workers: number of processes of the torch DataLoader that streams images which are not resident.
+        augment: transforms one training image (C, H, W) of uint8, before standardization, or one input of another kind.
+            Its random numbers depend only on the seed and the number of the batch. None transforms nothing.
 
     Raises:
         InputError: ``data`` has another type, there are no validation images, a channel is constant, or the device
@@ -51,6 +53,7 @@ class Feed:
         dtype: torch.dtype,
         resident: bool | None = None,
         loader_workers: int = 2,
+        augment: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         if not isinstance(data, Data):
             raise InputError(
@@ -71,7 +74,7 @@ class Feed:
         self.mean = torch.tensor(255 * mean, dtype=dtype, device=self.device)
         self.scale = torch.tensor(1 / (255 * deviation), dtype=dtype, device=self.device)
         self.resident = _fits(data, self.device) if resident is None else resident
-        self.loader_workers = loader_workers
+        self.loader_workers, self.augment = loader_workers, augment
         self.train = self._placed(data.train_images, data.train_labels)
         self.val = self._placed(data.val_images, data.val_labels)
 
@@ -82,11 +85,16 @@ class Feed:
             order = torch.randperm(len(self.train), generator=random_stream("minibatches", seed, epoch))
             if epoch == first_epoch:
                 order = order[skipped * self.batch_size :]
-            yield from self._batches(self.train, order, self.batch_size)
+            first = epoch * self.steps(1) + (skipped if epoch == first_epoch else 0)
+            raw = self._raw_batches(self.train, order, self.batch_size)
+            for step, (images, labels) in enumerate(raw, start=first):
+                images = self._augmented(images.to(self.device, non_blocking=True), seed, step)
+                yield self._standardized(images), labels.to(self.device)
 
     def validation_batches(self, size: int) -> Iterator[Batch]:
         """Batches of ``size`` images that contain every validation image once, in the order of the data."""
-        return self._batches(self.val, torch.arange(len(self.val)), size)
+        for images, labels in self._raw_batches(self.val, torch.arange(len(self.val)), size):
+            yield self._standardized(images.to(self.device, non_blocking=True)), labels.to(self.device)
 
     def steps(self, epochs: int) -> int:
         """Number of training batches in this number of epochs."""
@@ -96,10 +104,6 @@ class Feed:
         if not self.resident:
             return _Source(images, labels)
         return _Source(torch.tensor(images[:], device=self.device), torch.tensor(labels, device=self.device))
-
-    def _batches(self, source: "_Source", order: Int64[Tensor, "N"], size: int) -> Iterator[Batch]:
-        for images, labels in self._raw_batches(source, order, size):
-            yield self._standardized(images.to(self.device, non_blocking=True)), labels.to(self.device)
 
     def _raw_batches(
         self, source: "_Source", order: Int64[Tensor, "N"], size: int
@@ -115,6 +119,27 @@ class Feed:
             generator=random_stream("loader"),
             pin_memory=self.device.type == "cuda",
         )
+
+    def _augmented(self, images: Shaped[Tensor, "B *stored"], seed: int, step: int) -> Shaped[Tensor, "B *augmented"]:
+        """The inputs of a training batch, each transformed with its own random numbers; images have channels last."""
+        if self.augment is None:
+            return images
+        channels_first = images.permute(0, 3, 1, 2) if self.standardized else images
+        try:
+            with seeded("augmentation", seed, step):
+                batch = torch.stack([self.augment(image) for image in channels_first])
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:  # a user's transform may raise anything
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            shape = tuple(channels_first.shape[1:])
+            raise InputError(f"the augmentation of {len(images)} images of {shape} failed: {reason}") from error
+        if self.standardized and (batch.dtype != torch.uint8 or batch.ndim != 4):
+            raise InputError(
+                f"the augmentation gave images of {batch.dtype} {tuple(batch.shape[1:])}; expected uint8 (C, H, W), "
+                "because images are standardized after it"
+            )
+        return batch.permute(0, 2, 3, 1) if self.standardized else batch
 
     def _standardized(self, images: Shaped[Tensor, "B *stored"]) -> Shaped[Tensor, "B *item"]:
         """Images as the model receives them: (B, C, H, W); other inputs in the dtype of the weights, or as indices."""

@@ -17,6 +17,7 @@ from ammup.experiments.schema import LeftOut, Worker
 from ammup.models.device import default_device
 from ammup.models.factory import Factory, architecture_of, named_factory
 from ammup.provenance import versions
+from ammup.training.augmentation import build_augmentation
 from ammup.training.precision import DTYPES
 from ammup.training.replicas import TRAINERS, Choice, checked_build, choose_strategy, seconds_per_step
 from ammup.training.runs import Run
@@ -74,8 +75,16 @@ class WorkerContext:
             train=source.train,
             validation=source.validation,
             seed=source.seed,
+            columns=source.columns,
+            arguments=source.arguments,
         )
-        self.feed = Feed(self.data, batch_size=training.batch_size, device=self.device, dtype=DTYPES[training.dtype])
+        self.feed = Feed(
+            self.data,
+            batch_size=training.batch_size,
+            device=self.device,
+            dtype=DTYPES[training.dtype],
+            augment=build_augmentation(training.augmentation),
+        )
         self.trainer = lru_cache(maxsize=1)(self._trainer)  # only the trainer of the current depth is cached
 
     def build(self, depth: int) -> Build:

@@ -74,7 +74,16 @@ def name_suffix(before: Settings, after: Settings, *, key: str) -> str:
 
 
 def value_text(value: Any) -> str:
-    """A value as part of a name or of a sentence, without spaces and quotes."""
+    """A value as part of a name or of a sentence, without spaces and quotes.
+
+    Example:
+        >>> value_text([{"name": "RandomCrop", "arguments": {"size": 32, "padding": 4}}, {"name": "RandomGrayscale"}])
+        'RandomCrop(size:32;padding:4),RandomGrayscale'
+    """
+    if isinstance(value, Mapping):
+        given = value.get("arguments", {}) if "name" in value else value
+        inner = ";".join(f"{name}:{value_text(item)}" for name, item in given.items())
+        return f"{value.get('name', '')}({inner})" if inner else str(value.get("name", "{}"))
     if isinstance(value, list | tuple):
         return ",".join(value_text(item) for item in value)
     if value is None or isinstance(value, bool):

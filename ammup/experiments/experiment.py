@@ -51,13 +51,18 @@ class Model:
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """Arguments of :func:`ammup.load_data`; ``train`` and ``validation`` are image counts."""
+    """Arguments of :func:`ammup.load_data`; ``train`` and ``validation`` are image counts.
+
+    ``arguments`` are those of a source "package.module:function", ``columns`` the names of its inputs and labels.
+    """
 
     source: str
     image_size: int | None = None
     train: int | None = None
     validation: int | None = None
     seed: int = 0
+    columns: tuple[str, str] | None = None
+    arguments: Mapping[str, Any] | None = None
 
     @property
     def chance(self) -> float | None:
@@ -118,7 +123,8 @@ class Experiment:
         model: the factory and its arguments.
         data: the training and validation data.
         grid: depths, learning rates and seeds.
-        training: batch size, epochs, dtype, momentum and weight decay; the defaults are those of the paper.
+        training: batch size, epochs, dtype, optimizer, schedule, augmentation, …, see
+            :class:`ammup.training.runs.Training`; the defaults are those of the paper.
         strategy: "auto", "loop" or "stacked", see :func:`ammup.train_replicas`. It affects results only by rounding and
             is not part of the cells' keys.
         search: "full" trains all cells of the grid. "adaptive" starts around the measured η* of each depth and seed,
@@ -180,6 +186,13 @@ class Experiment:
         check_known("search", self.search, SEARCHES)
         if not self.name:
             raise InputError("name is empty; give the experiment a name")
+        optimizer = self.training.optimizer
+        if self.strategy == "stacked" and not self.training.plain:
+            raise InputError("strategy='stacked' is for SGD at a constant learning rate; use 'loop' or 'auto'")
+        if self.short_run is not None and optimizer is not None and optimizer.name != "SGD":
+            raise InputError(
+                f"short_run measures steps of SGD, and training.optimizer is {optimizer.name}; remove one of them"
+            )
 
     @classmethod
     def from_toml(cls, text: str, *, changes: Sequence[str] = ()) -> "Experiment":

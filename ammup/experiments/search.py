@@ -1,5 +1,7 @@
 """Adaptive search over the learning rates of one depth and seed; it runs in a worker."""
 
+from functools import partial
+
 import numpy as np
 from torch import Tensor
 
@@ -8,6 +10,7 @@ from ammup.experiments.block import Block, Outcome, WorkerContext, this_worker, 
 from ammup.experiments.schema import LeftOut
 from ammup.measurement.updates import measure_updates
 from ammup.stats.search import RECENT, adaptive_search
+from ammup.training.optimization import build_optimizer
 from ammup.training.precision import DTYPES, precision
 from ammup.training.replica import TrainedReplica
 from ammup.training.trainer import Trainer
@@ -83,9 +86,14 @@ def _start_place(context: WorkerContext, block: Block) -> int:
     """
     model = context.build(block.depth)(block.seed).to(DTYPES[context.experiment.training.dtype]).train()
     images, labels = next(context.feed.training_batches(block.seed, 1))
+    training = context.experiment.training
+    named = partial(build_optimizer, training=training)
+    optimizer = None if training.optimizer is None else lambda parameters, lr: named(parameters, lr=lr)
     try:
         with precision(context.feed.device, tf32=context.experiment.training.tf32):
-            lr_star = measure_updates(model, images, labels, loss="cross_entropy", seed=block.seed).lr_star
+            lr_star = measure_updates(
+                model, images, labels, loss="cross_entropy", seed=block.seed, optimizer=optimizer
+            ).lr_star
     except InputError:
         return len(block.lrs) // 2
     return int(np.argmin(np.abs(np.log(block.lrs) - np.log(lr_star))))

@@ -1,4 +1,4 @@
-"""The strategy "loop": one replica after another.
+"""The strategy "loop": one replica after another, by torch's own optimizers and schedules.
 
 Axes: R replica (one), B batch, C channel, H and W position.
 """
@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from ammup.data.minibatches import Batch, Feed
 from ammup.training.fused import fused_forward
+from ammup.training.optimization import advance, build_optimizer, build_schedule, take_step
 from ammup.training.plan import Plan, micro_batches
 from ammup.training.precision import autocast
 from ammup.training.replica import ReplicaGroup, TrainedReplica
@@ -24,24 +25,28 @@ StepCallback = Callable[[int, nn.Module, Batch], None]
 
 
 class SingleReplica(ReplicaGroup):
-    """A group of one replica, trained by torch.optim.SGD. ``plan`` sets how its model processes a minibatch."""
+    """A group of one replica, trained by an optimizer of torch. ``plan`` sets how its model processes a minibatch."""
 
     def __init__(self, model: nn.Module, feed: Feed, training: Training, lr: float, seed: int, plan: Plan) -> None:
         super().__init__(model.to(memory_format=plan.memory_format), feed, training, [lr], seed)
         self.plan, self.validation_batch_size = plan, plan.micro_batch
         self.callback: StepCallback | None = None
         self.forward = fused_forward(self.model) or self.model
-        self.sgd = torch.optim.SGD(
-            self.model.parameters(), lr, momentum=training.momentum, weight_decay=training.weight_decay, foreach=True
-        )
+        self.optimizer = build_optimizer(self.model.parameters(), training, lr)
+        self.schedule = build_schedule(self.optimizer, training, steps=len(self.losses))
+        self.period = feed.steps(1) if training.schedule and training.schedule.per == "epoch" else 1
 
     def step(self, images: Shaped[Tensor, "B *item"], labels: Int64[Tensor, " B"]) -> Float[Tensor, " R"]:
         """See the base class."""
         if self.callback:
             self.callback(self.steps_done, self.model, (images, labels))
-        self.sgd.zero_grad()
+        self.optimizer.zero_grad()
         losses = self._backward(images, labels)
-        self.sgd.step()
+        if self.training.clip_norm is not None:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.training.clip_norm)
+        take_step(self.optimizer, self.training)
+        if self.schedule is not None and (self.steps_done + 1) % self.period == 0:
+            advance(self.schedule)
         return losses
 
     def score(self, images: Shaped[Tensor, "B *item"], labels: Int64[Tensor, " B"]) -> Float[Tensor, "2 R"]:
@@ -56,11 +61,12 @@ class SingleReplica(ReplicaGroup):
 
     def _backward(self, images: Tensor, labels: Tensor) -> Float[Tensor, " R"]:
         """Add the gradient of the batch's mean loss to the parameters' gradients; returns the loss."""
+        smoothing = self.training.label_smoothing or 0.0
         total = torch.zeros(1, dtype=torch.float64, device=images.device)
         for x, y in micro_batches(images, labels, self.plan.micro_batch):
             with autocast(self.training, images.device):
                 logits = self.forward(x.contiguous(memory_format=self.plan.memory_format))
-                loss = F.cross_entropy(logits, y, reduction="sum") / len(images)
+                loss = F.cross_entropy(logits, y, reduction="sum", label_smoothing=smoothing) / len(images)
             loss.backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
         return total

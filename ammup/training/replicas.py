@@ -1,15 +1,18 @@
 """`train_replicas`, which trains replicas (learning rate × seed) of one model on one device, and its strategies."""
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from ammup.data.dataset import Data
 from ammup.data.minibatches import Feed
 from ammup.errors import InputError, check_known
 from ammup.models.device import default_device
 from ammup.models.factory import Factory, build_model
+from ammup.training.augmentation import build_augmentation
+from ammup.training.components import Component, Schedule
 from ammup.training.loop import LoopTrainer
 from ammup.training.precision import DTYPES
 from ammup.training.runs import STRATEGIES, Run, Training, check_grid, seed_numbers
@@ -54,8 +57,14 @@ def train_replicas(
     dtype: str = "float32",
     device: str | None = None,
     strategy: str = "auto",
+    optimizer: str | Mapping[str, Any] | Component | None = None,
+    schedule: str | Mapping[str, Any] | Schedule | None = None,
+    warmup: int = 0,
+    label_smoothing: float = 0.0,
+    clip_norm: float | None = None,
+    augmentation: Sequence[str | Mapping[str, Any] | Component] = (),
 ) -> list[Run]:
-    """Train the model of one depth by SGD on cross-entropy, for every pair of learning rate and seed (section 4.1).
+    """Train the model of one depth on cross-entropy, for every pair of learning rate and seed (section 4.1).
 
     The replicas of one seed start from the same weights and use the same minibatches and dropout masks. A replica whose
     loss becomes NaN is not trained any further; every other replica is trained on all minibatches.
@@ -75,7 +84,17 @@ def train_replicas(
             convolutions in float32 as well, not in TF32.
         device: device to train on; None selects a GPU if there is one.
         strategy: "loop" (one replica after another), "stacked" (all learning rates of a seed simultaneously), or
-            "auto", which selects the faster one by timing their first steps. Their results differ by rounding.
+            "auto", which selects the faster one by timing their first steps. Their results differ by rounding. Only
+            plain SGD, with momentum and weight decay, can be stacked.
+        optimizer: a class of torch.optim by its name, such as "AdamW", or with its arguments, such as
+            {"name": "AdamW", "arguments": {"weight_decay": 0.1}}; None is SGD. "package.module:Class" is imported.
+        schedule: a class of torch.optim.lr_scheduler in the same form. It advances after every step, or after every
+            epoch with {"per": "epoch"}. The length of the training is filled in.
+        warmup: number of steps of a linear warm-up before the schedule.
+        label_smoothing: label smoothing of the training loss.
+        clip_norm: largest norm of the gradient; None does not clip.
+        augmentation: transforms of torchvision.transforms.v2 in the same form, applied to each training image. Their
+            random numbers depend only on the seed and the step.
 
     Returns:
         One run for each seed and learning rate, ordered by seed.
@@ -93,12 +112,30 @@ def train_replicas(
         [(0.01, 2, False), (1.0, 2, False)]
     """
     check_known("strategy", strategy, STRATEGIES)
-    training = Training(batch_size=batch_size, epochs=epochs, momentum=momentum, weight_decay=weight_decay, dtype=dtype)
+    training = Training(
+        batch_size=batch_size,
+        epochs=epochs,
+        momentum=momentum,
+        weight_decay=weight_decay,
+        dtype=dtype,
+        optimizer=None if optimizer is None else Component.from_value("optimizer", optimizer),
+        schedule=None if schedule is None else Schedule.from_value("schedule", schedule),
+        warmup=warmup,
+        label_smoothing=label_smoothing,
+        clip_norm=clip_norm,
+        augmentation=tuple(Component.from_value("augmentation", one) for one in augmentation),
+    )
     rates = _floats(lrs)
     numbers = seed_numbers(seeds)
     check_grid(rates, numbers)
     device = device or default_device()
-    feed = Feed(data, batch_size=batch_size, device=device, dtype=DTYPES[dtype])
+    feed = Feed(
+        data,
+        batch_size=batch_size,
+        device=device,
+        dtype=DTYPES[dtype],
+        augment=build_augmentation(training.augmentation),
+    )
     build = checked_build(factory, depth, numbers[0], feed, data)
     if strategy == "auto":
         strategy = choose_strategy(build, feed, training, lrs=rates, seed=numbers[0]).strategy

@@ -8,6 +8,7 @@ from operator import index
 
 from ammup.errors import InputError, check_known
 from ammup.format import brief_fields
+from ammup.training.components import Component, Schedule
 
 STRATEGIES = ("auto", "loop", "stacked")
 DTYPES = ("float32", "float64", "bfloat16", "tf32")
@@ -15,7 +16,9 @@ DTYPES = ("float32", "float64", "bfloat16", "tf32")
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """Settings of SGD on cross-entropy. The defaults are the paper's (sections 4.1 and 4.2).
+    """Settings of training on cross-entropy. The defaults are the paper's: plain SGD (sections 4.1 and 4.2).
+
+    Settings that are None do not change the content keys of runs. A setting of 0 or without elements becomes None.
 
     Attributes:
         batch_size: images in a minibatch.
@@ -23,9 +26,15 @@ class Training:
         momentum: momentum of SGD.
         weight_decay: weight decay of SGD, on every parameter.
         dtype: "float32", "float64", or "bfloat16" or "tf32" on float32 master weights, which are validated in float32.
+        optimizer: a class of torch.optim, or PACKAGE.MODULE:CLASS; None is SGD with this momentum and weight decay.
+        schedule: a class of torch.optim.lr_scheduler, or PACKAGE.MODULE:CLASS; None keeps the learning rate constant.
+        warmup: steps in which the learning rate rises linearly to its value.
+        label_smoothing: label smoothing of the training loss; validation losses have none.
+        clip_norm: the largest norm of the gradient, see torch.nn.utils.clip_grad_norm_.
+        augmentation: transforms of torchvision.transforms.v2, or PACKAGE.MODULE:CLASS, of each training image.
 
     Raises:
-        InputError: a value is out of range, or the dtype is unknown.
+        InputError: a value is out of range, the dtype is unknown, or two settings exclude each other.
     """
 
     batch_size: int = 128
@@ -33,15 +42,41 @@ class Training:
     momentum: float = 0.0
     weight_decay: float = 0.0
     dtype: str = "float32"
+    optimizer: Component | None = None
+    schedule: Schedule | None = None
+    warmup: int | None = None
+    label_smoothing: float | None = None
+    clip_norm: float | None = None
+    augmentation: tuple[Component, ...] | None = None
 
     def __post_init__(self) -> None:
         check_known("dtype", self.dtype, DTYPES)
+        for name in ("warmup", "label_smoothing", "clip_norm", "augmentation"):
+            object.__setattr__(self, name, getattr(self, name) or None)
         for name in ("batch_size", "epochs"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name}={getattr(self, name)} must be at least 1")
-        for name in ("momentum", "weight_decay"):
-            if not 0 <= getattr(self, name) < math.inf:
+        for name in ("momentum", "weight_decay", "warmup", "clip_norm"):
+            if not 0 <= (getattr(self, name) or 0) < math.inf:
                 raise InputError(f"{name}={getattr(self, name)} must be finite and at least 0")
+        self._check_combination()
+
+    def _check_combination(self) -> None:
+        """Raise InputError if two settings exclude each other, or the label smoothing is out of range."""
+        if not 0 <= (self.label_smoothing or 0) < 1:
+            raise InputError(f"label_smoothing={self.label_smoothing} must be at least 0 and below 1")
+        if self.optimizer is not None and (self.momentum or self.weight_decay):
+            raise InputError(
+                "momentum and weight_decay are those of SGD; with optimizer, set them in the arguments of the optimizer"
+            )
+        if self.warmup and self.schedule is not None and self.schedule.per == "epoch":
+            raise InputError(f"warmup={self.warmup} counts steps; use it with a schedule of per='step'")
+
+    @property
+    def plain(self) -> bool:
+        """Whether the settings are those that stacks of replicas have: SGD at a constant learning rate."""
+        others = (self.optimizer, self.schedule, self.warmup, self.label_smoothing, self.clip_norm)
+        return all(setting is None for setting in others)
 
     @property
     def tf32(self) -> bool:

@@ -151,6 +151,7 @@ class StackedTrainer(Trainer):
 
     def __init__(self, build: Build, feed: Feed, training: Training) -> None:
         super().__init__(build, feed, training)
+        check_stackable(training)
         self.size: int | None = None
 
     def group_size(self, seed: int) -> int:
@@ -166,6 +167,16 @@ class StackedTrainer(Trainer):
         replicas = StackedReplicas(self.model(seed), self.feed, self.training, lrs, seed)
         replicas.add_time_since(start)
         return replicas
+
+
+def check_stackable(training: Training) -> None:
+    """Raise InputError unless stacks can be trained with these settings."""
+    if not training.plain:
+        raise InputError(
+            "strategy 'stacked' is for SGD at a constant learning rate, without label smoothing and clipping",
+            python="use strategy='loop' or 'auto'",
+            option="use --set strategy=loop",
+        )
 
 
 def _stack_size(model: nn.Module, images: Tensor) -> int:
