@@ -51,6 +51,14 @@ if TYPE_CHECKING:
     from ammup.transfer.carry import transfer_lr as transfer_lr
     from ammup.transfer.carry import transfer_table as transfer_table
     from ammup.transfer.setting import TrainingSetting as TrainingSetting
+    from ammup.tuning.answer import Tuned as Tuned
+    from ammup.tuning.command import CommandTrainer as CommandTrainer
+    from ammup.tuning.options import TuneBudget as TuneBudget
+    from ammup.tuning.options import TuneOptions as TuneOptions
+    from ammup.tuning.output_lines import LinePatterns as LinePatterns
+    from ammup.tuning.progress import Progress as Progress
+    from ammup.tuning.settings import RunSetting as RunSetting
+    from ammup.tuning.tune import tune as tune
 
 _HOME = {
     "InputError": "ammup.errors",
@@ -67,6 +75,14 @@ _HOME = {
     "transfer_lr": "ammup.transfer.carry",
     "transfer_table": "ammup.transfer.carry",
     "TrainingSetting": "ammup.transfer.setting",
+    "tune": "ammup.tuning.tune",
+    "Tuned": "ammup.tuning.answer",
+    "Progress": "ammup.tuning.progress",
+    "TuneBudget": "ammup.tuning.options",
+    "TuneOptions": "ammup.tuning.options",
+    "RunSetting": "ammup.tuning.settings",
+    "CommandTrainer": "ammup.tuning.command",
+    "LinePatterns": "ammup.tuning.output_lines",
     "Data": "ammup.data.dataset",
     "load_data": "ammup.data.dataset",
     "DepthLaw": "ammup.measurement.depth_law",

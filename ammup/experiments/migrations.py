@@ -59,4 +59,16 @@ CREATE INDEX IF NOT EXISTS runs_in_short ON runs (
 DROP INDEX IF EXISTS runs_of_experiment;
 """
 
-MIGRATIONS = (BASE, SHORT_RUNS, ADAPTIVE_SEARCH, COVERING_INDEX)
+# Runs of `ammup tune` (ammup/tuning). A run that failed is repeated under another id, so that every attempt is counted.
+TUNING = """
+CREATE TABLE IF NOT EXISTS tunings (key TEXT PRIMARY KEY, name TEXT NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS tuning_runs (
+    id INTEGER PRIMARY KEY, tuning TEXT NOT NULL REFERENCES tunings (key), depth INTEGER NOT NULL, lr REAL NOT NULL,
+    seed INTEGER NOT NULL, budget INTEGER NOT NULL, until INTEGER NOT NULL, purpose TEXT NOT NULL,
+    outcome TEXT NOT NULL, message TEXT NOT NULL, steps INTEGER NOT NULL, curve TEXT NOT NULL, score REAL,
+    seconds REAL NOT NULL, finished_at TEXT NOT NULL, invocation INTEGER NOT NULL REFERENCES invocations (id)
+) STRICT;
+CREATE INDEX IF NOT EXISTS runs_of_tuning ON tuning_runs (tuning);
+"""
+
+MIGRATIONS = (BASE, SHORT_RUNS, ADAPTIVE_SEARCH, COVERING_INDEX, TUNING)

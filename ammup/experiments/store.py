@@ -130,7 +130,7 @@ class Store(Database):
                 for key, curve in rows
             }
         except (TypeError, ValueError, OverflowError) as error:
-            raise self._damaged("a training curve", error) from error
+            raise self.damaged("a training curve", error) from error
 
     def put_experiment(self, experiment: StoredExperiment) -> None:
         """Add an experiment, or replace its row."""
@@ -217,9 +217,10 @@ class Store(Database):
         try:
             return parse_json(text, infinite=True)
         except ValueError as error:
-            raise self._damaged("a JSON value", error) from error
+            raise self.damaged("a JSON value", error) from error
 
-    def _damaged(self, what: str, error: Exception) -> InputError:
+    def damaged(self, what: str, error: Exception) -> InputError:
+        """The error for a value that cannot be parsed."""
         return InputError(f"{self.path} is damaged: {what} is invalid ({error}); restore a backup")
 
     def _query(self, query: str, experiment: str) -> pd.DataFrame:

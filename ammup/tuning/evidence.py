@@ -1,0 +1,77 @@
+"""What the runs so far say: which learning rates train at a depth, and which fail.
+
+Losses of all depths are compared after the same number of steps, PROBE_SHARE of a complete run unless stated otherwise.
+A learning rate trains if the loss fell by at least half as far as at the best learning rate of its depth: the edge is
+the learning rate above the best one where this ends (docs/edge.md uses the same half of accuracy). The loss of an
+untrained net, from which it falls, is the lowest first loss of all runs. The first loss of the same run would mislead:
+near the edge the loss jumps within the first steps.
+"""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ammup.tuning.progress import TuningRun
+
+SHARE = 0.5  # of the largest fall of the loss
+# A probe at the target depth trains if the loss falls by at least this share of the largest fall at the base depth.
+# Deeper nets start more slowly.
+LEAST = 0.25
+# A loss that fell by less than this share of its level did not fall: the runs scatter by about as much.
+FLAT = 0.02
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """All runs so far.
+
+    Attributes:
+        runs: in the order in which they ended.
+        probe_steps: number of steps after which losses are compared.
+    """
+
+    runs: tuple[TuningRun, ...]
+    probe_steps: int
+
+    def at(self, depth: int) -> tuple[TuningRun, ...]:
+        """All runs at a depth."""
+        return tuple(run for run in self.runs if run.depth == depth)
+
+    def complete(self, depth: int) -> tuple[TuningRun, ...]:
+        """The complete runs at a depth, and those complete runs that diverged."""
+        return tuple(run for run in self.at(depth) if run.until == run.budget and run.is_evidence)
+
+    @property
+    def untrained(self) -> float:
+        """The loss of an untrained net; NaN without a run."""
+        return min((run.first_loss for run in self.runs if math.isfinite(run.first_loss)), default=math.nan)
+
+    def falls(self, depth: int) -> list[tuple[float, float]]:
+        """(learning rate, fall of the loss) of each run at a depth that says something; -∞ if it diverged."""
+        losses = ((run.lr, run.loss_at(self.probe_steps)) for run in self.at(depth))
+        level = self.untrained
+        falls = ((lr, -math.inf if math.isinf(loss) else level - loss) for lr, loss in losses)
+        return [(lr, fall) for lr, fall in falls if not math.isnan(fall)]
+
+    def largest_fall(self, depths: Iterable[int]) -> float:
+        """The largest fall at several depths; 0 if no loss fell."""
+        largest = max((fall for depth in depths for _, fall in self.falls(depth)), default=0.0)
+        return largest if largest > FLAT * abs(self.untrained) else 0.0
+
+    def tests(self, depth: int, *, others: Iterable[int] = ()) -> list[tuple[float, bool]]:
+        """(log10 of the learning rate, whether it failed) of each run at a depth that says something.
+
+        Args:
+            depth: L.
+            others: depths with runs that trained, with which a depth without one is compared.
+        """
+        falls = self.falls(depth)
+        best_lr, best = max(falls, key=lambda one: one[1], default=(0.0, 0.0))
+        expected = LEAST * self.largest_fall(others)
+        if best <= max(expected, FLAT * abs(self.untrained)):
+            return [(math.log10(lr), True) for lr, _ in falls]
+        return [(math.log10(lr), lr > best_lr and fall < SHARE * best) for lr, fall in falls]
+
+    def trained(self, depth: int, *, others: Iterable[int] = ()) -> bool:
+        """Whether any run at a depth trained."""
+        return any(not failed for _, failed in self.tests(depth, others=others))
