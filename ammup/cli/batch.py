@@ -174,8 +174,8 @@ def batch_options(command: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(command)
     def wrapped(**given: Any) -> None:
         batch = BatchOptions(**{option.name: given.pop(option.name) for option in fields(BatchOptions)})
-        if not given.get("as_json"):
-            model = given.get("family", "the model")
+        model = given.get("family", given.get("model", "the model"))
+        if model is not None and not given.get("as_json"):
             announce(f"ammup {command.__name__}: loading PyTorch, {model} and the data {batch.data}")
         command(batch=batch, **given)
 

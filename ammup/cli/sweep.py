@@ -111,7 +111,7 @@ def sweep(
     if status:
         _show_status(store, experiments, as_json=as_json)
     elif dry_run:
-        with _executor(scheduler):  # raises if there is no such scheduler
+        with executor_of(scheduler):  # raises if there is no such scheduler
             _show_costs(experiments, store, workers=workers, device=device, as_json=as_json)
     else:
         _run(experiments, store, workers=workers, scheduler=scheduler, device=device, as_json=as_json)
@@ -130,7 +130,7 @@ def _run(
     from ammup.experiments.sweep import run_sweep
 
     try:
-        with _executor(scheduler) as executor:
+        with executor_of(scheduler) as executor:
             for experiment in experiments:
                 run_sweep(
                     experiment, store=store, executor=executor, workers=workers, device=device, progress=not as_json
@@ -144,8 +144,8 @@ def _run(
         click.echo(f"next: ammup fit {store}")
 
 
-def _executor(scheduler: str | None) -> AbstractContextManager["Executor | None"]:
-    """A Dask executor for --scheduler, or None, with which the sweep starts its own workers."""
+def executor_of(scheduler: str | None) -> AbstractContextManager["Executor | None"]:
+    """A Dask executor for --scheduler, or None, with which a verb starts its own workers."""
     if scheduler is None:
         return nullcontext()
     from ammup.experiments.cluster import dask_executor

@@ -12,6 +12,8 @@ from ammup.tuning.expected_loss import expected_loss
 from ammup.tuning.plan import (
     BASE_SD,
     FINE,
+    SAFETY,
+    SAFETY_SD,
     Plan,
     answer_sd,
     base_edge,
@@ -78,7 +80,7 @@ def _next_run(plan: Plan, evidence: Evidence, prediction: Prediction, z: float) 
         lr=rounded(10 ** (edge.mean + ratio.median)),
         steps=plan.probe_steps,
         factor=10 ** (z * answer_sd(plan, evidence, ratio.sd, made)),
-        factor_after=10 ** (z * answer_sd(plan, evidence, ratio.sd_after_one(), made + 1)),
+        factor_after=10 ** (z * answer_sd(plan, evidence, ratio.sd_after_one(made % plan.options.seeds), made + 1)),
     )
 
 
@@ -104,10 +106,14 @@ def _base(plan: Plan, evidence: Evidence) -> Estimate:
         )
     best = max(complete, key=quality)
     by = "score" if best.score is not None else "training loss"
-    return Estimate(
-        lr=best.lr,
-        interval=_interval(math.log10(best.lr), FINE),
-        source=f"best {by} of {len(complete)} complete runs at depth {plan.base}, one seed",
+    edge = base_edge(plan, evidence, plan.base)
+    usual, usual_sd = edge.mean - SAFETY, math.hypot(SAFETY_SD, edge.sd)
+    weight = usual_sd**2 / (usual_sd**2 + FINE**2)
+    return _estimate(
+        weight * math.log10(best.lr) + (1 - weight) * usual,
+        t_quantile((1 + plan.options.level) / 2, math.inf) * FINE * math.sqrt(weight),
+        f"best {by} of {count_text(len(complete), 'complete run')}, {best.lr:g}, and {10**-SAFETY:.2g} of the edge, as "
+        "in stored sweeps",
     )
 
 
@@ -121,7 +127,7 @@ def _notes(plan: Plan, evidence: Evidence, lr: float) -> Iterator[str]:
             f"no probe at depth {plan.target} trained within {plan.probe_steps} steps, so they show only that the edge "
             "lies below them or that this is too short for this depth; allow more probes or longer ones"
         )
-    elif not any(failed for _, failed in evidence.tests(plan.target, others=plan.depths)):
+    elif not any(test.failed for test in evidence.tests(plan.target, others=plan.depths)):
         yield f"every probe at depth {plan.target} trained, so the edge may lie far above them"
     edge = base_edge(plan, evidence, plan.base)
     if edge.sd > BASE_SD:

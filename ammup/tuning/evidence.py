@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from ammup.stats.noisy_bisection import Test
 from ammup.tuning.progress import TuningRun
 
 SHARE = 0.5  # of the largest fall of the loss
@@ -46,32 +47,34 @@ class Evidence:
         """The loss of an untrained net; NaN without a run."""
         return min((run.first_loss for run in self.runs if math.isfinite(run.first_loss)), default=math.nan)
 
-    def falls(self, depth: int) -> list[tuple[float, float]]:
-        """(learning rate, fall of the loss) of each run at a depth that says something; -∞ if it diverged."""
-        losses = ((run.lr, run.loss_at(self.probe_steps)) for run in self.at(depth))
+    def falls(self, depth: int) -> list[tuple[TuningRun, float]]:
+        """(Run, fall of the loss) of each run at a depth that says something; -∞ if it diverged."""
+        losses = ((run, run.loss_at(self.probe_steps)) for run in self.at(depth))
         level = self.untrained
-        falls = ((lr, -math.inf if math.isinf(loss) else level - loss) for lr, loss in losses)
-        return [(lr, fall) for lr, fall in falls if not math.isnan(fall)]
+        falls = ((run, -math.inf if math.isinf(loss) else level - loss) for run, loss in losses)
+        return [(run, fall) for run, fall in falls if not math.isnan(fall)]
 
     def largest_fall(self, depths: Iterable[int]) -> float:
         """The largest fall at several depths; 0 if no loss fell."""
         largest = max((fall for depth in depths for _, fall in self.falls(depth)), default=0.0)
         return largest if largest > FLAT * abs(self.untrained) else 0.0
 
-    def tests(self, depth: int, *, others: Iterable[int] = ()) -> list[tuple[float, bool]]:
-        """(log10 of the learning rate, whether it failed) of each run at a depth that says something.
+    def tests(self, depth: int, *, others: Iterable[int] = ()) -> list[Test]:
+        """Whether the learning rate of each run at a depth failed, by log10 of the rate, in groups of seeds.
 
         Args:
             depth: L.
             others: depths with runs that trained, with which a depth without one is compared.
         """
         falls = self.falls(depth)
-        best_lr, best = max(falls, key=lambda one: one[1], default=(0.0, 0.0))
-        expected = LEAST * self.largest_fall(others)
-        if best <= max(expected, FLAT * abs(self.untrained)):
-            return [(math.log10(lr), True) for lr, _ in falls]
-        return [(math.log10(lr), lr > best_lr and fall < SHARE * best) for lr, fall in falls]
+        best_run, best = max(falls, key=lambda one: one[1], default=(None, 0.0))
+        none = best <= max(LEAST * self.largest_fall(others), FLAT * abs(self.untrained))
+        best_lr = 0.0 if none or best_run is None else best_run.lr
+        return [
+            Test(place=math.log10(run.lr), failed=none or (run.lr > best_lr and fall < SHARE * best), group=run.seed)
+            for run, fall in falls
+        ]
 
     def trained(self, depth: int, *, others: Iterable[int] = ()) -> bool:
         """Whether any run at a depth trained."""
-        return any(not failed for _, failed in self.tests(depth, others=others))
+        return any(not test.failed for test in self.tests(depth, others=others))

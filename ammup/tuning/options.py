@@ -52,7 +52,7 @@ class TuneOptions:
     """
 
     probe_steps: int | None = None
-    seeds: int = 2
+    seeds: int = 3
     check: bool = True
     lr_range: tuple[float, float] = (1e-4, 10.0)
     precision: float = 1.5

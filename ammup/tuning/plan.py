@@ -5,7 +5,7 @@ Every function looks at all runs that were made so far. A command that was kille
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ammup.stats.noisy_bisection import Threshold
 from ammup.tuning.evidence import Evidence
@@ -14,8 +14,8 @@ from ammup.tuning.prediction import Prediction
 from ammup.tuning.progress import RunRequest, TuningRun
 
 # Standard deviation, in decades, of the edge of one seed: between the two seeds of the stored sweeps, 0.16 after a
-# complete run, 0.18 after a half and 0.20 after a quarter.
-NOISE = 0.18
+# complete run, 0.18 after a half and 0.20 after a quarter. Within a seed, WITHIN.
+NOISE, WITHIN = 0.18, 0.06
 # log10 of edge / tuned rate, in the stored sweeps: mean and standard deviation.
 SAFETY, SAFETY_SD = 0.6, 0.3
 # The edge at a base depth is searched until its standard deviation is at most this, with at most MOST short runs.
@@ -85,7 +85,7 @@ def search(plan: Plan, evidence: Evidence) -> list[RunRequest]:
     count = math.floor(math.log10(high / low) / COARSE + 1e-9) + 1
     grid = [rounded(low * 10 ** (COARSE * k)) for k in range(count)]
     done = {run.lr for run in evidence.at(depth) if run.is_evidence}
-    if any(failed for _, failed in evidence.tests(depth)) and evidence.trained(depth):
+    if any(test.failed for test in evidence.tests(depth)) and evidence.trained(depth):
         return []
     missing = [lr for lr in grid if lr not in done]
     return plan.short(evidence, depth, tuple(missing[: plan.options.workers]), SCAN)
@@ -106,7 +106,7 @@ def base_edge(plan: Plan, evidence: Evidence, depth: int) -> Threshold:
     else:
         low, high = (math.log10(lr) for lr in plan.options.lr_range)
         mean, sd = (low + high) / 2, (high - low) / 2
-    return Threshold.normal(mean, sd, noise=NOISE).after(evidence.tests(depth, others=plan.depths))
+    return Threshold.normal(mean, sd, between=NOISE, within=WITHIN).after(evidence.tests(depth, others=plan.depths))
 
 
 def edges(plan: Plan, evidence: Evidence) -> list[RunRequest]:
@@ -149,10 +149,10 @@ def quality(run: TuningRun) -> float:
 
 def target_ratio(plan: Plan, evidence: Evidence, prediction: Prediction) -> Threshold:
     """The distribution of log10 of edge(target) / edge(base): the prediction, and the probes at the target."""
-    prior = Threshold.normal(prediction.log_ratio, prediction.sd, noise=NOISE)
+    prior = Threshold.normal(prediction.log_ratio, prediction.sd, between=NOISE, within=WITHIN)
     edge = base_edge(plan, evidence, plan.base).mean
     tests = evidence.tests(plan.target, others=plan.depths)
-    return prior.after([(place - edge, failed) for place, failed in tests])
+    return prior.after([replace(test, place=test.place - edge) for test in tests])
 
 
 def carry_sd(share: float) -> float:

@@ -59,6 +59,7 @@ class Runner:
         """
         watch: Watch | None = self._watch if self.options.executor is None else None
         function = partial(make_run, self.trainer, limits=self.limits, watch=watch)
+        self.current = {_label(request): f"no report yet, {request.until} steps" for request in requests}
         for run in pool.map_unordered(function, [self._with_state(request) for request in requests]):
             self.current.pop(_label(run), None)
             is_first = not self.stored.runs()
@@ -100,7 +101,7 @@ class Runner:
     def line(self) -> str:
         """What has been done and what goes on."""
         now = "; ".join(f"{label}: {state}" for label, state in list(self.current.items()))
-        return f"tune: {time.monotonic() - self.start:.0f} s elapsed; {now or 'starting a run'}"
+        return f"tune: {time.monotonic() - self.start:.0f} s elapsed; {now or 'planning'}"
 
 
 def _label(run: RunRequest | TuningRun) -> str:
