@@ -61,7 +61,8 @@ _READING = (
                  help="How the target is trained.  [default: like the base]"),
 )  # fmt: skip
 _SPENDING = (
-    click.option("--probes", type=click.IntRange(0), default=3, show_default=True, help="Most short runs at the target."),
+    click.option("--probes", type=click.IntRange(0), default=3, show_default=True,
+                 help="Most short runs at the target."),
     click.option("--max-runs", type=click.IntRange(1), help="End after this number of runs."),
     click.option("--max-steps", type=click.IntRange(1), help="End after this number of steps of all runs."),
     click.option("--probe-steps", type=click.IntRange(1), help="Steps of a short run.  [default: half of --steps]"),

@@ -119,13 +119,13 @@ def _base(plan: Plan, evidence: Evidence) -> Estimate:
 
 def _notes(plan: Plan, evidence: Evidence, lr: float) -> Iterator[str]:
     """What limits the trust in the answer."""
-    made, trained = probes_made(plan, evidence), evidence.trained(plan.target, others=plan.depths)
-    if not made:
+    attempts, trained = len(evidence.falls(plan.target)), evidence.trained(plan.target, others=plan.depths)
+    if not attempts:
         yield f"nothing was trained at depth {plan.target}: the interval is that of the prediction"
     elif not trained:
         yield (
-            f"no probe at depth {plan.target} trained within {plan.probe_steps} steps, so they show only that the edge "
-            "lies below them or that this is too short for this depth; allow more probes or longer ones"
+            f"none of {count_text(attempts, 'probe')} at depth {plan.target} trained within {plan.probe_steps} steps: "
+            "the edge lies below them, or the depth needs more steps to start; allow more probes or longer ones"
         )
     elif not any(test.failed for test in evidence.tests(plan.target, others=plan.depths)):
         yield f"every probe at depth {plan.target} trained, so the edge may lie far above them"

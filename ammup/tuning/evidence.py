@@ -62,6 +62,9 @@ class Evidence:
     def tests(self, depth: int, *, others: Iterable[int] = ()) -> list[Test]:
         """Whether the learning rate of each run at a depth failed, by log10 of the rate, in groups of seeds.
 
+        If no run of a depth trained, only those that diverged or were stopped failed. The others say nothing: their
+        learning rate may be beyond the edge, or the depth may need more steps to start.
+
         Args:
             depth: L.
             others: depths with runs that trained, with which a depth without one is compared.
@@ -69,12 +72,14 @@ class Evidence:
         falls = self.falls(depth)
         best_run, best = max(falls, key=lambda one: one[1], default=(None, 0.0))
         none = best <= max(LEAST * self.largest_fall(others), FLAT * abs(self.untrained))
-        best_lr = 0.0 if none or best_run is None else best_run.lr
-        return [
-            Test(place=math.log10(run.lr), failed=none or (run.lr > best_lr and fall < SHARE * best), group=run.seed)
-            for run, fall in falls
-        ]
+        if none or best_run is None:
+            return [_test(run, failed=True) for run, fall in falls if math.isinf(fall)]
+        return [_test(run, failed=run.lr > best_run.lr and fall < SHARE * best) for run, fall in falls]
 
     def trained(self, depth: int, *, others: Iterable[int] = ()) -> bool:
         """Whether any run at a depth trained."""
         return any(not test.failed for test in self.tests(depth, others=others))
+
+
+def _test(run: TuningRun, *, failed: bool) -> Test:
+    return Test(place=math.log10(run.lr), failed=failed, group=run.seed)

@@ -185,17 +185,20 @@ def probes_made(plan: Plan, evidence: Evidence) -> int:
 
 
 def probes(plan: Plan, evidence: Evidence, prediction: Prediction) -> list[RunRequest]:
-    """The next probe at the target, at the median of its edge; none if the answer is certain enough."""
-    made = probes_made(plan, evidence)
-    if made >= plan.probes:
+    """The next probe at the target, at the median of its edge or below; none if the answer is certain enough."""
+    made, attempts = probes_made(plan, evidence), len(evidence.falls(plan.target))
+    if attempts >= plan.probes:
         return []
     ratio = target_ratio(plan, evidence, prediction)
     sd = answer_sd(plan, evidence, ratio.sd, made)
     if made and 1.96 * sd <= math.log10(plan.options.precision):
         return []
     edge = base_edge(plan, evidence, plan.base).mean
-    count = min(plan.options.workers, plan.probes - made)
-    return plan.short(evidence, plan.target, tuple(10 ** (edge + place) for place in ratio.places(count)), PROBE)
+    count = min(plan.options.workers, plan.probes - attempts)
+    places = ratio.places(count)
+    if attempts > made:  # probes that did not train, and so do not move the median
+        places = tuple(ratio.quantile(0.5 ** (attempts - made + number)) for number in range(1, count + 1))
+    return plan.short(evidence, plan.target, tuple(10 ** (edge + place) for place in places), PROBE)
 
 
 Stage = Callable[[Plan, Evidence], list[RunRequest]]

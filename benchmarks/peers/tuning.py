@@ -103,10 +103,10 @@ def read() -> dict[str, dict[int, dict[int, Curves]]]:
 
 @dataclass(frozen=True, kw_only=True)
 class GridTrainer:
-    """Replays stored runs of one seed in `ammup.tune`."""
+    """Replays stored runs in `ammup.tune`; ``curves`` are by number of the seed and depth."""
 
     name: str
-    curves: dict[int, Curves]
+    curves: tuple[dict[int, Curves], ...]
 
     @property
     def identity(self) -> str:
@@ -115,7 +115,7 @@ class GridTrainer:
 
     def start(self, request: RunRequest) -> "GridSession":
         """Replay a run."""
-        return GridSession(self.curves[request.depth], request)
+        return GridSession(self.curves[request.seed][request.depth], request)
 
 
 class GridSession:
@@ -137,18 +137,17 @@ class GridSession:
 
     def stop(self) -> None:
         """Nothing runs."""
-        return None
 
     def kill(self) -> None:
         """Nothing runs."""
-        return None
 
 
-def ours(name: str, curves: dict[int, Curves], base: int, target: int) -> Iterator[tuple[int, Tuned]]:
-    """(Probes, answer) of ammup."""
-    steps = curves[target].steps
-    low, high = (float(10**end) for end in (curves[base].u[0], curves[base].u[-1]))
-    options = TuneOptions(lr_range=(low, high), precision=1.0001, seeds=1, progress=False)
+def ours(name: str, curves: tuple[dict[int, Curves], ...], base: int, target: int) -> Iterator[tuple[int, Tuned]]:
+    """(Probes, answer) of ammup, with the given seeds."""
+    first = curves[0]
+    steps = first[target].steps
+    low, high = (float(10**end) for end in (first[base].u[0], first[base].u[-1]))
+    options = TuneOptions(lr_range=(low, high), precision=1.0001, seeds=len(curves), progress=False)
     trainer = GridTrainer(name=name, curves=curves)
     with tempfile.TemporaryDirectory() as folder:
         for probes in PROBES:
@@ -208,12 +207,38 @@ def cases(trials: tuple[int, ...]) -> Iterator[dict[str, object]]:
                     }  # fmt: skip
 
 
+def both_seeds() -> Iterator[dict[str, object]]:
+    """The rows of ammup with both seeds, as it is used: probes alternate, and the mean of both seeds is evaluated.
+
+    The accuracies at the target are not seen by the method.
+    """
+    for family, seeds in read().items():
+        curves = tuple(seeds.values())
+        base = min(curves[0])
+        for target in sorted(curves[0])[1:]:
+            reference = float(np.mean([one[target].smooth for one in curves], axis=0).max())
+            for probes, tuned in ours(family, curves, base, target):
+                accuracy = float(np.mean([one[target].accuracy_at(tuned.lr) for one in curves]))
+                yield {
+                    "family": family, "depth": target, "method": f"ammup, {probes} probes", "lr": tuned.lr,
+                    "trainings": tuned.spent_steps / tuned.steps, "lost": 1 - accuracy / reference,
+                    "factor": tuned.next_run.factor,
+                    "inside": tuned.interval[0] <= _mean_best(curves, target) <= tuned.interval[1],
+                }  # fmt: skip
+
+
+def _mean_best(curves: tuple[dict[int, Curves], ...], target: int) -> float:
+    """The smoothed optimum of the mean over seeds."""
+    mean = np.mean([one[target].smooth for one in curves], axis=0)
+    return float(10 ** curves[0][target].u[int(np.argmax(mean))])
+
+
 def rates(
     family: str, curves: dict[int, Curves], base: int, target: int, *, trials: tuple[int, ...], seed: int
 ) -> Iterator[tuple[str, float, int]]:
     """(Method, learning rate, steps) of each method."""
     source, base_steps = math.nan, 0
-    for probes, tuned in ours(family, curves, base, target):
+    for probes, tuned in ours(family, (curves,), base, target):
         yield f"ammup, {probes} probes", tuned.lr, tuned.spent_steps
         if probes == 0:
             source, base_steps = tuned.base.lr, tuned.spent_steps
@@ -253,6 +278,11 @@ def main() -> None:
     shown = frontier(table)
     percent = dict.fromkeys(shown.columns.drop(["trainings", "cases"]), "{:.1%}".format)
     print(shown.to_string(formatters={**percent, "trainings": "{:.1f}".format}))
+    both = pd.DataFrame(both_seeds())
+    print("\nammup with both seeds, evaluated on their mean; inside: share of optima in the interval, factor: its mean")
+    shown = frontier(both).join(both.groupby("method")[["inside", "factor"]].mean())
+    percent = dict.fromkeys(shown.columns.drop(["trainings", "cases", "factor"]), "{:.1%}".format)
+    print(shown.to_string(formatters={**percent, "trainings": "{:.1f}".format, "factor": "{:.2f}".format}))
     if arguments.json is not None:
         arguments.json.write_text(json.dumps(table.to_dict("records")))
 
