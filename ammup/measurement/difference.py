@@ -33,6 +33,7 @@ from ammup.measurement.autocast import autocast_in, scaled_gradients
 from ammup.measurement.backward import has_reentrant_checkpoints, weight_gradients
 from ammup.measurement.first_step import FirstStep
 from ammup.measurement.loss import Residuals
+from ammup.measurement.norms import squared_norm
 from ammup.measurement.observation import checked_outputs, checked_units, observed_units
 from ammup.measurement.specification import MeasurementSpec
 from ammup.models.depth import Forward, cannot_be_run
@@ -153,7 +154,7 @@ class Difference:
 
     def _row_moments(self, gradient: Weights, z0: list[Tensor]) -> RowMoments:
         """The moments of the step for one gradient; ``z0`` has the units' outputs before the step."""
-        squares = np.array([float(_squared_norm(g)) for g in gradient.values()])
+        squares = np.array([float(squared_norm(g)) for g in gradient.values()])
         direction = gradient
         if self.optimizer is not None:
             current = {name: w.detach().clone() for name, w in self.weights.items()}
@@ -165,8 +166,8 @@ class Difference:
 
     def _moments(self, direction: Weights, z0: list[Tensor]) -> tuple[Array, Array]:
         """(S_l, curvature) of every unit along a direction, each at the ε for which its curvature is smallest."""
-        size = math.sqrt(sum(float(_squared_norm(d)) for d in direction.values()))
-        scale = math.sqrt(sum(float(_squared_norm(w)) for w in self.weights.values()))
+        size = math.sqrt(sum(float(squared_norm(d)) for d in direction.values()))
+        scale = math.sqrt(sum(float(squared_norm(w)) for w in self.weights.values()))
         if size == 0:
             return np.zeros(len(z0)), np.zeros(len(z0))
         epsilon = RELATIVE_STEPS[0] * (scale or 1.0) / size
@@ -190,9 +191,9 @@ class Difference:
         minus = self.outputs_at(direction, -epsilon)
         S, curvature, moved = [], [], 0.0
         for ahead, behind, middle in zip(plus, minus, z0, strict=True):
-            first = float(_squared_norm(ahead - behind))
-            second = float(_squared_norm((ahead - middle) + (behind - middle)))
-            size = float(_squared_norm(middle))
+            first = float(squared_norm(ahead - behind))
+            second = float(squared_norm((ahead - middle) + (behind - middle)))
+            size = float(squared_norm(middle))
             S.append(first / (4 * epsilon**2) / max(1, ahead.numel()))
             if first > 0:
                 curvature.append(math.sqrt(second / first))
@@ -246,9 +247,3 @@ def _record(outputs: dict[str, Tensor], name: str, z: Tensor) -> None:
     """Store a copy of a unit's output."""
     check_outside_transforms(name, z)
     outputs[name] = z.detach().clone()  # a copy, because a later activation may change z in place
-
-
-def _squared_norm(tensor: Tensor) -> Tensor:
-    """The squared norm of all elements, in float64."""
-    norm: Tensor = torch.linalg.vector_norm(tensor.detach())
-    return norm.double().square()

@@ -4,7 +4,7 @@ Axes: W weight draw, R residual row, U depth unit.
 """
 
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 
 import torch
@@ -14,11 +14,13 @@ from torch.func import vmap
 
 from ammup.arrays import Array
 from ammup.measurement.moments import UpdateMoments, combined_moments, to_numpy
+from ammup.measurement.norms import squared_norm
 from ammup.measurement.specification import MeasurementSpec
 from ammup.measurement.step import OUTPUT, Step, Weights
 from ammup.models.depth import Forward
 from ammup.models.modes import default_modes
-from ammup.models.state import preserved
+from ammup.models.purity import constant_weights
+from ammup.models.state import ModelState, preserved
 
 # If the largest weight and the largest unit (over the batch) have at most this many elements, many weight draws and
 # label rows are measured in one pass: the time for launching the operations dominates. For larger nets, a stacked pass
@@ -48,12 +50,19 @@ def measure_by_jvp(
         stack.enter_context(default_modes())
         steps: list[Step] = []
         for model in models:
-            state = None if _is_stateless(model, spec.forward) else stack.enter_context(preserved(model))
+            state = None if _is_stateless(model, spec.forward) else stack.enter_context(_preserved(model, spec.forward))
             steps.append(Step.from_model(model, spec, state=state))
             if spec.units is None:
                 spec = steps[0].spec_for_draws(spec)
         measure = measure_stacked if stack_size(steps[0]) > 1 else measure_each
         return measure(steps, streams)
+
+
+def _preserved(model: nn.Module, forward: Forward | None) -> AbstractContextManager[ModelState]:
+    """A context that restores the model. Weights that no pass changes are neither copied nor compared."""
+    with default_modes():
+        constant = constant_weights(model) if forward is None else ()
+        return preserved(model, ModelState(model, constant=constant))
 
 
 def _is_stateless(model: nn.Module, forward: Forward | None) -> bool:
@@ -94,19 +103,22 @@ def measure_each(steps: Sequence[Step], streams: Sequence[object]) -> list[Updat
 
 def _measure_draw(step: Step, stream: object) -> UpdateMoments:
     """The moments of one draw. This is a separate function so that the graph is freed before the next draw."""
-    # Stateless models need no error estimate, which takes as long as the measurement of a small net.
+    # Stateless models need no error estimate.
     estimate_error = step.state is not None
-    perturbed = step.perturbed_outputs(stream) if estimate_error else None
-    outputs, pull_back = step.backward(stream)
+    outputs, pull_back, values = step.backward_and_units(stream, observe=estimate_error)
     residuals = step.residuals(outputs, step.labels(outputs, stream))
 
-    def moments(row: Tensor) -> Array:
-        (gradient,) = pull_back(row)
-        checked_row = row if estimate_error else None
-        return to_numpy(_row_moments(step, step.weights, gradient, stream, checked_row, perturbed))
+    n_fixed, n_rows = len(residuals.fixed), len(residuals.fixed) + len(residuals.drawn)
 
-    fixed, drawn = ([moments(row) for row in rows] for rows in (residuals.fixed, residuals.drawn))
-    return combined_moments(step.units, list(step.weights), fixed, drawn)
+    def moments(number: int, row: Tensor) -> Array:
+        # The last backward pass frees the graph, so that it does not need memory in the forward-mode pass.
+        with torch.no_grad():  # otherwise torch.func records the graph of a second derivative
+            (gradient,) = pull_back(row, retain_graph=number < n_rows - 1)
+        checked_row = row if estimate_error else None
+        return to_numpy(_row_moments(step, step.weights, gradient, stream, checked_row, values))
+
+    rows = [moments(number, row) for number, row in enumerate([*residuals.fixed, *residuals.drawn])]
+    return combined_moments(step.units, list(step.weights), rows[:n_fixed], rows[n_fixed:])
 
 
 def measure_stacked(steps: Sequence[Step], streams: Sequence[object]) -> list[UpdateMoments]:
@@ -141,8 +153,8 @@ def _row_moments(
     gradient: Weights,
     stream: object,
     row: Tensor | None = None,
-    perturbed: Mapping[str, Tensor] | None = None,
+    values: Mapping[str, Tensor] | None = None,
 ) -> Float[Tensor, "U_error_and_weights"]:
     """The contribution of one residual row: S_l of every unit, their relative error, and squared gradient norms."""
-    squares = [torch.linalg.vector_norm(g).double().square() for g in gradient.values()]
-    return torch.cat([step.tangent_moments(weights, gradient, stream, row, perturbed), torch.stack(squares)])
+    squares = [squared_norm(g) for g in gradient.values()]
+    return torch.cat([step.tangent_moments(weights, gradient, stream, row, values), torch.stack(squares)])

@@ -15,12 +15,10 @@ import torch
 from torch import nn
 
 from ammup.measurement.specification import MeasurementSpec
+from ammup.models.purity import reason_against_purity
 
-# Packages whose modules are pure functions of weights and inputs; benchmarks/zoo.py checks those of torchvision.
-PURE_MODULES = ("torch.nn.modules.", "torchvision.models.", "torchvision.ops.", "ammup.models.")
 # Largest relative error of S̄ for which "auto" accepts jvp in the model's own precision.
 LARGEST_ERROR = 5e-3
-_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
 def reason_against_jvp(model: nn.Module, spec: MeasurementSpec) -> str:
@@ -29,21 +27,11 @@ def reason_against_jvp(model: nn.Module, spec: MeasurementSpec) -> str:
         return f"the gradient is computed under autocast in {spec.autocast}"
     if spec.forward is not None:
         return "forward= may run any code"
-    for name, module in model.named_modules():
-        kind = type(module)
-        if not f"{kind.__module__}.".startswith(PURE_MODULES):
-            return f"{_quoted(name)} is a {kind.__module__}.{kind.__qualname__}, whose forward may run any code"
-        if any(getattr(module, table) for table in _HOOKS) or "forward" in vars(module):
-            return f"{_quoted(name)} has hooks or a replaced forward"
-    if any(getattr(torch.nn.modules.module, f"_global{table}") for table in _HOOKS):
-        return "hooks are registered for all modules"
+    if reason := reason_against_purity(model):
+        return reason
     for name, p in model.named_parameters():
         if p.is_complex() or p.dtype in (torch.float16, torch.bfloat16):
             return f"{name} has dtype {p.dtype}"
         if p._backward_hooks or p._post_accumulate_grad_hooks:
             return f"{name} has hooks on its gradient"
     return ""
-
-
-def _quoted(name: str) -> str:
-    return f"module {name!r}" if name else "the model"

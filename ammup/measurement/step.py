@@ -25,6 +25,7 @@ from ammup.measurement.forward_mode import (
 )
 from ammup.measurement.jvp_error import pass_disagreement, perturbed_inputs, relative_difference, rounding_error
 from ammup.measurement.loss import Objective, Residuals
+from ammup.measurement.norms import inner_product
 from ammup.measurement.observation import check_runs, checked_outputs, observed_units, resolved_units
 from ammup.measurement.specification import MeasurementSpec
 from ammup.models.depth import Forward, cannot_be_run
@@ -34,7 +35,7 @@ from ammup.models.streams import random_stream, seeded
 from ammup.models.substitution import substituted
 
 Weights = dict[str, Tensor]
-PullBack = Callable[[Tensor], tuple[Weights]]
+PullBack = Callable[..., tuple[Weights]]
 OUTPUT = ""  # the name of the model itself among its modules, and of its outputs in `Step.shapes`
 
 
@@ -136,10 +137,33 @@ class Step:
 
     def backward(self, stream: object) -> tuple[Tensor, PullBack]:
         """(outputs, function that maps a residual to the gradients of all weights)."""
+        outputs, pull_back, _ = self.backward_and_units(stream, observe=False)
+        return outputs, pull_back
+
+    def backward_and_units(
+        self, stream: object, *, observe: bool = True
+    ) -> tuple[Tensor, PullBack, dict[str, Tensor] | None]:
+        """As :meth:`backward`, and every unit's output, or None without ``observe``."""
         self.restore_model()
+        if not observe:
+            with seeded("masks", stream):
+                outputs, pull_back = self.linearize(self.weights)
+            return outputs.detach(), pull_back, None
+
+        def observed(weights: Weights) -> tuple[Tensor, Weights]:
+            values: Weights = {}
+
+            def record(name: str, z: Tensor) -> None:
+                values[name] = z.detach().clone()  # a later activation may change z in place
+
+            with observed_units(self.model, self.units, record):
+                return self.run(weights), values
+
         with seeded("masks", stream):
-            outputs, pull_back = self.linearize(self.weights)
-        return outputs.detach(), pull_back
+            outputs, pull_back, values = cast(
+                tuple[Tensor, PullBack, Weights], vjp(observed, self.weights, has_aux=True)
+            )
+        return outputs.detach(), pull_back, values
 
     def linearize(self, weights: Weights) -> tuple[Tensor, PullBack]:
         """(outputs at ``weights``, function that maps a residual to the gradients at ``weights``)."""
@@ -172,24 +196,24 @@ class Step:
         gradient: Weights,
         stream: object,
         row: Tensor | None = None,
-        perturbed: Mapping[str, Tensor] | None = None,
+        values: Mapping[str, Tensor] | None = None,
     ) -> Float[Tensor, "U_and_error"]:
         """Mean square of every unit's derivative along the step d for ``gradient`` g, and an error estimate.
 
         The last element estimates the relative error, as the larger of two values. The first is the relative difference
         between row · J d and g · d, which are equal because g = Jᵀ row; it compares this pass with the backward pass.
-        The second is the effect of rounding errors, from the change of the units by a perturbation of the inputs. See
-        :mod:`ammup.measurement.jvp_error`.
+        The second is the effect of rounding errors, from the change of the units between the two passes: with
+        ``values``, the inputs of this pass are perturbed by a rounding error. See :mod:`ammup.measurement.jvp_error`.
 
         Args:
             weights: the weights at which the derivative is taken.
             gradient: the gradient of every weight.
             stream: key of the random numbers for dropout masks.
             row: the residual of ``gradient``; None omits the first error estimate.
-            perturbed: from :meth:`perturbed_outputs`; None omits the second error estimate.
+            values: the units' outputs in the backward pass; None omits the second error estimate.
         """
         squares: dict[str, Tensor] = {}
-        change = torch.zeros((), dtype=torch.float64)  # largest relative change of a unit by the perturbation
+        change = torch.zeros((), dtype=torch.float64)  # largest relative change of a unit between the passes
 
         def record(name: str, z: Tensor) -> None:
             nonlocal change
@@ -197,28 +221,25 @@ class Step:
             # In float64, because at extreme depths the square of a float32 tangent leaves the range of float32.
             norm = z.new_zeros(()) if tangent is None else torch.linalg.vector_norm(tangent, dtype=torch.float64)
             squares[name] = norm.double().square() / z.numel()
-            if perturbed is not None:
-                change = torch.maximum(change, relative_difference(perturbed[name], value).to(change))
-
-        def moments(w: Weights) -> Tensor:
-            outputs = self.run(w)
-            check_runs({unit: int(unit in squares) for unit in self.units})
-            disagreement = pass_disagreement(outputs, row, gradient, direction)
-            rounding = rounding_error(change.to(disagreement), outputs.dtype)
-            return torch.stack([*(squares[unit] for unit in self.units), torch.maximum(disagreement, rounding)])
+            if values is not None:
+                change = torch.maximum(change, relative_difference(value, values[name]).to(change))
 
         direction = self.direction(gradient)
+        products = [] if row is None else [inner_product(g, direction[name]) for name, g in gradient.items()]
+        step = self if values is None else replace(self, inputs=perturbed_inputs(self.inputs))
+
+        def moments(w: Weights) -> Tensor:
+            outputs = step.run(w)
+            check_runs({unit: int(unit in squares) for unit in self.units})
+            disagreement = pass_disagreement(outputs, row, products)
+            rounding = rounding_error(change.to(disagreement))
+            return torch.stack([*(squares[unit] for unit in self.units), torch.maximum(disagreement, rounding)])
+
         self.restore_model()
         with torch.no_grad(), observed_units(self.model, self.units, record), seeded("masks", stream):
             # `moments` itself computes with the tangents, so its value is the result, not its derivative.
             value, _ = cast(tuple[Tensor, Tensor], jvp(moments, (weights,), (direction,)))
         return value
-
-    def perturbed_outputs(self, stream: object) -> dict[str, Tensor]:
-        """Every unit's output for slightly perturbed inputs."""
-        step = replace(self, inputs=perturbed_inputs(self.inputs))
-        with torch.no_grad():
-            return dict(zip(self.units, step.pre_activations(self.weights, stream), strict=True))
 
     def pre_activations(self, weights: Weights, stream: object) -> list[Tensor]:
         """Every unit's output at ``weights``."""

@@ -48,14 +48,17 @@ class ModelState:
     Args:
         model: the module.
         record: False only collects the tensors, without copies; nothing can be restored then.
+        constant: tensors whose elements and gradients do not change. They are not copied, so that only their other
+            properties can be restored; see :func:`ammup.models.purity.constant_weights`.
 
     Attributes:
         tensors: every tensor of the model, in the order of the search.
     """
 
-    def __init__(self, model: nn.Module, *, record: bool = True) -> None:
+    def __init__(self, model: nn.Module, *, record: bool = True, constant: Iterable[Tensor] = ()) -> None:
         self.tensors: list[Tensor] = []
         self._record_tensors = record
+        self._constant = {id(tensor) for tensor in constant}
         self._restores: list[Restore] = []
         self._empty: list[dict[Any, Any] | set[Any]] = []  # a module has a dozen dicts, most of them empty
         self._storages: set[int] = set()
@@ -120,6 +123,8 @@ class ModelState:
             return [(getattr(tensor, name), inside_object) for name in tensor.__tensor_flatten__()[0]]
         state = TensorState(tensor)
         self._restores.append(state.restore)
+        if id(tensor) in self._constant:
+            return []
         storage = state.storage()
         if storage is not None and storage.data_ptr() not in self._storages:
             self._storages.add(storage.data_ptr())

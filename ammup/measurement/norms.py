@@ -1,0 +1,38 @@
+"""Sums over all elements of large tensors, accurate to float64 regardless of the dtype of the elements.
+
+A norm that is accumulated in float32 loses digits with the number of elements: torch's kernel is 1 % too small for 10^8
+elements. Conversion of the whole tensor to float64 is accurate, but takes ten times as long. So a large tensor is
+summed row by row in its own dtype, and the rows are summed in float64.
+"""
+
+import torch
+from torch import Tensor
+
+# Smaller tensors are converted to float64; their time does not matter, and they can be stacked by vmap.
+LARGE = 2**18
+# Outside of this range, squares of elements of a float32 tensor may overflow or underflow.
+LARGEST_SQUARE = 1e30
+
+
+def squared_norm(tensor: Tensor) -> Tensor:
+    """The squared norm of all elements, in float64."""
+    tensor = tensor.detach()
+    if tensor.numel() > LARGE and tensor.ndim > 1:
+        rows: Tensor = torch.linalg.vector_norm(tensor, dim=tuple(range(1, tensor.ndim)))
+        square = rows.double().square().sum()
+        mean = float(square) / tensor.numel()
+        if mean > 1 / LARGEST_SQUARE and float(square) < LARGEST_SQUARE:
+            return square
+    double = torch.complex128 if tensor.is_complex() else torch.float64
+    norm: Tensor = torch.linalg.vector_norm(tensor, dtype=double)
+    return norm.square()
+
+
+def inner_product(a: Tensor, b: Tensor) -> Tensor:
+    """The sum of a · b over all elements of two real tensors of the same shape, in float64."""
+    if a is b:
+        return squared_norm(a)
+    if a.numel() > LARGE and a.ndim > 1:
+        rows = torch.linalg.vecdot(a.flatten(1), b.flatten(1))
+        return rows.double().sum()
+    return (a.double() * b.double()).sum()

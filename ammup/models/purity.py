@@ -1,0 +1,37 @@
+"""Models whose forward is a pure function: they consist only of modules of known packages, without code of the user."""
+
+import torch
+from torch import Tensor, nn
+
+# Packages whose modules are pure functions of weights and inputs; benchmarks/zoo.py checks those of torchvision.
+PURE_MODULES = ("torch.nn.modules.", "torchvision.models.", "torchvision.ops.", "ammup.models.")
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+
+
+def reason_against_purity(model: nn.Module) -> str:
+    """Which part of the model may run code of the user; empty if there is none."""
+    for name, module in model.named_modules():
+        kind = type(module)
+        if not f"{kind.__module__}.".startswith(PURE_MODULES):
+            return f"{_quoted(name)} is a {kind.__module__}.{kind.__qualname__}, whose forward may run any code"
+        if any(getattr(module, table) for table in _HOOKS) or "forward" in vars(module):
+            return f"{_quoted(name)} has hooks or a replaced forward"
+    if any(getattr(torch.nn.modules.module, f"_global{table}") for table in _HOOKS):
+        return "hooks are registered for all modules"
+    return ""
+
+
+def constant_weights(model: nn.Module) -> list[Tensor]:
+    """The weights that no forward of the model changes; empty if the forward may run code of the user.
+
+    Modules of torch and torchvision write to their buffers, such as the statistics of batch norm, and with ``max_norm``
+    to their weights. They do not write to other weights.
+    """
+    if reason_against_purity(model):
+        return []
+    renormed = {id(p) for m in model.modules() if getattr(m, "max_norm", None) is not None for p in m.parameters()}
+    return [p for p in model.parameters() if id(p) not in renormed]
+
+
+def _quoted(name: str) -> str:
+    return f"module {name!r}" if name else "the model"

@@ -1,0 +1,40 @@
+"""Sums over all elements, compared with NumPy in float64."""
+
+import numpy as np
+import pytest
+import torch
+
+from ammup.measurement.norms import LARGE, inner_product, squared_norm
+
+SHAPES = [(0,), (7,), (3, 5), (LARGE + 1,), (40, LARGE // 10), (8, 64, 600, 1)]
+
+
+def _pair(shape: tuple[int, ...], dtype: torch.dtype = torch.float32) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    a, b = (torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype) for _ in range(2))
+    return a, a + b
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_sums_are_accurate_to_float64(shape: tuple[int, ...]) -> None:
+    a, b = _pair(shape)
+    exact = float((a.double().numpy() ** 2).sum()), float((a.double().numpy() * b.double().numpy()).sum())
+    # torch's norm of 10^6 elements in float32 has a relative error of 1e-5.
+    np.testing.assert_allclose([float(squared_norm(a)), float(inner_product(a, b))], exact, rtol=3e-7)
+    assert squared_norm(a).dtype == inner_product(a, b).dtype == torch.float64
+    assert float(inner_product(a, a)) == float(squared_norm(a))
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e30])
+def test_squares_outside_of_the_range_of_float32_are_summed(scale: float) -> None:
+    a = _pair((40, LARGE // 10))[0] * scale
+    np.testing.assert_allclose(float(squared_norm(a)), float((a.double().numpy() ** 2).sum()), rtol=1e-6)
+
+
+def test_complex_tensors_and_other_memory_formats() -> None:
+    a = _pair((40, LARGE // 20, 2))[0]
+    assert float(squared_norm(torch.view_as_complex(a))) == pytest.approx(float(squared_norm(a)), rel=1e-6)
+    images, others = (x.reshape(8, 20, 41, 41) for x in _pair((8, 20, 1681)))
+    transposed = images.contiguous(memory_format=torch.channels_last)
+    assert float(squared_norm(transposed)) == pytest.approx(float(squared_norm(images)), rel=1e-6)
+    assert float(inner_product(transposed, others)) == pytest.approx(float(inner_product(images, others)), rel=1e-6)
