@@ -61,8 +61,9 @@ def check(
     """Check that the slope of log η* on log L has the expected value.
 
     Exit code 0 if the confidence interval lies inside EXPECTED ± MARGIN. Exit code 1 if it lies outside ("does not
-    hold"), if η* differs from the baseline beyond the standard errors of both ("moved"), or if the result is
-    inconclusive (the message names the option to increase). Exit code 2 for invalid input.
+    hold"), if η* differs from the baseline beyond the standard errors of both or the number of depth units differs
+    ("moved"), or if the result is inconclusive (the message names the option to increase). Exit code 2 for invalid
+    input.
 
     With --baseline FILE, the first run records the curve and later runs compare with it; commit the file. If the
     environment variable CI is set, as CI services do, a missing FILE is invalid input: nothing can be compared. FAMILY

@@ -33,7 +33,8 @@ class DepthCheck:
         baseline_needed: the weight draws with which the baseline must be recorded again, because no number of new draws
             makes up for its standard error; 0 otherwise.
         expected: the expected slope that was given or recorded; None if the slope of this check is to be recorded.
-        moved: the depths at which η* differs from the baseline beyond both standard errors, one sentence for each.
+        moved: the differences from the baseline that chance does not explain: the numbers of depth units in one
+            sentence, if they differ, and one sentence for each depth at which η* differs beyond both standard errors.
         note: a difference from the baseline within both standard errors, in words, or "".
         facts: facts about the nets that narrow down the cause of a failure.
         cause: the likely cause of a failure, in words and with its probability, or "" if none is named.
@@ -63,8 +64,9 @@ class DepthCheck:
     def outcome(self) -> str:
         """One of "holds", "does not hold", "moved" and "inconclusive".
 
-        "does not hold" and "inconclusive" concern the allowed slopes. "moved" means that the curve differs from the
-        baseline beyond both standard errors although the slopes are allowed or the interval is too wide to decide.
+        "does not hold" and "inconclusive" concern the allowed slopes. "moved" means that the number of depth units, or
+        the curve beyond both standard errors, differs from the baseline, although the slopes are allowed or the
+        interval is too wide to decide.
         """
         outcomes = {self.slope_outcome, self.drift_outcome}
         if DOES_NOT_HOLD in outcomes:

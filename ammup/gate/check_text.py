@@ -24,7 +24,7 @@ def check_text(check: "DepthCheck") -> str:
     severity = list(PREDICATES)
     lines = [line for _, line in sorted(criteria, key=lambda one: severity.index(one[0]))]
     if check.moved:
-        moved = "the curve moved against the baseline: " + "; ".join(check.moved)
+        moved = "moved against the baseline: " + "; ".join(check.moved)
         lines.insert(0 if check.outcome == "moved" else 1, moved)
     if check.note:
         lines.append(f"note: {check.note}")
@@ -36,7 +36,7 @@ def check_text(check: "DepthCheck") -> str:
         lines.append(f"likely cause: not named, because no known fault has a probability of {probability} or more")
     if check.outcome == "moved":
         lines.append("if the change is intended, record the baseline again")
-    if INCONCLUSIVE in (check.slope_outcome, check.drift_outcome):
+    if check.outcome == INCONCLUSIVE:  # more weight draws do not change another outcome
         lines.append(_advice(check))
     return "\n".join(lines)
 

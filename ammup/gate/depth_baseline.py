@@ -1,6 +1,7 @@
 """The baseline of a user's model: a check of its depth exponent, stored as JSON and compared with later checks."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -114,7 +115,8 @@ class DepthBaseline(VersionedModel):
         """The check with its differences from the baseline, in :attr:`DepthCheck.moved` and :attr:`DepthCheck.note`.
 
         η* *moved* at a depth if the difference is larger than the standard errors of both curves explain. A smaller
-        difference is a note, unless the same draws gave the same η*, except for rounding.
+        difference is a note, unless the same draws gave the same η*, except for rounding. Another number of depth units
+        is a change of the model, whatever the standard errors are.
 
         Raises:
             InputError: the description or the depths of the check are not those of the baseline.
@@ -126,13 +128,31 @@ class DepthBaseline(VersionedModel):
                 f"{_subject(about)!r} at depths {new_depths}: pass the same options, or another baseline file"
             )
         changes = curve_changes(self._points(), _points(check.law.curve))
-        moved = tuple(str(change) for change in changes if change.moved)
+        moved = (*self.recounted(check.law.units), *(str(change) for change in changes if change.moved))
         same_draws = self._same_draws(check)
         if moved or (same_draws is not None and all(change.rounded for change in same_draws)):
             note = ""
         else:
             note = _note(changes, same_draws)
         return with_likely_cause(replace(check, moved=moved, note=note), self.expectation())
+
+    def recounted(self, units: Mapping[int, int]) -> tuple[str, ...]:
+        """The depths at which the number of depth units differs from that of the baseline, in at most one sentence.
+
+        There is none if the baseline does not state the numbers, as in files of earlier versions.
+
+        Args:
+            units: for each depth the number of depth units of the new measurement.
+        """
+        stored = {int(depth): len(s) for depth, s in (self.S or {}).items()}
+        changed = [depth for depth in sorted(units) if stored.get(depth, units[depth]) != units[depth]]
+        if not changed:
+            return ()
+        depths, old, new = (
+            ", ".join(str(number) for number in numbers)
+            for numbers in (changed, [stored[depth] for depth in changed], [units[depth] for depth in changed])
+        )
+        return (f"the number of depth units was {old} and is {new}, at depth{'s' * (len(changed) > 1)} {depths}",)
 
     def expectation(self) -> Expectation:
         """What a model shows that is still the one of the baseline."""

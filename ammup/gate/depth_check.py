@@ -24,7 +24,7 @@ class Inconclusive(AssertionError):  # noqa: N818  (pytest shows the name, which
 
 
 class Moved(AssertionError):  # noqa: N818  (as above)
-    """η* differs from the baseline beyond the standard errors of both, although the slope is not outside the region."""
+    """η* or the number of depth units differs from the baseline beyond chance; the slope is not outside the region."""
 
 
 def check_depth_exponent(
@@ -53,7 +53,7 @@ def check_depth_exponent(
     The slope *holds* if its entire interval lies inside the region and *does not hold* if its entire interval lies
     outside. Otherwise the outcome is *inconclusive*, so that a noisy measurement never passes. With a baseline, the
     outcome is *moved* if the slope is not outside, but η* of a depth differs from the stored one beyond the standard
-    errors of both.
+    errors of both, or the number of depth units differs.
 
     Args:
         factory: builds the model of a depth; see :func:`ammup.depth_exponent`, also for ``inputs``, ``targets``,
@@ -128,7 +128,7 @@ def assert_depth_exponent(
     Raises:
         AssertionError: the slope does not hold. The message contains the measured curve and, if the curve has the
             pattern of a common fault, the likely cause.
-        Moved: the curve differs from the baseline beyond both standard errors.
+        Moved: the curve differs from the baseline beyond both standard errors, or the number of depth units differs.
         Inconclusive: the outcome is inconclusive. The message states what to increase.
         InputError: as in :func:`check_depth_exponent`, or there is neither ``expected`` nor ``baseline``.
 

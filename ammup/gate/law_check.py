@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from ammup.errors import InputError
 from ammup.gate.allowed import Allowed, Draws
 from ammup.gate.check_result import DepthCheck, with_likely_cause
-from ammup.gate.depth_baseline import read_baseline, record_baseline
+from ammup.gate.depth_baseline import DepthBaseline, read_baseline, record_baseline
 from ammup.gate.net_facts import NetFacts
 from ammup.gate.power import MOST_DRAWS, seeds_needed
 from ammup.measurement.depth_exponent import measure_depth_law
@@ -27,8 +27,12 @@ def check_law(
     *,
     draws: Draws,
     progress: bool = False,
+    baseline: DepthBaseline | None = None,
 ) -> DepthCheck:
     """Measure the law of a factory with as many weight draws as are needed, and compare its slope with those allowed.
+
+    No draws are added to the first ones if the number of depth units differs from that of the baseline, because then
+    the outcome does not depend on them.
 
     Raises:
         InputError: as in :func:`ammup.check_depth_exponent`.
@@ -43,7 +47,8 @@ def check_law(
 
     law = measure(0, draws.seeds or draws.first)
     needed = seeds_needed(law, allowed)
-    while (number := draws.next_number(law.draws, needed)) > law.draws:
+    recounted = baseline is not None and bool(baseline.recounted(law.units))
+    while not recounted and (number := draws.next_number(law.draws, needed)) > law.draws:
         law = law.joined(measure(law.draws, number))
         needed = seeds_needed(law, allowed)
     recorded_needed = seeds_needed(law, replace(allowed, expected=None))
@@ -91,7 +96,7 @@ class BaselineFile:
         stored = read_baseline(self.path, record=self.record)
         if stored is not None:
             allowed, draws = stored.allowed(allowed), replace(draws, first=max(stored.seeds, 2))
-        check = check_law(factory, depths, spec, allowed, draws=draws, progress=progress)
+        check = check_law(factory, depths, spec, allowed, draws=draws, progress=progress, baseline=stored)
         if stored is not None:
             return stored.against(check, self.about)
         return replace(check, recorded=record_baseline(check, self.about, self.path))

@@ -1,6 +1,7 @@
 """Baselines of checks: the file, and the comparison of a later check with it."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -71,9 +72,9 @@ def test_a_curve_that_moved_is_reported_apart_from_the_slope(baseline: DepthBase
     assert "same factor at every depth" in check.cause
     assert len(check.moved) == 4
     first, second, *_ = check.report().splitlines()
-    assert first.startswith("the curve moved against the baseline: η* at depth 4 was 0.125 and is 0.25, ")
+    assert first.startswith("moved against the baseline: η* at depth 4 was 0.125 and is 0.25, ")
     assert second.startswith("the depth exponent holds: ")
-    with pytest.raises(ammup.Moved, match="the curve moved"):
+    with pytest.raises(ammup.Moved, match="moved against"):
         raise_unless_holds(check)
 
 
@@ -83,6 +84,34 @@ def test_a_slope_outside_the_region_does_not_hold_even_if_the_curve_moved(baseli
     assert check.outcome == "does not hold"
     assert check.moved
     assert check.report().startswith("the depth exponent does not hold: ")
+
+
+@pytest.mark.parametrize(
+    ("n_units", "numbers"),
+    [
+        (lambda depth: depth + 1, "was 4, 8, 16, 32 and is 5, 9, 17, 33, at depths 4, 8, 16, 32"),
+        (lambda depth: min(depth, 31), "was 32 and is 31, at depth 32"),
+    ],
+)
+def test_another_number_of_units_moved_also_where_the_draws_cannot_show_it(
+    n_units: Callable[[int], int], numbers: str, baseline: DepthBaseline
+) -> None:
+    """Two draws that scatter so much that the interval of the slope is inconclusive."""
+    units = {depth: n_units(depth) for depth in PAPER}
+    check = baseline.against(check_of(law_of(PAPER, scatter=0.7, draws=2, units=units), REGION), "a net")
+    assert (check.outcome, check.slope_outcome) == ("moved", "inconclusive")
+    assert check.report().startswith(f"moved against the baseline: the number of depth units {numbers}\n")
+    assert "increase the seeds" not in check.report()
+    assert check.to_dict()["moved"] == [f"the number of depth units {numbers}"]
+    with pytest.raises(ammup.Moved, match="the number of depth units"):
+        raise_unless_holds(check)
+
+
+def test_a_baseline_without_numbers_of_units_does_not_compare_them(baseline: DepthBaseline) -> None:
+    """Earlier versions did not store S_l."""
+    other = check_of(law_of(PAPER, units={depth: depth + 1 for depth in PAPER}), REGION)
+    assert baseline.against(other, "a net").outcome == "moved"
+    assert baseline.model_copy(update={"S": None}).against(other, "a net").outcome == "holds"
 
 
 @pytest.mark.parametrize("changed", ["torch", "numpy", "device", "dtype", "seeds", "first_seed"])

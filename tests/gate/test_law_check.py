@@ -36,7 +36,7 @@ def _draws(stream: int, depth: int) -> np.ndarray:
 
 def _lognormal_law(
     _factory: object, depths: Sequence[int], _spec: object, *, seeds: Sequence[int], level: float, progress: bool,
-    stream: int, factors: dict[int, float],
+    stream: int, factors: dict[int, float], extra_units: int = 0,
 ) -> DepthLaw:  # fmt: skip
     """A law whose η* is that of the paper times a factor at each depth; a draw depends on the stream and its seed."""
     S_bar = {
@@ -49,8 +49,8 @@ def _lognormal_law(
     ]
     return DepthLaw(
         table=pd.DataFrame(rows),
-        units={depth: depth for depth in depths},
-        S={depth: np.ones(depth) for depth in depths},
+        units={depth: depth + extra_units for depth in depths},
+        S={depth: np.ones(depth + extra_units) for depth in depths},
         power_law=fit_maximal_lr(S_bar, level=level),
     )
 
@@ -62,9 +62,15 @@ class _Gate:
         self.path, self.monkeypatch, self.margin = path, monkeypatch, margin
 
     def __call__(
-        self, stream: int, factors: dict[int, float] | None = None, *, record: bool = False, draws: Draws | None = None
+        self,
+        stream: int,
+        factors: dict[int, float] | None = None,
+        *,
+        record: bool = False,
+        draws: Draws | None = None,
+        extra_units: int = 0,
     ) -> DepthCheck:
-        law: Any = partial(_lognormal_law, stream=stream, factors=factors or {})
+        law: Any = partial(_lognormal_law, stream=stream, factors=factors or {}, extra_units=extra_units)
         self.monkeypatch.setattr(law_check, "measure_depth_law", law)
         file = BaselineFile(path=self.path, about="a net", record=record)
         allowed = Allowed(expected=None, margin=self.margin)
@@ -90,6 +96,13 @@ def test_draws_are_added_at_comparison_as_well(gate: _Gate) -> None:
     gate(0, record=True, draws=Draws(seeds=12))
     assert 12 < gate(0).draws <= MOST_SEEDS
     assert gate(0, draws=Draws(seeds=10)).draws == 10
+
+
+def test_no_draws_are_added_if_the_number_of_units_changed(gate: _Gate) -> None:
+    gate(0, record=True, draws=Draws(seeds=12))
+    assert gate(1).draws > 12
+    longer = gate(1, extra_units=1)
+    assert (longer.outcome, longer.draws) == ("moved", 12)
 
 
 def test_a_baseline_with_too_few_draws_is_to_be_recorded_again(gate: _Gate) -> None:

@@ -163,6 +163,7 @@ SLOW_FAULTS = {
     ("residual MLP", "two layers at std 1"): "single layers",
     ("residual MLP", "branches not divided"): "growing signal",
     ("residual MLP", "all weights 1.5 times too large"): "large branches",
+    ("residual MLP", "one layer too many"): "one unit more",
     ("pre-activation ResNet", "skip lost"): "other structure",
 }
 

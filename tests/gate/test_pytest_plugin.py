@@ -266,7 +266,7 @@ def test_the_fixture_compares_with_a_baseline_next_to_the_test(
     test.write_text(dedent(_gate_file('baseline="depth.json"', "FAULTY")), encoding="utf-8")
     moved = _run(pytester)
     moved.assert_outcomes(failed=1)
-    moved.stdout.fnmatch_lines(["*ammup.gate.depth_check.Moved: the curve moved against the baseline: *"])
+    moved.stdout.fnmatch_lines(["*ammup.gate.depth_check.Moved: moved against the baseline: *"])
 
 
 @pytest.mark.usefixtures("_loaded_torch", "unchecked")
