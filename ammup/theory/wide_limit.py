@@ -101,6 +101,12 @@ def gradient_squares(net: WideNet, inputs: ArrayLike, gradient: LossGradient) ->
     return limit.gradient_squares(gram, gradient)
 
 
+def last_node(net: WideNet, inputs: ArrayLike) -> Node:
+    """The node that the readout reads; arguments and errors as in :func:`unit_moments`."""
+    limit, gram = _on_batch(net, inputs)
+    return limit.last_node(gram)
+
+
 def _on_batch(net: WideNet, inputs: ArrayLike) -> tuple["_WideLimit", Array]:
     """(The computation for the positions of a batch, the Gram matrix of its inputs (N, N))."""
     batch = np.asarray(inputs, dtype=np.float64)
@@ -130,6 +136,11 @@ class _WideLimit:
         self.shape = shape
         self.size = n_samples * math.prod(shape)
         self._supports: dict[object, Support] = {}
+
+    def last_node(self, gram: Array) -> Node:
+        """The node that the readout reads."""
+        trunk, _ = self._forward(gram)
+        return trunk[-1]
 
     def unit_moments(self, gram: Array, gradient: LossGradient) -> Array:
         """S_l for l = 1..L."""

@@ -1,4 +1,4 @@
-"""The ledger of claims: every statement of the paper that can be tested at initialization.
+"""The ledger of claims: every statement of the paper that can be tested at initialization, and ours.
 
 There is one module for each place in the paper.
 """
@@ -13,6 +13,8 @@ from ammup.claims.statements import (
     lemma4,
     means,
     overlap,
+    sharpness,
+    sharpness_accuracy,
     theorem1,
     theorem2,
     theorem3,
@@ -30,4 +32,6 @@ CLAIMS: tuple[Claim, ...] = (
     *overlap.CLAIMS,
     *means.CLAIMS,
     *appendices.CLAIMS,
+    *sharpness.CLAIMS,
+    *sharpness_accuracy.CLAIMS,
 )
