@@ -32,7 +32,7 @@ RESIDUAL = Setting(
     family="resnet",
     depths=(4, 16),
     inputs=("images", 8, 6),
-    arguments=(("dims", 0), ("width", 128), ("in_channels", 108), ("out_channels", 1), ("branch", 2),
+    arguments=(("dims", 0), ("width", 64), ("in_channels", 108), ("out_channels", 1), ("branch", 2),
                ("readout", "he")),
 )  # fmt: skip
 RELU = Setting(
@@ -156,7 +156,7 @@ CLAIMS = (
         where=LIMIT,
         statement="λ, the largest NTK eigenvalue, is bounded in depth in residual nets whose branch layers all have "
         "variance c/K",
-        regime="residual dense ReLU, two layers in a branch, n = 128, c = 2, one output, readout he, mse, 8 images of "
+        regime="residual dense ReLU, two layers in a branch, n = 64, c = 2, one output, readout he, mse, 8 images of "
         "6×6; K = 4, 16",
         estimator="slope of log λ on log K",
         rows=_rows(RESIDUAL, "ntk"),
