@@ -41,12 +41,13 @@ def output_kernels(net: WideNet, inputs: ArrayLike) -> OutputKernels:
     node, readout = last_node(net, inputs), net.readout
     values = readout.fan_in * node.value_pairs
     tangent = readout.fan_in * readout.variance * node.slope_pairs * node.tangent + values
-    kernels = [readout.variance * values, tangent]
+    covariance = readout.variance * values
     if net.head == "pool":  # the mean over the places of a sample
         n_samples = len(np.asarray(inputs))
         places = len(values) // n_samples
-        kernels = [kernel.reshape(n_samples, places, n_samples, places).mean(axis=(1, 3)) for kernel in kernels]
-    return OutputKernels(*kernels, n_outputs=readout.fan_out)
+        shape = (n_samples, places, n_samples, places)
+        covariance, tangent = (kernel.reshape(shape).mean(axis=(1, 3)) for kernel in (covariance, tangent))
+    return OutputKernels(covariance=covariance, tangent=tangent, n_outputs=readout.fan_out)
 
 
 def largest_ntk_eigenvalue(net: WideNet, inputs: ArrayLike, *, loss: str = "mse") -> float:

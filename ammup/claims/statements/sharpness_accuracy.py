@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.autograd.functional import hessian, jacobian
 
 from ammup.arrays import Array
 from ammup.claims.claim import Claim
@@ -23,15 +24,15 @@ def _largest_full(matrix: str, model: nn.Module, inputs: Tensor, classes: Tensor
     flat = torch.cat([w.reshape(-1) for w in weights.values()])
 
     def outputs(vector: Tensor) -> Tensor:
-        parts = zip(weights.items(), vector.split(sizes), strict=True)
+        parts = zip(weights.items(), torch.split(vector, sizes), strict=True)
         given = {name: part.view_as(w) for (name, w), part in parts}
         result: Tensor = torch.func.functional_call(model, given, (inputs,))
         return result
 
     if matrix == "hessian":
-        full = torch.autograd.functional.hessian(lambda v: nn.functional.cross_entropy(outputs(v), classes), flat)
+        full = hessian(lambda v: nn.functional.cross_entropy(outputs(v), classes), flat)  # type: ignore[no-untyped-call]
     else:
-        J = torch.autograd.functional.jacobian(outputs, flat)  # type: ignore[no-untyped-call]
+        J = jacobian(outputs, flat)  # type: ignore[no-untyped-call]
         p = outputs(flat).softmax(1)
         H = torch.diag_embed(p) - p[:, :, None] * p[:, None, :]
         product = J if matrix == "ntk" else torch.einsum("bij,bjw->biw", H, J)
@@ -42,13 +43,11 @@ def _largest_full(matrix: str, model: nn.Module, inputs: Tensor, classes: Tensor
 def _small_net(seed: int) -> tuple[nn.Module, Tensor, Tensor]:
     """A small net in float64, dense or convolutional by turns, with inputs and classes."""
     generator = torch.Generator().manual_seed(seed)
-    arguments = {"width": 4, "out_features": 3, "readout": "he", "activation": "gelu", "seed": seed}
     if seed % 2:
-        net: nn.Module = mlp(2, in_features=6, **arguments)
+        net: nn.Module = mlp(2, in_features=6, out_features=3, width=4, readout="he", activation="gelu", seed=seed)
         inputs = torch.randn(4, 6, generator=generator, dtype=torch.float64)
     else:
-        arguments["out_channels"] = arguments.pop("out_features")
-        net = cnn(2, in_channels=1, **arguments)
+        net = cnn(2, in_channels=1, out_channels=3, width=4, readout="he", activation="gelu", seed=seed)
         inputs = torch.randn(4, 1, 3, 3, generator=generator, dtype=torch.float64)
     return net.double(), inputs, torch.randint(3, (4,), generator=generator)
 
