@@ -100,9 +100,9 @@ def _measured(factory: partial, depth: int, inputs: torch.Tensor, seeds: range, 
 
 
 WIDE = [
-    partial(ammup.mlp, width=1024, in_features=12, readout="he"),
-    partial(ammup.resnet, dims=0, width=512, in_channels=12, branch=2, scaled="last", readout="he"),
-    partial(ammup.mlp, width=1024, in_features=12, readout="he", activation="gelu"),
+    partial(ammup.mlp, width=512, in_features=12, readout="he"),
+    partial(ammup.resnet, dims=0, width=256, in_channels=12, branch=2, scaled="last", readout="he"),
+    partial(ammup.mlp, width=512, in_features=12, readout="he", activation="gelu"),
 ]
 
 

@@ -95,7 +95,7 @@ def _slope(depths: tuple[int, ...], log_values: Array) -> float:
     return float(np.polyfit(np.log(depths), log_values, 1)[0])
 
 
-def _limit_slope(name: str, setting: Setting, words: str, regime: str, measured: float) -> Claim:
+def _limit_slope(name: str, setting: Setting, words: str, regime: str, measured: float, remark: str = "") -> Claim:
     """The claim that the slope of 2/λ in the wide limit is the one that few draws of narrow nets had."""
     return Claim(
         id=f"sharpness.slope-{name}",
@@ -110,6 +110,7 @@ def _limit_slope(name: str, setting: Setting, words: str, regime: str, measured:
         stated=Region.around(measured, EDGE_MARGIN),
         n=1,
         exact=True,
+        remark=remark,
     )
 
 
@@ -162,7 +163,7 @@ CLAIMS = (
         statistic=lambda rows: _slope(RESIDUAL.depths, _log_mean(rows)),
         stated=Region(low=-np.inf, high=0.2),
         law=lambda: Region.around(_slope(RESIDUAL.depths, np.log(_limit(RESIDUAL, "ntk"))), 0.4),
-        n=32,
+        n=24,
     ),
     Claim(
         id="sharpness.growth-residual-limit",
@@ -201,7 +202,7 @@ CLAIMS = (
         rows=_rows(RELU.at(3), "gauss-newton"),
         statistic=lambda rows: float(_mean_log(rows)[0] - np.log(_limit(RELU.at(3), "gauss-newton")[0])),
         stated=Region.around(0, 0.5),
-        n=32,
+        n=28,
     ),
     Claim(
         id="sharpness.law-residual-last",
@@ -217,7 +218,14 @@ CLAIMS = (
         n=24,
     ),
     _limit_slope("cnn-relu", RELU, "plain CNNs with ReLU", "2D, 3×3", -1.43),
-    _limit_slope("cnn-gelu", GELU, "plain CNNs with GELU", "2D, 3×3, weight variance 2√2/fan_in", -1.59),
+    _limit_slope(
+        "cnn-gelu",
+        GELU,
+        "plain CNNs with GELU",
+        "2D, 3×3, weight variance 2√2/fan_in",
+        -1.59,
+        "with this weight variance, the NTK of wide nets grows exponentially with depth",
+    ),
     _limit_slope(
         "residual-last",
         LAST,
