@@ -134,7 +134,7 @@ def test_the_gauss_newton_matrix_of_one_sample_is_the_kernel_times_that_of_the_s
 
 def test_the_loss_is_checked_and_inputs_that_do_not_fit_are_an_error() -> None:
     net = plain_net([8, 8], in_features=5, out_features=3)
-    with pytest.raises(InputError, match="loss 'hinge'"):
+    with pytest.raises(InputError, match="loss='hinge'"):
         largest_ntk_eigenvalue(net, np.ones((1, 5)), loss="hinge")
     with pytest.raises(InputError, match="inputs have shape"):
         largest_gauss_newton_eigenvalues(net, np.ones((1, 6)))
