@@ -17,7 +17,7 @@ SWEEPS = Path(__file__).parents[1] / "baselines" / "sweeps"
 
 
 def main() -> None:
-    records = [SweepRecord.read(path) for path in sorted(SWEEPS.glob("*.json"))]
+    records = [SweepRecord.read(path) for path in sorted(SWEEPS.glob("*-small.json"))]
     regrets = {record.experiment.name: regret_of(record) for record in records}
     tables = {
         "slopes": slopes_markdown(records),

@@ -52,7 +52,8 @@ SHORTER = {
     "ammup sweep cnn-relu-cifar10 --profile small --store runs.db": """
         --set data.source=synthetic --set data.image_size=8 --set data.train=256 --set data.validation=128
         --set grid.depths=3,4,6 --set grid.seeds=2 --set grid.lrs={low=0.01,high=10.0,points=7}
-        --set model.arguments.width=4 --set training.batch_size=32 --set short_run.steps=0,4 --workers 1
+        --set model.arguments.width=4 --set training.batch_size=32 --set strategy=loop --workers 1
+        --set short_run.steps=0,4 --set short_run.draws=2 --set short_run.seeds=1
         --set segments=[{anchors=[3,4],predict=[6]}]""",
 }
 # Further arguments by verb. None: it compares commits and rewrites files; tests/claims runs it.

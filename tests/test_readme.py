@@ -54,7 +54,7 @@ def test_the_baselines_say_what_the_claims_say() -> None:
     assert set(records) == {claim.id for claim in CLAIMS}
 
 
-SWEEPS = sorted((ROOT / "baselines" / "sweeps").glob("*.json"))
+SWEEPS = sorted((ROOT / "baselines" / "sweeps").glob("*-small.json"))
 
 
 @pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
