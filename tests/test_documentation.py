@@ -7,6 +7,7 @@
 Blocks that show commands with their output, or that need a cluster, another machine or hours, are marked ``text``.
 """
 
+import os
 import re
 import shlex
 import tomllib
@@ -37,6 +38,23 @@ def make_net(depth):
     layers = [m for _ in range(depth) for m in (nn.Linear(32, 32), nn.ReLU())]
     return nn.Sequential(nn.Flatten(), nn.Linear(192, 32), nn.ReLU(), *layers, nn.Linear(32, 10))
 """
+TRAIN = """
+import argparse, json, torch
+from my_package.models import make_net
+parser = argparse.ArgumentParser()
+for name, kind in (("--depth", int), ("--lr", float), ("--seed", int)):
+    parser.add_argument(name, type=kind)
+options = parser.parse_args()
+torch.manual_seed(options.seed)
+net, inputs, labels = make_net(options.depth), torch.randn(32, 192), torch.arange(32) % 10
+optimizer = torch.optim.SGD(net.parameters(), lr=options.lr)
+for step in range(1, 13):
+    loss = torch.nn.functional.cross_entropy(net(inputs), labels)
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    print(json.dumps({"step": step, "loss": loss.item(), "score": 1 / (1 + loss.item())}), flush=True)
+"""
 SMALL = """
 name = "mine"
 strategy = "loop"
@@ -49,15 +67,14 @@ training = {batch_size = 32}
 SHORTER = {
     "ammup exponent": "--depths 2,4 --seeds 2 --width 16",
     "ammup exponent mlp --depths 2,4,8 --seeds 4 --measure sharpness": "--width 16",
-    "ammup sweep cnn-relu-cifar10 --profile small --store runs.db": """
-        --set data.source=synthetic --set data.image_size=8 --set data.train=256 --set data.validation=128
-        --set grid.depths=3,4,6 --set grid.seeds=2 --set grid.lrs={low=0.01,high=10.0,points=7}
-        --set model.arguments.width=4 --set training.batch_size=32 --set strategy=loop --workers 1
-        --set short_run.steps=0,4 --set short_run.draws=2 --set short_run.seeds=1
-        --set segments=[{anchors=[3,4],predict=[6]}]""",
 }
 # Further arguments by verb. None: it compares commits and rewrites files; tests/claims runs it.
-ALWAYS = {"sweep": "--workers 1", "check": "--seeds 4 --margin 3", "baselines": None}
+ALWAYS = {
+    "sweep": "--workers 1",
+    "tune": "--steps 12 --probes 1 --no-check",
+    "check": "--seeds 4 --margin 3",
+    "baselines": None,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +96,7 @@ def blocks(page: Path) -> list[Block]:
 def commands(page: Path) -> list[str]:
     """The lines of the ``sh`` blocks of a page without their comments, one command for each ``&&``."""
     texts = [block.text for block in blocks(page) if block.language in ("sh", "bash")]
+    texts = [text.replace("\\\n", " ") for text in texts]
     lines = [re.split(r"\s+# ", line)[0] for text in texts for line in text.splitlines()]
     return [part.strip() for line in lines for part in line.split("&&") if part.strip()]
 
@@ -93,6 +111,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "my_package").mkdir()
     (tmp_path / "my_package" / "models.py").write_text(MODELS)
     (tmp_path / "EXPERIMENT.toml").write_text(SMALL)
+    (tmp_path / "train.py").write_text(TRAIN)
+    monkeypatch.setenv("PYTHONPATH", f"{ROOT}{os.pathsep}{tmp_path}")
     (tmp_path / "tests").mkdir()
     (tmp_path / "baselines").symlink_to(ROOT / "baselines")
     monkeypatch.chdir(tmp_path)
@@ -125,7 +145,9 @@ def test_the_commands_of_a_page_run(page: Path, folder: Path) -> None:
         if more is None or "--merge" in command or "--status" in command:
             more = None if more is None else ""
         if more is not None:
-            done = run(*arguments, *shlex.split(SHORTER.get(command, more)))
+            before, separator, after = " ".join(map(shlex.quote, arguments)).partition(" -- ")
+            shorter = shlex.split(f"{before} {SHORTER.get(command, more)} {separator} {after}")
+            done = run(*shorter)
             assert done.exit_code == 0, f"{command}\n{done.output}"
 
 
