@@ -215,8 +215,10 @@ def test_links_to_files_outside_of_docs_become_links_to_the_repository(monkeypat
     text, missing = hosted("[all](../../baselines) [one](../../README.md#limits) [none](../../gone.py)", page, ROOT)
     base = "https://github.com/ammup/ammup"
     assert text.split() == [
-        f"[all]({base}/tree/main/baselines)", f"[one]({base}/blob/main/README.md#limits)", f"[none]({base}/blob/main/gone.py)"
-    ]  # fmt: skip
+        f"[all]({base}/tree/main/baselines)",
+        f"[one]({base}/blob/main/README.md#limits)",
+        f"[none]({base}/blob/main/gone.py)",
+    ]
     assert missing == ["../../gone.py"]
 
 

@@ -74,7 +74,7 @@ class Data:
 
     @property
     def image_shape(self) -> tuple[int, ...]:
-        """(H, W, C) of images; of floats (N, C, *P), which have the channels first, (*P, C)."""
+        """(H, W, C) of images; of floats ``(N, C, *P)``, which have the channels first, ``(*P, C)``."""
         shape = tuple(self.train_images.shape[1:])
         return shape if self.standardized or not shape else (*shape[1:], shape[0])
 
