@@ -27,7 +27,7 @@ def plot_overlay(laws: Mapping[str, SweepLaw], *, title: str = "") -> Figure:
     """
     if not laws:
         raise InputError("laws is empty: expected at least one experiment")
-    figure = Figure(figsize=(11, 5.5), layout="constrained")
+    figure = Figure(figsize=(10, 6), layout="constrained")
     left, right = figure.subplots(1, 2, sharex=True)
     depths = sorted({depth for law in laws.values() for depth in law.optima})
     for name, law, style, shift in _series(laws):
@@ -37,7 +37,8 @@ def plot_overlay(laws: Mapping[str, SweepLaw], *, title: str = "") -> Figure:
             label = f"{name}: {with_minus_sign(plots.slope_text(law.power_law))}"
             plots.draw_fit(left, law.power_law, fitted_depths(law), style=style, label=label, band="")
     log_axes(left, next(iter(laws.values())), depths)
-    plots.legend_below(left, heading=f"bars: {BARS}, shifted if depths are equal; bands: confidence bands of the fits")
+    heading = f"bars: {BARS}, shifted if depths are equal;\nbands: confidence bands of the fits"
+    plots.legend_below(left, columns=1, heading=heading)  # names are long: two columns are wider than the axes
     draw_ratios(right, laws)
     figure.suptitle(title)
     return figure
@@ -68,7 +69,7 @@ def draw_ratios(axes: Axes, laws: Mapping[str, SweepLaw]) -> None:
     if drawn:
         low, high = axes.get_ylim()
         axes.set_ylim(max(0, low), min(high, 2 * max(1, np.concatenate(drawn).max())))
-        plots.legend_below(axes, heading=f"bars: {BARS}, for two independent optima")
+        plots.legend_below(axes, columns=1, heading=f"bars: {BARS}, for two independent optima")
     else:
         text = "the experiments have no depth in common" if others else "one experiment: nothing to compare"
         axes.text(0.5, 0.6, text, transform=axes.transAxes, ha="center")
