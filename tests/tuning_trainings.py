@@ -1,5 +1,6 @@
 """Trainings that `ammup tune` starts: a real one in numpy, as a function and as a script, and faulty ones."""
 
+import itertools
 import os
 import time
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ def train_mlp(depth: int, lr: float, seed: int, budget: int) -> Iterator[Progres
     rng = np.random.default_rng(seed)
     centres = np.random.default_rng(0).normal(size=(CLASSES, FEATURES))
     sizes = [FEATURES, *[WIDTH] * depth, CLASSES]
-    weights = [rng.normal(size=(n, m)) * np.sqrt(2 / n) for n, m in zip(sizes, sizes[1:], strict=False)]
+    weights = [rng.normal(size=(n, m)) * np.sqrt(2 / n) for n, m in itertools.pairwise(sizes)]
     with np.errstate(all="ignore"):
         for step in range(1, budget + 1):
             labels = rng.integers(CLASSES, size=64)
