@@ -4,7 +4,6 @@ import contextlib
 import os
 import queue
 import shlex
-import signal
 import subprocess
 import sys
 import threading
@@ -12,18 +11,18 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO
 
 from ammup.errors import InputError
+from ammup.tuning import guard
 from ammup.tuning.output_lines import LinePatterns, LineReader
 from ammup.tuning.progress import Progress, RunRequest
 from ammup.tuning.session import GRACE, Session, TrainingFailedError, TrainingHungError
 
 NEEDED, OPTIONAL = ("depth", "lr"), ("seed", "budget", "state")
 SHOWN_LINES = 3
-# Kills the process group of a command when the process that started it has ended: reading returns at the end of the
-# pipe, which only that process has open for writing.
-GUARD = "import os, signal, sys; sys.stdin.read(); os.killpg(int(sys.argv[1]), signal.SIGKILL)"
+GUARD = (sys.executable, "-I", "-S", str(Path(guard.__file__)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,16 +93,10 @@ class _CommandSession:
         self.last: deque[str] = deque(maxlen=SHOWN_LINES)
         self.ended = 0
         environment = {**os.environ, "PYTHONUNBUFFERED": "1"}  # otherwise lines arrive only when a buffer is full
-        try:
-            self.process = subprocess.Popen(
-                words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                errors="replace", bufsize=1, env=environment, start_new_session=True,
-            )  # fmt: skip
-        except OSError as error:
-            raise TrainingFailedError(f"{words[0]} cannot be started: {error.strerror or error}") from error
-        self.guard = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", GUARD, str(self.process.pid)], stdin=subprocess.PIPE,
-            start_new_session=True,
+        # Ctrl-C reaches every process of the group of this process, but only this process handles it.
+        self.process = subprocess.Popen(
+            [*GUARD, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            errors="replace", bufsize=1, env=environment, start_new_session=True,
         )  # fmt: skip
         for name, pipe in (("stdout", self.process.stdout), ("stderr", self.process.stderr)):
             threading.Thread(target=self._read, args=(name, pipe), daemon=True).start()
@@ -147,6 +140,8 @@ class _CommandSession:
             code = self.process.wait(max(0.1, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
             raise TrainingHungError(f"the command closed its output but did not end; {self._last_lines()}") from None
+        if code == guard.NOT_STARTED and self.last and "cannot be started" in self.last[-1]:
+            raise TrainingFailedError(self.last[-1])
         if code:
             ended = f"ended by signal {-code}" if code < 0 else f"exited with code {code}"
             raise TrainingFailedError(f"{ended}; {self._last_lines()}")
@@ -156,21 +151,20 @@ class _CommandSession:
 
     def stop(self) -> None:
         """Ask the process group to end (SIGTERM), and kill it after the grace period."""
-        if self.process.poll() is None:
-            self._signal(signal.SIGTERM)
-            with contextlib.suppress(subprocess.TimeoutExpired):
+        if self.process.poll() is None and self.process.stdin is not None:
+            with contextlib.suppress(OSError, ValueError, subprocess.TimeoutExpired):
+                self.process.stdin.write("t")
+                self.process.stdin.flush()
                 self.process.wait(GRACE)
         self.kill()
 
     def kill(self) -> None:
-        """Kill the process group and its guard."""
-        self.guard.kill()
-        self._signal(signal.SIGKILL)  # also children that outlived the command
-        self.process.wait()
-        self.guard.wait()
-        if self.guard.stdin is not None:
-            self.guard.stdin.close()
-
-    def _signal(self, number: int) -> None:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.process.pid, number)
+        """Kill the process group: its guard does so at the end of its input."""
+        with contextlib.suppress(OSError, ValueError):
+            if self.process.stdin is not None:
+                self.process.stdin.close()
+        try:
+            self.process.wait(GRACE)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()

@@ -41,7 +41,7 @@ def test_a_script_is_read_until_its_end() -> None:
         ("echo Traceback >&2; echo KeyError: 3 >&2; exit 4", "failed", "exited with code 4; its last lines: Traceback"),
         ("kill -SEGV $$", "failed", "ended by signal 11; it printed nothing"),
         ("echo epoch 1", "silent", "without a report"),
-        (f"{REPORT} x 2", "failed", "expected numbers"),
+        (f"{REPORT} '\"x\"' 2", "failed", "expected numbers"),
     ],
 )
 def test_endings(script: str, outcome: str, message: str) -> None:

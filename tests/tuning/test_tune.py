@@ -137,7 +137,7 @@ def test_a_training_that_is_shorter_than_stated_is_an_error(tmp_path: Path) -> N
         ammup.tune(_short, depths=2, target=8, steps=400, lr=0.2, store=tmp_path / "s.db", options=QUIET)
 
 
-def _short(depth: int, lr: float, seed: int, budget: int):  # type: ignore[no-untyped-def]  # noqa: ANN202
+def _short(depth: int, lr: float, seed: int, budget: int):  # type: ignore[no-untyped-def]
     return train_mlp(depth, lr, seed, 40)
 
 
