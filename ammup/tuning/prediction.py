@@ -8,7 +8,6 @@ from ammup.measurement.depth_law import DepthLaw
 from ammup.stats.intervals import t_quantile
 from ammup.stats.power_law import fit_power_law
 from ammup.transfer.carry import transfer_table
-from ammup.transfer.rules import DepthChange
 from ammup.tuning.settings import RunSetting, SettingChange
 
 NORMAL = t_quantile(0.975, math.inf)
@@ -112,8 +111,9 @@ def _extrapolated(base: int, target: int, edges: Mapping[int, tuple[float, float
 def _recommended(base: int, target: int, measured: Sequence[DepthLaw], setting: RunSetting) -> Prediction | None:
     """The recommendation of `ammup transfer` for what was measured, or None if it recommends no rule."""
     arguments = {argument_of(law): law for law in measured}
-    with_update = {name: law for name, law in arguments.items() if name in DepthChange.__dataclass_fields__}
-    table = transfer_table(1.0, base, target, setting=setting, **with_update)  # type: ignore[arg-type]
+    table = transfer_table(
+        1.0, base, target, measured=arguments.get("measured"), sharpness=arguments.get("sharpness"), setting=setting
+    )
     advice = table.attrs["recommendations"][0]
     if advice["rule"] is None:
         return None

@@ -2,10 +2,13 @@
 
 import math
 from dataclasses import replace
+from functools import partial
 
 import pytest
+import torch
 from tuning_runs import run_at
 
+import ammup
 from ammup.tuning.evidence import Evidence
 from ammup.tuning.options import TuneOptions
 from ammup.tuning.plan import Plan, answer_sd, base_edge, carry_sd, check, edges, probes, search, target_ratio, tuned
@@ -130,3 +133,22 @@ def test_edges_of_several_base_depths_are_extrapolated_unless_that_is_too_uncert
     assert found.sd == pytest.approx(0.1, abs=0.01)
     rough = {2: (0.0, 0.3), 3: (-0.2, 0.3)}
     assert predict(3, 30, edges=rough, setting=RunSetting()).rule == "L^-1"
+
+
+def test_measured_laws_give_the_recommendation_of_transfer_table() -> None:
+    images = torch.randn(16, 12, generator=torch.Generator().manual_seed(0))
+    factory = partial(ammup.mlp, width=32, in_features=12, readout="he")
+    laws = [
+        ammup.depth_exponent(factory, [2, 4, 8], inputs=images, loss="mse", seeds=4, measure=measure)
+        for measure in ("updates", "sharpness")
+    ]
+    table = ammup.transfer_table(1.0, 2, 8, measured=laws[0], sharpness=laws[1])
+    (advice,) = table.attrs["recommendations"]
+    found = predict(2, 8, measured=laws, edges={2: (0.0, 0.1)}, setting=RunSetting())
+    assert advice["rule"] is not None
+    assert found.rule == advice["rule"]
+    assert found.log_ratio == pytest.approx(math.log10(advice["lr"]))
+    assert found.sd >= max(0.2, math.log10(advice["high"] / advice["low"]) / 4)
+    # the reason contains why, and nothing is predicted from SGD's step for another optimizer
+    assert advice["reason"] in found.reason
+    assert predict(2, 8, measured=laws, edges={}, setting=RunSetting(optimizer="adamw")).rule == "L^-1/2"
