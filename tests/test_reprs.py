@@ -12,6 +12,7 @@ from depth_curves import check_of, law_of
 from stores import RUN
 from swept import swept_runs
 from torch.nn import functional as F
+from tuning_runs import run_at
 
 import ammup
 from ammup.experiments.record import SweepRecord
@@ -22,6 +23,12 @@ from ammup.measurement.specification import MeasurementSpec
 from ammup.stats.equivalence import Region
 from ammup.training.replica import TrainedReplica
 from ammup.transfer.measured_curve import MeasuredCurve
+from ammup.tuning.conclusion import conclude
+from ammup.tuning.evidence import Evidence
+from ammup.tuning.options import TuneOptions
+from ammup.tuning.plan import Plan
+from ammup.tuning.prediction import predict
+from ammup.tuning.settings import RunSetting, SettingChange
 
 LONGEST = 300  # characters
 DEPTHS = range(2, 42)
@@ -34,6 +41,15 @@ def _moments() -> UpdateMoments:
     names = tuple(f"blocks.{n}" for n in range(500))
     squares = dict.fromkeys((f"{name}.weight" for name in names), 1.0)
     return UpdateMoments(units=names, S=np.linspace(1, 7, 500), S_bar_se=0.0, gradient_squares=squares, error=1e-7)
+
+
+def _tuned() -> ammup.Tuned:
+    options = TuneOptions(progress=False)
+    plan = Plan(depths=(2,), target=8, steps=20, probe_steps=10, lr=0.1, probes=3, options=options)
+    evidence = Evidence(runs=tuple(run_at(lr, 1.0) for lr in (0.1, 0.2, 0.05) * 20), probe_steps=10)
+    setting = RunSetting()
+    prediction = predict(2, 8, edges={}, setting=setting)
+    return conclude(plan, evidence, prediction, change=SettingChange(), settings=(setting, setting), notes=())
 
 
 def _logger() -> ammup.UpdateLogger:
@@ -73,6 +89,13 @@ OBJECTS: dict[str, tuple[Callable[[], object], list[str]]] = {
         ["(0.13089 ±", "edge=15.28", "passes="],
     ),
     "TrainingSetting": (lambda: ammup.TrainingSetting(momentum=0.9, optimizer="sgd"), ["momentum=0.9", "'sgd'"]),
+    "Progress": (lambda: ammup.Progress(3, 0.5), ["step=3", "loss=0.5"]),
+    "TuneBudget": (lambda: ammup.TuneBudget(probes=5), ["probes=5"]),
+    "TuneOptions": (lambda: ammup.TuneOptions(), ["seeds=3", "time_limit=600.0"]),
+    "RunSetting": (lambda: ammup.RunSetting(batch_size=128), ["batch_size=128"]),
+    "LinePatterns": (lambda: ammup.LinePatterns(loss="(?P<loss>.*)"), ["(?P<loss>.*)"]),
+    "CommandTrainer": (lambda: ammup.CommandTrainer(words=("train", "{depth}", "{lr}")), ["'train'"]),
+    "Tuned": (_tuned, ["depth=8", "lr=0.025", "interval=(", "probes=0"]),
     "SweepLaw": (lambda: ammup.fit_sweep(RUNS), ["depths 2 … 41 (40)", "kind='smoothed'", "slope=-1.5"]),
     "Regret": (
         lambda: ammup.transfer_regret(RUNS, {"good": CURVE, "bad": dict.fromkeys(CURVE, 1.0)}, base=2),

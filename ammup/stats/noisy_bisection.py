@@ -104,7 +104,7 @@ class Threshold:
 
     def quantile(self, probability: float) -> float:
         """The smallest value with at least this cumulative probability, interpolated."""
-        return float(np.interp(probability, np.cumsum(self.weights), self.grid))
+        return float(np.interp(probability, np.cumsum(self.weights) - self.weights / 2, self.grid))
 
     def interval(self, level: float) -> tuple[float, float]:
         """The central interval with this probability."""
