@@ -151,9 +151,9 @@ def _check_notes(plan: Plan, evidence: Evidence) -> Iterator[str]:
     if not math.isfinite(own):
         yield f"the given rate {plan.lr:g} did not train the base to the end"
         return
-    for lr, score in scores.items():
-        if lr != rounded(plan.lr) and score - own > BETTER * abs(own):
-            yield f"at depth {plan.base}, {lr:g} was better than the given rate {plan.lr:g} (one seed)"
+    better = [lr for lr in map(rounded, (plan.lr / 2, 2 * plan.lr)) if scores.get(lr, own) - own > BETTER * abs(own)]
+    if len(better) == 1:  # if both are better, the differences are noise
+        yield f"at depth {plan.base}, {better[0]:g} was better than the given rate {plan.lr:g} (one seed)"
 
 
 def _advice(settings: tuple[RunSetting, RunSetting], base_lr: float, lr: float) -> Iterator[str]:
