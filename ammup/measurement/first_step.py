@@ -4,6 +4,7 @@ import copy
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,16 @@ OptimizerFactory = Callable[[list[Tensor], float], Optimizer]
 OptimizerLike = OptimizerFactory | Optimizer
 # Relative tolerance of the check that steps are proportional to the learning rate; they are computed in float64.
 LINEARITY_TOLERANCE = 1e-6
+
+
+def inner_optimizer(optimizer: Any) -> Any:
+    """The optimizer inside of a wrapper, such as those of accelerate and Lightning; anything else unchanged.
+
+    A copy of a wrapper would take its steps with the original optimizer.
+    """
+    while isinstance(inner := getattr(optimizer, "optimizer", None), Optimizer):
+        optimizer = inner
+    return optimizer
 
 
 def check_optimizes(optimizer: Optimizer, parameters: Mapping[str, nn.Parameter]) -> None:
@@ -44,8 +55,9 @@ class FirstStep:
         Raises:
             InputError: ``optimizer`` is neither, has none of the model's parameters, or has a learning rate of 0.
         """
+        optimizer = inner_optimizer(optimizer)
         if not isinstance(optimizer, Optimizer):
-            factory = optimizer
+            factory: OptimizerFactory = optimizer
             if not callable(factory):
                 raise InputError(f"optimizer={optimizer!r}: expected optimizer(params, lr) or a torch.optim.Optimizer")
             return cls(build=lambda weights, lr: _new_optimizer(factory, weights, lr))

@@ -3,7 +3,7 @@
 import re
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 from ammup.errors import InputError
 from ammup.format import brief_fields, brief_repr, count_text
 from ammup.measurement.autocast import active_autocast
-from ammup.measurement.first_step import check_optimizes
+from ammup.measurement.first_step import check_optimizes, inner_optimizer
 from ammup.measurement.loss import Loss, Objective, Targets, resolved_loss
 from ammup.measurement.observation import checked_units
 from ammup.measurement.updates import measure_updates
@@ -62,6 +62,9 @@ class Logged:
         }
 
 
+# Called with (values by name, step) after each measurement.
+Log = Callable[[dict[str, float], int], object]
+PREFIX = "ammup/"  # of the names of logged values
 COLUMNS = ("step", "lr", "S_bar", "S_bar_at_lr", "lr_star")
 
 
@@ -95,6 +98,9 @@ class UpdateLogger:
         autocast: the dtype of the autocast in which the model is trained, such as torch.bfloat16. None takes that of
             the autocast that is active at the call. Loops usually leave it before the backward pass; give the dtype
             if the logger is called after that.
+        log: called with ({"ammup/lr_star": …, "ammup/S_bar": …, "ammup/S_bar_at_lr": …, "ammup/lr": …}, step) after
+            each measurement that did not fail, such as ``run.log`` of W&B; see :mod:`ammup.integrations.loggers` for
+            others. If it raises an exception, this is reported like a failed measurement.
 
     Raises:
         InputError: ``every`` is below 1, the loss is unknown, the model has no such units, or the optimizer has none of
@@ -124,6 +130,7 @@ class UpdateLogger:
         units: Sequence[str] | None = None,
         forward: Forward | None = None,
         autocast: torch.dtype | None = None,
+        log: Log | None = None,
     ) -> None:
         if not isinstance(model, nn.Module):
             raise InputError(f"model is a {type(model).__name__}; give the nn.Module that is trained")
@@ -131,14 +138,11 @@ class UpdateLogger:
             raise InputError(f"every={every} must be at least 1")
         if loss is not None:
             Objective(loss=loss, part="total", label_draws=1)  # checks it
+        self.model, self.every, self.loss, self.forward = model, every, loss, forward
+        self.optimizer: Optimizer | None = None
         if optimizer is not None:
-            if not isinstance(optimizer, Optimizer):
-                raise InputError(
-                    f"optimizer is a {type(optimizer).__name__}; give the torch.optim.Optimizer of the loop"
-                )
-            check_optimizes(optimizer, dict(model.named_parameters()))
-        self.model, self.every, self.loss, self.optimizer, self.forward = model, every, loss, optimizer, forward
-        self.autocast = autocast
+            self.set_optimizer(optimizer)
+        self.autocast, self.log = autocast, log
         self.units = None if units is None else tuple(units)
         if self.units is not None:
             checked_units(unwrapped(model), [inner_name(unit) for unit in self.units])
@@ -173,10 +177,40 @@ class UpdateLogger:
             self._logged[step] = Logged(step=step, lr=lr, S=np.empty(0))  # remains if the measurement fails
             try:
                 self._logged[step] = Logged(step=step, lr=lr, S=self._measured(inputs, targets))
+                self._send(self._logged[step])
             except Exception as error:  # whatever it is, it must not end the training
                 self._warn(step, error)
             finally:
                 self._spent += self._now() - began
+
+    def _send(self, logged: Logged) -> None:
+        """Pass a measurement to the user's log."""
+        if self.log is None:
+            return
+        values = {f"{PREFIX}{name}": value for name, value in logged.row.items() if name != "step"}
+        try:
+            self.log({name: value for name, value in values.items() if not np.isnan(value)}, logged.step)
+        except Exception as error:
+            raise InputError(f"log raised {type(error).__name__}: {error}") from error
+
+    def state_dict(self) -> dict[str, Any]:
+        """The measurements so far, as numbers and lists, for a checkpoint."""
+        rows = [{"step": one.step, "lr": one.lr, "S": one.S.tolist()} for one in self._logged.values()]
+        return {"units": None if self.units is None else list(self.units), "logged": rows}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue with the measurements of a checkpoint; those of later steps replace rows of equal steps.
+
+        Raises:
+            InputError: the state is not that of a logger.
+        """
+        try:
+            rows = [Logged(step=row["step"], lr=row["lr"], S=np.array(row["S"], float)) for row in state["logged"]]
+            units = state["units"]
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"the state is not that of an UpdateLogger: {type(error).__name__}: {error}") from error
+        self._logged = {row.step: row for row in rows}
+        self.units = None if units is None else tuple(units)
 
     def _measured(self, inputs: Any, targets: Targets | None) -> NDArray[np.float64]:
         moments = measure_updates(
@@ -195,18 +229,37 @@ class UpdateLogger:
     def _warn(self, step: int, error: Exception) -> None:
         """Warn of a failure unless one of the same kind was reported before."""
         reason = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
-        if not _has_finite_weights(self.model):
+        if not self._logged[step].S.size and not _has_finite_weights(self.model):
             reason = "the weights contain NaN or infinite values, as after training that diverged"
         reason = reason.strip().splitlines()[0]
+        failed = f"measure step {step}, so its row is NaN"
+        if self._logged[step].S.size:
+            failed = f"pass on the measurement of step {step}"
         kind = _PARTICULARS.sub("", reason)
         if kind not in self._warned:
             self._warned.add(kind)
             warnings.warn(
-                f"UpdateLogger could not measure step {step}, so its row is NaN: {reason} (training continues; other "
-                "steps that fail for this reason give no warning)",
+                f"UpdateLogger could not {failed}: {reason} (training continues; other steps that fail for this reason "
+                "give no warning)",
                 MeasurementWarning,
                 stacklevel=3,
             )
+
+    def set_optimizer(self, optimizer: Optimizer) -> None:
+        """Measure the next steps of this optimizer, for loops that create it after the logger.
+
+        Args:
+            optimizer: the optimizer of the loop, or a wrapper around it, as of accelerate and Lightning.
+
+        Raises:
+            InputError: it is no optimizer, or has none of the model's parameters.
+        """
+        inner = inner_optimizer(optimizer)
+        if not isinstance(inner, Optimizer):
+            raise InputError(f"optimizer is a {type(inner).__name__}; give the torch.optim.Optimizer of the loop")
+        if inner is not self.optimizer:
+            check_optimizes(inner, dict(self.model.named_parameters()))
+        self.optimizer = inner
 
     @property
     def table(self) -> pd.DataFrame:

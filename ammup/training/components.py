@@ -6,9 +6,11 @@ A component has the name of a class of torch or torchvision, or PACKAGE.MODULE:C
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, TypeVar
 
 from ammup.errors import InputError, check_known
+
+C = TypeVar("C", bound="Component")
 
 PERIODS = ("step", "epoch")
 
@@ -37,7 +39,7 @@ class Component:
             raise InputError(f"arguments={self.arguments} contain NaN or infinity; expected finite numbers") from error
 
     @classmethod
-    def from_value(cls, what: str, value: Any) -> Self:
+    def from_value(cls: type[C], what: str, value: Any) -> C:
         """A component from its name, or from a mapping with the names of the attributes.
 
         Args:

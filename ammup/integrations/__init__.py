@@ -1,0 +1,1 @@
+"""Thin connections to other packages, each imported only when it is used."""
