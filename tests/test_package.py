@@ -12,6 +12,22 @@ def _python(code: str) -> str:
     return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
 
 
+OTHER_PACKAGES = (
+    "lightning", "pytorch_lightning", "transformers", "accelerate", "ignite", "tensorboard", "mlflow", "datasets", "timm",
+    "optuna",
+)  # fmt: skip
+
+
+def test_no_other_package_is_imported_before_it_is_used() -> None:
+    code = (
+        "import sys, ammup, ammup.cli, ammup.integrations.loggers, ammup.models.published, ammup.data.objects;"
+        "import ammup.training.optimization, ammup.training.augmentation, ammup.experiments.sweep;"
+        f"print([m for m in {OTHER_PACKAGES} if m in sys.modules])"
+    )
+    assert _python(code).strip() == "[]"
+    assert _python("import sys, ammup; print('ammup.integrations' in sys.modules)").strip() == "False"
+
+
 def test_importing_does_not_import_torch() -> None:
     loaded = _python(
         "import ammup, sys; print([m for m in ('torch', 'numpy', 'pandas', 'matplotlib') if m in sys.modules])"

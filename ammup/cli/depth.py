@@ -33,8 +33,9 @@ def _parse_shape(_ctx: click.Context, _param: click.Parameter, value: str | None
 def depth(family: str, depths: tuple[int, ...], convention: str, shape: tuple[int, ...] | None, as_json: bool) -> None:
     """Print the depth units of a model, and their number by each convention.
 
-    FAMILY is mlp, cnn or resnet, or your own PACKAGE.MODULE:FACTORY, called as factory(depth, seed=...). That module is
-    imported and run. A model that torch.fx cannot trace, such as nn.TransformerEncoder, needs --shape.
+    FAMILY is mlp, cnn or resnet; a model of torchvision:NAME, timm:NAME or hf:CONFIG, whose arguments for each depth
+    are shown; or your own PACKAGE.MODULE:FACTORY, called as factory(depth, seed=...). That module is imported and run.
+    A model that torch.fx cannot trace, such as nn.TransformerEncoder, needs --shape.
 
     Exit code 2 if two depths have the same number of units.
 
@@ -43,12 +44,14 @@ def depth(family: str, depths: tuple[int, ...], convention: str, shape: tuple[in
       ammup depth resnet --depths 4
       ammup depth my_package.models:make_net --depths 2,4,8 --convention layers
       ammup depth my_package.models:make_net --shape 3,32,32
+      ammup depth timm:resnet18 --depths 4,8
     """  # noqa: D301  (click reads the \b)
     import torch
 
     from ammup.errors import check_known
     from ammup.models.depth import CONVENTIONS, check_depths_differ, structure_of
     from ammup.models.factory import build_model, family_factory
+    from ammup.models.published import depth_arguments, is_published
     from ammup.stats.power_law import checked_depths
 
     check_known("convention", convention, CONVENTIONS)
@@ -60,10 +63,14 @@ def depth(family: str, depths: tuple[int, ...], convention: str, shape: tuple[in
     shape_hint = "" if shape else "; or the traced model differs from the one that runs: pass --shape"
     remedy = f" in the convention {convention!r}: pass its depth on to the model, or another --convention{shape_hint}"
     check_depths_differ({d: len(names) for d, names in units.items()}, remedy=remedy)
+    arguments = {d: depth_arguments(family, d) for d in units} if is_published(family) else {}
     if as_json:
-        click.echo(json.dumps({"family": family, "convention": convention, "units": units, "counts": counts}))
+        content = {"family": family, "convention": convention, "units": units, "counts": counts}
+        click.echo(json.dumps(content | ({"arguments": arguments} if arguments else {})))
         return
     from ammup.report.terminal import show
     from ammup.report.text import depth_units_text
 
+    for d, mapped in arguments.items():
+        click.echo(f"{family} of depth {d}: " + ", ".join(f"{name} = {value}" for name, value in mapped.items()))
     show(depth_units_text(counts, units, heading=family, convention=convention))

@@ -14,6 +14,7 @@ from ammup.architecture.architecture import Architecture
 from ammup.errors import InputError
 from ammup.models.device import usable_device
 from ammup.models.families import cnn, mlp, resnet
+from ammup.models.published import is_published, published_factory, published_sizes
 from ammup.models.readings import CONSTANTS
 from ammup.models.streams import seeded
 
@@ -31,7 +32,8 @@ def named_factory(name: str, arguments: Mapping[str, Any], *, image_shape: tuple
     """The named family with input and output sizes that fit the data, or the user's own factory.
 
     Args:
-        name: the name of a family, or PACKAGE.MODULE:FACTORY, which is imported.
+        name: the name of a family, torchvision:NAME, timm:NAME or hf:CONFIG, or PACKAGE.MODULE:FACTORY, which is
+            imported.
         arguments: arguments of the factory.
         image_shape: the positions and then the channels, such as height, width, channels.
         classes: number of classes.
@@ -40,6 +42,8 @@ def named_factory(name: str, arguments: Mapping[str, Any], *, image_shape: tuple
         InputError: the family is unknown, or the factory cannot be imported.
     """
     family = family_factory(name)
+    if is_published(name):
+        return partial(family, **{**published_sizes(name, image_shape=image_shape, classes=classes), **arguments})
     if ":" in name:
         return partial(family, **arguments)
     channels = image_shape[-1]
@@ -51,16 +55,19 @@ def named_factory(name: str, arguments: Mapping[str, Any], *, image_shape: tuple
 
 
 def family_factory(name: str) -> Factory:
-    """The named family with its default arguments, or the user's own PACKAGE.MODULE:FACTORY, imported.
+    """The named family with its default arguments, a published model, or the user's own PACKAGE.MODULE:FACTORY.
 
     Raises:
         InputError: the family is unknown, or the factory cannot be imported.
     """
+    if is_published(name):
+        return published_factory(name)
     if ":" in name:
         return imported(name, what="factory")
     if name not in FAMILIES:
         raise InputError(
-            f"unknown family {name!r}; expected one of: {', '.join(FAMILIES)}, or PACKAGE.MODULE:FACTORY for your own"
+            f"unknown family {name!r}; expected one of: {', '.join(FAMILIES)}, torchvision:NAME, timm:NAME or "
+            "hf:CONFIG, or PACKAGE.MODULE:FACTORY for your own"
         )
     return FAMILIES[name]
 

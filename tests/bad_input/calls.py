@@ -610,12 +610,12 @@ CASES: list[tuple[Callable[[], object], str]] = [
         (partial(replace, DATA, **changes), message)
         for changes, message in (
             (
-                {"train_images": DATA.train_images / 255},
-                "train_images have dtype float64; give uint8 from 0 to 255, without",
+                {"train_images": DATA.train_images.astype(np.int64)},
+                "train_images have dtype int64 and shape (64, 8, 8, 3); give images as uint8 from 0 to 255, other",
             ),
             (
-                {"val_images": IMAGES},
-                "val_images have dtype float32; give uint8 from 0 to 255, without standardization",
+                {"val_images": DATA.val_images / 255},
+                "train_images and val_images have the dtypes uint8 and float64; expected equal ones",
             ),
             ({"train_images": [1, 2]}, "train_images are a list; give a uint8 array (N, height, width, channels)"),
             (
