@@ -13,8 +13,8 @@ def _python(code: str) -> str:
 
 
 OTHER_PACKAGES = (
-    "lightning", "pytorch_lightning", "transformers", "accelerate", "ignite", "tensorboard", "mlflow", "datasets", "timm",
-    "optuna",
+    "lightning", "pytorch_lightning", "transformers", "accelerate", "ignite", "tensorboard", "mlflow", "datasets",
+    "timm", "optuna",
 )  # fmt: skip
 
 

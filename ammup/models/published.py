@@ -224,10 +224,8 @@ class Logits(nn.Module):
     def forward(self, x: Shaped[Tensor, "B ..."]) -> Float[Tensor, "B M"]:
         """The logits."""
         tokens = x.to(torch.int64)
-        inputs = (
-            {"pixel_values": x} if self.images else {"input_ids": tokens, "attention_mask": tokens.new_ones(x.shape)}
-        )
-        logits: Tensor = self.net(**inputs).logits
+        text = {"input_ids": tokens, "attention_mask": torch.ones_like(tokens)}
+        logits: Tensor = self.net(**({"pixel_values": x} if self.images else text)).logits
         return logits
 
 
