@@ -26,6 +26,7 @@ PAGES = [
     path
     for path in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md")))
     if "_build" not in path.parts and "kernelspec:" not in path.read_text(encoding="utf-8")
+    if "integrations" not in path.parts  # they need other packages: test_integration_pages.py
 ]
 LANGUAGES = {"", "sh", "bash", "python", "toml", "text", "yaml", "json", "{toctree}", "{eval-rst}", "{include}"}
 # Programs that install, download or start everything; the steps of .ci/run run them.
