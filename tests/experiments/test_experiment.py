@@ -156,7 +156,8 @@ def test_other_lists_are_accepted_without_brackets() -> None:
 def test_every_setting_that_is_only_a_list_accepts_one_number() -> None:
     tables = {"grid": Grid, "short_run": ShortRun, "training": Training, "data": Source}
     hints = {f"{table}.{name}": hint for table, kind in tables.items() for name, hint in get_type_hints(kind).items()}
-    lists = {path for path, hint in hints.items() if "tuple[" in str(hint) and "int |" not in str(hint)}
+    numbers = ("tuple[int", "tuple[float")
+    lists = {path for path, hint in hints.items() if "int |" not in str(hint) and any(n in str(hint) for n in numbers)}
     assert lists == set(LISTS)
 
 
