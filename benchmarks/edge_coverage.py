@@ -9,18 +9,25 @@ ones (benchmarks/edge_parts/simulation.py). Printed for each standard deviation 
   default of 200 sweeps.
 * slope sd, bias, slope: the same for the slope and its 95 % interval; the coverage has a standard error of 1.5 %.
 * flagged: share of the depths.
+* gradual: share of the depths with the flag "gradual fall", which is wrong for these cliffs.
+
+The second table is the control: the share of depths with that flag if every fall of the stored shapes is replaced by a
+logistic one that takes this number of decades from 90 to 10 % of the rise above chance.
 
     python benchmarks/edge_coverage.py
 """
 
 import argparse
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
 import pandas as pd
 from edge_parts.candidates import CHANCE
-from edge_parts.simulation import Shape, simulated_sweep, stored_shapes
+from edge_parts.simulation import FINE, Shape, simulated_sweep, stored_shapes
+from edge_parts.simulation import product as curve
 
+from ammup.stats.edge import GRADUAL
 from ammup.stats.optimum import fit_sweep
 
 DEPTHS, SLOPE = (3, 4, 6, 8, 12), -1.5
@@ -30,6 +37,7 @@ SCATTER = {
     "0.06 to 0.22": dict(zip(DEPTHS, (0.06, 0.10, 0.14, 0.18, 0.22), strict=True)),
 }
 SEEDS, STEPS = (2, 4, 8), (1, 3)
+WIDTHS = (0.5, 1.0, 1.5, 2.0)
 
 
 def row_of(scatter: dict[int, float], seeds: int, step: int, *, sweeps: int, shapes: list[Shape]) -> dict[str, str]:
@@ -39,6 +47,7 @@ def row_of(scatter: dict[int, float], seeds: int, step: int, *, sweeps: int, sha
     reported: list[float] = []
     slopes: list[tuple[float, ...]] = []
     flagged: list[bool] = []
+    gradual: list[bool] = []
     for _ in range(sweeps):
         first = rng.uniform(-0.3, 0.3)
         edges = {depth: first + SLOPE * np.log10(depth / DEPTHS[0]) for depth in DEPTHS}
@@ -47,6 +56,7 @@ def row_of(scatter: dict[int, float], seeds: int, step: int, *, sweeps: int, sha
         for depth in DEPTHS:
             lr, se = law.lr_star(depth)
             flagged.append(depth not in law.used)
+            gradual.append(GRADUAL in law.flags(depth))
             if depth in law.used:
                 errors.append(np.log10(lr) - edges[depth])
                 reported.append(se)
@@ -62,7 +72,16 @@ def row_of(scatter: dict[int, float], seeds: int, step: int, *, sweeps: int, sha
         "slope bias": f"{slope[:, 0].mean() - SLOPE:+.3f}",
         "slope": f"{np.mean((slope[:, 1] < SLOPE) & (slope[:, 2] > SLOPE)):.1%}",
         "flagged": f"{np.mean(flagged):.1%}",
+        "gradual": f"{np.mean(gradual):.1%}",
     }
+
+
+def with_width(shape: Shape, decades: float) -> Shape:
+    """The shape with a fall of this width, whose half is at the edge."""
+    width = decades / (2 * np.log(9))  # a logistic falls from 90 to 10 % within 2 log 9 of its widths
+    values = curve(FINE, shape.rise, 0.0, shape.widths[0], width)
+    edge = FINE[np.flatnonzero(values >= values.max() / 2)[-1]]
+    return replace(shape, widths=(shape.widths[0], width), offset=float(-edge))
 
 
 def main() -> None:
@@ -76,6 +95,14 @@ def main() -> None:
     table = pd.DataFrame(rows).T
     table.index.names = ["scatter", "seeds", "spacing"]
     print(table.reset_index().to_string(index=False))
+    control = {}
+    for decades, seeds, step in product(WIDTHS, SEEDS, STEPS):
+        wide = [with_width(shape, decades) for shape in shapes]
+        found = row_of(SCATTER["0.16"], seeds, step, sweeps=max(1, arguments.sweeps // 4), shapes=wide)
+        control[decades, seeds, f"{step * 5 / 39:.2f}"] = {"gradual": found["gradual"]}
+    table = pd.DataFrame(control).T
+    table.index.names = ["decades", "seeds", "spacing"]
+    print(f"\n{table.reset_index().to_string(index=False)}")
 
 
 if __name__ == "__main__":

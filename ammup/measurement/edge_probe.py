@@ -87,7 +87,12 @@ class EdgeCurve:
             "training_steps": self.training_steps,
             "chance": {str(depth): loss for depth, loss in self.chance.items()},
             "curve": [{**row, "flags": _flags(e)} for row, e in zip(numbers, self.edges.values(), strict=True)],
-            "runs": json_rows(self.table),
+            "runs": [
+                {**row, "diverged": bool(diverged)}
+                for row, diverged in zip(
+                    json_rows(self.table.drop(columns="diverged")), self.table["diverged"], strict=True
+                )
+            ],
         }
 
 

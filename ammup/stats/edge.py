@@ -19,6 +19,9 @@ LEAST_RISE = 0.25
 # Two distances are flagged if they exceed this number of decades, a factor of two: that between the first and the last
 # crossing of a seed (mean over seeds), and that between the edge and a diverged replica below it.
 AMBIGUITY = float(np.log10(2))
+# A fall is flagged as gradual if the accuracy takes more than this number of decades (mean over seeds) to fall from the
+# first to the second of these shares of its rise above chance.
+GRADUAL_SHARES, WIDEST = (0.9, 0.1), 1.0
 # Degrees of freedom that the scatter between seeds at all depths contributes to the variance of one depth.
 POOLED_DF = 4
 NORMAL = t_quantile(0.975, np.inf)
@@ -27,6 +30,7 @@ TINY = 1e-12
 NO_RISE, NO_CLIFF = "accuracy does not rise above chance", "no cliff inside the grid"
 AT_END, AT_START = "cliff at the end of the grid", "best at the start of the grid"
 SEVERAL, DIVERGED = "several crossings", "divergence far below the edge"
+GRADUAL = "gradual fall"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +61,8 @@ class _Fall:
         first: first crossing above the best learning rate.
         last: last crossing, which is the edge.
         gap: distance of the grid points around the last crossing.
+        width: distance from the last crossing of 90 % of the rise above chance to the first crossing of 10 % above the
+            edge, or to the end of the grid.
         at_start: whether the best learning rate is the smallest.
         at_end: whether the last crossing is between the last two learning rates of the grid.
         rise: best accuracy minus chance.
@@ -65,6 +71,7 @@ class _Fall:
     first: float
     last: float
     gap: float
+    width: float
     at_start: bool
     at_end: bool
     rise: float
@@ -127,21 +134,36 @@ def _fall(u: Array, values: Array, chance: float) -> _Fall:
     trained = np.isfinite(values)
     x, y = u[trained], values[trained]
     if y.size == 0:
-        return _Fall(first=np.nan, last=np.nan, gap=np.nan, at_start=False, at_end=False, rise=0.0)
+        return _Fall(first=np.nan, last=np.nan, gap=np.nan, width=np.nan, at_start=False, at_end=False, rise=0.0)
     best = int(np.argmax(y))
-    above = y - (chance + SHARE * (y[best] - chance))
-    places = np.flatnonzero((above[best:-1] >= 0) & (above[best + 1 :] < 0)) + best
-    crossings = x[places] + np.diff(x)[places] * above[places] / (above[places] - above[places + 1])
+    places, crossings = _crossings(x, y, best, chance + SHARE * (y[best] - chance))
     first, last = (crossings[0], crossings[-1]) if places.size else (np.nan, np.nan)
     end = int(places[-1]) if places.size else -1
     return _Fall(
         first=float(first),
         last=float(last),
         gap=float(x[end + 1] - x[end]) if places.size else np.nan,
+        width=_width(x, y, best, chance) if places.size else np.nan,
         at_start=bool(x[best] == u[0]),
         at_end=bool(places.size and x[end + 1] == u[-1]),
         rise=float(y[best] - chance),
     )
+
+
+def _crossings(x: Array, y: Array, start: int, level: float) -> tuple[NDArray[np.intp], Array]:
+    """(Index of the grid point before it, interpolated position) of each fall through a level, from ``start`` on."""
+    above = y - level
+    places = np.flatnonzero((above[start:-1] >= 0) & (above[start + 1 :] < 0)) + start
+    return places, x[places] + np.diff(x)[places] * above[places] / (above[places] - above[places + 1])
+
+
+def _width(x: Array, y: Array, best: int, chance: float) -> float:
+    """See ``_Fall.width``."""
+    high, low = (chance + share * (y[best] - chance) for share in GRADUAL_SHARES)
+    _, begins = _crossings(x, y, best, high)
+    edge_places, _ = _crossings(x, y, best, chance + SHARE * (y[best] - chance))
+    _, ends = _crossings(x, y, int(edge_places[-1]), low)
+    return float((ends[0] if ends.size else x[-1]) - begins[-1])
 
 
 def _flags(falls: list[_Fall], *, least: float, early: bool) -> Iterator[str]:
@@ -159,3 +181,6 @@ def _flags(falls: list[_Fall], *, least: float, early: bool) -> Iterator[str]:
         yield SEVERAL
     if early:
         yield DIVERGED
+    width = np.array([fall.width for fall in falls])
+    if np.isfinite(width).any() and np.nanmean(width) > WIDEST:
+        yield GRADUAL

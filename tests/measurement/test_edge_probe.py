@@ -1,5 +1,6 @@
 """Probed edges, against nets whose edge is known, a loop of torch.optim and losses in closed form."""
 
+import json
 import math
 from functools import partial
 
@@ -139,7 +140,8 @@ def test_bad_arguments_are_reported(arguments: dict, message: str) -> None:
 
 def test_json_has_no_nan() -> None:
     edges = probe_edges(_Scaled, [1], loss="mse", lr=0.1, data=BATCHES, steps=20, seeds=1)
-    content = edges.to_dict()
+    content = json.loads(json.dumps(edges.to_dict(), allow_nan=False))
     assert content["curve"][0]["se_log10"] is None  # of one seed
     assert content["curve"][0]["flags"] == []
     assert content["training_steps"] == edges.training_steps
+    assert [run["diverged"] for run in content["runs"]] == edges.table["diverged"].tolist()

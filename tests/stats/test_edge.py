@@ -10,7 +10,7 @@ from scipy import stats
 from ammup.errors import InputError
 from ammup.experiments.analysis import law_of
 from ammup.experiments.record import SweepRecord
-from ammup.stats.edge import AT_END, AT_START, DIVERGED, NO_CLIFF, NO_RISE, SEVERAL, edge_errors, edge_of
+from ammup.stats.edge import AT_END, AT_START, DIVERGED, GRADUAL, NO_CLIFF, NO_RISE, SEVERAL, edge_errors, edge_of
 from ammup.stats.optimum import fit_sweep
 from ammup.stats.peak import INCOMPLETE, optimum_of
 
@@ -71,6 +71,20 @@ def test_the_edge_of_a_depth_is_the_geometric_mean_over_its_seeds() -> None:
     assert np.log10(found.lr_star(4)[0]) == pytest.approx(-0.25, abs=0.01)
     assert found.flags(4) == ()
     assert found.to_dict()["chance"] == 0.1
+
+
+@pytest.mark.parametrize(
+    ("knots", "accuracies", "gradual"),
+    [
+        ([-1, 0.2], [0.5, 0.1], False),  # 90 to 10 % of the rise is 0.8 of the 1.2 decades
+        ([-1, 0.3], [0.5, 0.1], True),  # 0.8 of 1.3 decades
+        ([-1, -0.5, 0.4, 0.5, 0.6], [0.5, 0.1, 0.1, 0.2, 0.1], False),  # a late recovery is not part of the fall
+        ([-1, -0.4, 0.95], [0.5, 0.2, 0.15], True),  # it never falls to 10 %
+    ],
+)
+def test_a_fall_over_more_than_a_decade_is_gradual(knots: list, accuracies: list, gradual: bool) -> None:
+    runs = pd.DataFrame({"lr": 10**U, "seed": 0, "val_accuracy": np.interp(U, knots, accuracies), "diverged": False})
+    assert (GRADUAL in optimum_of(runs, chance=0.1).edge_flags) == gradual
 
 
 def _flags(runs: pd.DataFrame) -> tuple[str, ...]:
