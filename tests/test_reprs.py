@@ -16,6 +16,7 @@ from tuning_runs import run_at
 
 import ammup
 from ammup.experiments.record import SweepRecord
+from ammup.measurement.edge_probe import EdgeCurve
 from ammup.measurement.finite_step import FiniteStep
 from ammup.measurement.late import LateCurve
 from ammup.measurement.moments import UpdateMoments
@@ -83,6 +84,20 @@ OBJECTS: dict[str, tuple[Callable[[], object], list[str]]] = {
             lr=0.1,
         ),
         ["depths 2 … 41 (40)", "lr_star=[0.7071 … 0.007618, 40 items]", "short_runs_at=0.1"],
+    ),
+    "EdgeCurve": (
+        lambda: EdgeCurve(
+            table=pd.DataFrame(
+                [
+                    {"depth": depth, "seed": 0, "lr": lr * factor, "loss": loss, "steps": 9, "diverged": False}
+                    for depth, lr in CURVE.items()
+                    for factor, loss in ((0.1, 2.0), (0.5, 1.0), (1.0, 1.5), (10.0, 2.3))
+                ]
+            ),
+            chance=dict.fromkeys(CURVE, 2.0),
+            steps=9,
+        ),
+        ["depths 2 … 41 (40)", "edges=[0.7071 … 0.007618, 40 items]", "steps=9"],
     ),
     "Sharpness": (
         lambda: ammup.measure_sharpness(ammup.mlp(2, width=4, in_features=3), torch.ones(2, 3), loss="mse"),

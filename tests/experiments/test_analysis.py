@@ -16,6 +16,7 @@ from ammup.experiments.analysis import (
     read_sweeps,
     regret_of,
     rule_curves,
+    swept_edges,
     traced_runs,
 )
 from ammup.experiments.experiment import Experiment
@@ -87,6 +88,25 @@ def test_regret_of_an_adaptive_search_is_rejected(record: SweepRecord) -> None:
     left_out = pd.DataFrame({"depth": [2], "seed": [0], "lr": [0.3], "steps": [4]})
     with pytest.raises(InputError, match="--set search=full"):
         regret_of(replace(record, left_out=left_out))
+
+
+def test_the_rule_of_the_edge_is_estimated_from_the_seeds_that_the_rate_is_tuned_on() -> None:
+    record = SweepRecord.read(Path(__file__).parents[2] / "baselines" / "sweeps" / "cnn-relu-cifar10-small.json")
+    edges = {}
+    for seed in (0, 1):
+        law = fit_sweep(record.runs[record.runs["seed"] == seed], kind="edge", keep_flagged=True, chance=0.1)
+        edges[seed] = {depth: law.lr_star(depth)[0] for depth in law.optima}
+        assert swept_edges(record, (seed,)) == edges[seed]
+    assert edges[0][12] / edges[0][3] != pytest.approx(edges[1][12] / edges[1][3], rel=0.1)
+    found, one = regret_of(record).by_depth, {}
+    for seed in (0, 1):
+        runs = record.runs[record.runs["seed"] == seed]
+        tuned = fit_sweep(runs).optima[3].smoothed * edges[seed][12] / edges[seed][3]
+        other = record.runs[(record.runs["seed"] == 1 - seed) & (record.runs["depth"] == 12)].sort_values("lr")
+        accuracy = other["val_accuracy"].where(~other["diverged"].astype(bool))
+        one[seed] = np.interp(np.log(tuned), np.log(other["lr"]), accuracy.fillna(accuracy.min()))
+    row = found[(found["rule"] == "edge") & (found["depth"] == 12)].iloc[0]
+    assert row["held_out_accuracy"] == pytest.approx(np.mean(list(one.values())))
 
 
 def test_only_rules_that_are_defined_at_every_depth_are_returned(record: SweepRecord) -> None:
