@@ -38,6 +38,7 @@ from regret_parts.laws import price_of, rules_of
 
 from ammup.experiments.analysis import read_sweeps
 from ammup.experiments.record import SweepRecord
+from ammup.experiments.sweep_file import FORMAT
 from ammup.stats.regret import SWEPT, transfer_regret
 
 SWEEPS = Path(__file__).parents[1] / "baselines" / "sweeps"
@@ -51,7 +52,8 @@ METRICS = {"fit error": "fit_error", "off by two": "off_by_two", "deepest": "dee
 
 def read_families(paths: list[Path]) -> dict[str, SweepRecord]:
     """The records by name, with full grids and at least two depths."""
-    files = [*sorted(SWEEPS.glob("*.json")), *paths]
+    stored = [path for path in sorted(SWEEPS.glob("*.json")) if f'"format": "{FORMAT}"' in path.read_text()[:200]]
+    files = [*stored, *paths]
     records = [record for path in files for record in read_sweeps(path)]
     return {one.experiment.name: one for one in records if not one.searched and one.runs["depth"].nunique() > 1}
 

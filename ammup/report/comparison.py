@@ -9,10 +9,11 @@ from ammup.experiments.analysis import EDGE, MEASURED_LATE, law_of, rule_curves
 from ammup.experiments.record import SweepRecord
 from ammup.format import with_interval
 from ammup.report.sweep import percent_text
+from ammup.stats.held_out import SWEPT
 from ammup.stats.optimum import SweepLaw
 from ammup.stats.peak import OPTIMA
 from ammup.stats.power_law import PowerLaw, fit_maximal_lr, fit_power_law
-from ammup.stats.regret import SWEPT, Regret
+from ammup.stats.regret import Regret
 from ammup.transfer.rules import RULES
 
 DASH = "–"

@@ -3,7 +3,7 @@
 Axes: S seed, P learning rate (ascending).
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, combinations
 from math import comb
@@ -36,7 +36,7 @@ def splits(seeds: Sequence[int]) -> list[tuple[tuple[int, ...], tuple[int, ...]]
     """
     n = len(seeds)
     sizes = sorted({n // 2, n - n // 2} - {0, n})
-    every = chain.from_iterable(combinations(range(n), size) for size in sizes)
+    every: Iterable[tuple[int, ...]] = chain.from_iterable(combinations(range(n), size) for size in sizes)
     total = sum(comb(n, size) for size in sizes)
     if total > MOST_SPLITS:
         places = set(np.random.default_rng(0).choice(total, MOST_SPLITS, replace=False).tolist())
