@@ -11,8 +11,8 @@ from rich.text import Text
 
 from ammup.experiments.live import status_table
 from ammup.format import duration_text, error_from_log10, interval_text, with_interval
-from ammup.stats.optimum import SweepLaw
 from ammup.stats.held_out import SWEPT
+from ammup.stats.optimum import SweepLaw
 from ammup.stats.regret import Regret
 
 if TYPE_CHECKING:  # imports torch
