@@ -11,8 +11,8 @@ ones (benchmarks/edge_parts/simulation.py). Printed for each standard deviation 
 * flagged: share of the depths.
 * gradual: share of the depths with the flag "gradual fall", which is wrong for these cliffs.
 
-The second table is the control: the share of depths with that flag if every fall of the stored shapes is replaced by a
-logistic one that takes this number of decades from 90 to 10 % of the rise above chance.
+The second table is the control: the share of depths with that flag if the falls of the stored shapes are replaced by
+wider ones. Without noise the accuracy takes this number of decades from 90 to 10 % of its rise above chance.
 
     python benchmarks/edge_coverage.py
 """
@@ -26,6 +26,8 @@ import pandas as pd
 from edge_parts.candidates import CHANCE
 from edge_parts.simulation import FINE, Shape, simulated_sweep, stored_shapes
 from edge_parts.simulation import product as curve
+from numpy.typing import NDArray
+from scipy import optimize
 
 from ammup.stats.edge import GRADUAL
 from ammup.stats.optimum import fit_sweep
@@ -77,10 +79,18 @@ def row_of(scatter: dict[int, float], seeds: int, step: int, *, sweeps: int, sha
 
 
 def with_width(shape: Shape, decades: float) -> Shape:
-    """The shape with a fall of this width, whose half is at the edge."""
-    width = decades / (2 * np.log(9))  # a logistic falls from 90 to 10 % within 2 log 9 of its widths
-    values = curve(FINE, shape.rise, 0.0, shape.widths[0], width)
-    edge = FINE[np.flatnonzero(values >= values.max() / 2)[-1]]
+    """The shape with a logistic fall such that the curve without noise falls from 90 to 10 % over these decades."""
+
+    def values(width: float) -> NDArray[np.float64]:
+        return curve(FINE, shape.rise, 0.0, shape.widths[0], width)
+
+    def excess(width: float) -> float:
+        y = values(width)
+        last = [FINE[np.flatnonzero(y >= share * y.max())[-1]] for share in (0.9, 0.1)]
+        return float(last[1] - last[0] - decades)
+
+    width = optimize.brentq(excess, 0.01, 2.0, xtol=1e-3)
+    edge = FINE[np.flatnonzero(values(width) >= values(width).max() / 2)[-1]]
     return replace(shape, widths=(shape.widths[0], width), offset=float(-edge))
 
 
