@@ -170,10 +170,8 @@ def test_transfers_compose(rule: str, depths: list[int]) -> None:
 @pytest.mark.parametrize("depth", [4, 9, 100])
 def test_at_the_same_depth_every_rule_returns_the_learning_rate(rule: str, depth: int) -> None:
     assert transfer_lr(0.1, depth, depth, rule=rule, **NET) == 0.1
-    assert (
-        transfer_lr(0.1, depth, depth, rule=rule, measured=CURVE, late=CURVE, law=lambda _: [], path_sums={7: 1.0})
-        == 0.1
-    )
+    given = dict.fromkeys(["measured", "late", "sharpness", "edges"], CURVE)
+    assert transfer_lr(0.1, depth, depth, rule=rule, law=lambda _: [], path_sums={7: 1.0}, **given) == 0.1
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -190,7 +188,11 @@ def test_a_table_has_every_rule_that_can_be_applied() -> None:
     assert tuple(table["rule"]) == RULES
     assert list(table["lr"]) == [transfer_lr(0.1, 4, 8, rule=rule, **NET) for rule in RULES]
     assert dict(zip(table["rule"], table["assumption"], strict=True)) == ASSUMPTIONS
-    assert table.loc[~table["rule"].str.startswith("measured"), ["low", "high"]].isna().all(axis=None)
+    # Without standard errors, only the fit through three depths has an interval, from the scatter about its line.
+    formulas = ~table["rule"].isin(["measured", "measured-late", "sharpness", "sharpness-fit", "edge"])
+    assert table.loc[formulas, ["low", "high"]].isna().all(axis=None)
+    fit = table[table["rule"] == "sharpness-fit"].iloc[0]
+    assert fit["low"] < fit["lr"] < fit["high"]
 
 
 @pytest.mark.parametrize(
@@ -202,6 +204,9 @@ def test_a_table_has_every_rule_that_can_be_applied() -> None:
         ({"path_sums": {4: 64.0, 8: 512.0}}, ["pathsum"]),
         ({"measured": CURVE}, ["measured"]),
         ({"late": CURVE}, ["measured-late"]),
+        ({"sharpness": CURVE}, ["sharpness", "sharpness-fit"]),
+        ({"sharpness": {4: 1.0, 8: 0.5}}, ["sharpness"]),
+        ({"edges": CURVE}, ["edge"]),
     ],
 )
 def test_rules_that_miss_something_are_left_out(known: dict, more: list[str]) -> None:
