@@ -1,184 +1,207 @@
 """How often the gate passes a correct model again, and how often it fails a faulty one.
 
-    python benchmarks/gate_repeats.py
+    python benchmarks/gate_repeats.py --records repeats.jsonl
+    python benchmarks/gate_repeats.py --records repeats.jsonl --only 'Vit|mixer' --comparisons 50
 
-For a small ViT and a small ConvNeXt, a baseline is recorded once. Then the correct model is checked against it with
-other weight draws: from another seed root, or with additional random numbers drawn in the factory before the weights,
-as after a harmless change of the code. Models with a planted fault are checked in the same way.
+For each of sixteen models a baseline is recorded. Then the correct model is checked against it with other weight draws,
+as after a harmless change of the code, and a model with each planted fault is checked in the same way. A new baseline
+is recorded for every ten checks, because they share its error. All checks use the default number of weight draws.
+
+Each finished check is a line of the file of records, so that the same command continues after an interruption. With
+--evaluate it only prints the tables of the records.
 """
 
+import json
+import re
+import sys
 import tempfile
-from collections import Counter
-from collections.abc import Callable, Mapping
-from functools import partial
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]  # the ammup of this checkout
+
 import click
+import pandas as pd
 import torch
-from torch import Tensor, nn
+from gate_parts.subjects import Subject, subjects
 
 import ammup
 from ammup.gate.check_result import DepthCheck
 
 DEPTHS = (2, 4, 8)
-OUTCOMES = ("holds", "inconclusive", "moved", "does not hold")
-
-
-class VitBlock(nn.Module):
-    """Pre-norm self-attention and a feed-forward network, each in a residual branch."""
-
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.norm1, self.norm2 = nn.LayerNorm(dim), nn.LayerNorm(dim)
-        self.attention = nn.MultiheadAttention(dim, 4, batch_first=True)
-        self.mlp = nn.Sequential(nn.Linear(dim, 2 * dim), nn.GELU(), nn.Linear(2 * dim, dim))
-
-    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
-        h = self.norm1(x)
-        x = x + self.attention(h, h, h, need_weights=False)[0]
-        out: Tensor = x + self.mlp(self.norm2(x))
-        return out
-
-
-class Vit(nn.Module):
-    """A vision transformer on 8×8 images with patches of 2×2."""
-
-    def __init__(self, depth: int, dim: int = 32) -> None:
-        super().__init__()
-        self.embed = nn.Conv2d(3, dim, 2, stride=2)
-        self.position = nn.Parameter(0.02 * torch.randn(1, 16, dim))
-        self.blocks = nn.Sequential(*(VitBlock(dim) for _ in range(depth)))
-        self.norm, self.head = nn.LayerNorm(dim), nn.Linear(dim, 10)
-
-    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
-        tokens = self.embed(x).flatten(2).transpose(1, 2) + self.position
-        out: Tensor = self.head(self.norm(self.blocks(tokens)).mean(1))
-        return out
-
-
-class ConvNextBlock(nn.Module):
-    """A depthwise convolution and a feed-forward network in a residual branch with a scale for each channel."""
-
-    def __init__(self, dim: int, scale: float) -> None:
-        super().__init__()
-        self.depthwise = nn.Conv2d(dim, dim, 5, padding=2, groups=dim)
-        self.norm = nn.LayerNorm(dim)
-        self.mlp = nn.Sequential(nn.Linear(dim, 4 * dim), nn.GELU(), nn.Linear(4 * dim, dim))
-        self.scale = nn.Parameter(torch.full((dim,), scale))
-
-    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
-        h = self.norm(self.depthwise(x).permute(0, 2, 3, 1))
-        return x + (self.scale * self.mlp(h)).permute(0, 3, 1, 2)
-
-
-class ConvNext(nn.Module):
-    """A ConvNeXt of one stage on 8×8 images; each branch is divided by the square root of the number of blocks."""
-
-    def __init__(self, depth: int, dim: int = 24) -> None:
-        super().__init__()
-        self.stem = nn.Conv2d(3, dim, 2, stride=2)
-        self.blocks = nn.Sequential(*(ConvNextBlock(dim, depth**-0.5) for _ in range(depth)))
-        self.norm, self.head = nn.LayerNorm(dim), nn.Linear(dim, 10)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d | nn.Linear):
-                nn.init.normal_(module.weight, std=(2 / module.weight[0].numel()) ** 0.5)
-                nn.init.zeros_(module.bias)
-
-    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
-        out: Tensor = self.head(self.norm(self.blocks(self.stem(x)).mean((2, 3))))
-        return out
-
-
-@torch.no_grad()
-def _times(factor: float, *weights: Tensor) -> None:
-    for weight in weights:
-        weight.mul_(factor)
-
-
-def _vit_without_skip(model: Vit) -> None:
-    for block in model.blocks:
-        block.forward = lambda x, b=block: b.mlp(b.norm2(x + b.attention(*[b.norm1(x)] * 3, need_weights=False)[0]))
-
-
-# Faults that change η*. One feed-forward layer of the first block at 2x is not among them: it changes η* of these nets
-# by less than 20 %, within the standard errors of two checks.
-FAULTS: Mapping[type[nn.Module], Mapping[str, Callable[[Any], object]]] = {
-    Vit: {
-        "first layer 2x": lambda m: _times(2, m.embed.weight),
-        "readout 2x": lambda m: _times(2, m.head.weight),
-        "branches 2x": lambda m: [_times(2, b.attention.out_proj.weight, b.mlp[2].weight) for b in m.blocks],
-        "skip of the feed-forward lost": _vit_without_skip,
-    },
-    ConvNext: {
-        "first layer 2x": lambda m: _times(2, m.stem.weight),
-        "readout 2x": lambda m: _times(2, m.head.weight),
-        "branches not scaled": lambda m: _times(len(m.blocks) ** 0.5, *(b.scale for b in m.blocks)),
-        "branches 2x": lambda m: _times(2, *(b.scale for b in m.blocks)),
-    },
-}
-
-
-def build(depth: int, *, kind: type[nn.Module], fault: str = "", extra: int = 0) -> nn.Module:
-    """A model whose factory first draws ``extra`` random numbers that it does not use."""
-    torch.rand(extra)
-    model = kind(depth)
-    if fault:
-        FAULTS[kind][fault](model)
-    return model
+PER_BASELINE = 10  # checks with one baseline
+CORRECT, RECORDED = "correct", "recorded"
+CAUGHT = ("moved", "does not hold")
+Record = dict[str, Any]
 
 
 class Gate:
-    """A recorded baseline of a correct model, with which other models are compared.
+    """Recorded baselines of a correct model, with which other models are compared.
 
     Args:
-        kind: the model.
-        folder: where the baseline is stored.
+        subject: the model.
+        folder: where the baselines are stored, so that an interrupted benchmark compares with the same ones.
         margin: half the width of the allowed region.
     """
 
-    def __init__(self, kind: type[nn.Module], folder: Path, margin: float) -> None:
-        self.kind, self.margin, self.baseline = kind, margin, folder / f"{kind.__name__}.json"
-        images, labels = ammup.load_data("synthetic", image_size=8).batch(8)
-        self.batch = {"inputs": images, "targets": labels, "loss": "cross_entropy"}
-        self.recorded = self._check(record=True)
+    def __init__(self, subject: Subject, folder: Path, margin: float) -> None:
+        self.subject, self.folder, self.margin = subject, folder, margin
 
-    def compare(self, number: int, fault: str = "") -> DepthCheck:
-        """Compare a model with the baseline, with other draws for each number of at least 1.
+    def record(self, recording: int) -> DepthCheck:
+        """Record a baseline; each number draws other weights."""
+        return self._check(self.subject.net, recording, seed_root=100 * recording, record=True)
 
-        Odd numbers change the seed root; even numbers draw additional random numbers in the factory.
-        """
-        if number % 2:
-            return self._check(seed_root=number, fault=fault)
-        return self._check(extra=number, fault=fault)
+    def compare(self, number: int, fault: str = CORRECT) -> DepthCheck:
+        """Compare a model with the baseline of its number; each number draws other weights."""
+        recording = number // PER_BASELINE
+        if not self._path(recording).exists():
+            self.record(recording)
+        net = self.subject.net if fault == CORRECT else self.subject.faults[fault]
+        return self._check(net, recording, seed_root=100 * recording + 1 + number % PER_BASELINE)
 
-    def _check(self, *, record: bool = False, seed_root: int = 0, fault: str = "", extra: int = 0) -> DepthCheck:
-        factory = partial(build, kind=self.kind, fault=fault, extra=extra)
-        options = {"margin": self.margin, "baseline": self.baseline, "record": record, "seed_root": seed_root}
-        return ammup.check_depth_exponent(factory, DEPTHS, **self.batch, **options)
+    def _path(self, recording: int) -> Path:
+        return self.folder / f"{recording}.json"
+
+    def _check(self, net: Callable[..., Any], recording: int, *, seed_root: int, record: bool = False) -> DepthCheck:
+        factory = _Named(net)
+        return ammup.check_depth_exponent(
+            factory,
+            DEPTHS,
+            **self.subject.batch,
+            margin=self.margin,
+            baseline=self._path(recording),
+            record=record,
+            seed_root=seed_root,
+        )
+
+
+class _Named:
+    """A factory with the same name for correct and faulty models, because the name is part of the baseline."""
+
+    __qualname__ = __name__ = "make_net"
+
+    def __init__(self, net: Callable[..., Any]) -> None:
+        self.net = net
+        self.__wrapped__ = net  # its signature states whether it takes a seed
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        return self.net(*arguments, **options)
+
+
+def _tasks(chosen: dict[str, Subject], comparisons: int, faulty: int) -> Iterator[tuple[str, str, int]]:
+    """(model, variant, number) of each check, in an order in which every model has about the same number of checks."""
+    faults = {name: list(product(range(faulty), subject.faults)) for name, subject in chosen.items()}
+    for number in range(max([comparisons, *map(len, faults.values())])):
+        for name in chosen:
+            if number < comparisons:
+                yield name, CORRECT, number
+            if number < len(faults[name]):
+                repetition, fault = faults[name][number]
+                yield name, fault, repetition
+
+
+def _measure(check: Callable[[], DepthCheck]) -> Record:
+    started = time.perf_counter()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a faulty net may have no finite gradient; the outcome is what counts
+        try:
+            result = check()
+        except ammup.InputError as error:
+            return {"outcome": "invalid input", "error": str(error), "seconds": time.perf_counter() - started}
+    return {
+        "outcome": result.outcome,
+        "draws": result.draws,
+        "slope": result.law.power_law.slope,
+        "baseline_needed": result.baseline_needed,
+        "seconds": time.perf_counter() - started,
+    }
+
+
+def run(records: Path, chosen: dict[str, Subject], *, comparisons: int, faulty: int, margin: float) -> None:
+    """Do the checks that are not in the file of records, and append them."""
+    done = {(r["model"], r["variant"], r["number"]) for r in read(records)}
+    folder = records.with_suffix(".baselines")
+    for model, variant, number in _tasks(chosen, comparisons, faulty):
+        if (model, variant, number) in done:
+            continue
+        own = folder / re.sub(r"\W+", "-", model)
+        own.mkdir(parents=True, exist_ok=True)
+        gate = Gate(chosen[model], own, margin)
+        if not (own / f"{number // PER_BASELINE}.json").exists():
+            _append(records, model, RECORDED, number, _measure(lambda g=gate, n=number: g.record(n // PER_BASELINE)))
+        _append(records, model, variant, number, _measure(lambda g=gate, n=number, v=variant: g.compare(n, v)))
+
+
+def _append(records: Path, model: str, variant: str, number: int, values: Record) -> None:
+    with records.open("a", encoding="utf-8") as file:
+        file.write(json.dumps({"model": model, "variant": variant, "number": number, **values}) + "\n")
+    click.echo(f"{model}, {variant}, {number}: {values['outcome']}, {values['seconds']:.0f} s", err=True)
+
+
+def read(records: Path) -> list[Record]:
+    """The finished checks."""
+    return [json.loads(line) for line in records.read_text("utf-8").splitlines()] if records.exists() else []
+
+
+def tables(records: list[Record]) -> Iterator[str]:
+    """The tables of correct and of faulty models, and each fault that was not caught, as Markdown."""
+    frame = pd.DataFrame(records)
+    correct, recorded = frame[frame.variant == CORRECT], frame[frame.variant == RECORDED]
+    rows = [_row(name, part, recorded[recorded.model == name]) for name, part in correct.groupby("model", sort=False)]
+    rows.append(_row("all models", correct, recorded))
+    yield pd.DataFrame(rows).to_markdown(index=False)
+    faulty = frame[~frame.variant.isin([CORRECT, RECORDED])]
+    if faulty.empty:
+        return
+    counts = [_fault_row(name, part) for name, part in faulty.groupby("model", sort=False)]
+    yield pd.DataFrame([*counts, _fault_row("all models", faulty)]).to_markdown(index=False)
+    missed = faulty[~faulty.outcome.isin(CAUGHT)]
+    yield "\n".join(f"* {row.model}: {row.variant}: {row.outcome}" for row in missed.itertuples()) or "All were caught."
+
+
+def _row(name: str, checks: pd.DataFrame, recorded: pd.DataFrame) -> Record:
+    counts = {outcome: int((checks.outcome == outcome).sum()) for outcome in ("holds", "inconclusive", *CAUGHT)}
+    return {
+        "model": name,
+        "slope": f"{checks.slope.mean():.2f}",
+        "draws of the baseline": f"{recorded.draws.mean():.0f}",
+        "draws": f"{checks.draws.mean():.0f}",
+        "seconds": f"{checks.seconds.median():.0f}",
+        "checks": len(checks),
+        **counts,
+    }
+
+
+def _fault_row(name: str, checks: pd.DataFrame) -> Record:
+    return {
+        "model": name,
+        "faulty checks": len(checks),
+        "caught": int(checks.outcome.isin(CAUGHT).sum()),
+        "inconclusive": int((checks.outcome == "inconclusive").sum()),
+        "holds": int((checks.outcome == "holds").sum()),
+    }
 
 
 @click.command(help=__doc__)
+@click.option("--records", type=click.Path(path_type=Path), help="File of the finished checks.  [default: temporary]")
+@click.option("--only", default="", help="Regular expression of the models.")
 @click.option("--comparisons", default=20, show_default=True, help="Checks of each correct model.")
-@click.option("--faulty", default=4, show_default=True, help="Checks of each faulty model.")
+@click.option("--faulty", default=1, show_default=True, help="Checks of each faulty model.")
 @click.option("--margin", default=0.3, show_default=True, help="Half the width of the allowed region.")
-def main(comparisons: int, faulty: int, margin: float) -> None:
+@click.option("--evaluate", is_flag=True, help="Print the tables of the records, without new checks.")
+def main(records: Path | None, only: str, comparisons: int, faulty: int, margin: float, evaluate: bool) -> None:
     torch.set_num_threads(1)
-    click.echo(f"{'model':<9} {'variant':<30} {'draws':>6} {'slope':>7} {''.join(f'{name:>15}' for name in OUTCOMES)}")
     with tempfile.TemporaryDirectory() as folder:
-        for kind, faults in FAULTS.items():
-            gate = Gate(kind, Path(folder), margin)
-            _print(kind, "recorded", [gate.recorded])
-            for fault, repeats in (("", comparisons), *((fault, faulty) for fault in faults)):
-                _print(kind, fault or "correct", [gate.compare(number, fault) for number in range(1, repeats + 1)])
-
-
-def _print(kind: type[nn.Module], variant: str, checks: list[DepthCheck]) -> None:
-    counts = Counter(check.outcome for check in checks)
-    draws = sum(check.draws for check in checks) / len(checks)
-    slope = sum(check.law.power_law.slope for check in checks) / len(checks)
-    outcomes = "".join(f"{counts[name]:>15}" for name in OUTCOMES)
-    click.echo(f"{kind.__name__:<9} {variant:<30} {draws:>6.0f} {slope:>7.2f} {outcomes}")
+        path = records or Path(folder) / "repeats.jsonl"
+        if not evaluate:
+            chosen = {name: subject for name, subject in subjects().items() if re.search(only, name)}
+            run(path, chosen, comparisons=comparisons, faulty=faulty, margin=margin)
+        for table in tables(read(path)):
+            click.echo(f"{table}\n")
 
 
 if __name__ == "__main__":
