@@ -35,6 +35,8 @@ class DepthCheck:
         expected: the expected slope that was given or recorded; None if the slope of this check is to be recorded.
         moved: the differences from the baseline that chance does not explain: the numbers of depth units in one
             sentence, if they differ, and one sentence for each depth at which η* differs beyond both standard errors.
+        slope_change: the slope minus that of the baseline, and the confidence interval of this difference from the
+            errors of both measurements; None if the centre of the region is not the slope of a baseline.
         note: a difference from the baseline within both standard errors, in words, or "".
         facts: facts about the nets that narrow down the cause of a failure.
         cause: the likely cause of a failure, in words and with its probability, or "" if none is named.
@@ -49,6 +51,7 @@ class DepthCheck:
     baseline_needed: int = 0
     expected: float | None = None
     moved: tuple[str, ...] = ()
+    slope_change: tuple[float, tuple[float, float]] | None = None
     note: str = ""
     facts: NetFacts = field(default_factory=NetFacts)
     cause: str = ""
@@ -77,8 +80,16 @@ class DepthCheck:
 
     @property
     def slope_outcome(self) -> str:
-        """Whether the slope is allowed: "holds", "does not hold" or "inconclusive"."""
-        return _placed(self.law.power_law.slope_ci, self.region)
+        """Whether the slope is allowed: "holds", "does not hold" or "inconclusive".
+
+        If the centre of the region is the slope of a baseline, it is an estimate itself. Then the slope does not hold
+        only if its difference from that slope is larger than the margin beyond the errors of both measurements.
+        """
+        outcome = _placed(self.law.power_law.slope_ci, self.region)
+        if outcome == DOES_NOT_HOLD and self.slope_change is not None:
+            beyond = _placed(self.slope_change[1], Region.around(0.0, self.region.margin)) == DOES_NOT_HOLD
+            return DOES_NOT_HOLD if beyond else INCONCLUSIVE
+        return outcome
 
     @property
     def drift_outcome(self) -> str:
@@ -113,6 +124,8 @@ class DepthCheck:
             "seeds": self.draws,
             "seeds_needed": self.needed,
             "moved": list(self.moved),
+            "slope_change": self.slope_change and json_number(self.slope_change[0]),
+            "slope_change_interval": self.slope_change and [json_number(v) for v in self.slope_change[1]],
             "note": self.note,
             "cause": self.cause,
             "causes": dict(self.causes),

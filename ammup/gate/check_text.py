@@ -49,10 +49,17 @@ def region_decimals(region: Region) -> int:
 def _slope_line(check: "DepthCheck") -> str:
     fit, digits = check.law.power_law, region_decimals(check.region)
     low, high = fit.slope_ci
-    return (
+    line = (
         f"the depth exponent {PREDICATES[check.slope_outcome]}: slope {fit.slope:.{digits}f} "
         f"[{low:.{digits}f}, {high:.{digits}f}], allowed [{check.region.low:.{digits}f}, "
         f"{check.region.high:.{digits}f}], {check.draws} weight draws at each depth"
+    )
+    if check.slope_change is None or check.slope_outcome == HOLDS:
+        return line
+    difference, (low, high) = check.slope_change
+    return (
+        f"{line}; difference from the slope of the baseline {difference:.{digits}f} [{low:.{digits}f}, "
+        f"{high:.{digits}f}] within the errors of both, allowed ±{check.region.margin:.{digits}f}"
     )
 
 

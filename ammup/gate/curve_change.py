@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ammup.stats.intervals import t_quantile
+from ammup.stats.intervals import t_interval, t_quantile, upper_probability
 
 # Probability that the curve of an unchanged model with other weight draws counts as moved, over all depths together. A
 # baseline is compared in every run of CI, and all of these comparisons share the error of its draws.
@@ -45,13 +45,22 @@ class PointChange:
     limit: float
 
     @property
-    def size(self) -> float:
-        """|change of log10 η*| in standard errors of the difference; infinite if both errors are 0."""
-        change = abs(np.log10(self.new.lr_star / self.old.lr_star))
+    def change(self) -> float:
+        """The change of log10 η*."""
+        return float(np.log10(self.new.lr_star / self.old.lr_star))
+
+    @property
+    def error(self) -> float:
+        """Standard error of the change."""
         points = (self.old, self.new)
         scatter = max(point.se * point.draws**0.5 for point in points)
-        error = scatter * sum(1 / point.draws for point in points) ** 0.5
-        return float(change / error) if error > 0 else (np.inf if change > 0 else 0.0)
+        return float(scatter * sum(1 / point.draws for point in points) ** 0.5)
+
+    @property
+    def size(self) -> float:
+        """|change of log10 η*| in standard errors of the difference; infinite if both errors are 0."""
+        change = abs(self.change)
+        return change / self.error if self.error > 0 else (np.inf if change > 0 else 0.0)
 
     @property
     def moved(self) -> bool:
@@ -61,7 +70,7 @@ class PointChange:
     @property
     def rounded(self) -> bool:
         """Whether the change is as small as that of rounding errors."""
-        return bool(abs(np.log10(self.new.lr_star / self.old.lr_star)) <= ROUNDING_SHARE * self.old.se)
+        return abs(self.change) <= ROUNDING_SHARE * self.old.se
 
     def __str__(self) -> str:
         return (
@@ -76,6 +85,23 @@ def curve_changes(old: Mapping[int, CurvePoint], new: Mapping[int, CurvePoint]) 
         PointChange(depth=depth, old=old[depth], new=new[depth], limit=_limit(old[depth], new[depth], len(old)))
         for depth in old
     ]
+
+
+def slope_change(changes: Iterable[PointChange], *, level: float) -> tuple[float, tuple[float, float]]:
+    """The change of the slope of log η* on log L, and its confidence interval from the errors of both curves.
+
+    Args:
+        changes: the change at each depth, at least two.
+        level: two-sided confidence level.
+    """
+    changes = list(changes)
+    log_depth = np.log10([change.depth for change in changes])
+    centred = log_depth - log_depth.mean()
+    weights = centred / (centred @ centred)
+    difference = float(weights @ [change.change for change in changes])
+    error = float(np.linalg.norm(weights * [change.error for change in changes]))
+    df = max(min(change.old.draws + change.new.draws for change in changes) - 2, 1)
+    return difference, t_interval(difference, error, df=df, probability=upper_probability(level))
 
 
 def largest(changes: Iterable[PointChange]) -> PointChange:

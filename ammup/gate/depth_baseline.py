@@ -13,7 +13,7 @@ from pydantic import AfterValidator, Field, Strict
 from ammup.errors import InputError
 from ammup.gate.allowed import Allowed
 from ammup.gate.check_result import DepthCheck, with_likely_cause
-from ammup.gate.curve_change import CurvePoint, PointChange, curve_changes, largest
+from ammup.gate.curve_change import CurvePoint, PointChange, curve_changes, largest, slope_change
 from ammup.gate.environment import Environment, environment, in_continuous_integration, write_json
 from ammup.gate.fault_features import Expectation
 from ammup.stats.verdicts import HOLDS
@@ -134,7 +134,10 @@ class DepthBaseline(VersionedModel):
             note = ""
         else:
             note = _note(changes, same_draws)
-        return with_likely_cause(replace(check, moved=moved, note=note), self.expectation())
+        centred = check.expected == self.slope  # otherwise a slope was expected by its value, which has no error
+        change = slope_change(changes, level=check.law.power_law.level) if centred else None
+        compared = replace(check, moved=moved, note=note, slope_change=change, cause="", causes={})
+        return with_likely_cause(compared, self.expectation())
 
     def recounted(self, units: Mapping[int, int]) -> tuple[str, ...]:
         """The depths at which the number of depth units differs from that of the baseline, in at most one sentence.

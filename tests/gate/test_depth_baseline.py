@@ -87,6 +87,34 @@ def test_a_slope_outside_the_region_does_not_hold_even_if_the_curve_moved(baseli
 
 
 @pytest.mark.parametrize(
+    ("scatter", "slope", "outcome"),
+    [
+        (0.02, -1.9, "does not hold"),
+        (0.99, -1.9, "inconclusive"),  # the interval is outside the region, whose centre is not known well enough
+        (0.99, -3.0, "does not hold"),
+        (0.99, -1.5, "holds"),
+    ],
+)
+def test_the_error_of_the_centre_counts_before_a_slope_does_not_hold(
+    scatter: float, slope: float, outcome: str
+) -> None:
+    """A baseline of few draws that scatter; the new draws scatter little."""
+    stored = DepthBaseline.from_check(check_of(law_of(PAPER, scatter=scatter, draws=8), REGION), "a net")
+    law = law_of({depth: depth**slope for depth in PAPER}, scatter=0.02)
+    centred = replace(check_of(law, Region.around(stored.slope, 0.3)), expected=stored.slope)
+    check = replace(stored.against(centred, "a net"), moved=())
+    assert check.outcome == outcome
+    difference, (low, high) = check.slope_change
+    assert difference == pytest.approx(slope - stored.slope)
+    if outcome == "inconclusive":
+        assert check.law.power_law.slope_ci[1] < check.region.low
+        assert low < -0.3 < high
+        assert f"difference from the slope of the baseline {difference:.3f} [{low:.3f}, {high:.3f}]" in check.report()
+    expected_by_value = replace(check_of(law, Region.around(-1.5, 0.3)), expected=-1.5)
+    assert stored.against(expected_by_value, "a net").slope_outcome == ("holds" if slope == -1.5 else "does not hold")
+
+
+@pytest.mark.parametrize(
     ("n_units", "numbers"),
     [
         (lambda depth: depth + 1, "was 4, 8, 16, 32 and is 5, 9, 17, 33, at depths 4, 8, 16, 32"),
