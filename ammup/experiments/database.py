@@ -40,7 +40,7 @@ class Database:
 
     def __init__(self, path: Path, *, migrations: Sequence[str], mode: Literal["read", "write"]) -> None:
         self.path, self.migrations = path, migrations
-        self.lock = FileLock(f"{path}.lock", timeout=0) if mode == "write" else None
+        self.lock = _lock_of(path) if mode == "write" else None
         self.connection = self._open_for_reading() if self.lock is None else self._open_for_writing(self.lock)
 
     def __enter__(self: D) -> D:
@@ -98,15 +98,7 @@ class Database:
 
     def _open_for_writing(self, lock: FileLock) -> sqlite3.Connection:
         check_writable(self.path)
-        try:
-            lock.acquire()
-        except Timeout as error:
-            raise InputError(
-                f"another process is writing to {self.path}; wait until it ends, or use another --store and "
-                "merge the two afterwards (--merge)"
-            ) from error
-        except OSError as error:
-            raise InputError(f"{self.path} cannot be written: {error}") from error
+        _acquire(lock, self.path)
         try:
             return self._connect("mode=rwc")
         except BaseException:
@@ -177,6 +169,31 @@ def check_writable(path: Path) -> None:
         raise InputError(f"{path} is read-only; make it writable, or use another --store")
     if not os.access(folder, os.W_OK):
         raise InputError(f"{path} cannot be written: its folder is read-only; make it writable, or use another --store")
+
+
+def check_unlocked(path: Path) -> None:
+    """Raise InputError if another process is writing to the file; nothing is written."""
+    lock = _lock_of(path)
+    if Path(lock.lock_file).exists():  # a lock that nobody ever had is not created
+        _acquire(lock, path)
+        lock.release()
+
+
+def _lock_of(path: Path) -> FileLock:
+    return FileLock(f"{path}.lock", timeout=0)
+
+
+def _acquire(lock: FileLock, path: Path) -> None:
+    """Acquire the lock of a file, or raise InputError if another process has it."""
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise InputError(
+            f"another process is writing to {path}; wait until it ends, or use another --store and merge the two "
+            "afterwards (--merge)"
+        ) from error
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error}") from error
 
 
 def _error_message(path: Path, error: Exception) -> str:

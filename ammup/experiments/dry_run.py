@@ -4,7 +4,7 @@ from pathlib import Path
 
 from ammup.experiments.block import Block, WorkerContext, translate_errors, worker_context
 from ammup.experiments.cost import Cost, estimate_cost
-from ammup.experiments.database import check_writable
+from ammup.experiments.database import check_unlocked, check_writable
 from ammup.experiments.experiment import Cell, Experiment
 from ammup.experiments.measuring import ShortRunJob, check_steps, missing_short_runs
 from ammup.experiments.schema import StoredExperiment
@@ -29,6 +29,7 @@ def dry_run(
     """
     path = Path(store)
     check_writable(path)
+    check_unlocked(path)
     stored, missing, jobs = _missing_work(experiment, path, device)
     strategy = experiment.strategy
     if missing or jobs:

@@ -1,7 +1,7 @@
 """Param groups that exist, such as those with and without weight decay, split by the learning rates of a rule."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -102,6 +102,18 @@ def existing_groups(model: nn.Module, groups: Groups | Optimizer) -> list[Existi
 
 
 _Listed = tuple[str, tuple[Tensor, ...], tuple[str, ...], dict[str, Any]]
+
+
+def check_undivided(existing: Sequence[ExistingGroup], split: Sequence[Mapping[str, Any]], lr: float) -> None:
+    """Raise InputError if the groups of "fan-in" have smaller learning rates than the existing ones."""
+    before = {id(p): lr * group.ratio for group in existing for p in group.params}
+    divisor = max(before[id(p)] / group["lr"] for group in split for p in group["params"] if group["lr"] > 0)
+    if divisor > 1 + 1e-9:
+        raise InputError(
+            f"rule='fan-in' divides lr={lr} by {divisor:.0f} for a convolution, which is right only if it was tuned "
+            "with such groups: pass tuned='fan-in' if it was, or tuned='global' and inputs= to convert a learning rate "
+            "that was tuned with one rate for all parameters"
+        )
 
 
 def _checked(group: Any, index: int) -> _Listed:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ammup.errors import InputError, check_known
-from ammup.measurement.existing_groups import ExistingGroup, Groups, existing_groups
+from ammup.measurement.existing_groups import ExistingGroup, Groups, check_undivided, existing_groups
 from ammup.measurement.loss import Loss, Targets
 from ammup.measurement.own_weights import per_unit_factors
 from ammup.measurement.specification import MeasurementSpec
@@ -56,9 +56,10 @@ def param_groups(
     "global" gives all parameters ``lr``.
 
     A learning rate holds for one rule only. One that was tuned with one rate for all parameters, such as that of
-    :func:`ammup.transfer_lr`, is nine times too small for the 3×3 convolutions of "fan-in". With ``tuned="global"``,
-    all learning rates are multiplied by the constant at which S̄ on this batch equals that with ``lr`` for all
-    parameters.
+    :func:`ammup.transfer_lr`, is nine times too small for the 3×3 convolutions of "fan-in". Therefore "fan-in" requires
+    ``tuned`` if it changes a learning rate. With ``tuned="global"``, all learning rates are multiplied by the constant
+    at which S̄ on this batch equals that with ``lr`` for all parameters. ``tuned="fan-in"`` states that ``lr`` was tuned
+    with such groups.
 
     "fan-in" divides the learning rate of a convolution's weight by its kernel cardinality k. All other parameters have
     ``lr``.
@@ -98,7 +99,8 @@ def param_groups(
         units: the depth units for "per-unit", as in :func:`ammup.measure_updates`.
         groups: existing groups, as they are given to an optimizer, or an optimizer; ``lr`` is the new learning rate of
             the first one. None puts all trainable parameters into one.
-        tuned: the rule with which ``lr`` was tuned; None is the same as ``rule``. Another one needs ``inputs``.
+        tuned: the rule with which ``lr`` was tuned. One that is not ``rule`` needs ``inputs``. None is "global" for
+            "global" and "per-unit", which keep S̄; "fan-in" rejects it if it changes a learning rate.
 
     Returns:
         Groups ``{"params": [...], "lr": float, "name": str}`` in the order of the model's parameters. The names are
@@ -106,13 +108,14 @@ def param_groups(
         index of the existing group, as in "0: k=9", and the groups contain its other options.
 
     Raises:
-        InputError: the learning rate is not positive and finite, the rule is unknown, there are no trainable weights,
+        InputError: the learning rate is not positive and finite, the rule is unknown, "fan-in" divides a learning rate
+            and ``tuned`` does not state what it was tuned with, there are no trainable weights,
             "per-unit" has no inputs or a unit that its own weights do not move, measure_updates rejects the input, or
             ``groups`` are invalid or have parameters of another model.
 
     Example:
         >>> import ammup, torch
-        >>> groups = ammup.param_groups(ammup.cnn(2, width=8), 0.9, rule="fan-in")
+        >>> groups = ammup.param_groups(ammup.cnn(2, width=8), 0.9, rule="fan-in", tuned="fan-in")
         >>> [(group["name"], round(group["lr"], 9), len(group["params"])) for group in groups]
         [('k=9', 0.1, 2), ('k=1', 0.9, 1)]
         >>> optimizer = torch.optim.SGD(groups, momentum=0.9)
@@ -122,7 +125,7 @@ def param_groups(
         ...     {"params": [p for p in net.parameters() if p.ndim > 1], "weight_decay": 0.1, "name": "decay"},
         ...     {"params": vectors, "weight_decay": 0.0, "name": "no decay"},
         ... ]
-        >>> groups = ammup.param_groups(net, 0.9, rule="fan-in", groups=existing)
+        >>> groups = ammup.param_groups(net, 0.9, rule="fan-in", tuned="fan-in", groups=existing)
         >>> [(group["name"], round(group["lr"], 9), group["weight_decay"]) for group in groups]
         [('decay: k=9', 0.1, 0.1), ('decay: k=1', 0.9, 0.1), ('no decay: k=1', 0.9, 0.0)]
     """
@@ -144,7 +147,10 @@ def param_groups(
             )
         before, after = (_split(model, existing, str(name), 1.0, data) for name in (tuned, rule))
         lr *= _conversion(model, before, after, data)
-    return _split(model, existing, rule, lr, data)
+    groups_of_rule = _split(model, existing, rule, lr, data)
+    if rule == "fan-in" and tuned is None:
+        check_undivided(existing, groups_of_rule, lr)
+    return groups_of_rule
 
 
 def _split(
@@ -191,7 +197,8 @@ def param_table(model: nn.Module, groups: Groups) -> pd.DataFrame:
     Example:
         >>> import ammup
         >>> net = ammup.cnn(1, width=8)
-        >>> print(ammup.param_table(net, ammup.param_groups(net, 0.9, rule="fan-in")).round(3).to_string(index=False))
+        >>> groups = ammup.param_groups(net, 0.9, rule="fan-in", tuned="fan-in")
+        >>> print(ammup.param_table(net, groups).round(3).to_string(index=False))
                parameter        shape  fan_in  lr  factor group
          layers.0.weight (8, 3, 3, 3)      27 0.1   0.111   k=9
         readout.1.weight      (10, 8)       8 0.9   1.000   k=1

@@ -9,6 +9,7 @@ import pytest
 from ammup.errors import InputError
 from ammup.experiments.dry_run import dry_run
 from ammup.experiments.experiment import Experiment
+from ammup.experiments.store import Store
 from ammup.experiments.sweep import run_sweep
 
 TOML = """
@@ -81,6 +82,16 @@ def test_a_dry_run_rejects_a_store_that_the_sweep_rejects(store: str, tmp_path: 
     (tmp_path / "text.db").write_text("this is no database, it is a text")
     messages = [_message(call, store=tmp_path / store, workers=1) for call in (dry_run, run_sweep)]
     assert messages[0] == messages[1]
+
+
+def test_a_dry_run_rejects_a_store_to_which_another_sweep_writes(tmp_path: Path) -> None:
+    path = tmp_path / "runs.db"
+    with Store(path, mode="write"):
+        messages = [_message(call, store=path, workers=1) for call in (dry_run, run_sweep)]
+    assert messages[0] == messages[1]
+    assert messages[0].startswith(f"another process is writing to {path}; wait until it ends, or use another --store")
+    dry_run(Experiment.from_toml(TOML), store=path, workers=1)  # the lock is free again, and stays free
+    run_sweep(Experiment.from_toml(TOML, changes=["grid.depths=2"]), store=path, workers=1, progress=False)
 
 
 def test_an_error_of_a_training_step_is_reported_with_its_cell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -41,9 +41,9 @@ def _step(net: nn.Module, *optimizers: torch.optim.Optimizer) -> None:
 @pytest.mark.parametrize("rule", RULES)
 def test_adamw_with_split_groups_trains_like_one_adamw_for_each_parameter(rule: str) -> None:
     net = _net()
-    groups = ammup.param_groups(net, 0.02, rule=rule, groups=_decay_and_no_decay(net), **BATCH)
+    groups = ammup.param_groups(net, 0.02, rule=rule, tuned=rule, groups=_decay_and_no_decay(net), **BATCH)
     expected = copy.deepcopy(net)
-    rates = lr_factors(net, ammup.param_groups(net, 0.02, rule=rule, **BATCH))
+    rates = lr_factors(net, ammup.param_groups(net, 0.02, rule=rule, tuned=rule, **BATCH))
     assert lr_factors(net, groups) == rates
     assert len(set(rates.values())) == {"global": 1, "fan-in": 2, "per-unit": 4}[rule]
     alone = [
@@ -64,7 +64,7 @@ def test_adamw_with_split_groups_trains_like_one_adamw_for_each_parameter(rule: 
 def test_every_parameter_of_a_group_is_in_its_parts(rule: str) -> None:
     net = _net()
     existing = _decay_and_no_decay(net)
-    groups = ammup.param_groups(net, 0.1, rule=rule, groups=existing, **BATCH)
+    groups = ammup.param_groups(net, 0.1, rule=rule, tuned=rule, groups=existing, **BATCH)
     for index, before in enumerate(existing):
         parts = [group for group in groups if group["name"].split(":")[0] == str(index)]
         assert {id(p) for part in parts for p in part["params"]} == {id(p) for p in before["params"]}
@@ -85,7 +85,7 @@ def test_the_learning_rates_of_existing_groups_keep_their_ratios() -> None:
     existing[1]["name"] = "norms"
     optimizer = torch.optim.SGD(existing, momentum=0.9)
     for given in (existing, optimizer, optimizer.param_groups, iter(existing)):
-        groups = ammup.param_groups(net, 0.9, rule="fan-in", groups=given)
+        groups = ammup.param_groups(net, 0.9, rule="fan-in", tuned="fan-in", groups=given)
         found = [(group["name"], group["lr"], group["weight_decay"]) for group in groups]
         assert found == [
             ("0: k=9", pytest.approx(0.1), 0.3),
@@ -102,7 +102,7 @@ def test_one_step_of_sgd_with_split_groups_is_s_at_their_learning_rates() -> Non
     for group in existing:
         group["weight_decay"] = 0.0
         group.pop("betas", None)
-    groups = ammup.param_groups(net, 1e-7, rule="fan-in", groups=existing)
+    groups = ammup.param_groups(net, 1e-7, rule="fan-in", tuned="fan-in", groups=existing)
     S = ammup.measure_updates(net, X, Y, loss="cross_entropy", lr_factors=lr_factors(net, groups)).S
     before = _pre_activations(net)
     _step(net, torch.optim.SGD(groups))
@@ -139,7 +139,7 @@ def test_what_schedulers_store_is_scaled_with_the_learning_rate() -> None:
     net = _net()
     optimizer = torch.optim.SGD(_decay_and_no_decay(net, lr=0.4))
     torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=[0.8, 0.2], total_steps=10)
-    groups = ammup.param_groups(net, 0.1, rule="fan-in", groups=optimizer)
+    groups = ammup.param_groups(net, 0.1, rule="fan-in", tuned="fan-in", groups=optimizer)
     for group in groups:
         before = optimizer.param_groups[int(group["name"][0])]
         for key in ("initial_lr", "max_lr", "min_lr"):
@@ -154,7 +154,7 @@ def test_names_that_an_optimizer_stored_stay_with_their_parameters() -> None:
     net = _net()
     named = [item for item in net.named_parameters() if item[1].ndim > 1]
     for given in ([{"params": named}], torch.optim.AdamW(named)):
-        groups = ammup.param_groups(net, 0.1, rule="fan-in", groups=given)
+        groups = ammup.param_groups(net, 0.1, rule="fan-in", tuned="fan-in", groups=given)
         assert len(groups) == 2
         found = [item for group in groups for item in zip(group["param_names"], group["params"], strict=True)]
         assert sorted(name for name, _ in found) == sorted(name for name, _ in named)
@@ -174,7 +174,7 @@ def test_frozen_parameters_stay_in_their_group_and_others_stay_out(rule: str) ->
         p.requires_grad_(False)
     left_out = {id(p) for p in outside.parameters()}
     members = [p for p in net.parameters() if id(p) not in left_out]
-    groups = ammup.param_groups(net, 0.1, rule=rule, groups=[{"params": (p for p in members)}], **BATCH)
+    groups = ammup.param_groups(net, 0.1, rule=rule, tuned=rule, groups=[{"params": (p for p in members)}], **BATCH)
     assert sorted(id(p) for group in groups for p in group["params"]) == sorted(map(id, members))
     if rule == "per-unit":
         # S̄ of the trained weights alone is that of the common learning rate.

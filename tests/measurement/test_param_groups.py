@@ -39,7 +39,7 @@ def test_every_trainable_parameter_once(name: str, rule: str) -> None:
         model = getattr(models, name)(weights=None)
     next(model.parameters()).requires_grad_(False)
     attributes = [set(vars(p)) for p in model.parameters()]
-    _assert_covered(model, ammup.param_groups(model, 0.1, rule=rule))
+    _assert_covered(model, ammup.param_groups(model, 0.1, rule=rule, tuned=rule))
     assert [set(vars(p)) for p in model.parameters()] == attributes
 
 
@@ -76,7 +76,7 @@ class _Tied(nn.Module):
 def test_tied_weights_once_and_unused_ones_at_the_global_rate(rule: str) -> None:
     torch.manual_seed(0)
     model = _Tied()
-    groups = ammup.param_groups(model, 0.1, rule=rule, inputs=torch.ones(2, 4))
+    groups = ammup.param_groups(model, 0.1, rule=rule, tuned=rule, inputs=torch.ones(2, 4))
     _assert_covered(model, groups)
     table = ammup.param_table(model, groups).set_index("parameter")
     assert "b.weight" not in table.index
@@ -102,10 +102,10 @@ def test_what_has_a_kernel() -> None:
     model, x = _Convolutions(), torch.ones(2, 2, 5, 5)
     expected = {"module.weight": 3, "transposed.weight": 4}
     for inputs, functional in ((None, {}), (x, {"kernel": 4})):
-        factors = lr_factors(model, ammup.param_groups(model, 1.0, rule="fan-in", inputs=inputs))
+        factors = lr_factors(model, ammup.param_groups(model, 1.0, rule="fan-in", tuned="fan-in", inputs=inputs))
         assert {name: 1 / f for name, f in factors.items() if f != 1} == pytest.approx(expected | functional)
     support = ammup.cnn(2, width=4, kernel=[(0, 0), (1, 0), (0, 1), (2, 2), (-1, 0)], groups=1)
-    groups = ammup.param_groups(support, 1.0, rule="fan-in")
+    groups = ammup.param_groups(support, 1.0, rule="fan-in", tuned="fan-in")
     assert [(group["name"], group["lr"]) for group in groups] == [("k=5", 0.2), ("k=1", 1.0)]
 
 
@@ -113,7 +113,7 @@ def test_fan_in_divides_s_by_the_squared_kernel_cardinality() -> None:
     """Exactly so, where all weights that reach a unit have one k."""
     net = ammup.cnn(3, width=6).double()
     plain = ammup.measure_updates(net, X, Y, loss="mse").S
-    groups = ammup.param_groups(net, 1.0, rule="fan-in")
+    groups = ammup.param_groups(net, 1.0, rule="fan-in", tuned="fan-in")
     np.testing.assert_allclose(
         ammup.measure_updates(net, X, Y, loss="mse", lr_factors=lr_factors(net, groups)).S, plain / 81, rtol=1e-9
     )
@@ -131,7 +131,7 @@ def test_fan_in_frees_the_prefactor_of_the_kernel() -> None:
         S_bar = []
         for seed in range(32):
             net = ammup.cnn(4, dims=1, head="field", kernel=kernel, seed=seed, **sizes)
-            factors = lr_factors(net, ammup.param_groups(net, 1.0, rule="fan-in"))
+            factors = lr_factors(net, ammup.param_groups(net, 1.0, rule="fan-in", tuned="fan-in"))
             S_bar.append(ammup.measure_updates(net, x, part="label", lr_factors=factors).S_bar)
         return float(np.mean(S_bar)) ** -0.5
 
@@ -226,7 +226,7 @@ def test_units_may_be_chosen_in_any_order_and_the_model_called_in_its_own_way() 
 def test_param_table_and_factors() -> None:
     net = ammup.cnn(2, width=4, dims=1, kernel=3, in_channels=5)
     net.layers[1].weight.requires_grad_(False)
-    groups = ammup.param_groups(net, 0.3, rule="fan-in")
+    groups = ammup.param_groups(net, 0.3, rule="fan-in", tuned="fan-in")
     table = ammup.param_table(net, groups)
     assert list(table.columns) == ["parameter", "shape", "fan_in", "lr", "factor", "group"]
     assert table.values.tolist() == [
@@ -242,7 +242,7 @@ def test_param_table_and_factors() -> None:
 @pytest.mark.parametrize("rule", ["global", "fan-in", "per-unit"])
 def test_a_step_of_sgd_is_the_gradient_times_the_group_s_learning_rate(rule: str) -> None:
     net = ammup.cnn(2, width=4).double()
-    groups = ammup.param_groups(net, 0.1, rule=rule, inputs=X, targets=Y, loss="mse")
+    groups = ammup.param_groups(net, 0.1, rule=rule, tuned=rule, inputs=X, targets=Y, loss="mse")
     optimizer = torch.optim.SGD(groups)
     F.cross_entropy(net(X), Y).backward()
     rates = ammup.param_table(net, groups)["lr"]
@@ -279,10 +279,10 @@ def test_compiled_models_train_as_they_did(backend: str, rule: str) -> None:
     trained = []
     for compiled in (False, True):
         net = _net().double()
-        groups = ammup.param_groups(net, 0.1, rule=rule, inputs=x, targets=y, loss="mse")
+        groups = ammup.param_groups(net, 0.1, rule=rule, tuned=rule, inputs=x, targets=y, loss="mse")
         called = torch.compile(net, backend=backend) if compiled else net
         if compiled and rule == "fan-in":
-            groups = ammup.param_groups(called, 0.1, rule=rule)  # the compiled one has the same modules
+            groups = ammup.param_groups(called, 0.1, rule=rule, tuned=rule)  # the compiled one has the same modules
         trained.append(_trained(net, called, groups, x, y))
     for p, q in zip(*trained, strict=True):
         torch.testing.assert_close(p, q, rtol=1e-12, atol=1e-14)
@@ -314,14 +314,14 @@ def train(called, groups):
 trained = {}
 for rule in ("fan-in", "per-unit"):
     model = net()
-    groups = ammup.param_groups(model, 0.1, rule=rule, inputs=case["x"], targets=case["y"], loss="mse")
+    groups = ammup.param_groups(model, 0.1, rule=rule, tuned=rule, inputs=case["x"], targets=case["y"], loss="mse")
     factors = lr_factors(model, groups)
     train(DistributedDataParallel(model), groups)
     trained["ddp", rule] = [p.detach() for p in model.parameters()]
     model = net()
     fully_shard(model, mesh=dist.device_mesh.init_device_mesh("cpu", (2,)))
     if rule == "fan-in":
-        groups = ammup.param_groups(model, 0.1, rule=rule)
+        groups = ammup.param_groups(model, 0.1, rule=rule, tuned=rule)
     else:
         groups = [{"params": [p], "lr": factors[name]} for name, p in model.named_parameters()]
     train(model, groups)
@@ -355,7 +355,9 @@ def test_two_processes_train_as_one_does_on_the_joint_batch(tmp_path: Path) -> N
     assert [worker.returncode for worker in workers] == [0, 0], errors
     for rule in ("fan-in", "per-unit"):
         net = _net().double()
-        alone = _trained(net, net, ammup.param_groups(net, 0.1, rule=rule, inputs=x, targets=y, loss="mse"), x, y)
+        alone = _trained(
+            net, net, ammup.param_groups(net, 0.1, rule=rule, tuned=rule, inputs=x, targets=y, loss="mse"), x, y
+        )
         for rank in range(2):
             trained = torch.load(tmp_path / f"trained{rank}.pt")
             for kind in ("ddp", "fsdp"):
@@ -416,7 +418,7 @@ def test_groups_that_do_not_fit_the_model_are_refused() -> None:
 def test_a_learning_rate_tuned_by_another_rule_is_converted_at_the_same_S_bar(tuned: str, rule: str, loss: str) -> None:
     net = ammup.cnn(3, width=8, seed=0).double()
     data = {"inputs": X, "targets": Y, "loss": loss}
-    before = ammup.param_groups(net, 0.1, rule=tuned, **data)
+    before = ammup.param_groups(net, 0.1, rule=tuned, tuned=tuned, **data)
     after = ammup.param_groups(net, 0.1, rule=rule, tuned=tuned, **data)
     S_bar = [ammup.measure_updates(net, **data, lr_factors=lr_factors(net, groups)).S_bar for groups in (before, after)]
     assert S_bar[1] == pytest.approx(S_bar[0], rel=1e-6)
@@ -432,11 +434,20 @@ def test_a_global_learning_rate_is_about_nine_times_larger_in_fan_in_groups_of_3
     assert by_name["k=1"] == pytest.approx(0.9, rel=0.05)
 
 
-def test_a_learning_rate_of_the_same_rule_is_not_converted() -> None:
-    net = ammup.cnn(2, width=4)
-    for rule in ("global", "fan-in"):
-        plain, stated = (ammup.param_groups(net, 0.1, rule=rule, tuned=tuned) for tuned in (None, rule))
-        assert [group["lr"] for group in plain] == [group["lr"] for group in stated]
+@pytest.mark.parametrize("groups", [None, "decay"])
+def test_fan_in_rejects_a_learning_rate_of_unknown_origin_where_it_divides_it(groups: str | None) -> None:
+    """Nothing but the user knows whether 0.1 was tuned with these groups or with one rate for all parameters."""
+    net = ammup.cnn(2, width=4, kernel=[(0, 0), (1, 0), (0, 1), (2, 2), (-1, 0)])
+    existing = None if groups is None else [{"params": [p], "weight_decay": 0.0} for p in net.parameters()]
+    with pytest.raises(InputError, match=r"divides lr=0.1 by 5 .*tuned='fan-in' if it was, or tuned='global' and inp"):
+        ammup.param_groups(net, 0.1, rule="fan-in", groups=existing)
+    rates = [group["lr"] for group in ammup.param_groups(net, 0.1, rule="fan-in", tuned="fan-in", groups=existing)]
+    assert sorted(set(rates)) == pytest.approx([0.02, 0.1])
+
+
+def test_fan_in_accepts_any_learning_rate_where_it_divides_none() -> None:
+    for net in (ammup.mlp(2, width=4, in_features=4), nn.Conv2d(3, 4, 1)):
+        assert [group["lr"] for group in ammup.param_groups(net, 0.1, rule="fan-in")] == [0.1]
 
 
 @pytest.mark.parametrize(
@@ -451,4 +462,4 @@ def test_a_learning_rate_of_the_same_rule_is_not_converted() -> None:
 )
 def test_a_conversion_without_a_batch_or_rule_is_rejected(arguments: dict, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        ammup.param_groups(ammup.cnn(2, width=4).double(), 0.1, rule="fan-in", **arguments)
+        ammup.param_groups(ammup.cnn(2, width=4).double(), 0.1, rule="fan-in", tuned="fan-in", **arguments)

@@ -293,7 +293,7 @@ CALLS: dict[str, Callable[[nn.Module], object]] = {
     "depth_units, traced": lambda model: _unless_refused(lambda: ammup.depth_units(model)),
     "depth_units, recorded": lambda model: ammup.depth_units(model, X),
     "check_finite_step": _check,
-    "param_groups": lambda model: ammup.param_groups(model, 0.1, rule="fan-in", inputs=X),
+    "param_groups": lambda model: ammup.param_groups(model, 0.1, rule="fan-in", tuned="fan-in", inputs=X),
     "UpdateLogger": _log,
 }
 
