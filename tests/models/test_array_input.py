@@ -70,7 +70,7 @@ def test_every_measurement_takes_arrays(dtype: type) -> None:
     checks = [ammup.check_depth_exponent(NET, [2, 3], **b, **loss, **allowed).law.table for b in given]
     assert checks[0].equals(checks[1])
     for rule in ("fan-in", "per-unit"):
-        rates = [[g["lr"] for g in ammup.param_groups(net, 0.1, rule=rule, **b, **loss)] for b in given]
+        rates = [[g["lr"] for g in ammup.param_groups(net, 0.1, rule=rule, tuned=rule, **b, **loss)] for b in given]
         assert rates[0] == rates[1]
     assert ammup.depth_units(net, x) == ammup.depth_units(net, X)
     logger = ammup.UpdateLogger(net, **loss)
