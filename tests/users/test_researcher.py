@@ -73,9 +73,7 @@ def test_a_figure_is_redone_through_a_kill(folder: Path) -> None:
     fit = run("fit", "runs.db", "--keep-flagged", "--figure", "panel", "--plot", "figure.png", columns=200)
     assert fit.exit_code == 0, fit.output
     assert "cnn-relu-cifar10" in fit.stdout
-    assert re.search(
-        r"paper, this experiment +-1.34", fit.stdout
-    )  # the slope that the paper reports for this experiment
+    assert re.search(r"paper, this experiment +-1\.34", fit.stdout)
     assert (folder / "figure.png").read_bytes().startswith(b"\x89PNG")
 
     assert run("report", "runs.db", "-o", "report.html").exit_code == 0
