@@ -70,7 +70,7 @@ class PointChange:
     @property
     def rounded(self) -> bool:
         """Whether the change is as small as that of rounding errors."""
-        return abs(self.change) <= ROUNDING_SHARE * self.old.se
+        return bool(abs(self.change) <= ROUNDING_SHARE * self.old.se)
 
     def __str__(self) -> str:
         return (
