@@ -173,10 +173,13 @@ class Difference:
         epsilon = RELATIVE_STEPS[0] * (scale or 1.0) / size
         best_S, best_curvature = np.zeros(len(z0)), np.full(len(z0), np.inf)
         for number, intended in enumerate(RELATIVE_STEPS):
-            S, curvature, moved = self._central_difference(direction, epsilon, z0)
+            plus = self.outputs_at(direction, epsilon)
+            moved = _largest_change(plus, z0)
             if number == 0 and moved and not 1 / LARGEST_RATIO < moved / intended < LARGEST_RATIO:
                 epsilon *= intended / moved
-                S, curvature, moved = self._central_difference(direction, epsilon, z0)
+                plus = self.outputs_at(direction, epsilon)
+                moved = _largest_change(plus, z0)
+            S, curvature = _central_difference(plus, z0, self.outputs_at(direction, -epsilon), epsilon)
             better = (curvature < best_curvature) | (number == 0)
             best_S, best_curvature = np.where(better, S, best_S), np.where(better, curvature, best_curvature)
             if (best_curvature <= SMALL_CURVATURE).all():
@@ -184,24 +187,6 @@ class Difference:
             if moved and number + 1 < len(RELATIVE_STEPS):
                 epsilon *= RELATIVE_STEPS[number + 1] / moved
         return best_S, best_curvature
-
-    def _central_difference(self, direction: Weights, epsilon: float, z0: list[Tensor]) -> tuple[Array, Array, float]:
-        """(S_l, curvature, largest relative change) of the units, from the forward passes at plus and minus ε."""
-        plus = self.outputs_at(direction, epsilon)
-        minus = self.outputs_at(direction, -epsilon)
-        S, curvature, moved = [], [], 0.0
-        for ahead, behind, middle in zip(plus, minus, z0, strict=True):
-            first = float(squared_norm(ahead - behind))
-            second = float(squared_norm((ahead - middle) + (behind - middle)))
-            size = float(squared_norm(middle))
-            S.append(first / (4 * epsilon**2) / max(1, ahead.numel()))
-            if first > 0:
-                curvature.append(math.sqrt(second / first))
-            else:
-                curvature.append(0.0 if second == 0 else math.inf)
-            if size > 0:  # the relative change of a unit that starts at zero is not defined
-                moved = max(moved, math.sqrt(first / size) / 2)
-        return np.array(S), np.array(curvature), moved
 
     def outputs_at(self, direction: Weights, epsilon: float) -> list[Tensor]:
         """Every unit's output at the weights plus ε times the direction."""
@@ -214,6 +199,29 @@ class Difference:
         with torch.enable_grad(), seeded("masks", self.stream), observed_units(self.model, self.units, record):
             call_model(self.model, self.inputs, self.spec.forward)
         return [outputs[unit] for unit in self.units]
+
+
+def _largest_change(plus: list[Tensor], z0: list[Tensor]) -> float:
+    """The largest relative change of a unit; it is not defined for a unit that starts at zero."""
+    sizes = [float(squared_norm(middle)) for middle in z0]
+    changes = [float(squared_norm(ahead - middle)) for ahead, middle in zip(plus, z0, strict=True)]
+    return max((math.sqrt(change / size) for change, size in zip(changes, sizes, strict=True) if size > 0), default=0.0)
+
+
+def _central_difference(
+    plus: list[Tensor], z0: list[Tensor], minus: list[Tensor], epsilon: float
+) -> tuple[Array, Array]:
+    """(S_l, curvature) of the units, from their outputs at ε, 0 and -ε."""
+    S, curvature = [], []
+    for ahead, middle, behind in zip(plus, z0, minus, strict=True):
+        first = float(squared_norm(ahead - behind))
+        second = float(squared_norm((ahead - middle) + (behind - middle)))
+        S.append(first / (4 * epsilon**2) / max(1, ahead.numel()))
+        if first > 0:
+            curvature.append(math.sqrt(second / first))
+        else:
+            curvature.append(0.0 if second == 0 else math.inf)
+    return np.array(S), np.array(curvature)
 
 
 def call_model(model: nn.Module, inputs: Any, forward: Forward | None) -> Any:

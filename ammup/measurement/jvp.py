@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from torch.func import vmap
 
 from ammup.arrays import Array
+from ammup.measurement.jvp_error import PassComparison
 from ammup.measurement.moments import UpdateMoments, combined_moments, to_numpy
-from ammup.measurement.norms import squared_norm
+from ammup.measurement.norms import inner_product, squared_norm
 from ammup.measurement.specification import MeasurementSpec
 from ammup.measurement.step import OUTPUT, Step, Weights
 from ammup.models.depth import Forward
@@ -103,8 +104,7 @@ def measure_each(steps: Sequence[Step], streams: Sequence[object]) -> list[Updat
 
 def _measure_draw(step: Step, stream: object) -> UpdateMoments:
     """The moments of one draw. This is a separate function so that the graph is freed before the next draw."""
-    # Stateless models need no error estimate.
-    estimate_error = step.state is not None
+    estimate_error = step.state is not None  # stateless models do not need it
     outputs, pull_back, values = step.backward_and_units(stream, observe=estimate_error)
     residuals = step.residuals(outputs, step.labels(outputs, stream))
 
@@ -114,8 +114,7 @@ def _measure_draw(step: Step, stream: object) -> UpdateMoments:
         # The last backward pass frees the graph, so that it does not need memory in the forward-mode pass.
         with torch.no_grad():  # otherwise torch.func records the graph of a second derivative
             (gradient,) = pull_back(row, retain_graph=number < n_rows - 1)
-        checked_row = row if estimate_error else None
-        return to_numpy(_row_moments(step, step.weights, gradient, stream, checked_row, values))
+        return to_numpy(_row_moments(step, step.weights, gradient, stream, row, values))
 
     rows = [moments(number, row) for number, row in enumerate([*residuals.fixed, *residuals.drawn])]
     return combined_moments(step.units, list(step.weights), rows[:n_fixed], rows[n_fixed:])
@@ -155,6 +154,17 @@ def _row_moments(
     row: Tensor | None = None,
     values: Mapping[str, Tensor] | None = None,
 ) -> Float[Tensor, "U_error_and_weights"]:
-    """The contribution of one residual row: S_l of every unit, their relative error, and squared gradient norms."""
-    squares = [squared_norm(g) for g in gradient.values()]
-    return torch.cat([step.tangent_moments(weights, gradient, stream, row, values), torch.stack(squares)])
+    """The contribution of one residual row: S_l of every unit, their relative error, and squared gradient norms.
+
+    The error is 0 without ``row`` and ``values``, the units' outputs in the backward pass.
+    """
+    direction = step.direction(gradient)
+    squares = {name: squared_norm(g) for name, g in gradient.items()}
+    comparison = None
+    if row is not None and values is not None:
+        products = [
+            squares[name] if direction[name] is g else inner_product(g, direction[name]) for name, g in gradient.items()
+        ]
+        comparison = PassComparison(row, products, values)
+    moments = step.tangent_moments(weights, direction, stream, comparison)
+    return torch.cat([moments, torch.stack(list(squares.values()))])

@@ -7,7 +7,7 @@ product of the derivatives that both passes compute. For example, batch norm ove
 error a thousand times.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -23,22 +23,36 @@ from ammup.models.streams import random_stream
 ROUNDING = 300.0
 
 
-def pass_disagreement(outputs: Tensor, row: Tensor | None, products: Sequence[Tensor]) -> Tensor:
-    """The relative difference between row · J d, from the forward-mode pass, and g · d, from the backward pass.
+class PassComparison:
+    """Compares the forward-mode pass along a direction d with the backward pass for the gradient g = Jᵀ row.
 
     Args:
-        outputs: dual tensor of the outputs, whose tangent is J d.
-        row: the residual of the gradient; None returns 0.
-        products: g · d of each weight, where g = Jᵀ row.
+        row: the residual of the gradient.
+        products: g · d of each weight, the parts of row · J d.
+        values: the units' outputs in the backward pass.
     """
-    tangent = fwad.unpack_dual(outputs).tangent  # type: ignore[no-untyped-call]
-    if row is None or tangent is None:
-        return outputs.new_zeros((), dtype=torch.float64)
-    forward = (tangent.double() * row.double()).sum()
-    backward = torch.stack(list(products)).sum()
-    size = backward.abs().clamp_min(torch.finfo(torch.float64).tiny)
-    disagreement: Tensor = (forward - backward).abs() / size
-    return disagreement
+
+    def __init__(self, row: Tensor, products: Sequence[Tensor], values: Mapping[str, Tensor]) -> None:
+        self.row, self.values = row, values
+        self.product = torch.stack(list(products)).sum()
+        self.change = torch.zeros_like(self.product)  # largest relative change of a unit
+
+    def observe(self, name: str, value: Tensor) -> None:
+        """Compare a unit's output in the forward-mode pass."""
+        self.change = torch.maximum(self.change, relative_difference(value, self.values[name]).to(self.change))
+
+    def error(self, outputs: Tensor) -> Tensor:
+        """The estimated relative error of S̄: the larger of the two estimates, from the dual tensor of the outputs."""
+        return torch.maximum(self.change * ROUNDING, self.disagreement(outputs))
+
+    def disagreement(self, outputs: Tensor) -> Tensor:
+        """The relative difference between row · J d, from the forward-mode pass, and g · d."""
+        tangent = fwad.unpack_dual(outputs).tangent  # type: ignore[no-untyped-call]
+        if tangent is None:
+            return torch.zeros_like(self.product)
+        size = self.product.abs().clamp_min(torch.finfo(torch.float64).tiny)
+        difference: Tensor = ((tangent.double() * self.row.double()).sum() - self.product).abs() / size
+        return difference
 
 
 def perturbed_inputs(inputs: Any) -> Any:
@@ -57,8 +71,3 @@ def relative_difference(a: Tensor, b: Tensor) -> Tensor:
     """‖a - b‖ / ‖b‖; 0 if b is 0."""
     size: Tensor = torch.linalg.vector_norm(b)
     return torch.where(size > 0, torch.linalg.vector_norm(a - b) / size, torch.zeros_like(size))
-
-
-def rounding_error(change: Tensor) -> Tensor:
-    """The estimated relative error of S̄ for the largest relative change of a unit by the perturbation."""
-    return change * ROUNDING

@@ -17,8 +17,8 @@ from torch import nn
 from ammup.measurement.specification import MeasurementSpec
 from ammup.models.purity import reason_against_purity
 
-# Largest relative error of S̄ for which "auto" accepts jvp in the model's own precision.
-LARGEST_ERROR = 5e-3
+# Largest estimated error of S̄ for which "auto" accepts jvp in the model's own precision, so that S̄ is accurate to 1 %.
+LARGEST_ERROR = 8e-3
 
 
 def reason_against_jvp(model: nn.Module, spec: MeasurementSpec) -> str:

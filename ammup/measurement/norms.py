@@ -8,16 +8,17 @@ summed row by row in its own dtype, and the rows are summed in float64.
 import torch
 from torch import Tensor
 
-# Smaller tensors are converted to float64; their time does not matter, and they can be stacked by vmap.
-LARGE = 2**18
+# Smaller tensors are converted to float64, because their time does not matter.
+LARGE = 2**12
 # Outside of this range, squares of elements of a float32 tensor may overflow or underflow.
 LARGEST_SQUARE = 1e30
 
 
 def squared_norm(tensor: Tensor) -> Tensor:
-    """The squared norm of all elements, in float64."""
+    """The squared norm of all elements, in float64; for tensors stacked by vmap, that of each."""
     tensor = tensor.detach()
-    if tensor.numel() > LARGE and tensor.ndim > 1:
+    stacked = torch._C._functorch.is_batchedtensor(tensor)  # whose values cannot be read
+    if tensor.numel() > LARGE and tensor.ndim > 1 and not stacked:
         rows: Tensor = torch.linalg.vector_norm(tensor, dim=tuple(range(1, tensor.ndim)))
         square = rows.double().square().sum()
         mean = float(square) / tensor.numel()

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from torch import Tensor, nn
@@ -12,7 +12,10 @@ from ammup.measurement.loss import Objective
 from ammup.measurement.specification import MeasurementSpec
 from ammup.models.depth import OWN_NETS, structure_of, units_of
 from ammup.models.flow import observed
+from ammup.models.purity import reason_against_purity
 from ammup.models.state import ModelState
+
+PAIR = 2
 
 
 @contextmanager
@@ -77,8 +80,13 @@ def resolved_units(model: nn.Module, spec: MeasurementSpec, inputs: Any, state: 
         return checked_units(model, spec.units)
     # The data flow of the library's own nets can be traced; that of other models is recorded from a forward pass.
     traceable = type(model).__module__ == OWN_NETS and spec.forward is None
-    example = None if traceable else inputs
-    return units_of(model, structure_of(model, example, forward=spec.forward, state=state))
+    if traceable:
+        return units_of(model, structure_of(model, state=state))
+    if spec.forward is None and len(inputs) > PAIR and not reason_against_purity(model):
+        # The operations of a pure model hardly depend on the batch size; batch norm needs at least two samples.
+        with suppress(InputError):
+            return units_of(model, structure_of(model, inputs[:PAIR], state=state))
+    return units_of(model, structure_of(model, inputs, forward=spec.forward, state=state))
 
 
 def checked_units(model: nn.Module, units: Sequence[str]) -> tuple[str, ...]:

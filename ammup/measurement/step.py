@@ -23,9 +23,9 @@ from ammup.measurement.forward_mode import (
     load_forward_rules,
     supports_channels_last,
 )
-from ammup.measurement.jvp_error import pass_disagreement, perturbed_inputs, relative_difference, rounding_error
+from ammup.measurement.jvp_error import PassComparison, perturbed_inputs
 from ammup.measurement.loss import Objective, Residuals
-from ammup.measurement.norms import inner_product
+from ammup.measurement.norms import squared_norm
 from ammup.measurement.observation import check_runs, checked_outputs, observed_units, resolved_units
 from ammup.measurement.specification import MeasurementSpec
 from ammup.models.depth import Forward, cannot_be_run
@@ -188,52 +188,37 @@ class Step:
         """Minus the change of every weight in the step at learning rate 1."""
         if self.optimizer is not None:
             gradient = self.optimizer.direction(self.weights, gradient)
+        if not self.lr_factors:
+            return gradient
         return {name: g * self.lr_factors[name] if name in self.lr_factors else g for name, g in gradient.items()}
 
     def tangent_moments(
-        self,
-        weights: Weights,
-        gradient: Weights,
-        stream: object,
-        row: Tensor | None = None,
-        values: Mapping[str, Tensor] | None = None,
+        self, weights: Weights, direction: Weights, stream: object, comparison: PassComparison | None = None
     ) -> Float[Tensor, "U_and_error"]:
-        """Mean square of every unit's derivative along the step d for ``gradient`` g, and an error estimate.
-
-        The last element estimates the relative error, as the larger of two values. The first is the relative difference
-        between row · J d and g · d, which are equal because g = Jᵀ row; it compares this pass with the backward pass.
-        The second is the effect of rounding errors, from the change of the units between the two passes: with
-        ``values``, the inputs of this pass are perturbed by a rounding error. See :mod:`ammup.measurement.jvp_error`.
+        """Mean square of every unit's derivative along a direction and, as the last element, the estimated error.
 
         Args:
             weights: the weights at which the derivative is taken.
-            gradient: the gradient of every weight.
+            direction: the direction in weight space.
             stream: key of the random numbers for dropout masks.
-            row: the residual of ``gradient``; None omits the first error estimate.
-            values: the units' outputs in the backward pass; None omits the second error estimate.
+            comparison: estimates the relative error; the inputs of this pass are then perturbed by a rounding error.
         """
         squares: dict[str, Tensor] = {}
-        change = torch.zeros((), dtype=torch.float64)  # largest relative change of a unit between the passes
+        step = self if comparison is None else replace(self, inputs=perturbed_inputs(self.inputs))
 
         def record(name: str, z: Tensor) -> None:
-            nonlocal change
             value, tangent = fwad.unpack_dual(z)  # type: ignore[no-untyped-call]
             # In float64, because at extreme depths the square of a float32 tangent leaves the range of float32.
-            norm = z.new_zeros(()) if tangent is None else torch.linalg.vector_norm(tangent, dtype=torch.float64)
-            squares[name] = norm.double().square() / z.numel()
-            if values is not None:
-                change = torch.maximum(change, relative_difference(value, values[name]).to(change))
-
-        direction = self.direction(gradient)
-        products = [] if row is None else [inner_product(g, direction[name]) for name, g in gradient.items()]
-        step = self if values is None else replace(self, inputs=perturbed_inputs(self.inputs))
+            square = z.new_zeros((), dtype=torch.float64) if tangent is None else squared_norm(tangent)
+            squares[name] = square / z.numel()
+            if comparison is not None:
+                comparison.observe(name, value)
 
         def moments(w: Weights) -> Tensor:
             outputs = step.run(w)
             check_runs({unit: int(unit in squares) for unit in self.units})
-            disagreement = pass_disagreement(outputs, row, products)
-            rounding = rounding_error(change.to(disagreement))
-            return torch.stack([*(squares[unit] for unit in self.units), torch.maximum(disagreement, rounding)])
+            error = outputs.new_zeros((), dtype=torch.float64) if comparison is None else comparison.error(outputs)
+            return torch.stack([*(squares[unit] for unit in self.units), error])
 
         self.restore_model()
         with torch.no_grad(), observed_units(self.model, self.units, record), seeded("masks", stream):

@@ -178,6 +178,7 @@ def measure_draws(
             if largest <= LARGEST_ERROR or spec.method == "jvp":
                 return results
             reason = f"the relative error of jvp in {next(models[0].parameters()).dtype} may be {largest:.1g}"
+            spec = replace(spec, units=results[0].units)
     results = []
     for model, stream in zip(models, streams, strict=True):
         results.append(_measure_by_difference(model, spec, stream, reason))

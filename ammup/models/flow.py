@@ -12,10 +12,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
 
 from ammup.errors import InputError
-from ammup.models.listener import CallListener, check_observable
+from ammup.models.listener import CallListener, check_observable, tensors_in
 from ammup.models.operation import (
     CONSTANTS,
     RECURRENT,
@@ -58,7 +57,7 @@ class _Recorder(CallListener):
         returned.
         """
         for outputs in (returned, self.returned):
-            leaves = [leaf for leaf in tree_leaves(outputs) if isinstance(leaf, Tensor)]
+            leaves = tensors_in(outputs)
             computed = list(dict.fromkeys(self.places[id(leaf)] for leaf in leaves if id(leaf) in self.places))
             for position, place in enumerate(computed):
                 self.flow[place] = replace(self.flow[place], output=position)
@@ -74,7 +73,7 @@ class _Recorder(CallListener):
             return
         sources = self._sources(arguments)
         weights = [self.weights[id(a)] for a in arguments if id(a) in self.weights]
-        outputs = [leaf for leaf in tree_leaves(output) if isinstance(leaf, Tensor)]
+        outputs = tensors_in(output)
         from_indices = any(id(a) in self.indices for a in arguments)
         looked_up = from_indices and function in EMBEDDINGS
         if not sources and not looked_up:

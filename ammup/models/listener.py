@@ -16,6 +16,8 @@ from torch.utils._pytree import tree_leaves
 from ammup.errors import InputError
 from ammup.models.operation import Names, function_name
 
+_WITHOUT_TENSORS = {int, float, bool, str, type(None), torch.dtype, torch.device, torch.Size}
+
 
 class CallListener(TorchFunctionMode, ABC):
     """Receives every function call of the model and every return of a module, with the names of their outputs."""
@@ -43,7 +45,7 @@ class CallListener(TorchFunctionMode, ABC):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         output = func(*args, **(kwargs or {}))
         called = function_name(func)
-        arguments = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        arguments = tensors_in((args, kwargs))
         self.function(self.names.function(called), called, arguments, args[0] if output is None and args else output)
         return output
 
@@ -63,9 +65,23 @@ class CallListener(TorchFunctionMode, ABC):
                 handle.remove()
 
     def _returned(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
-        arguments = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        arguments = tensors_in((args, kwargs))
         with torch._C.DisableTorchFunction():
             self.module(self.names.leave(), module, arguments, output)
+
+
+def tensors_in(value: Any) -> list[Tensor]:
+    """The tensors in nested containers. ``tree_leaves`` gives the same, but takes longer than a small net."""
+    if isinstance(value, Tensor):
+        return [value]
+    kind = type(value)
+    if kind in _WITHOUT_TENSORS:
+        return []
+    if kind is tuple or kind is list:
+        return [tensor for item in value for tensor in tensors_in(item)]
+    if kind is dict:
+        return [tensor for item in value.values() for tensor in tensors_in(item)]
+    return [leaf for leaf in tree_leaves(value) if isinstance(leaf, Tensor)]
 
 
 def check_observable(model: nn.Module) -> None:

@@ -10,9 +10,12 @@ _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_
 
 def reason_against_purity(model: nn.Module) -> str:
     """Which part of the model may run code of the user; empty if there is none."""
+    pure: set[type] = set()
     for name, module in model.named_modules():
         kind = type(module)
-        if not f"{kind.__module__}.".startswith(PURE_MODULES):
+        if kind in pure or f"{kind.__module__}.".startswith(PURE_MODULES):
+            pure.add(kind)
+        else:
             return f"{_quoted(name)} is a {kind.__module__}.{kind.__qualname__}, whose forward may run any code"
         if any(getattr(module, table) for table in _HOOKS) or "forward" in vars(module):
             return f"{_quoted(name)} has hooks or a replaced forward"

@@ -2,7 +2,6 @@
 
 import contextlib
 import math
-import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -15,13 +14,13 @@ from torch.utils._pytree import tree_leaves
 
 import ammup
 from zoo_parts.case import Case, Generators, Problem, generator_states, generators_restored, seed_everything
+from zoo_parts.cost import cpu_times
 from zoo_parts.oracle import OracleMoments, outputs_at_rest, true_moments
 from zoo_parts.snapshot import bits, described, differences
 
 TOLERANCE = 0.01  # relative error of S̄ that is accepted
 RESOLVED = 0.003  # with a larger relative error, the oracle is inconclusive
 SAME_NOISE = 0.01  # relative difference of outputs: larger than rounding to float32, smaller than another mask
-SHORT_SECONDS = 1.5  # calls that take less are timed again, and the fastest one is reported
 
 
 @dataclass
@@ -34,8 +33,8 @@ class Verdict:
         message: message of the exception, or a description of the error.
         deviation: S̄ divided by that of the oracle, minus 1.
         damage: names of changes in the model or in global state after the call.
-        seconds: time of one call of ``measure_updates``.
-        training_seconds: time of one plain forward and backward pass.
+        seconds: CPU time of one call of ``measure_updates``.
+        training_seconds: CPU time of one plain forward and backward pass.
     """
 
     name: str
@@ -69,7 +68,6 @@ def judge(case: Case, report_stage: Callable[[str], None]) -> Verdict:
     report_stage("training")
     try:
         expected = _trained(case.built())
-        verdict.training_seconds = _training_time(case)
     except Exception as error:  # a model can raise anything
         return _with(verdict, "invalid", f"does not train: {_described_error(error)}")
     report_stage("measuring")
@@ -109,7 +107,6 @@ def _measure(case: Case, verdict: Verdict, expected: list[object]) -> ammup.Upda
     seed_everything(1)
     before = described(problem.model)
     moments = None
-    start = time.perf_counter()
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
@@ -120,14 +117,11 @@ def _measure(case: Case, verdict: Verdict, expected: list[object]) -> ammup.Upda
         _with(verdict, "right" if case.refusal else "refused", message)
     except Exception as error:  # any other exception is a crash
         _with(verdict, "crash", _described_error(error))
-    verdict.seconds = time.perf_counter() - start
     verdict.warnings = [str(w.message)[:200] for w in caught if "ammup" in str(w.filename)]
     verdict.damage = differences(before, described(problem.model)) + _training_differences(case, problem, expected)
     verdict.damage += _damage_of_depth_units(case)
-    if moments is not None and verdict.seconds < SHORT_SECONDS:
-        start = time.perf_counter()
-        call_ammup(case.built())
-        verdict.seconds = min(verdict.seconds, time.perf_counter() - start)
+    if moments is not None:
+        verdict.seconds, verdict.training_seconds = cpu_times(case, call_ammup, repeats=1)
     return moments
 
 
@@ -168,19 +162,6 @@ def _training_differences(case: Case, measured: Problem, expected: list[object])
 
 def _same(a: list[Tensor], b: list[Tensor]) -> bool:
     return len(a) == len(b) and all(x.shape == y.shape and bool((x == y).all()) for x, y in zip(a, b, strict=True))
-
-
-def _training_time(case: Case) -> float:
-    """Seconds of one plain forward and backward: the fastest of up to three."""
-    fastest = math.inf
-    for _ in range(3):
-        problem = case.built()
-        start = time.perf_counter()
-        problem.objective(problem.outputs()).backward()
-        fastest = min(fastest, time.perf_counter() - start)
-        if fastest > SHORT_SECONDS:
-            break
-    return fastest
 
 
 def _compare(case: Case, verdict: Verdict, moments: ammup.UpdateMoments) -> None:

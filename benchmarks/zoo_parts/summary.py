@@ -55,7 +55,7 @@ def _times(records: Sequence[Record]) -> str:
     slowest = ", ".join(f"{name} {ratio:.1f}" for ratio, name in ratios[-5:][::-1])
     errors = sorted((abs(r["deviation"]), r["name"]) for r in records if r["status"] == "right" and r["oracle"])
     errors = [(error, name) for error, name in errors if not math.isnan(error)]
-    lines = [f"time of measure_updates / (forward + backward pass): median {median:.1f}, slowest {slowest}"]
+    lines = [f"CPU time of measure_updates / (forward + backward pass): median {median:.1f}, slowest {slowest}"]
     if errors:
         worst = ", ".join(f"{name} {error:.1e}" for error, name in errors[-5:][::-1])
         lines.append(

@@ -6,7 +6,9 @@ from torch import Tensor, nn
 
 from ammup import InputError
 from ammup.measurement.loss import Objective
-from ammup.measurement.observation import checked_outputs, checked_units, observed_units
+from ammup.measurement.observation import checked_outputs, checked_units, observed_units, resolved_units
+from ammup.measurement.specification import MeasurementSpec
+from ammup.models import depth
 
 CROSS_ENTROPY = Objective(loss="cross_entropy", part="total", label_draws=1)
 MSE = Objective(loss="mse", part="total", label_draws=1)
@@ -74,3 +76,27 @@ def test_outputs_have_a_class_axis_except_for_mse() -> None:
     for outputs in (z, (x, x), {"logits": x}, torch.ones(2, 2)):
         with pytest.raises(InputError, match="the model returned"):
             checked_outputs(outputs, x, CROSS_ENTROPY)
+
+
+class _Plain(nn.Linear):
+    """A module of the user."""
+
+
+@pytest.mark.parametrize(
+    ("net", "batches"),
+    [
+        (nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2)), [2]),
+        (nn.Sequential(nn.Linear(3, 4), nn.Unflatten(0, (4, 2)), nn.Linear(4, 2)), [2, 8]),  # only for 8 samples
+        (nn.Sequential(_Plain(3, 4), nn.Linear(4, 2)), [8]),  # the forward may depend on the batch size
+    ],
+)
+def test_units_of_pure_models_are_found_on_two_samples(
+    net: nn.Sequential, batches: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+    run = depth._run
+    monkeypatch.setattr(depth, "_run", lambda model, x, forward: (seen.append(len(x)), run(model, x, forward))[1])
+    inputs = torch.randn(8, 3)
+    units = resolved_units(net, MeasurementSpec(inputs=inputs, loss="mse"), inputs, None)
+    assert seen == batches
+    assert units == depth.depth_units(net, inputs)
