@@ -10,6 +10,8 @@ from torch import Tensor
 
 # Smaller tensors are converted to float64, because their time does not matter.
 LARGE = 2**12
+# A sum of that many elements in float32 is accurate to a rounding error, and takes much longer than its call.
+ROW = 512
 # Outside of this range, squares of elements of a float32 tensor may overflow or underflow.
 LARGEST_SQUARE = 1e30
 
@@ -19,7 +21,7 @@ def squared_norm(tensor: Tensor) -> Tensor:
     tensor = tensor.detach()
     stacked = torch._C._functorch.is_batchedtensor(tensor)  # whose values cannot be read
     if tensor.numel() > LARGE and tensor.ndim > 1 and not stacked:
-        rows: Tensor = torch.linalg.vector_norm(tensor, dim=tuple(range(1, tensor.ndim)))
+        rows: Tensor = torch.linalg.vector_norm(tensor, dim=_row_axes(tensor.shape))
         square = rows.double().square().sum()
         mean = float(square) / tensor.numel()
         if mean > 1 / LARGEST_SQUARE and float(square) < LARGEST_SQUARE:
@@ -27,6 +29,12 @@ def squared_norm(tensor: Tensor) -> Tensor:
     double = torch.complex128 if tensor.is_complex() else torch.float64
     norm: Tensor = torch.linalg.vector_norm(tensor, dtype=double)
     return norm.square()
+
+
+def _row_axes(shape: torch.Size) -> tuple[int, ...]:
+    """The last axes, as few of them as have :data:`ROW` elements; never the first axis."""
+    first = next((k for k in range(len(shape) - 1, 0, -1) if shape[k:].numel() >= ROW), 1)
+    return tuple(range(first, len(shape)))
 
 
 def inner_product(a: Tensor, b: Tensor) -> Tensor:

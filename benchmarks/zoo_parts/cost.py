@@ -1,6 +1,7 @@
 """CPU time and peak memory of a measurement, relative to one plain forward and backward pass of the same model."""
 
 import contextlib
+import ctypes
 import gc
 import math
 import multiprocessing
@@ -66,6 +67,7 @@ def peak_memory(case: Case, run: Run) -> int:
 def _send_peak(case: Case, run: Run, pipe: Connection) -> None:
     torch.set_num_threads(1)
     gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)  # returns memory that the parent freed, which the run would reuse unseen
     before = _status("VmRSS")
     with generators_restored(), default_dtype(torch.float32):
         seed_everything(0)

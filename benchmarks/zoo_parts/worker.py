@@ -1,14 +1,18 @@
 """Execution of cases in a persistent worker process, which is replaced if a case makes it hang or exit."""
 
 import multiprocessing
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 from zoo_parts.case import Case
 
-LIMITS = {"starting": 300.0, "training": 300.0, "measuring": 60.0, "comparing": 900.0}  # seconds
+# Seconds of CPU time. On a machine that others use too, a stage may take many times as long.
+LIMITS = {"starting": 300.0, "training": 300.0, "measuring": 60.0, "comparing": 900.0}
+LONGEST_WAIT = 20.0  # times the limit; a process that waits for a lock uses no CPU time
 
 
 class Worker:
@@ -28,12 +32,13 @@ class Worker:
     def judge(self, case: Case) -> dict[str, Any]:
         """The record of one case; afterwards, ``alive`` is whether the worker can run another one."""
         self.pipe.send(case.name)
-        stage, deadline = "starting", time.monotonic() + LIMITS["starting"]
+        stage, start = "starting", self._clocks()
         while True:
             try:
-                if not self.pipe.poll(max(0.0, deadline - time.monotonic())):
-                    self.stop()
-                    return _failure_record(case, stage, "hang", f"no answer after {LIMITS[stage]:.0f} s of {stage}")
+                while not self.pipe.poll(0.5):
+                    if self._exceeds(stage, start):
+                        self.stop()
+                        return _failure_record(case, stage, "hang", f"no answer after {LIMITS[stage]:.0f} s of {stage}")
                 kind, value = self.pipe.recv()
             except (EOFError, ConnectionError):
                 self.process.join(10)
@@ -42,7 +47,21 @@ class Worker:
                 return _failure_record(case, stage, "crash", f"the process exited while {stage} (exit code {code})")
             if kind == "verdict":
                 return dict(value)
-            stage, deadline = value, time.monotonic() + LIMITS[value]
+            stage, start = value, self._clocks()
+
+    def _exceeds(self, stage: str, start: tuple[float, float]) -> bool:
+        """Whether a stage that began at ``start`` has used more than its limit."""
+        cpu, wall = (now - before for now, before in zip(self._clocks(), start, strict=True))
+        return cpu >= LIMITS[stage] or wall >= LIMITS[stage] * LONGEST_WAIT
+
+    def _clocks(self) -> tuple[float, float]:
+        """Seconds of CPU time of the process, and of a clock on the wall; both are the same without /proc."""
+        wall = time.monotonic()
+        try:
+            fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            return wall, wall
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK"), wall
 
     @property
     def alive(self) -> bool:

@@ -1,7 +1,12 @@
 """The parts of benchmarks/zoo.py compared with closed forms, and some of its cases."""
 
+import gzip
+import json
 import random
+import runpy
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from zoo_parts.case import Case, Problem, generator_states
 from zoo_parts.collection import cases_of
-from zoo_parts.judge import judge
+from zoo_parts.cost import cpu_times, peak_memory, train
+from zoo_parts.judge import Verdict, judge
 from zoo_parts.oracle import true_moments
 from zoo_parts.snapshot import described, differences
 from zoo_parts.summary import summary
@@ -128,3 +134,40 @@ def test_losses_are_defined_as_the_library_documents() -> None:
     problem = _linear()
     outputs = problem.outputs()
     assert torch.isclose(problem.objective(outputs), F.mse_loss(outputs, problem.targets) / 2)
+
+
+def _large() -> Problem:
+    """A model whose 10^7 weights need 40 MB; its activations are small."""
+    model = nn.Sequential(nn.Linear(2000, 2500), nn.Linear(2500, 2000))
+    return Problem(model=model, inputs=torch.ones(2, 2000), targets=torch.zeros(2, 2000), loss="mse")
+
+
+def test_costs_are_those_of_the_run() -> None:
+    case = Case(name="large", group="", build=_large)
+
+    def train_thrice(problem: Problem) -> None:
+        for _ in range(3):
+            train(problem)
+
+    seconds, training_seconds = cpu_times(case, train_thrice)
+    assert 1.5 < seconds / training_seconds < 6
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc")
+def test_peak_memory_includes_the_model_and_what_the_run_allocates() -> None:
+    case = Case(name="large", group="", build=_large)
+    weights = 40e6
+    assert peak_memory(case, lambda _: None) == pytest.approx(weights, rel=0.3)
+    assert peak_memory(case, train) == pytest.approx(2 * weights, rel=0.3)  # weights and gradients
+    assert peak_memory(case, lambda problem: [p.double() for p in problem.model.parameters()]) > 2.5 * weights
+
+
+def test_records_are_reported_without_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    record = Verdict(name="dropout", group="noise", status="wrong", message="twice too large", deviation=1.0)
+    path = tmp_path / "records.jsonl.gz"
+    path.write_bytes(gzip.compress(json.dumps(record.as_record()).encode()))
+    script = runpy.run_path(str(Path(__file__).parents[2] / "benchmarks" / "zoo.py"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["zoo.py", "constructs", "--json", str(path), "--report"])
+        assert script["main"]() == 1
+    assert "dropout [noise]: twice too large" in capsys.readouterr().out
