@@ -174,12 +174,12 @@ class Difference:
         best_S, best_curvature = np.zeros(len(z0)), np.full(len(z0), np.inf)
         for number, intended in enumerate(RELATIVE_STEPS):
             plus = self.outputs_at(direction, epsilon)
-            moved = _largest_change(plus, z0)
+            moved = largest_change(plus, z0)
             if number == 0 and moved and not 1 / LARGEST_RATIO < moved / intended < LARGEST_RATIO:
                 epsilon *= intended / moved
                 plus = self.outputs_at(direction, epsilon)
-                moved = _largest_change(plus, z0)
-            S, curvature = _central_difference(plus, z0, self.outputs_at(direction, -epsilon), epsilon)
+                moved = largest_change(plus, z0)
+            S, curvature = central_difference(plus, z0, self.outputs_at(direction, -epsilon), epsilon)
             better = (curvature < best_curvature) | (number == 0)
             best_S, best_curvature = np.where(better, S, best_S), np.where(better, curvature, best_curvature)
             if (best_curvature <= SMALL_CURVATURE).all():
@@ -201,14 +201,14 @@ class Difference:
         return [outputs[unit] for unit in self.units]
 
 
-def _largest_change(plus: list[Tensor], z0: list[Tensor]) -> float:
+def largest_change(plus: list[Tensor], z0: list[Tensor]) -> float:
     """The largest relative change of a unit; it is not defined for a unit that starts at zero."""
     sizes = [float(squared_norm(middle)) for middle in z0]
     changes = [float(squared_norm(ahead - middle)) for ahead, middle in zip(plus, z0, strict=True)]
     return max((math.sqrt(change / size) for change, size in zip(changes, sizes, strict=True) if size > 0), default=0.0)
 
 
-def _central_difference(
+def central_difference(
     plus: list[Tensor], z0: list[Tensor], minus: list[Tensor], epsilon: float
 ) -> tuple[Array, Array]:
     """(S_l, curvature) of the units, from their outputs at ε, 0 and -ε."""

@@ -11,7 +11,14 @@ from torch.nn import functional as F
 
 import ammup
 from ammup import InputError
-from ammup.measurement.difference import RELATIVE_STEPS, SMALL_CURVATURE, Difference, trainable
+from ammup.measurement.difference import (
+    RELATIVE_STEPS,
+    SMALL_CURVATURE,
+    Difference,
+    central_difference,
+    largest_change,
+    trainable,
+)
 from ammup.measurement.specification import MeasurementSpec
 
 X = torch.randn((5, 3), generator=torch.Generator().manual_seed(0))
@@ -126,9 +133,28 @@ def test_relative_curvature_of_a_square() -> None:
     spec = MeasurementSpec(inputs=x, targets=x * 0, loss="mse", units=("unit",))
     measured = Difference(Square(), spec, ("unit",), 0)
     for epsilon in (1e-3, 1e-2):
-        _, curvature, moved = measured._central_difference({"w": torch.ones((), dtype=torch.float64)}, epsilon, [x])
+        plus, minus = (measured.outputs_at({"w": torch.ones((), dtype=torch.float64)}, e) for e in (epsilon, -epsilon))
+        S, curvature = central_difference(plus, [x], minus, epsilon)
+        assert S[0] == pytest.approx(4)
         assert curvature[0] == pytest.approx(epsilon / 2, rel=1e-6)
-        assert moved == pytest.approx(2 * epsilon)
+        assert largest_change(plus, [x]) == pytest.approx(2 * epsilon + epsilon**2)
+
+
+@pytest.mark.parametrize(("scale", "passes"), [(1.0, 2), (1e4, 3)])
+def test_the_first_step_is_corrected_by_one_more_forward(
+    scale: float, passes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The step is estimated from the size of all weights, here of one that has no effect."""
+    net = _linear()
+    net.register_parameter("idle", nn.Parameter(torch.tensor([scale])))
+    steps: list[float] = []
+    run = Difference.outputs_at
+    monkeypatch.setattr(Difference, "outputs_at", lambda self, d, e: (steps.append(e), run(self, d, e))[1])
+    found = ammup.measure_updates(net, X, Y, loss="mse", units=["0", "1"], method="difference")
+    assert len(steps) == passes
+    assert steps[-1] == -steps[-2]
+    expected = ammup.measure_updates(_linear(), X, Y, loss="mse", units=["0", "1"], method="jvp")
+    np.testing.assert_allclose(found.S, expected.S, rtol=1e-5)
 
 
 def test_units_that_do_not_move_have_no_error() -> None:
