@@ -42,6 +42,6 @@ def inner_product(a: Tensor, b: Tensor) -> Tensor:
     if a is b:
         return squared_norm(a)
     if a.numel() > LARGE and a.ndim > 1:
-        rows = torch.linalg.vecdot(a.flatten(1), b.flatten(1))
+        rows: Tensor = torch.linalg.vecdot(a.flatten(1), b.flatten(1))
         return rows.double().sum()
     return (a.double() * b.double()).sum()
