@@ -155,6 +155,7 @@ def test_the_commands_of_a_page_run(page: Path, folder: Path) -> None:
 # The names that the fragments of a page use without defining them.
 BEFORE = {
     "README.md": "import ammup",
+    "docs/tune.md": "import argparse; epochs, total, part, accuracy = 1, 2.0, 1, 0.5",  # an excerpt of a script
     "docs/transfer.md": """
 import ammup, torch
 from my_package.models import make_net
