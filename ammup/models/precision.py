@@ -19,6 +19,10 @@ DOUBLE = {torch.float32: torch.float64, torch.float16: torch.float64, torch.bflo
 def in_double_precision(model: nn.Module, measure: Callable[[str], T]) -> T:
     """The result of ``measure`` in float64 or, if the model does not run in float64, in its own precision.
 
+    If several processes train the model, it is measured in its own precision: exchanging the data of a weight for
+    another dtype makes torch create a new accumulator of its gradient, without the hooks by which
+    DistributedDataParallel averages gradients, and the next backward pass would wait for the other processes for ever.
+
     Args:
         model: the module; it is restored before the second attempt and at the end.
         measure: receives "", or in the second attempt the error of the first one.
@@ -27,12 +31,19 @@ def in_double_precision(model: nn.Module, measure: Callable[[str], T]) -> T:
         InputError: the second attempt fails as well.
     """
     with preserved(model) as state:
+        if _trains_in_several_processes():
+            return measure("float64 would remove the hooks that average gradients between processes")
         try:
             with double_precision(model):
                 return measure("")
         except InputError as error:
             state.restore()
             return measure(str(error))
+
+
+def _trains_in_several_processes() -> bool:
+    distributed = torch.distributed
+    return distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
 
 
 @contextmanager

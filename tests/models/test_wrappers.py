@@ -63,14 +63,14 @@ def test_synchronized_batch_norm_is_refused_in_training_mode() -> None:
     assert unwrapped(net.eval()) is net
 
 
-def _rank(rank: int, port: int, folder: str) -> None:
+def _rank(rank: int, port: int, folder: str, method: str) -> None:
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
     distributed.init_process_group("gloo", rank=rank, world_size=2, timeout=timedelta(seconds=60))
     net = DistributedDataParallel(_net())
     optimizer = torch.optim.SGD(net.parameters(), 0.1)
     for step in range(3):
         if rank == 0 and step == 1:
-            found = ammup.measure_updates(net, X, Y, loss="cross_entropy")
+            found = ammup.measure_updates(net, X, Y, loss="cross_entropy", method=method)
             torch.save(found.S, Path(folder) / "S.pt")
         optimizer.zero_grad()
         nn.functional.cross_entropy(net(X[rank::2]), Y[rank::2]).backward()
@@ -80,11 +80,14 @@ def _rank(rank: int, port: int, folder: str) -> None:
 
 
 @pytest.mark.slow
-def test_one_rank_measures_while_the_others_train(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "method", ["jvp", "difference"]
+)  # in float64, the latter would remove the hooks of the wrapper
+def test_one_rank_measures_while_the_others_train(method: str, tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    mp.spawn(_rank, args=(port, str(tmp_path)), nprocs=2)
+    mp.spawn(_rank, args=(port, str(tmp_path), method), nprocs=2)
     assert np.isfinite(torch.load(tmp_path / "S.pt", weights_only=False)).all()
     one, other = (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))
     assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))  # gradients were still averaged
