@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ammup.errors import InputError
 
@@ -36,8 +37,8 @@ class Progress:
 
     def __post_init__(self) -> None:
         try:
-            step, loss = int(self.step), float(self.loss)
-            score = None if self.score is None else float(self.score)
+            step, loss = int(self.step), float(_detached(self.loss))
+            score = None if self.score is None else float(_detached(self.score))
         except (TypeError, ValueError, OverflowError):
             raise InputError(
                 f"Progress(step={self.step!r}, loss={self.loss!r}, score={self.score!r}): expected numbers"
@@ -46,6 +47,12 @@ class Progress:
             raise InputError(f"Progress(step={self.step!r}): expected an integer of at least 0")
         for name, value in (("step", step), ("loss", loss), ("score", score)):  # tensors and arrays become numbers
             object.__setattr__(self, name, value)
+
+
+def _detached(value: Any) -> Any:
+    """The value of a tensor without its graph; torch warns if such a tensor becomes a number."""
+    detach = getattr(value, "detach", None)
+    return value if detach is None else detach()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,7 +19,8 @@ def run_of(losses: list[float], *, outcome: str = FINISHED, until: int | None = 
 
 
 def test_tensors_and_arrays_become_numbers() -> None:
-    progress = Progress(np.int64(3), torch.tensor(0.5), np.float32(0.25))  # type: ignore[arg-type]
+    loss = torch.tensor(0.5, requires_grad=True)  # as the loss of a step, which users yield without item()
+    progress = Progress(np.int64(3), loss, np.float32(0.25))  # type: ignore[arg-type]
     assert (progress.step, progress.loss, progress.score) == (3, 0.5, 0.25)
     assert [type(value) for value in (progress.step, progress.loss, progress.score)] == [int, float, float]
 
