@@ -1,5 +1,7 @@
 """The answer of a tuning for a terminal."""
 
+import math
+
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -52,6 +54,8 @@ def _spent(tuned: Tuned) -> Table:
 
 def _loss_line(tuned: Tuned) -> str:
     loss = tuned.loss
+    if math.isnan(loss.mean):
+        return f"expected loss of accuracy against a full grid: not known; {loss.source}"
     return (
         f"expected loss of accuracy against a full grid: {loss.mean:.1%} (worst {loss.worst:.1%} of "
         f"{count_text(loss.cases, 'case')}): {loss.source}"

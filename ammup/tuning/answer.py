@@ -139,7 +139,7 @@ class Tuned:
             "safety": self.safety,
             "prediction": asdict(self.prediction),
             "probes": self.probes,
-            "expected_loss": asdict(self.loss),
+            "expected_loss": _json_row(asdict(self.loss)),
             "next_run": asdict(self.next_run),
             "probe_steps": self.probe_steps,
             "steps": self.steps,

@@ -61,7 +61,7 @@ def conclude(
         safety=base.lr / 10**edge.mean,
         prediction=prediction,
         probes=made,
-        loss=expected_loss(made if trained else 0),
+        loss=expected_loss(made if trained else 0, prediction.rule, settings[1]),
         next_run=_next_run(plan, evidence, prediction, z),
         probe_steps=plan.probe_steps,
         steps=plan.steps,
@@ -162,7 +162,7 @@ def _advice(settings: tuple[RunSetting, RunSetting], base_lr: float, lr: float) 
     if target.unstated == RunSetting().unstated:
         yield "the training setting was not stated; rules for plain SGD were used for the prediction"
     elif target.adaptive:
-        yield f"no stored sweep was trained with {target.optimizer}; the expected loss is that of plain SGD"
+        yield f"no stored sweep was trained with {target.optimizer}, so the interval rests on the probes alone"
     elif target.momentum or target.schedule not in (None, "constant"):
         yield "the expected loss comes from plain SGD at a constant rate, not from your setting"
     advice = decay_advice(target, base_lr, lr)

@@ -1,6 +1,9 @@
 """How much accuracy an answer is expected to lose against a full grid at the target depth."""
 
+import math
 from dataclasses import dataclass
+
+from ammup.tuning.settings import RunSetting
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +31,26 @@ REPLAYED = {0: (0.000, 0.080), 1: (0.017, 0.178), 3: (0.003, 0.142), 10: (-0.001
 CASES = 20
 
 
-def expected_loss(probes: int) -> ExpectedLoss:
-    """The loss in the replay with the largest number of probes that is not larger than ``probes``."""
+# Without a probe that trained, the answer is that of the rule, and only this one was replayed.
+RULE = "L^-1"
+
+
+def expected_loss(probes: int, rule: str, setting: RunSetting) -> ExpectedLoss:
+    """The loss in the replay with the largest number of probes that is not larger than ``probes``.
+
+    The numbers are NaN, and the source says why, if the replay does not apply.
+
+    Args:
+        probes: probes at the target; 0 if none of them trained.
+        rule: the rule of the prediction.
+        setting: how the target is trained.
+    """
+    reason = ""
+    if setting.adaptive:
+        reason = f"no stored sweep was trained with {setting.optimizer}"
+    elif not probes and rule != RULE:
+        reason = f"the rule {rule} without a probe that trained was not replayed"
+    if reason:
+        return ExpectedLoss(mean=math.nan, worst=math.nan, cases=0, source=reason)
     mean, worst = REPLAYED[max(count for count in REPLAYED if count <= probes)]
     return ExpectedLoss(mean=mean, worst=worst, cases=CASES, source=SOURCE)

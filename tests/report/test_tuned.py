@@ -60,5 +60,6 @@ def test_what_adamw_needs_is_noted() -> None:
     change = setting_change(base, RunSetting(**{**vars(base), "batch_size": 256}))
     text = _text(_tuned(base, change))
     assert "note: no stored sweep was trained with adamw" in text
+    assert "expected loss of accuracy against a full grid: not known; no stored sweep was trained with adamw" in text
     assert "keeps the time scale of the base" in text
     assert "batch size 64 → 256: factor 2, square-root scaling" in text
