@@ -42,7 +42,6 @@ html_theme_options = {
     "source_branch": "main",
     "source_directory": "docs/",
 }
-PLANNED = ("integrations/*", "tune", "zoo")
 suppress_warnings = ["myst-nb.lexer"]  # only without executing the tutorials, as the test of the site builds it
 
 # Markdown
@@ -96,13 +95,6 @@ def _public_or_code(match: re.Match[str]) -> str:
     return match[0] if public else f"``{target}``"
 
 
-def _drop_empty_patterns(_app, name: str, content: list[str]) -> None:
-    """Drop pages that are not written yet from the first page's toctrees; they are a warning otherwise."""
-    if name == "index":
-        lines = content[0].splitlines()
-        content[0] = "\n".join(line for line in lines if line not in PLANNED or any(DOCS.glob(f"{line}.md")))
-
-
 def _examples_as_code(_app, _context, lines: list[str]) -> None:
     """Show the examples in the help of a command as code; sphinx-click makes verses of them."""
     shown: list[str] = []
@@ -115,7 +107,6 @@ def _examples_as_code(_app, _context, lines: list[str]) -> None:
 
 
 def setup(app) -> None:
-    """Connect the handlers of docstrings, commands and pages."""
+    """Connect the handlers of docstrings and commands."""
     app.connect("sphinx-click-process-description", _examples_as_code)
-    app.connect("source-read", _drop_empty_patterns)
     app.connect("autodoc-process-docstring", _link_public_names)
