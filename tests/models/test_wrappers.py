@@ -80,9 +80,7 @@ def _rank(rank: int, port: int, folder: str, method: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "method", ["jvp", "difference"]
-)  # in float64, the latter would remove the hooks of the wrapper
+@pytest.mark.parametrize("method", ["jvp", "difference"])  # float64 would remove the hooks of the wrapper
 def test_one_rank_measures_while_the_others_train(method: str, tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
