@@ -31,9 +31,9 @@ class Progress:
         InputError: the step is not an integer of at least 0, or a value is not a number.
     """
 
-    step: int
-    loss: float
-    score: float | None = None
+    step: Any  # an int, and floats below; but tensors and NumPy's numbers are accepted, and converted
+    loss: Any
+    score: Any = None
 
     def __post_init__(self) -> None:
         try:

@@ -65,7 +65,7 @@ def test_intervals_contain_simulated_thresholds(tests: int) -> None:
         own = wanted + BETWEEN * rng.normal(size=2)
         for number in range(tests):
             at = threshold.median
-            failed = at > own[number % 2] + WITHIN * rng.normal()
+            failed = bool(at > own[number % 2] + WITHIN * rng.normal())
             threshold = threshold.after([Probe(place=at, failed=failed, group=number % 2)])
         low, high = threshold.interval(0.9)
         inside += low <= wanted <= high

@@ -83,7 +83,5 @@ def test_arguments_of_a_partial_distinguish_trainers() -> None:
 
 
 def test_wrong_functions() -> None:
-    with pytest.raises(InputError, match="train is a int"):
-        FunctionTrainer(function=3)  # type: ignore[arg-type]
     with pytest.raises(InputError, match=r"has no argument depth; it is called as train\(depth="):
         FunctionTrainer(function=lambda lr: iter(()))

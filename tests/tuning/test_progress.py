@@ -20,7 +20,7 @@ def run_of(losses: list[float], *, outcome: str = FINISHED, until: int | None = 
 
 def test_tensors_and_arrays_become_numbers() -> None:
     loss = torch.tensor(0.5, requires_grad=True)  # as the loss of a step, which users yield without item()
-    progress = Progress(np.int64(3), loss, np.float32(0.25))  # type: ignore[arg-type]
+    progress = Progress(np.int64(3), loss, np.float32(0.25))
     assert (progress.step, progress.loss, progress.score) == (3, 0.5, 0.25)
     assert [type(value) for value in (progress.step, progress.loss, progress.score)] == [int, float, float]
 
@@ -28,7 +28,7 @@ def test_tensors_and_arrays_become_numbers() -> None:
 @pytest.mark.parametrize("step", [-1, 0.5, "x", None, math.inf])
 def test_a_step_is_a_number_of_steps(step: object) -> None:
     with pytest.raises(InputError, match=r"Progress\(step="):
-        Progress(step, 1.0)  # type: ignore[arg-type]
+        Progress(step, 1.0)
 
 
 def test_the_loss_is_the_mean_of_the_last_quarter() -> None:

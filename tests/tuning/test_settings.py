@@ -51,10 +51,9 @@ def test_what_is_not_known_is_refused(base: dict[str, object], target: dict[str,
         setting_change(RunSetting(**base), RunSetting(**target))  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("size", [0, 1.5, "x"])
-def test_a_batch_size_is_a_number_of_samples(size: object) -> None:
-    with pytest.raises(InputError, match="batch_size="):
-        RunSetting(batch_size=size)  # type: ignore[arg-type]
+def test_a_batch_size_is_a_number_of_samples() -> None:
+    with pytest.raises(InputError, match="batch_size=0: expected an integer of at least 1"):
+        RunSetting(batch_size=0)
 
 
 def test_adamw_keeps_its_time_scale() -> None:
