@@ -32,7 +32,7 @@ from ammup.models.factory import named_factory
 from ammup.stats.equivalence import INSIDE, OUTSIDE, Estimate, Region, jackknife
 
 SWEEPS = Path(__file__).parents[1] / "baselines" / "sweeps"
-AT_INITIALIZATION = SWEEPS / "coarse" / "initialization.json"
+AT_INITIALIZATION = SWEEPS.parent / "studies" / "initialization.json"
 MARGIN = 0.25
 ALPHA = 0.025
 OPTIMA = ("argmax", "smoothed", "edge")

@@ -33,7 +33,7 @@ import ammup
 from ammup.atomic import write_atomically
 from ammup.experiments.changes import apply_change
 
-RECORD = Path(__file__).parents[1] / "baselines" / "sweeps" / "profile-study.json"
+RECORD = Path(__file__).parents[1] / "baselines" / "studies" / "profile.json"
 DEPTHS, CHANCE = (3, 6, 12), 0.1
 LRS = {"low": 0.01, "high": 10**0.6, "points": 14}  # 0.2 decades apart
 PROFILE_DEPTHS = (3, 4, 6, 8, 12)

@@ -12,7 +12,6 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 from ammup.errors import InputError
 from ammup.tuning import guard
@@ -98,11 +97,13 @@ class _CommandSession:
             [*GUARD, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             errors="replace", bufsize=1, env=environment, start_new_session=True,
         )  # fmt: skip
-        for name, pipe in (("stdout", self.process.stdout), ("stderr", self.process.stderr)):
-            threading.Thread(target=self._read, args=(name, pipe), daemon=True).start()
+        for name in ("stdout", "stderr"):
+            threading.Thread(target=self._read, args=(name,), daemon=True).start()
 
-    def _read(self, name: str, pipe: IO[str]) -> None:
+    def _read(self, name: str) -> None:
         """Put each line into the queue; progress bars end lines with carriage returns, which text mode translates."""
+        pipe = self.process.stdout if name == "stdout" else self.process.stderr
+        assert pipe is not None  # both are pipes
         with contextlib.suppress(ValueError, OSError), pipe:
             for line in pipe:
                 self.lines.put((name, line))

@@ -5,7 +5,6 @@ import inspect
 import multiprocessing
 import multiprocessing.connection
 import os
-import pickle
 import signal
 import sys
 import threading
@@ -14,6 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection
+from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
 from ammup.errors import InputError
@@ -83,7 +83,7 @@ class FunctionTrainer:
         if self.name.startswith("__main__:") and not hasattr(main, "__file__"):  # a notebook
             return False
         try:
-            pickle.dumps(self.function)
+            ForkingPickler.dumps(self.function)  # as starting the process does
         except Exception:  # pickling runs the function's own code
             return False
         return not multiprocessing.current_process().daemon

@@ -12,7 +12,7 @@ from ammup.cli import cli
 # (command, beginning of its message); {w} is the folder with the files of conftest.py
 COMMANDS = [
     # exponent
-    ("exponent foo", "unknown family 'foo'; expected one of: mlp, cnn, resnet, or"),
+    ("exponent foo", "unknown family 'foo'; expected one of: mlp, cnn, resnet, torchvision:NAME, timm:NAME or"),
     ("exponent --depths a", "Invalid value for '--depths': 'a' is not a comma-separated list of integers"),
     ("exponent --depths 0,2", "depths=(0, 2): expected integers of at least 1"),
     ("exponent --depths 4", "depths=(4,) has 1 entries; give at least 2"),
@@ -20,7 +20,10 @@ COMMANDS = [
     ("exponent --depths ''", "Invalid value for '--depths': '' is not a comma-separated list of integers"),
     ("exponent --seeds 0", "Invalid value for '--seeds': 0 is not in the range x>=1."),
     ("exponent --width 0", "Invalid value for '--width': 0 is not in the range x>=1."),
-    ("exponent --data nope", "unknown data source 'nope'; expected one of: synthetic, cifar10, cifar100, or"),
+    (
+        "exponent --data nope",
+        "unknown data source 'nope'; expected one of: synthetic, cifar10, cifar100, an existing folder or",
+    ),
     ("exponent --image-size 0", "Invalid value for '--image-size': 0 is not in the range x>=1."),
     ("exponent --loss l1", "Invalid value for '--loss': 'l1' is not one of 'cross_entropy', 'mse'."),
     ("exponent --set foo", "Invalid value for '--set': 'foo' is not of the form NAME=VALUE"),
@@ -209,7 +212,7 @@ COMMANDS = [
     ),
     (
         "sweep {w}/factory.toml --store {w}/new.db --workers 1",
-        "unknown family 'cnnn'; expected one of: mlp, cnn, resnet, or",
+        "unknown family 'cnnn'; expected one of: mlp, cnn, resnet, torchvision:NAME, timm:NAME or",
     ),
     (
         "sweep {w}/factmod.toml --store {w}/new.db --workers 1",
@@ -489,7 +492,7 @@ COMMANDS = [
     ),
     # depth
     ("depth", "Missing argument 'FAMILY|PACKAGE.MODULE:FACTORY'."),
-    ("depth x", "unknown family 'x'; expected one of: mlp, cnn, resnet, or"),
+    ("depth x", "unknown family 'x'; expected one of: mlp, cnn, resnet, torchvision:NAME, timm:NAME or"),
     ("depth cnn --convention x", "unknown convention='x'; expected one of: paper, blocks, layers, relu, shortest,"),
     ("depth cnn --shape a", "Invalid value for '--shape': 'a' is not a shape such as 3,32,32"),
     ("depth cnn --shape 0,0", "CNN cannot be run on inputs of shape (2, 0, 0): Padding value causes"),
@@ -497,7 +500,7 @@ COMMANDS = [
     ("depth fac:raises", "the factory failed at depth 4: RuntimeError: boom"),
     ("depth fac:infwd --shape 3,8,8", "Raising cannot be run on inputs of shape (2, 3, 8, 8): inside"),
     # claims
-    ("claims --id x", "unknown claim 'x'; nearest of 97: none; `ammup claims` lists them"),
+    ("claims --id x", "unknown claim 'x'; nearest of 111: none; `ammup claims` lists them"),
     ("claims --seed-root -1", "Invalid value for '--seed-root': -1 is not in the range x>=0."),
     ("claims --measure nope", "Got unexpected extra argument (nope)"),
     # base

@@ -462,4 +462,4 @@ def test_fan_in_accepts_any_learning_rate_where_it_divides_none() -> None:
 )
 def test_a_conversion_without_a_batch_or_rule_is_rejected(arguments: dict, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        ammup.param_groups(ammup.cnn(2, width=4).double(), 0.1, rule="fan-in", tuned="fan-in", **arguments)
+        ammup.param_groups(ammup.cnn(2, width=4).double(), 0.1, rule="fan-in", **arguments)

@@ -42,7 +42,10 @@ def test_a_users_factory_is_imported_and_takes_its_arguments_only() -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("vgg", "unknown family 'vgg'; expected one of: mlp, cnn, resnet, or PACKAGE.MODULE:FACTORY"),
+        (
+            "vgg",
+            "unknown family 'vgg'; expected one of: mlp, cnn, resnet, torchvision:NAME, timm:NAME or hf:CONFIG, or PACKAGE.MODULE:FACTORY",
+        ),
         ("ammup.nowhere:make", "cannot be imported: ModuleNotFoundError"),
         ("ammup:nothing", "cannot be imported: AttributeError"),
         ("ammup:__version__", "is a str; it must be callable"),
