@@ -44,7 +44,7 @@ def test_a_users_factory_is_imported_and_takes_its_arguments_only() -> None:
     [
         (
             "vgg",
-            "unknown family 'vgg'; expected one of: mlp, cnn, resnet, torchvision:NAME, timm:NAME or hf:CONFIG, or PACKAGE",
+            "unknown family 'vgg'; expected one of: mlp, cnn, resnet, torchvision:NAME, timm:NAME or hf:CONFIG",
         ),
         ("ammup.nowhere:make", "cannot be imported: ModuleNotFoundError"),
         ("ammup:nothing", "cannot be imported: AttributeError"),
