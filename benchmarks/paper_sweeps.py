@@ -1,11 +1,11 @@
 """Train the paper's experiments at the profile "coarse", one after another, and keep the runs between sessions.
 
 The store of each experiment is kept as baselines/sweeps/coarse/NAME.db.xz, and packed again after each seed; the same
-command continues after a kill, on any machine. Experiments with fewer seeds come first. With all seeds, the experiment
-is also exported to baselines/sweeps/NAME.json, which `ammup fit` and `python benchmarks/paper_slopes.py` read.
+command continues after a kill, on any machine. Experiments with fewer seeds come first. Each is also exported to
+baselines/sweeps/NAME.json, which `ammup fit` and `python benchmarks/paper_slopes.py` read.
 
-    python benchmarks/paper_sweeps.py --cifar10 ~/.cache/ammup/cifar10 --cifar100 ~/.cache/ammup/cifar100 \
-        --imagenette ~/.cache/ammup/imagenette64 --minutes 120
+    python benchmarks/paper_sweeps.py --cifar10 "~/.cache/ammup/cifar10" --cifar100 "~/.cache/ammup/cifar100" \
+        --imagenette "~/.cache/ammup/imagenette64" --minutes 120
 """
 
 import argparse
@@ -81,8 +81,8 @@ def extend(name: str, variant: str | None, *, data: str, seeds: int, until: floa
                 continue
             ammup.run_sweep(experiment, store=store, workers=1, progress=False)
             pack(store, packed)
+            read_sweep(store).write(SWEEPS / f"{label}.json")
             print(f"{label}: seed {seed}, {time.process_time() - start:.0f} CPU seconds", flush=True)
-        read_sweep(store).write(SWEEPS / f"{label}.json")
 
 
 def is_complete(store: Path, experiment: ammup.Experiment) -> bool:
