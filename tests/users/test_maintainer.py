@@ -1,6 +1,7 @@
 """A maintainer gates two families in CI: recording, green reruns, faults, a stale baseline, JUnit, the plugin."""
 
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from textwrap import dedent
@@ -173,6 +174,7 @@ def test_the_pytest_plugin_fails_and_passes_as_the_command_does(
     def test(*options: str) -> pytest.RunResult:
         slow = ("hypothesispytest", "jaxtyping", "xdist", "benchmark")
         plugins = [a for name in slow for a in ("-p", f"no:{name}")]
+        sys.modules.pop("nets", None)  # another test of this process may have imported its own
         return pytester.runpytest_inprocess(*plugins, "-W", "error", "--junit-xml=report.xml", *options)
 
     first = test()
