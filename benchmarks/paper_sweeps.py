@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 import ammup
+from ammup.atomic import replacing
 from ammup.experiments.analysis import read_sweep
 from ammup.experiments.store import Store
 
@@ -90,16 +91,14 @@ def is_complete(store: Path, experiment: ammup.Experiment) -> bool:
     if not store.exists():
         return False
     with Store(store, mode="read") as opened:
-        runs = opened.runs(experiment.key)
-    return len(runs) >= experiment.grid.size
+        return not experiment.missing(opened.keys(experiment.key))
 
 
 def pack(store: Path, packed: Path) -> None:
     """Compress the store; a kill leaves the former file."""
     packed.parent.mkdir(exist_ok=True)
-    part = packed.with_suffix(".part")
-    part.write_bytes(lzma.compress(store.read_bytes(), preset=6))
-    part.replace(packed)
+    with replacing(packed) as part:
+        part.write_bytes(lzma.compress(store.read_bytes(), preset=6))
 
 
 def source(name: str, arguments: argparse.Namespace) -> str | None:

@@ -1,6 +1,6 @@
 """Inputs and labels of a user's data set as arrays, whatever kind of object the data set returns.
 
-Images become uint8 (H, W, C), because they are standardized batch by batch. Everything else stays as it is, in the
+Images become uint8 (H, W, C), because they are standardized batch by batch. Everything else is unchanged, in the
 shape that the model takes.
 
 Axes: N item, H and W position, C channel.

@@ -14,6 +14,7 @@ from ammup.data.minibatches import Feed
 from ammup.errors import InputError
 from ammup.experiments.experiment import Experiment
 from ammup.experiments.schema import LeftOut, Worker
+from ammup.measurement.depth_law import PASSES_PER_STEP
 from ammup.models.device import default_device
 from ammup.models.factory import Factory, architecture_of, named_factory
 from ammup.provenance import versions
@@ -113,7 +114,7 @@ class WorkerContext:
     def seconds_per_cell(self, depth: int, strategy: str) -> float:
         """Estimate the seconds to train and validate one replica, by timing a few training steps."""
         training = self.experiment.training
-        validation = len(self.feed.val) / training.batch_size / 3  # a forward pass is a third of a step
+        validation = len(self.feed.val) / training.batch_size / PASSES_PER_STEP
         return self.seconds_per_step(depth, strategy) * (self.feed.steps(training.epochs) + validation)
 
     def seconds_per_step(self, depth: int, strategy: str) -> float:

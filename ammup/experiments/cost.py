@@ -14,13 +14,9 @@ from ammup.experiments.block import Block, WorkerContext, translate_errors, work
 from ammup.experiments.experiment import Cell, Experiment
 from ammup.experiments.measuring import ShortRunJob
 from ammup.experiments.pool import single_thread
+from ammup.measurement.depth_law import PASSES_PER_STEP, STEPS_PER_MEASUREMENT
 from ammup.training.runs import Training
 
-# A training step costs as much as three forward passes, because a backward pass costs as much as two. This is a small
-# overestimate, because the gradient with respect to the images is not computed.
-PASSES_PER_STEP = 3
-# A measurement of S̄ costs about as much as this many training steps.
-STEPS_PER_MEASUREMENT = 3
 COLUMNS = ["depth", "cells", "flops", "seconds"]
 
 

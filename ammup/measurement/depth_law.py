@@ -26,7 +26,11 @@ from ammup.stats.power_law import (
 # Above this coefficient of variation of S̄ between weight draws, a few draws dominate the mean, so its standard error
 # is unreliable (a log-normal S̄ with this coefficient of variation has skewness 4).
 SCATTER_LIMIT = 1.0
-STEPS_PER_MEASUREMENT = 3  # a measurement of S̄ costs about as much as this number of training steps
+# A training step costs as much as three forward passes, because a backward pass costs as much as two. This is a small
+# overestimate, because the gradient with respect to the images is not computed.
+PASSES_PER_STEP = 3
+# A measurement of S̄ costs about as much as this many training steps.
+STEPS_PER_MEASUREMENT = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +101,7 @@ class DepthLaw:
         """The cost of the measurement in training steps, each of which is counted as three passes through the model."""
         if self.measure == "updates":
             return float(STEPS_PER_MEASUREMENT * len(self.table))
-        return float(self.table["passes"].sum() / 3) if "passes" in self.table else float("nan")
+        return float(self.table["passes"].sum() / PASSES_PER_STEP) if "passes" in self.table else float("nan")
 
     @property
     def curve(self) -> pd.DataFrame:

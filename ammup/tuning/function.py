@@ -140,7 +140,7 @@ class _InlineSession:
 
 @dataclass(frozen=True, kw_only=True)
 class _Job:
-    """A run as it is sent to its process."""
+    """What the process of a run needs: the function, its arguments, and the last step."""
 
     function: Callable[..., Iterator[Progress]]
     arguments: dict[str, Any]

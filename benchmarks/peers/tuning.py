@@ -208,7 +208,7 @@ def cases(trials: tuple[int, ...]) -> Iterator[dict[str, object]]:
 
 
 def both_seeds() -> Iterator[dict[str, object]]:
-    """The rows of ammup with both seeds, as it is used: probes alternate, and the mean of both seeds is evaluated.
+    """The rows of ammup with both seeds, as users run it: probes alternate between seeds, and their mean is evaluated.
 
     The accuracies at the target are not seen by the method.
     """

@@ -9,14 +9,14 @@ from tracked.search import GRIDS, Grids
 
 from ammup.experiments.analysis import EDGE, MEASURED, MEASURED_LATE, rule_curves, swept_edges
 from ammup.experiments.record import SweepRecord
+from ammup.measurement.depth_law import PASSES_PER_STEP, STEPS_PER_MEASUREMENT
+from ammup.measurement.edge_probe import LEAST_FALL
 from ammup.stats.edge import edge_of
 from ammup.stats.held_out import Law, Rules
 from ammup.stats.power_law import fit_power_law
 from regret_parts import sharpness
 
 PARTS = (0.1, 0.25, 0.5)  # of the steps of a run, at which a probed edge is read
-LEAST_FALL = 0.05  # as for probed edges
-STEPS_PER_MEASUREMENT = 3
 WINDOW = 10  # learning rates around the edge that a probe trains
 
 
@@ -78,7 +78,7 @@ def price_of(rule: str, record: SweepRecord, table: pd.DataFrame) -> float:
     one = np.nan if images is None else -(-images // training.batch_size) * training.epochs
     short = record.measurements
     if rule.startswith("sharpness"):
-        return float(table[table["key"] == record.experiment.key]["passes"].sum() / 3 / one)
+        return float(table[table["key"] == record.experiment.key]["passes"].sum() / PASSES_PER_STEP / one)
     if rule.startswith(MEASURED_LATE):
         steps = short[short["step"] > 0].groupby(["depth", "seed"])["step"].max().sum()
         return float((steps + STEPS_PER_MEASUREMENT * (short["step"] > 0).sum()) / one)
