@@ -3,7 +3,8 @@
     python benchmarks/zoo_cost.py torchvision
     python benchmarks/zoo_cost.py torchvision --only 'resnet|vit' --json cost.jsonl --resume
 
-Times are CPU seconds of one thread, and both sides alternate, so that other processes on the machine matter little.
+Times are CPU seconds of one thread, of the first measurement of a model and of one whose depth units are known. They
+alternate with those of training, so that other processes on the machine matter little.
 Memory is the peak of the resident memory of a new process, for the model, the batch and one run (Linux only).
 """
 
@@ -19,7 +20,7 @@ from typing import Any
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]  # the ammup of this checkout
 
 import torch
-from zoo_parts.case import Case
+from zoo_parts.case import Case, Problem
 from zoo_parts.collection import COLLECTIONS, cases_of
 from zoo_parts.cost import cpu_times, peak_memory, train
 from zoo_parts.judge import call_ammup, warm_up
@@ -57,21 +58,30 @@ def main() -> None:
 
 def _record(case: Case) -> dict[str, Any]:
     """Time and memory of one model."""
-    methods: list[str] = []
     memory, training_memory = peak_memory(case, call_ammup), peak_memory(case, train)
-    seconds, training_seconds = cpu_times(case, lambda problem: methods.append(call_ammup(problem).method))
+    first = call_ammup(case.built())
+
+    def again(problem: Problem) -> None:
+        call_ammup(problem, units=first.units)
+
+    seconds, seconds_again, training_seconds = cpu_times(case, call_ammup, again)
     return {
         "name": case.name,
-        "method": methods[-1],
+        "method": "jvp in float64" if first.method == "jvp" and first.reason else first.method,
         "seconds": seconds,
+        "seconds_again": seconds_again,
         "training_seconds": training_seconds,
         "memory": memory,
         "training_memory": training_memory,
     }
 
 
-def _time_ratio(record: dict[str, Any]) -> float:
+def _first_ratio(record: dict[str, Any]) -> float:
     return float(record["seconds"] / record["training_seconds"])
+
+
+def _again_ratio(record: dict[str, Any]) -> float:
+    return float(record["seconds_again"] / record["training_seconds"])
 
 
 def _memory_ratio(record: dict[str, Any]) -> float:
@@ -79,24 +89,21 @@ def _memory_ratio(record: dict[str, Any]) -> float:
 
 
 def _line(record: dict[str, Any]) -> str:
-    seconds = f"{record['seconds']:7.3f} s / {record['training_seconds']:7.3f} s = {_time_ratio(record):5.2f}"
-    bytes_ = (
-        f"{record['memory'] / 1e6:6.0f} MB / {record['training_memory'] / 1e6:6.0f} MB = {_memory_ratio(record):4.2f}"
-    )
-    return f"{record['name']:<24} {record['method']:<10} {seconds}  {bytes_}"
+    seconds = f"{record['training_seconds']:7.3f} s x {_first_ratio(record):5.2f}, again x {_again_ratio(record):5.2f}"
+    memory = f"{record['training_memory'] / 1e6:6.0f} MB x {_memory_ratio(record):4.2f}"
+    return f"{record['name']:<24} {record['method']:<14} {seconds}  {memory}"
 
 
 def summary(records: list[dict[str, Any]]) -> str:
-    """Medians and extremes of both ratios, by method."""
+    """Medians and extremes of the ratios, by method."""
+    ratios = {"first time": _first_ratio, "units known": _again_ratio, "memory": _memory_ratio}
     lines = []
-    for method in ("jvp", "difference", "all"):
+    for method in (*sorted({r["method"] for r in records}), "all"):
         chosen = [r for r in records if method in ("all", r["method"])]
-        if not chosen:
-            continue
-        parts = [f"{method:<10} {len(chosen):3} models"]
-        for name, ratio in (("time", _time_ratio), ("memory", _memory_ratio)):
-            ratios = [ratio(record) for record in chosen]
-            parts.append(f"{name}: median {statistics.median(ratios):.2f}, largest {max(ratios):.2f}")
+        parts = [f"{method:<14} {len(chosen):3} models"]
+        for name, ratio in ratios.items():
+            values = [ratio(record) for record in chosen]
+            parts.append(f"{name}: median {statistics.median(values):.2f}, largest {max(values):.2f}")
         lines.append("   ".join(parts))
     return "\n".join(lines)
 

@@ -21,7 +21,7 @@ class UpdateMoments:
         S_bar_se: standard error of ``S_bar`` over label draws; 0 for given targets, NaN for a single draw.
         gradient_squares: squared norm of the loss gradient of each weight, averaged over label draws like S.
         method: "jvp" or "difference", the method that was used; see :mod:`ammup.measurement.method`.
-        reason: why "difference" was used instead of "jvp"; empty for "jvp".
+        reason: why not "jvp" in the precision of the model, but "jvp" in float64 or "difference"; otherwise empty.
         error: estimate of the relative numerical error of ``S_bar``. For "jvp", it is estimated from the difference
             between its two passes and from the amplification of rounding errors; for "difference", from the relative
             curvature of the units.

@@ -179,11 +179,24 @@ def measure_draws(
                 return results
             reason = f"the relative error of jvp in {next(models[0].parameters()).dtype} may be {largest:.1g}"
             spec = replace(spec, units=results[0].units)
+            return [_measure_again(m, spec, stream, reason) for m, stream in zip(models, streams, strict=True)]
     results = []
     for model, stream in zip(models, streams, strict=True):
         results.append(_measure_by_difference(model, spec, stream, reason))
         spec = replace(spec, units=results[0].units) if spec.units is None else spec
     return results
+
+
+def _measure_again(model: nn.Module, spec: MeasurementSpec, stream: object, reason: str) -> UpdateMoments:
+    """The moments by jvp in float64 or, if that is not possible or not accurate either, by the method "difference"."""
+
+    def by_jvp(problem: str) -> UpdateMoments | None:
+        if problem:
+            return None
+        (moments,) = measure_by_jvp([model], spec, [stream])
+        return replace(moments, reason=f"{reason}; measured in float64") if moments.error <= LARGEST_ERROR else None
+
+    return in_double_precision(model, by_jvp) or _measure_by_difference(model, spec, stream, reason)
 
 
 def prepared_for_draws(model: nn.Module, spec: MeasurementSpec, stream: object) -> MeasurementSpec:
