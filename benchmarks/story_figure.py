@@ -11,9 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
+from ammup.colours import BLUE, GREY, VERMILION
 from ammup.experiments.analysis import law_of
 from ammup.experiments.record import SweepRecord
-from ammup.report.styles import BLUE, GREY, VERMILION
 from ammup.stats.power_law import PowerLaw, fit_power_law
 
 SWEEPS = Path(__file__).parents[1] / "baselines" / "sweeps"

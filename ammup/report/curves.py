@@ -11,8 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import AbstractPathEffect, withStroke
 from numpy.typing import NDArray
 
+from ammup import colours
 from ammup.arrays import Array
-from ammup.report import plots, styles
+from ammup.report import plots
 from ammup.report.panel import BARS, FLAGGED, INTERVAL, PAPER_LABEL, ArtistOptions, anchor_depth, optimum_name
 from ammup.report.plots import PAPER_SLOPE
 from ammup.stats.optimum import SweepLaw
@@ -66,21 +67,21 @@ def draw_accuracy(axes: Axes, law: SweepLaw, depth: int, runs: pd.DataFrame) -> 
     dots, label = finite, "one seed"
     if len(seeds) > MAX_SEEDS:
         dots, label = finite[finite["seed"].isin(seeds[:MAX_SEEDS])], f"one seed, {MAX_SEEDS} of {len(seeds)}"
-    axes.plot(dots["lr"], dots["val_accuracy"], ".", color=styles.GREY, markersize=3, label=label)
-    axes.plot(mean.index, mean, "-o", color=styles.BLUE, markersize=3.5, label="mean over seeds")
+    axes.plot(dots["lr"], dots["val_accuracy"], ".", color=colours.GREY, markersize=3, label=label)
+    axes.plot(mean.index, mean, "-o", color=colours.BLUE, markersize=3.5, label="mean over seeds")
     if crosses.size:
         floor, on_floor = np.full(crosses.size, 0.04), axes.get_xaxis_transform()
-        axes.plot(crosses, floor, "x", color=styles.VERMILION, transform=on_floor, label="a replica diverged")
+        axes.plot(crosses, floor, "x", color=colours.VERMILION, transform=on_floor, label="a replica diverged")
     best, se = law.lr_star(depth)
     axes.axvline(
-        best, color=styles.BLACK, linestyle="--", linewidth=1, label="edge" if law.kind == "edge" else "optimum η*"
+        best, color=colours.BLACK, linestyle="--", linewidth=1, label="edge" if law.kind == "edge" else "optimum η*"
     )
     if law.kind != "edge" and not law.optima[depth].edge_flags:
-        axes.axvline(law.optima[depth].edge, color=styles.VERMILION, linestyle=":", linewidth=1, label="edge")
+        axes.axvline(law.optima[depth].edge, color=colours.VERMILION, linestyle=":", linewidth=1, label="edge")
     interval = ""
     if np.isfinite(se):
         factor = 10 ** (INTERVAL * se)
-        axes.axvspan(best / factor, best * factor, color=styles.ORANGE, alpha=0.3, linewidth=0, label=f"η* {BARS}")
+        axes.axvspan(best / factor, best * factor, color=colours.ORANGE, alpha=0.3, linewidth=0, label=f"η* {BARS}")
         interval = f" ×/÷ {factor:.3g}"
     axes.set_title(f"L = {depth}: η* = {best:.2g}{interval}", fontsize="medium")
     side = "left" if np.log(best) > np.log(runs["lr"]).mean() else "right"
@@ -106,8 +107,8 @@ def plot_heatmap(law: SweepLaw, runs: pd.DataFrame, *, title: str = "") -> Figur
     values, borders = np.ma.masked_invalid(accuracy.to_numpy()), np.arange(len(depths) + 1) - 0.5
     figure.colorbar(axes.pcolormesh(edges, borders, values, cmap="cividis"), label="mean validation accuracy")
     share = diverged.to_numpy()
-    _mark(axes, (share > 0) & (share < 1), edges, label="some replicas diverged", fill="none", line=styles.VERMILION)
-    _mark(axes, share == 1, edges, label="every replica diverged", fill=styles.SILVER, line=styles.BLACK)
+    _mark(axes, (share > 0) & (share < 1), edges, label="some replicas diverged", fill="none", line=colours.VERMILION)
+    _mark(axes, share == 1, edges, label="every replica diverged", fill=colours.SILVER, line=colours.BLACK)
     _draw_row_optima(axes, law, depths)
     axes.set_yticks(range(len(depths)), labels=[str(depth) for depth in depths])
     plots.legend_below(axes)
@@ -134,15 +135,15 @@ def _mark(axes: Axes, where: NDArray[np.bool_], edges: Array, *, label: str, fil
 def _draw_row_optima(axes: Axes, law: SweepLaw, depths: Sequence[int]) -> None:
     """Draw the optimum of each row, and the paper's rule through the optimum at the anchor depth."""
     outline: list[AbstractPathEffect] = [withStroke(linewidth=3, foreground="white")]
-    for used, fill, label in ((True, styles.BLACK, f"{optimum_name(law)} {BARS}"), (False, "white", FLAGGED)):
+    for used, fill, label in ((True, colours.BLACK, f"{optimum_name(law)} {BARS}"), (False, "white", FLAGGED)):
         rows = [row for row, depth in enumerate(depths) if (depth in law.used) == used]
         if rows:
             values, se = np.array([law.lr_star(depths[row]) for row in rows]).T
             errors = plots.error_lengths(values, INTERVAL * se)
-            options: ArtistOptions = {"fmt": "o", "color": styles.BLACK, "markerfacecolor": fill, "capsize": 3}
+            options: ArtistOptions = {"fmt": "o", "color": colours.BLACK, "markerfacecolor": fill, "capsize": 3}
             drawn = axes.errorbar(values, np.array(rows), xerr=errors, label=label, **options)
             for artist in drawn.get_children():
                 artist.set_path_effects(outline)
     anchor = anchor_depth(law)
     line = law.lr_star(anchor)[0] * (np.array(depths) / anchor) ** PAPER_SLOPE
-    axes.plot(line, range(len(depths)), "--", color=styles.VERMILION, path_effects=outline, label=PAPER_LABEL)
+    axes.plot(line, range(len(depths)), "--", color=colours.VERMILION, path_effects=outline, label=PAPER_LABEL)

@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 
+from ammup import colours
 from ammup.arrays import Array
 from ammup.errors import InputError
 from ammup.report import plots, styles
@@ -53,7 +54,7 @@ def _series(laws: Mapping[str, SweepLaw]) -> Iterator[tuple[str, SweepLaw, Style
 def draw_ratios(axes: Axes, laws: Mapping[str, SweepLaw]) -> None:
     """Draw the ratios of the optima to those of the first experiment at equal depths, treated as independent."""
     (first_name, first, *_), *others = _series(laws)
-    axes.axhline(1, color=styles.BLACK, linewidth=0.8)
+    axes.axhline(1, color=colours.BLACK, linewidth=0.8)
     axes.set(xlabel="depth L", ylabel=f"η* / η* of {first_name}")
     for name, law, style, shift in others:
         common = [depth for depth in first.optima if depth in law.optima]

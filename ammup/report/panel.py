@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from ammup import colours
 from ammup.arrays import Array
 from ammup.errors import InputError
 from ammup.report import plots, styles
@@ -171,7 +172,7 @@ def _segments(law: SweepLaw) -> Iterator[tuple[str, Style, Segment, pd.DataFrame
 
 def draw_segments(axes: Axes, law: SweepLaw) -> None:
     """Draw the optima with their intervals, and each segment's anchors, fitted line and predictions."""
-    draw_swept(axes, law, Style(colour=styles.BLACK, marker="o"))
+    draw_swept(axes, law, Style(colour=colours.BLACK, marker="o"))
     for name, style, segment, table in _segments(law):
         anchors = ", ".join(str(depth) for depth in segment.anchors)
         if table is None:
@@ -188,7 +189,7 @@ def draw_segments(axes: Axes, law: SweepLaw) -> None:
 
 def draw_relative_errors(axes: Axes, law: SweepLaw) -> None:
     """Draw predicted / swept optimum − 1 as a bar for each predicted depth of each segment."""
-    axes.axhline(0, color=styles.BLACK, linewidth=0.8)
+    axes.axhline(0, color=colours.BLACK, linewidth=0.8)
     axes.set(xlabel="predicted depth L, by segment", ylabel="predicted / swept − 1 (%)")
     if not law.predictions:
         axes.text(0.5, 0.6, "no segments", transform=axes.transAxes, ha="center")

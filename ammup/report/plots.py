@@ -12,9 +12,10 @@ from matplotlib.ticker import NullFormatter, ScalarFormatter
 from matplotlib.transforms import ScaledTranslation
 
 from ammup.arrays import Array
+from ammup.colours import GREEN, GREY, VERMILION
 from ammup.errors import InputError
 from ammup.format import with_interval
-from ammup.report.styles import GREEN, GREY, SHARPNESS, SWEPT, VERMILION, Style
+from ammup.report.styles import SHARPNESS, SWEPT, Style
 from ammup.stats.optimum import SweepLaw
 from ammup.stats.power_law import PowerLaw
 

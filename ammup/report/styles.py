@@ -1,13 +1,11 @@
-"""Colours, markers, dashes and hatches of the series in figures."""
+"""Markers, dashes and hatches of the series in figures; lines differ in more than their colour, for print."""
 
 from dataclasses import dataclass
 from typing import Any
 
-Dashes = str | tuple[float, tuple[float, ...]]
+from ammup.colours import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SILVER, SKY, VERMILION
 
-# Okabe-Ito colours, which colour-blind readers can distinguish; lines also differ in their dash pattern, for print.
-BLUE, VERMILION, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#555555"
-BLACK, SILVER, ORANGE, SKY, PURPLE = "#000000", "#999999", "#E69F00", "#56B4E9", "#CC79A7"
+Dashes = str | tuple[float, tuple[float, ...]]
 
 
 @dataclass(frozen=True, kw_only=True)

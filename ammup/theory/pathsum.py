@@ -1,4 +1,4 @@
-"""PathSum, the transfer rule of Chen et al. (arXiv 2402.17440; theory, section 7), for comparison with AM-µP.
+"""PathSum, the transfer rule of Chen et al. (arXiv 2402.17440), for comparison with AM-µP.
 
     η* = const (Σ_p L_p³)^(-1/2) / q
 

@@ -1,4 +1,6 @@
-"""The largest eigenvalue of the NTK and of the Gauss-Newton matrix in the wide limit; sharpness.md derives it.
+"""The largest eigenvalue of the NTK and of the Gauss-Newton matrix in the wide limit.
+
+docs/explanation/sharpness_limit.md derives it.
 
 Axes: N outputs of one channel in the batch, which are samples with a pooled head and positions with head "field"; M
 output channels.

@@ -22,7 +22,7 @@ from ammup.theory.wide_net import WideLayer, WideNet
 
 @dataclass(frozen=True, eq=False)
 class Node:
-    """The pre-activations at one place of the net, z_0 … z_K or inside a block; wide_limit.md defines the symbols.
+    """The pre-activations at one place of the net, z_0 … z_K or inside a block, with the symbols of wide_limit.md.
 
     Attributes:
         activation: φ.

@@ -128,7 +128,7 @@ class CurveShape:
             found.append(f"{text}by a factor of {times:.3g} at L = {depth}; {self._consequence}")
         for shallow, deep, slope in self.steep:
             text = f"η* changes exponentially with depth: its slope from L = {shallow} to {deep} is {slope:+.1f}"
-            found.append(f"{text}, while the theory's power laws have slopes from -1.5 to 0; {self._consequence}")
+            found.append(f"{text}, while the power laws of wide nets have slopes from -1.5 to 0; {self._consequence}")
         return [TransferWarning(kind="exponential", text=text) for text in found]
 
     def _signal(self) -> list[TransferWarning]:

@@ -30,8 +30,8 @@ def overlap_sum(depth: int) -> int:
 def overlap_sum_of_law(depth: int, growth: float = 2.0) -> float:
     """Σ_{h1,h2≤l} [1 + r (l - max(h1, h2))] = l² + r l(l-1)(2l-1)/6: the law's version of :func:`overlap_sum`.
 
-    It is S_l of a plain net of gain 1 in the wide limit, at η = σ_y = a_h = 1 (theory, section 2). Both sums grow like
-    l³: this one with factor r/3, :func:`overlap_sum` with 1/3. At r = 1 they are equal.
+    It is S_l of a plain net of gain 1 in the wide limit, at η = σ_y = a_h = 1 (docs/explanation/wide_limit.md). Both
+    sums grow like l³: this one with factor r/3, :func:`overlap_sum` with 1/3. At r = 1 they are equal.
 
     Args:
         depth: l, an integer of at least 1.

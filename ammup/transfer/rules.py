@@ -42,10 +42,9 @@ RULES = (*EXPONENTS, *NEEDS)
 ASSUMPTIONS = {
     "constant": "η* does not depend on L",
     "L^-1/2": "η* ∝ L^(-1/2), a rule of thumb without a derivation here",
-    "L^-1": "η* ∝ L^(-1), the limit of residual nets with one layer in each branch at initialization (theory, "
-    "section 2)",
+    "L^-1": "η* ∝ L^(-1), the limit of residual nets with one layer in each branch at initialization",
     "am-mup": "η* ∝ L^(-3/2) (theorems 1 and 3), in the limit of large L; L counted by the paper's convention",
-    "finite-depth": "η* ∝ the wide-limit law at these depths, at initialization (theory, sections 2 and 6)",
+    "finite-depth": "η* ∝ the finite-depth law of wide nets at these depths, at initialization",
     "pathsum": "η* ∝ (Σ_p L_p³)^(-1/2) over the paths p (Chen et al., arXiv 2402.17440), under its own initialization",
     "measured": "η* ∝ the measured η*; between measured depths log η* is linear in log L",
     "measured-late": "η* ∝ the η* measured along a short run, which is pulled towards the rate of that run",

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ammup.colours import BLUE, GREEN, VERMILION
+
 if TYPE_CHECKING:
     from ammup.tuning.answer import Estimate, Tuned
 
-# Colours that colour-blind readers distinguish (Okabe and Ito).
-BASE, TARGET, ANSWER = "#0072B2", "#D55E00", "#009E73"
+BASE, TARGET, ANSWER = BLUE, VERMILION, GREEN
 
 
 def plot_tuned(tuned: "Tuned") -> Figure:
