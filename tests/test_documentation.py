@@ -1,69 +1,57 @@
 """Every code block of README.md and of the pages in docs/ runs.
 
 * Blocks with ``>>>`` are doctests, which pytest collects.
-* Tutorials are executed when the site is built.
+* Cells of tutorials are executed when the site is built.
+* test_integration_pages.py runs the pages that need other packages.
 * Here: commands in ``sh`` blocks, other ``python`` blocks, ``toml`` files, and links.
 
 Blocks that show commands with their output, or that need a cluster, another machine or hours, are marked ``text``.
+Their commands are parsed: the verb, options and values are valid, and the scripts exist and have the options.
 """
 
 import os
 import re
 import shlex
 import tomllib
-from dataclasses import dataclass
 from pathlib import Path
 
+import click
 import pytest
 from command_line import run
+from pages import (
+    ALL,
+    PAGES,
+    ROOT,
+    blocks,
+    codes,
+    commands,
+    named,
+    prepare_folder,
+    run_program,
+    shown_commands,
+)
 
 import ammup
+from ammup.cli import cli
 from ammup.experiments.files import read_experiments
 
-ROOT = Path(__file__).parents[1]
-# Tutorials have a kernel; the build of the site executes them.
-PAGES = [
-    path
-    for path in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md")))
-    if "_build" not in path.parts and "kernelspec:" not in path.read_text(encoding="utf-8")
-    if "integrations" not in path.parts  # they need other packages: test_integration_pages.py
-]
-LANGUAGES = {"", "sh", "bash", "python", "toml", "text", "yaml", "json", "{toctree}", "{eval-rst}", "{include}"}
+LANGUAGES = {
+    "",
+    "sh",
+    "bash",
+    "python",
+    "toml",
+    "text",
+    "yaml",
+    "json",
+    "{code-cell}",
+    "{toctree}",
+    "{eval-rst}",
+    "{include}",
+}
 # Programs that install, download or start everything; the steps of .ci/run run them.
 OTHERS = {"pip", "git", "cd", "source", "pre-commit", "pytest", "ruff", "mypy", "lint-imports", "sphinx-build",
           "python", ".ci/run"}  # fmt: skip
-MODELS = """
-from torch import nn
-
-def make_net(depth):
-    layers = [m for _ in range(depth) for m in (nn.Linear(32, 32), nn.ReLU())]
-    return nn.Sequential(nn.Flatten(), nn.Linear(192, 32), nn.ReLU(), *layers, nn.Linear(32, 10))
-"""
-TRAIN = """
-import argparse, json, torch
-from my_package.models import make_net
-parser = argparse.ArgumentParser()
-for name, kind in (("--depth", int), ("--lr", float), ("--seed", int)):
-    parser.add_argument(name, type=kind)
-options = parser.parse_args()
-torch.manual_seed(options.seed)
-net, inputs, labels = make_net(options.depth), torch.randn(32, 192), torch.arange(32) % 10
-optimizer = torch.optim.SGD(net.parameters(), lr=options.lr)
-for step in range(1, 13):
-    loss = torch.nn.functional.cross_entropy(net(inputs), labels)
-    optimizer.zero_grad()
-    loss.backward()
-    optimizer.step()
-    print(json.dumps({"step": step, "loss": loss.item(), "score": 1 / (1 + loss.item())}), flush=True)
-"""
-SMALL = """
-name = "mine"
-strategy = "loop"
-model = {factory = "cnn", arguments = {width = 4}}
-data = {source = "synthetic", image_size = 8, train = 256, validation = 128}
-grid = {depths = [2, 3], lrs = {low = 0.01, high = 10.0, points = 7}, seeds = 1}
-training = {batch_size = 32}
-"""
 # The arguments with which commands that take minutes or hours are run here.
 SHORTER = {
     "ammup exponent": "--depths 2,4 --seeds 2 --width 16",
@@ -78,54 +66,56 @@ ALWAYS = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
-class Block:
-    """A fenced block of a page."""
-
-    language: str
-    text: str
-
-
-def blocks(page: Path) -> list[Block]:
-    """The fenced blocks of a page; a fence of colons holds Markdown, not code."""
-    found = re.findall(
-        r"^(`{3,})([^\n`]*)\n(.*?)^\1$", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE
-    )
-    return [Block(language=language.strip().split(" ")[0], text=text) for _, language, text in found]
-
-
-def commands(page: Path) -> list[str]:
-    """The lines of the ``sh`` blocks of a page without their comments, one command for each ``&&``."""
-    texts = [block.text for block in blocks(page) if block.language in ("sh", "bash")]
-    texts = [text.replace("\\\n", " ") for text in texts]
-    lines = [re.split(r"\s+# ", line)[0] for text in texts for line in text.splitlines()]
-    return [part.strip() for line in lines for part in line.split("&&") if part.strip()]
-
-
-def named(path: Path) -> str:
-    return path.relative_to(ROOT).as_posix()
-
-
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The current folder of a reader: a package with models, an experiment, the store of another machine, baselines."""
-    (tmp_path / "my_package").mkdir()
-    (tmp_path / "my_package" / "models.py").write_text(MODELS)
-    (tmp_path / "EXPERIMENT.toml").write_text(SMALL)
-    (tmp_path / "train.py").write_text(TRAIN)
-    monkeypatch.setenv("PYTHONPATH", f"{ROOT}{os.pathsep}{tmp_path}")
-    (tmp_path / "tests").mkdir()
-    (tmp_path / "baselines").symlink_to(ROOT / "baselines")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.delenv("CI", raising=False)  # pages record baselines
-    return tmp_path
+    return prepare_folder(tmp_path, monkeypatch)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=named)
+@pytest.mark.parametrize("page", ALL, ids=named)
 def test_every_block_has_a_language_that_is_run_or_shown(page: Path) -> None:
     assert {block.language for block in blocks(page)} <= LANGUAGES
+
+
+@pytest.mark.parametrize("page", ALL, ids=named)
+def test_no_page_has_commands_outside_of_blocks(page: Path) -> None:
+    """Indented code is found by no other test."""
+    text = re.sub(r"^(`{3,}|:{3,}).*?^\1", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    assert not re.findall(r"^ {4,}(?:\$ |python |ammup |pip |import |>>> ).*", text, flags=re.MULTILINE)
+
+
+@pytest.mark.parametrize("page", [page for page in ALL if shown_commands(page)], ids=named)
+def test_the_commands_that_are_shown_with_their_output_are_valid(page: Path, folder: Path) -> None:
+    for name in ("runs.db", "RUNS.db", "record.json"):
+        (folder / name).touch()
+    (folder / "cifar10").mkdir()
+    for words in shown_commands(page):
+        words = [word for word in words if not re.fullmatch(r"[A-Z_]+=.*", word)]  # environment variables
+        program, *arguments = words
+        if program == "ammup":
+            check_parsed(arguments)
+        elif program == "python":
+            script = ROOT / arguments[0]
+            options = [word for word in arguments if word.startswith("--")]
+            sources = script.read_text() + "".join(path.read_text() for path in script.parent.glob("*_parts/*.py"))
+            assert all(f'"{option}"' in sources for option in options), words
+        else:
+            assert program in {*OTHERS, "dask", "asv"}, words
+
+
+def check_parsed(arguments: list[str]) -> None:
+    """Parse the arguments of a command without running it; an error is raised."""
+    command, name = cli, "ammup"
+    while hasattr(command, "commands"):
+        name, *arguments = arguments
+        command = command.commands[name]
+    command.make_context(name, arguments)
+
+
+def test_a_command_with_an_unknown_option_is_found() -> None:
+    check_parsed(["sweep", "--list"])
+    for wrong in (["sweep", "--lists"], ["baselines", "update", "--why", "x"], ["fit", "runs.db", "--optimum", "best"]):
+        with pytest.raises(click.UsageError):
+            check_parsed(wrong)
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if commands(page)], ids=named)
@@ -156,6 +146,11 @@ def test_the_commands_of_a_page_run(page: Path, folder: Path) -> None:
 BEFORE = {
     "README.md": "import ammup",
     "docs/tune.md": "import argparse; epochs, total, part, accuracy = 1, 2.0, 1, 0.5",  # an excerpt of a script
+    "docs/edge.md": """
+import ammup
+from my_package.models import make_net
+data = ammup.load_data("synthetic", image_size=8, train=1024, validation=128)
+""",
     "docs/transfer.md": """
 import ammup, torch
 from my_package.models import make_net
@@ -170,16 +165,31 @@ data = ammup.load_data("synthetic", image_size=8, train=1024, validation=128)
 @pytest.mark.parametrize("page", PAGES, ids=named)
 def test_the_python_blocks_of_a_page_run(page: Path, folder: Path) -> None:
     names: dict[str, object] = {}
-    codes = [block.text for block in blocks(page) if block.language == "python" and ">>>" not in block.text]
-    if codes:
+    texts = codes(page, "python")
+    if texts:
         exec(BEFORE.get(named(page), ""), names)
-    for code in codes:
+    for code in texts:
         try:
-            exec(compile(code, named(page), "exec"), names)
+            if "__main__" in code:
+                run_program(code)
+            elif "def test_" in code:
+                run_program(with_models(code), *PYTEST)
+            else:
+                exec(compile(code, named(page), "exec"), names)
         except ModuleNotFoundError as error:
             if (error.name or "").startswith(("ammup", "my_package")):
                 raise
             pytest.skip(f"{error.name}, which this page uses, is not installed")
+
+
+PYTEST = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", os.devnull, "--rootdir", ".")
+
+
+def with_models(code: str) -> str:
+    """A test of a page with its model, and with few draws and a wide margin, because the model is narrow."""
+    assert "margin=0.3" in code
+    before = "import ammup\nfrom my_package.models import make_net\n"
+    return before + code.replace("margin=0.3", "margin=3, seeds=4")
 
 
 TOML = [(page, block.text) for page in PAGES for block in blocks(page) if block.language == "toml"]
