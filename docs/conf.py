@@ -66,7 +66,7 @@ python_use_unqualified_type_names = True
 # the output of an older version of ammup.
 nb_execution_mode = "cache"
 nb_execution_raise_on_error = True
-nb_execution_timeout = 240
+nb_execution_timeout = 900  # seconds for a cell, on a machine that is busy with other work
 nb_merge_streams = True
 
 
