@@ -1,259 +1,106 @@
 """The frontier of tuning a deep net: accuracy lost at the target depth against all training steps spent.
 
-Every method is replayed on the stored full grids (baselines/sweeps/grids.npz: 16 channels, plain SGD, one epoch; curves
-between two learning rates are interpolated in log η, and a diverged neighbour counts as diverged). The base is the
-smallest depth of a family, and the other depths are the targets. A method sees the runs of one seed. Its learning rate
-is evaluated on the other seed: lost is the accuracy below the maximum of the other seed's smoothed curve, relative to
-it. The seeds of these narrow nets differ so much that the full grid itself, which chooses the smoothed optimum of the
-first seed, loses several percent: "against grid" is the difference. Families with one seed are left out.
+Every method is replayed on stored full grids (curves between two learning rates are interpolated in log η):
+
+* plain SGD: five families of baselines/sweeps/grids.npz (16 channels, one epoch at a constant rate, two seeds);
+* users' recipes of baselines/tuning (benchmarks/peers/tuning_runs.py): a ResNet with batch norm, momentum, weight decay
+  and cosine, and a vision transformer with AdamW, warm-up and cosine, both with random crops and flips.
+
+The base is the smallest depth of a family, and the other depths are the targets. A method sees the runs of one seed:
+training losses and validation accuracies. Its learning rate is evaluated by the mean accuracy of the other seeds, of
+users' recipes on test images that no method sees: lost is the accuracy below the maximum of the smoothed mean, relative
+to it. The full grid, which chooses the smoothed optimum of the first seed, also loses by this measure.
 
 * ammup, n probes: `ammup.tune` without a tuned rate: base and target included. The number of probes is not ended early.
-* constant, L^-1, L^-3/2: the same base runs, no run at the target.
+* constant, L^-1/2, L^-1, L^-3/2: the same base runs, no run at the target.
 * 0.1, blind: no run at all.
 * TPE + Hyperband, TPE + halving: Optuna, n trials at the target, the base's rate enqueued first; base runs included.
 * random, n trials: complete runs at random rates of the grid.
+* torch-lr-finder, fastai valley: its range test at the target (users' recipes only), and the rules of both packages.
 * full grid: all rates at the target.
+* Prodigy, D-Adaptation, DoG, schedule-free: a complete training without a learning rate (users' recipes only).
 
-    pip install optuna
+Costs are what is spent before the final training, in complete trainings.
+
+    pip install '.[peers]'
     python -m benchmarks.peers.tuning                # minutes
-    python -m benchmarks.peers.tuning --trials 3 10 30 --json frontier.json
+    python -m benchmarks.peers.tuning --trials 3 10 30 --json frontier.json --plot frontier.png
 """
 
 import argparse
 import json
-import logging
-import math
-import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from ammup.tuning.answer import Tuned
-from ammup.tuning.options import TuneBudget, TuneOptions
-from ammup.tuning.progress import Progress, RunRequest
-from ammup.tuning.tune import tune
+from benchmarks.peers.tuning_parts.curves import Curves, Family, families
+from benchmarks.peers.tuning_parts.methods import rates
+from benchmarks.peers.tuning_parts.picture import plot_frontier
+from benchmarks.peers.tuning_parts.records import Record
+from benchmarks.peers.tuning_parts.replay import ours
+from benchmarks.peers.tuning_parts.without_rate import WITHOUT_RATE
 from benchmarks.tracked.search import Grids
 
-PROBES = (0, 1, 3, 10)
-CHANCE = 0.1
-SMOOTH = 5  # rates in the moving mean of the full grid's choice
-EXPONENTS = {"constant": 0.0, "L^-1": -1.0, "L^-3/2": -1.5}
-Array = NDArray[np.float64]
+Row = dict[str, object]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Curves:
-    """The stored runs of one family, depth and seed.
-
-    Attributes:
-        u: log10 of the learning rates, [R].
-        accuracy: chance where a run diverged, [R].
-        losses: mean loss of each part of a run, infinite after divergence, [R, P].
-        steps: steps of a complete run.
-    """
-
-    u: Array
-    accuracy: Array
-    losses: Array
-    steps: int
-
-    def accuracy_at(self, lr: float) -> float:
-        """Accuracy at any learning rate; outside the grid, that of its end."""
-        return float(np.interp(math.log10(lr), self.u, self.accuracy))
-
-    def losses_at(self, lr: float) -> Array:
-        """Losses at any learning rate; infinite where a neighbour diverged."""
-        place = float(np.interp(math.log10(lr), self.u, np.arange(self.u.size)))
-        low = min(int(place), self.u.size - 2)
-        weight = place - low
-        with np.errstate(invalid="ignore"):
-            mixed = (1 - weight) * self.losses[low] + weight * self.losses[low + 1]
-        return np.where(np.isnan(mixed), np.inf, mixed)
-
-    @property
-    def smooth(self) -> Array:
-        """The moving mean of the accuracies, [R]."""
-        return np.convolve(np.pad(self.accuracy, SMOOTH // 2, mode="edge"), np.ones(SMOOTH) / SMOOTH, "valid")
-
-    @property
-    def best(self) -> float:
-        """The smoothed optimum."""
-        return float(10 ** self.u[int(np.argmax(self.smooth))])
-
-
-def read() -> dict[str, dict[int, dict[int, Curves]]]:
-    """The curves by family, seed and depth, of families with two seeds."""
-    grids = Grids.read()
-    families: dict[str, dict[int, dict[int, Curves]]] = {}
-    for row, name in enumerate(grids.experiment.tolist()):
-        losses = grids.losses[row].astype(np.float64)
-        curves = Curves(
-            u=np.log10(grids.lrs[row]),
-            accuracy=np.where(grids.accuracy[row] < 0, CHANCE, grids.accuracy[row]),
-            losses=np.where(np.isfinite(losses), losses, np.inf),
-            steps=int(grids.steps[row].max()),
-        )
-        families.setdefault(name, {}).setdefault(int(grids.seed[row]), {})[int(grids.depth[row])] = curves
-    return {name: seeds for name, seeds in families.items() if len(seeds) > 1}
-
-
-@dataclass(frozen=True, kw_only=True)
-class GridTrainer:
-    """Replays stored runs in `ammup.tune`; ``curves`` are by number of the seed and depth."""
-
-    name: str
-    curves: tuple[dict[int, Curves], ...]
-
-    @property
-    def identity(self) -> str:
-        """The name."""
-        return self.name
-
-    def start(self, request: RunRequest) -> "GridSession":
-        """Replay a run."""
-        return GridSession(self.curves[request.seed][request.depth], request)
-
-
-class GridSession:
-    """One replayed run."""
-
-    def __init__(self, curves: Curves, request: RunRequest) -> None:
-        losses = curves.losses_at(request.lr)
-        steps = np.linspace(0, curves.steps, losses.size + 1)[1:].round().astype(int)
-        accuracy = curves.accuracy_at(request.lr)
-        last = losses.size - 1
-        self.reports = iter(
-            Progress(int(step), float(loss), accuracy if part == last else None)
-            for part, (step, loss) in enumerate(zip(steps, losses, strict=True))
-        )
-
-    def report(self, timeout: float) -> Progress | None:
-        """The next stored loss."""
-        return next(self.reports, None)
-
-    def stop(self) -> None:
-        """Nothing runs."""
-
-    def kill(self) -> None:
-        """Nothing runs."""
-
-
-def ours(name: str, curves: tuple[dict[int, Curves], ...], base: int, target: int) -> Iterator[tuple[int, Tuned]]:
-    """(Probes, answer) of ammup, with the given seeds."""
-    first = curves[0]
-    steps = first[target].steps
-    low, high = (float(10**end) for end in (first[base].u[0], first[base].u[-1]))
-    options = TuneOptions(lr_range=(low, high), precision=1.0001, seeds=len(curves), progress=False)
-    trainer = GridTrainer(name=name, curves=curves)
-    with tempfile.TemporaryDirectory() as folder:
-        for probes in PROBES:
-            yield probes, tune(
-                trainer, depths=base, target=target, steps=steps, store=f"{folder}/runs.db", options=options,
-                budget=TuneBudget(probes=probes),
-            )  # fmt: skip
-
-
-def by_optuna(curves: Curves, lr: float, *, trials: int, halving: bool, seed: int) -> tuple[float, int]:
-    """(Best learning rate, steps) of Optuna with the rate of the base enqueued."""
-    import optuna
-
-    optuna.logging.set_verbosity(logging.ERROR)
-    parts, spent = curves.losses.shape[1], 0
-    pruners = optuna.pruners
-    pruner = (
-        pruners.SuccessiveHalvingPruner(min_resource=parts // 8)
-        if halving
-        else pruners.HyperbandPruner(min_resource=parts // 8, max_resource=parts)
-    )
-    low, high = (float(10**end) for end in (curves.u[0], curves.u[-1]))
-
-    def objective(trial: optuna.Trial) -> float:
-        nonlocal spent
-        losses = curves.losses_at(rate := trial.suggest_float("lr", low, high, log=True))
-        for part, loss in enumerate(losses.tolist(), start=1):
-            spent += round(curves.steps / parts)
-            if not math.isfinite(loss):
-                return CHANCE
-            trial.report(-loss, part)
-            if trial.should_prune():
-                raise optuna.TrialPruned
-        return curves.accuracy_at(rate)
-
-    study = optuna.create_study(
-        direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=5), pruner=pruner
-    )
-    study.enqueue_trial({"lr": min(max(lr, low), high)})
-    study.optimize(objective, n_trials=trials)
-    return float(study.best_params["lr"]), spent
-
-
-def cases(trials: tuple[int, ...]) -> Iterator[dict[str, object]]:
-    """One row for each family, seed, target and method: lr, steps, trainings, lost."""
-    for family, seeds in read().items():
-        for seed, curves in seeds.items():
-            other = seeds[next(one for one in seeds if one != seed)]
-            base = min(curves)
-            for target in sorted(curves)[1:]:
-                reference = float(other[target].smooth.max())
-                for method, lr, spent in rates(family, curves, base, target, trials=trials, seed=seed):
-                    lost = 1 - other[target].accuracy_at(lr) / reference
-                    yield {
-                        "family": family, "seed": seed, "depth": target, "method": method, "lr": lr, "steps": spent,
-                        "trainings": spent / curves[target].steps, "lost": lost,
-                    }  # fmt: skip
-
-
-def both_seeds() -> Iterator[dict[str, object]]:
-    """The rows of ammup with both seeds, as users run it: probes alternate between seeds, and their mean is evaluated.
-
-    The accuracies at the target are not seen by the method.
-    """
-    for family, seeds in read().items():
-        curves = tuple(seeds.values())
-        base = min(curves[0])
-        for target in sorted(curves[0])[1:]:
-            reference = float(np.mean([one[target].smooth for one in curves], axis=0).max())
-            for probes, tuned in ours(family, curves, base, target):
-                accuracy = float(np.mean([one[target].accuracy_at(tuned.lr) for one in curves]))
-                yield {
-                    "family": family, "depth": target, "method": f"ammup, {probes} probes", "lr": tuned.lr,
-                    "trainings": tuned.spent_steps / tuned.steps, "lost": 1 - accuracy / reference,
-                    "factor": tuned.next_run.factor,
-                    "inside": tuned.interval[0] <= _mean_best(curves, target) <= tuned.interval[1],
+def cases(family: Family, trials: tuple[int, ...]) -> Iterator[Row]:
+    """One row for each seed, target and method: lr, steps, trainings, lost."""
+    for seed in family.seeds:
+        others = [curves for number, curves in family.seeds.items() if number != seed]
+        for target in family.depths[1:]:
+            goals = [curves[target] for curves in others]
+            shared: Row = {"group": family.group, "family": family.name, "seed": seed, "depth": target}
+            for method, lr, spent in rates(family, seed, target, trials=trials):
+                yield shared | {
+                    "method": method, "lr": lr, "steps": spent, "trainings": spent / goals[0].steps,
+                    "lost": lost_at(goals, lr),
                 }  # fmt: skip
 
 
-def _mean_best(curves: tuple[dict[int, Curves], ...], target: int) -> float:
-    """The smoothed optimum of the mean over seeds."""
-    mean = np.mean([one[target].smooth for one in curves], axis=0)
-    return float(10 ** curves[0][target].u[int(np.argmax(mean))])
+def lost_at(goals: list[Curves], lr: float) -> float:
+    """The mean accuracy of several seeds at a learning rate, below the smoothed maximum and relative to it."""
+    return 1 - float(np.mean([curves.test_at(lr) for curves in goals])) / best_test(goals)[1]
 
 
-def rates(
-    family: str, curves: dict[int, Curves], base: int, target: int, *, trials: tuple[int, ...], seed: int
-) -> Iterator[tuple[str, float, int]]:
-    """(Method, learning rate, steps) of each method."""
-    source, base_steps = math.nan, 0
-    for probes, tuned in ours(family, (curves,), base, target):
-        yield f"ammup, {probes} probes", tuned.lr, tuned.spent_steps
-        if probes == 0:
-            source, base_steps = tuned.base.lr, tuned.spent_steps
-    for rule, exponent in EXPONENTS.items():
-        yield rule, source * (target / base) ** exponent, base_steps
-    yield "0.1, blind", 0.1, 0
-    goal = curves[target]
-    for count in trials:
-        for halving, name in ((False, "TPE + Hyperband"), (True, "TPE + halving")):
-            lr, spent = by_optuna(goal, source, trials=count, halving=halving, seed=seed)
-            yield f"{name}, {count} trials", lr, base_steps + spent
-        random = np.random.default_rng([seed, target, count]).uniform(goal.u[0], goal.u[-1], count)
-        chosen = max(10**random, key=goal.accuracy_at)
-        yield f"random, {count} trials", float(chosen), count * goal.steps
-    yield "full grid", goal.best, goal.u.size * goal.steps
+def best_test(goals: list[Curves]) -> tuple[float, float]:
+    """(Learning rate, accuracy) of the maximum of the smoothed mean over seeds."""
+    mean = np.mean([curves.smoothed(curves.test) for curves in goals], axis=0)
+    place = int(np.argmax(mean))
+    return float(10 ** goals[0].u[place]), float(mean[place])
+
+
+def without_rate(family: Family) -> Iterator[Row]:
+    """One row for each stored run without a learning rate, evaluated by itself."""
+    for (kind, seed, depth), record in family.others.items():
+        if kind in WITHOUT_RATE and seed in family.seeds:
+            _, best = best_test([curves[depth] for curves in family.seeds.values()])
+            yield {
+                "group": family.group, "family": family.name, "seed": seed, "depth": depth, "method": kind, "steps": 0,
+                "trainings": 0.0, "lost": 1 - _accuracy(record) / best,
+            }  # fmt: skip
+
+
+def _accuracy(record: Record) -> float:
+    return 0.1 if record.test is None else record.test
+
+
+def all_seeds(family: Family) -> Iterator[Row]:
+    """The rows of ammup with all seeds, as users run it: probes take turns, and the mean over seeds is evaluated.
+
+    The accuracies at the target are not seen by the method.
+    """
+    for target in family.depths[1:]:
+        goals = [curves[target] for curves in family.seeds.values()]
+        best, _ = best_test(goals)
+        for probes, tuned in ours(family, tuple(family.seeds), target):
+            yield {
+                "group": family.group, "family": family.name, "depth": target, "method": f"ammup, {probes} probes",
+                "lr": tuned.lr, "trainings": tuned.spent_steps / tuned.steps, "lost": lost_at(goals, tuned.lr),
+                "best": best, "factor": tuned.next_run.factor, "inside": tuned.interval[0] <= best <= tuned.interval[1],
+            }  # fmt: skip
 
 
 def frontier(table: pd.DataFrame) -> pd.DataFrame:
@@ -262,9 +109,17 @@ def frontier(table: pd.DataFrame) -> pd.DataFrame:
     means = groups.agg(
         trainings=("trainings", "mean"), lost=("lost", "mean"), worst=("lost", "max"), cases=("lost", "size")
     )
-    by_family = table.groupby(["method", "family"])["lost"].mean().unstack()
-    by_family.columns = [str(name).removesuffix("-cifar10-small") for name in by_family]
-    return means.join(by_family)
+    return means.join(table.groupby(["method", "family"])["lost"].mean().unstack())
+
+
+def shown(table: pd.DataFrame, extra: tuple[str, ...] = ()) -> str:
+    """The frontier as text, with means of further columns."""
+    every = frontier(table)
+    if extra:
+        every = every.join(table.groupby("method")[list(extra)].mean())
+    percent = dict.fromkeys(every.columns.drop(["trainings", "cases", *(n for n in extra if n == "factor")]), "{:.1%}")
+    forms = {**percent, "trainings": "{:.1f}", "factor": "{:.2f}"}
+    return str(every.to_string(formatters={name: form.format for name, form in forms.items() if name in every}))
 
 
 def main() -> None:
@@ -273,18 +128,20 @@ def main() -> None:
         "--trials", type=int, nargs="+", default=[3, 10, 30], help="trials of Optuna and of random search"
     )
     parser.add_argument("--json", type=Path, help="also write all cases")
+    parser.add_argument("--plot", type=Path, help="also draw the frontier")
     arguments = parser.parse_args()
-    table = pd.DataFrame(cases(tuple(arguments.trials)))
-    shown = frontier(table)
-    percent = dict.fromkeys(shown.columns.drop(["trainings", "cases"]), "{:.1%}".format)
-    print(shown.to_string(formatters={**percent, "trainings": "{:.1f}".format}))
-    both = pd.DataFrame(both_seeds())
-    print("\nammup with both seeds, evaluated on their mean; inside: share of optima in the interval, factor: its mean")
-    shown = frontier(both).join(both.groupby("method")[["inside", "factor"]].mean())
-    percent = dict.fromkeys(shown.columns.drop(["trainings", "cases", "factor"]), "{:.1%}".format)
-    print(shown.to_string(formatters={**percent, "trainings": "{:.1f}".format, "factor": "{:.2f}".format}))
+    every = families(Grids.read())
+    rows = [row for family in every for row in (*cases(family, tuple(arguments.trials)), *without_rate(family))]
+    table = pd.DataFrame(rows)
+    both = pd.DataFrame([row for family in every for row in all_seeds(family)])
+    for group, part in table.groupby("group", sort=False):
+        print(f"\n{group}\n{shown(part)}")
+        print("with all seeds; inside: share of optima in the interval, factor: its mean")
+        print(shown(both[both["group"] == group], ("inside", "factor")))
     if arguments.json is not None:
         arguments.json.write_text(json.dumps(table.to_dict("records")))
+    if arguments.plot is not None:
+        plot_frontier(table).savefig(arguments.plot, dpi=150)
 
 
 if __name__ == "__main__":

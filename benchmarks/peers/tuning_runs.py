@@ -1,0 +1,63 @@
+"""Make the trainings that `python -m benchmarks.peers.tuning` replays, and store them in baselines/tuning.
+
+For each recipe (a ResNet with momentum and cosine, a vision transformer with AdamW, warm-up and cosine; on 4,000 images
+of CIFAR-10 at 8×8), depth and seed: a full grid of learning rates, the range test of torch-lr-finder, and at the target
+depths the optimizers that need no learning rate. Each run is stored when it ends, and stored runs are not made again.
+
+    pip install '.[peers]'
+    python -m benchmarks.peers.tuning_runs ~/cifar10 --seeds 3       # half an hour of one core
+"""
+
+import argparse
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import product
+
+import torch
+
+from benchmarks.peers.tuning_parts.real_runs import RANGE, Images, grid_run, range_test, run_without_rate
+from benchmarks.peers.tuning_parts.recipes import RECIPES, Recipe
+from benchmarks.peers.tuning_parts.records import GRID, NO_RATE, RANGE_TEST, Record, read, write
+from benchmarks.peers.tuning_parts.without_rate import WITHOUT_RATE
+
+Key = tuple[str, int, float, int]
+
+
+def grids(recipe: Recipe, images: Images, seed: int) -> Iterator[tuple[Key, Callable[[], Record]]]:
+    """(Key, run) of the full grids and range tests of a seed."""
+    for depth in recipe.depths:
+        for lr in recipe.lrs:
+            yield (GRID, depth, lr, seed), partial(grid_run, recipe, images, depth=depth, lr=lr, seed=seed)
+    for depth in recipe.depths[1:]:
+        yield (RANGE_TEST, depth, RANGE[1], seed), partial(range_test, recipe, images, depth=depth, seed=seed)
+
+
+def without_rate(recipe: Recipe, images: Images, seed: int) -> Iterator[tuple[Key, Callable[[], Record]]]:
+    """(Key, run) of the runs of a seed that need no learning rate."""
+    for depth in recipe.depths[1:]:
+        for name in WITHOUT_RATE:
+            run = partial(run_without_rate, recipe, images, name, depth=depth, seed=seed)
+            yield (name, depth, NO_RATE, seed), run
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", help="data of the runs, such as ~/cifar10")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--recipes", nargs="+", choices=list(RECIPES), default=list(RECIPES))
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    images = Images.load(arguments.data)
+    for wanted, seed, name in product((grids, without_rate), range(arguments.seeds), arguments.recipes):
+        done = {record.key: record for record in read(name)}
+        for key, run in wanted(RECIPES[name], images, seed):
+            if key in done:
+                continue
+            done[key] = record = run()
+            write(name, tuple(done.values()))
+            last = f"{record.losses[-1]:.3f}" if record.losses else "-"
+            print(*key, f"loss {last} test {record.test} {record.seconds:.1f} s", flush=True)
+
+
+if __name__ == "__main__":
+    main()
