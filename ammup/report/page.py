@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -19,6 +19,9 @@ from ammup.report.ledger import STYLES, Record, change_text, region_text
 from ammup.report.sweep import all_flags
 from ammup.stats.optimum import SweepLaw
 from ammup.stats.regret import Regret
+
+if TYPE_CHECKING:  # its module builds sections, and imports this one
+    from ammup.report.tunings import TuningSection
 
 DASH = "–"
 # If the interval of the slope is wider than the stored one by more than this factor, the comparison is inconclusive.
@@ -104,7 +107,13 @@ class SweepSection:
 
 
 def report_page(
-    *, sweeps: Sequence[SweepSection], claims: Sequence[Record], provenance: Mapping[str, str], title: str, made: str
+    *,
+    sweeps: Sequence[SweepSection],
+    claims: Sequence[Record],
+    provenance: Mapping[str, str],
+    title: str,
+    made: str,
+    tunings: "Sequence[TuningSection]" = (),
 ) -> str:
     """One self-contained HTML page, without scripts and external resources.
 
@@ -114,11 +123,18 @@ def report_page(
         provenance: text by label, about the page itself.
         title: heading of the page.
         made: when the page was created.
+        tunings: sections of the tunings; without any, the page does not mention them.
 
     Returns:
         The complete document. Every text is escaped; a missing number is shown as an en dash.
     """
-    context = {"sweeps": sweeps, "claims": claims, "places": _places(claims), "provenance": provenance}
+    context = {
+        "sweeps": sweeps,
+        "claims": claims,
+        "places": _places(claims),
+        "provenance": provenance,
+        "tunings": tunings,
+    }
     template = _template_environment().get_template("page.html.jinja")
     return template.render(context, title=title, made=made).lstrip()
 

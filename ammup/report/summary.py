@@ -14,6 +14,7 @@ from ammup.provenance import commit_text, versions
 from ammup.report.curves import plot_accuracies, plot_heatmap
 from ammup.report.page import Picture, SweepSection, report_page
 from ammup.report.panel import plot_panel
+from ammup.report.tunings import tuning_sections
 from ammup.stats.optimum import SweepLaw
 
 # The rules that a panel shows: predictions from theory and from measurements, without the rules of thumb.
@@ -38,6 +39,7 @@ def html_report(path: Path) -> str:
         sweeps=sweeps,
         claims=[record.to_dict() for record in baselines.read().values()],
         provenance=provenance,
+        tunings=tuning_sections(path),
         title=f"ammup: {path.name}",
         made=datetime.now(UTC).isoformat(timespec="minutes"),
     )

@@ -1,17 +1,20 @@
 """The figure of a tuning: losses against learning rates at base and target."""
 
 import math
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ammup.colours import BLUE, GREEN, VERMILION
+from ammup.colours import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION
 
 if TYPE_CHECKING:
     from ammup.tuning.answer import Estimate, Tuned
+    from ammup.tuning.progress import TuningRun
 
 BASE, TARGET, ANSWER = BLUE, VERMILION, GREEN
+DEPTHS = (BASE, TARGET, ANSWER, PURPLE, ORANGE, SKY)
 
 
 def plot_tuned(tuned: "Tuned") -> Figure:
@@ -20,21 +23,37 @@ def plot_tuned(tuned: "Tuned") -> Figure:
     axes = figure.subplots()
     depths = ((tuned.base_depth, BASE, tuned.base_edge), (tuned.target, TARGET, tuned.edge))
     for depth, colour, edge in depths:
-        _draw_runs(axes, tuned, depth, colour)
+        _draw_runs(axes, tuned.runs, tuned.probe_steps, depth, colour)
         _draw_estimate(axes, edge, colour, "--", f"edge at depth {depth}")
     _draw_estimate(axes, tuned.answer, ANSWER, "-", f"answer for depth {tuned.target}: {tuned.lr:.3g}")
     axes.axvline(
         tuned.base.lr, color=BASE, linestyle=":", label=f"tuned at depth {tuned.base_depth}: {tuned.base.lr:.3g}"
     )
-    axes.set_xscale("log")
-    axes.set_xlabel("learning rate")
-    axes.set_ylabel(f"training loss after {tuned.probe_steps} steps")
-    axes.legend(fontsize="small")
+    _label(axes, tuned.probe_steps)
     return figure
 
 
-def _draw_runs(axes: Axes, tuned: "Tuned", depth: int, colour: str) -> None:
-    losses = [(run.lr, run.loss_at(tuned.probe_steps)) for run in tuned.runs if run.depth == depth]
+def plot_runs(runs: "Iterable[TuningRun]", probe_steps: int) -> Figure:
+    """Losses after ``probe_steps`` steps at all depths, without an answer."""
+    runs = tuple(runs)
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    axes = figure.subplots()
+    for number, depth in enumerate(sorted({run.depth for run in runs})):
+        _draw_runs(axes, runs, probe_steps, depth, DEPTHS[number % len(DEPTHS)])
+    _label(axes, probe_steps)
+    return figure
+
+
+def _label(axes: Axes, probe_steps: int) -> None:
+    axes.set_xscale("log")
+    axes.set_xlabel("learning rate")
+    axes.set_ylabel(f"training loss after {probe_steps} steps")
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(fontsize="small")
+
+
+def _draw_runs(axes: Axes, runs: "Iterable[TuningRun]", probe_steps: int, depth: int, colour: str) -> None:
+    losses = [(run.lr, run.loss_at(probe_steps)) for run in runs if run.depth == depth]
     trained = sorted((lr, loss) for lr, loss in losses if math.isfinite(loss))
     diverged = [lr for lr, loss in losses if math.isinf(loss)]
     if trained:

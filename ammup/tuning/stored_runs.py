@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,51 @@ PUT = (
     f"VALUES (:tuning, {', '.join(f':{name}' for name in COLUMNS)}, :finished_at, :invocation)"
 )
 PUT_TUNING = "INSERT INTO tunings (key, name) VALUES (?, ?) ON CONFLICT DO NOTHING"
+
+
+TABLE = "SELECT 1 FROM sqlite_master WHERE name = 'tuning_runs'"
+ALL = f"SELECT tuning, {', '.join(COLUMNS)} FROM tuning_runs ORDER BY id"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredTuning:
+    """The runs of one trainer with complete runs of one length.
+
+    Attributes:
+        name: the function or the command.
+        budget: steps of a complete run.
+        runs: all runs, in the order in which they ended.
+    """
+
+    name: str
+    budget: int
+    runs: tuple[TuningRun, ...]
+
+    @property
+    def probe_steps(self) -> int:
+        """The number of steps after which losses are compared: those of the shortest requested run."""
+        return min(run.until for run in self.runs)
+
+
+def read_tunings(path: Path) -> tuple[StoredTuning, ...]:
+    """All tunings of a store that have runs, in the order in which they were begun.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    found: dict[tuple[str, int], list[TuningRun]] = {}
+    with Store(path, mode="read") as store:
+        with store.translate_errors():
+            if not store.connection.execute(TABLE).fetchone():
+                return ()  # written before there were tunings; a file that is read is not migrated
+            names = dict(store.connection.execute("SELECT key, name FROM tunings").fetchall())
+            rows = store.connection.execute(ALL).fetchall()
+        for key, *values in rows:
+            run = _run(dict(zip(COLUMNS, values, strict=True)), store)
+            found.setdefault((key, run.budget), []).append(run)
+    return tuple(
+        StoredTuning(name=names[key], budget=budget, runs=tuple(runs)) for (key, budget), runs in found.items()
+    )
 
 
 class StoredRuns:

@@ -23,18 +23,22 @@ from benchmarks.peers.tuning_parts.without_rate import WITHOUT_RATE
 Key = tuple[str, int, float, int]
 
 
-def grids(recipe: Recipe, images: Images, seed: int) -> Iterator[tuple[Key, Callable[[], Record]]]:
-    """(Key, run) of the full grids and range tests of a seed."""
-    for depth in recipe.depths:
+Runs = Iterator[tuple[Key, Callable[[], Record]]]
+
+
+def grids(recipe: Recipe, images: Images, seed: int, depths: tuple[int, ...]) -> Runs:
+    """(Key, run) of the full grids of a seed."""
+    for depth in depths:
         for lr in recipe.lrs:
             yield (GRID, depth, lr, seed), partial(grid_run, recipe, images, depth=depth, lr=lr, seed=seed)
-    for depth in recipe.depths[1:]:
+
+
+def others(recipe: Recipe, images: Images, seed: int, depths: tuple[int, ...]) -> Runs:
+    """(Key, run) of the range tests and of the optimizers without a learning rate, at the targets."""
+    for depth in depths:
+        if depth == recipe.depths[0]:
+            continue
         yield (RANGE_TEST, depth, RANGE[1], seed), partial(range_test, recipe, images, depth=depth, seed=seed)
-
-
-def without_rate(recipe: Recipe, images: Images, seed: int) -> Iterator[tuple[Key, Callable[[], Record]]]:
-    """(Key, run) of the runs of a seed that need no learning rate."""
-    for depth in recipe.depths[1:]:
         for name in WITHOUT_RATE:
             run = partial(run_without_rate, recipe, images, name, depth=depth, seed=seed)
             yield (name, depth, NO_RATE, seed), run
@@ -48,9 +52,13 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     images = Images.load(arguments.data)
-    for wanted, seed, name in product((grids, without_rate), range(arguments.seeds), arguments.recipes):
-        done = {record.key: record for record in read(name)}
-        for key, run in wanted(RECIPES[name], images, seed):
+    # The smallest and the largest depth of all seeds first.
+    for middle, wanted, seed, name in product(
+        (False, True), (grids, others), range(arguments.seeds), arguments.recipes
+    ):
+        done, recipe = {record.key: record for record in read(name)}, RECIPES[name]
+        depths = recipe.depths[1:-1] if middle else (recipe.depths[0], recipe.depths[-1])
+        for key, run in wanted(recipe, images, seed, depths):
             if key in done:
                 continue
             done[key] = record = run()

@@ -129,7 +129,7 @@ def _plain(grids: "Grids") -> list[Family]:
 
 
 def family_of(recipe: Recipe, records: Iterable[Record]) -> Family:
-    """The family of a recipe, with the seeds whose grids are complete."""
+    """The family of a recipe: seeds with complete grids at both ends, and the depths that are complete in all of them."""
     cells: dict[tuple[int, int], list[Record]] = {}
     others: dict[tuple[str, int, int], Record] = {}
     for record in records:
@@ -137,12 +137,11 @@ def family_of(recipe: Recipe, records: Iterable[Record]) -> Family:
             cells.setdefault((record.seed, record.depth), []).append(record)
         else:
             others[record.kind, record.seed, record.depth] = record
-    numbers = sorted({seed for seed, _ in cells})
-    seeds = {
-        seed: {depth: _curves(cells[seed, depth]) for depth in recipe.depths}
-        for seed in numbers
-        if all(len(cells.get((seed, depth), ())) == len(recipe.lrs) for depth in recipe.depths)
-    }
+    complete = {cell for cell, runs in cells.items() if len(runs) == len(recipe.lrs)}
+    ends = recipe.depths[0], recipe.depths[-1]
+    numbers = [seed for seed in sorted({seed for seed, _ in cells}) if all((seed, depth) in complete for depth in ends)]
+    depths = [depth for depth in recipe.depths if all((seed, depth) in complete for seed in numbers)]
+    seeds = {seed: {depth: _curves(cells[seed, depth]) for depth in depths} for seed in numbers}
     setting = RunSetting(
         optimizer=recipe.optimizer, momentum=recipe.momentum if recipe.optimizer == "sgd" else None,
         weight_decay=recipe.weight_decay, schedule="cosine", batch_size=BATCH,

@@ -21,7 +21,7 @@ from .recipes import Recipe
 from .records import GRID, NO_RATE, RANGE_TEST, Record
 from .without_rate import WITHOUT_RATE, Training
 
-SIZE, TRAIN, VALIDATION, TEST, BATCH = 8, 4000, 1000, 4000, 100
+SIZE, TRAIN, VALIDATION, TEST, BATCH = 8, 4000, 500, 2000, 50
 STEPS, PARTS, RUNGS = 200, 40, 8
 RANGE_STEPS, RANGE = 100, (1e-7, 10.0)  # as fastai's lr_find
 Make = Callable[[nn.Module], Training]
