@@ -1,24 +1,17 @@
-"""How often the gate passes a correct model again, and how often it fails a faulty one.
+"""How often the gate passes a correct model, fails it, or cannot decide, and how often it fails a faulty one.
 
-    python benchmarks/gate_repeats.py --records repeats.jsonl
-    python benchmarks/gate_repeats.py --records repeats.jsonl --only 'Vit|mixer' --comparisons 50
+    python benchmarks/gate_repeats.py                      # tables from the stored pools, about a minute
+    python benchmarks/gate_repeats.py --real --only Vit    # real checks and the synthetic ones of the same seeds
 
-For each of sixteen models a baseline is recorded. Then the correct model is checked against it with other weight draws,
-as after a harmless change of the code, and a model with each planted fault is checked in the same way. A new baseline
-is recorded for every ten checks, because they share its error. All checks use the default number of weight draws.
-
-Each finished check is a line of the file of records, so that the same command continues after an interruption. With
---evaluate it only prints the tables of the records.
+Each synthetic check takes its weight draws from the pools of benchmarks/gate_pools.py (sixteen models and their
+faults) and decides as `ammup check` does, including the number of draws. Each has a baseline of its own, recorded in
+the same way. A check has the seeds of its baseline, as in CI on an unchanged torch, or other ones, as after a change
+that draws other random numbers. All options are the default ones; the margin is 0.3.
 """
 
-import json
 import re
 import sys
-import tempfile
 import time
-import warnings
-from collections.abc import Callable, Iterator
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -26,182 +19,104 @@ sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]  # t
 
 import click
 import pandas as pd
-import torch
-from gate_parts.subjects import Subject, subjects
+from gate_parts import real
+from gate_parts.pools import CORRECT, Pool, Pools, unpack
+from gate_parts.subjects import subjects
+from gate_parts.synthetic import INVALID, OTHER, SAME, Outcome, correct_checks, fault_checks
+from scipy import stats
 
-import ammup
-from ammup.gate.check_result import DepthCheck
+from ammup.gate.allowed import Allowed
 
-DEPTHS = (2, 4, 8)
-PER_BASELINE = 10  # checks with one baseline
-CORRECT, RECORDED = "correct", "recorded"
-CAUGHT = ("moved", "does not hold")
-Record = dict[str, Any]
+POOLS = Path(__file__).parents[1] / "baselines" / "pools" / "gate.npz"
+ALARMS = ("moved", "does not hold", INVALID)
+Row = dict[str, Any]
 
 
-class Gate:
-    """Recorded baselines of a correct model, with which other models are compared.
+def bounds(count: int, number: int, level: float = 0.95) -> tuple[float, float]:
+    """Clopper-Pearson's confidence interval of a probability, from a number of events."""
+    low = stats.beta.ppf((1 - level) / 2, count, number - count + 1) if count else 0.0
+    high = stats.beta.ppf((1 + level) / 2, count + 1, number - count) if count < number else 1.0
+    return float(low), float(high)
 
-    Args:
-        subject: the model.
-        folder: where the baselines are stored, so that an interrupted benchmark compares with the same ones.
-        margin: half the width of the allowed region.
-    """
 
-    def __init__(self, subject: Subject, folder: Path, margin: float) -> None:
-        self.subject, self.folder, self.margin = subject, folder, margin
+def rate(count: int, number: int) -> str:
+    """The share of events in percent, with its confidence interval."""
+    low, high = bounds(count, number)
+    return f"{100 * count / number:.3g} [{100 * low:.3g}, {100 * high:.3g}]"
 
-    def record(self, recording: int) -> DepthCheck:
-        """Record a baseline; each number draws other weights."""
-        return self._check(self.subject.net, recording, seed_root=100 * recording, record=True)
 
-    def compare(self, number: int, fault: str = CORRECT) -> DepthCheck:
-        """Compare a model with the baseline of its number; each number draws other weights."""
-        recording = number // PER_BASELINE
-        if not self._path(recording).exists():
-            self.record(recording)
-        net = self.subject.net if fault == CORRECT else self.subject.faults[fault]
-        return self._check(net, recording, seed_root=100 * recording + 1 + number % PER_BASELINE)
+def correct_row(name: str, pool: Pool, allowed: Allowed, number: int) -> Row:
+    """The row of a correct model, of checks with other seeds than those of their baselines."""
+    recorded, checks = zip(*correct_checks(pool, allowed, number, seed=0), strict=True)
+    draws = pd.Series([check.draws for check in checks])
+    return {
+        "model": name,
+        "pool": pool.size,
+        "draws": f"{draws.median():.0f} ({draws.quantile(0.05):.0f}-{draws.quantile(0.95):.0f})",
+        "CPU seconds": f"{draws.median() * pool.seconds:.1f}",
+        "recordings not decided": _count(recorded, "inconclusive"),
+        "false alarms, %": rate(sum(_count(checks, one) for one in ALARMS), number),
+        "inconclusive, %": rate(_count(checks, "inconclusive"), number),
+        "holds, %": rate(_count(checks, "holds"), number),
+    }
 
-    def _path(self, recording: int) -> Path:
-        return self.folder / f"{recording}.json"
 
-    def _check(self, net: Callable[..., Any], recording: int, *, seed_root: int, record: bool = False) -> DepthCheck:
-        factory = _Named(net)
-        return ammup.check_depth_exponent(
-            factory,
-            DEPTHS,
-            **self.subject.batch,
-            margin=self.margin,
-            baseline=self._path(recording),
-            record=record,
-            seed_root=seed_root,
+def fault_row(name: str, variants: dict[str, Pool], fault: str, allowed: Allowed, number: int) -> Row:
+    """The row of a fault."""
+    pairs = list(fault_checks(variants, fault, allowed, number, seed=1))
+    row: Row = {"model": name, "fault": fault, "pool": variants[fault].size}
+    for kind, checks in zip((SAME, OTHER), zip(*pairs, strict=True), strict=True):
+        row |= {
+            f"caught, {kind}": sum(_count(checks, one) for one in ALARMS),
+            f"inconclusive, {kind}": _count(checks, "inconclusive"),
+            f"holds, {kind}": _count(checks, "holds"),
+        }
+    return row
+
+
+def _count(checks: tuple[Outcome, ...], outcome: str) -> int:
+    return sum(check.outcome == outcome for check in checks)
+
+
+def print_tables(pools: Pools, allowed: Allowed, number: int, faulty: int) -> None:
+    """Print the table of correct models and that of faults, as Markdown."""
+    rows = [correct_row(name, variants[CORRECT], allowed, number) for name, variants in pools.items()]
+    click.echo(f"{number} checks of each correct model, with other seeds than their baselines\n")
+    click.echo(pd.DataFrame(rows).to_markdown(index=False))
+    rows = [
+        fault_row(name, variants, fault, allowed, faulty)
+        for name, variants in pools.items()
+        for fault in variants
+        if fault != CORRECT
+    ]
+    frame = pd.DataFrame(rows)
+    click.echo(f"\n{faulty} checks of each fault\n\n{frame.to_markdown(index=False)}")
+    for kind in (SAME, OTHER):
+        caught = frame[f"caught, {kind}"] >= 0.95 * faulty
+        click.echo(
+            f"\n{kind}: {int(caught.sum())} of {len(frame)} faults are caught in 95 % of the checks or more; "
+            f"{frame[f'holds, {kind}'].sum()} of {faulty * len(frame)} checks of faults hold"
         )
 
 
-class _Named:
-    """A factory with the same name for correct and faulty models, because the name is part of the baseline."""
-
-    __qualname__ = __name__ = "make_net"
-
-    def __init__(self, net: Callable[..., Any]) -> None:
-        self.net = net
-        self.__wrapped__ = net  # its signature states whether it takes a seed
-
-    def __call__(self, *arguments: Any, **options: Any) -> Any:
-        return self.net(*arguments, **options)
-
-
-def _tasks(chosen: dict[str, Subject], comparisons: int, faulty: int) -> Iterator[tuple[str, str, int]]:
-    """(model, variant, number) of each check, in an order in which every model has about the same number of checks."""
-    faults = {name: list(product(range(faulty), subject.faults)) for name, subject in chosen.items()}
-    for number in range(max([comparisons, *map(len, faults.values())])):
-        for name in chosen:
-            if number < comparisons:
-                yield name, CORRECT, number
-            if number < len(faults[name]):
-                repetition, fault = faults[name][number]
-                yield name, fault, repetition
-
-
-def _measure(check: Callable[[], DepthCheck]) -> Record:
-    started = time.perf_counter()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a faulty net may have no finite gradient; the outcome is what counts
-        try:
-            result = check()
-        except ammup.InputError as error:
-            return {"outcome": "invalid input", "error": str(error), "seconds": time.perf_counter() - started}
-    return {
-        "outcome": result.outcome,
-        "draws": result.draws,
-        "slope": result.law.power_law.slope,
-        "baseline_needed": result.baseline_needed,
-        "seconds": time.perf_counter() - started,
-    }
-
-
-def run(records: Path, chosen: dict[str, Subject], *, comparisons: int, faulty: int, margin: float) -> None:
-    """Do the checks that are not in the file of records, and append them."""
-    done = {(r["model"], r["variant"], r["number"]) for r in read(records)}
-    folder = records.with_suffix(".baselines")
-    for model, variant, number in _tasks(chosen, comparisons, faulty):
-        if (model, variant, number) in done:
-            continue
-        own = folder / re.sub(r"\W+", "-", model)
-        own.mkdir(parents=True, exist_ok=True)
-        gate = Gate(chosen[model], own, margin)
-        if not (own / f"{number // PER_BASELINE}.json").exists():
-            _append(records, model, RECORDED, number, _measure(lambda g=gate, n=number: g.record(n // PER_BASELINE)))
-        _append(records, model, variant, number, _measure(lambda g=gate, n=number, v=variant: g.compare(n, v)))
-
-
-def _append(records: Path, model: str, variant: str, number: int, values: Record) -> None:
-    with records.open("a", encoding="utf-8") as file:
-        file.write(json.dumps({"model": model, "variant": variant, "number": number, **values}) + "\n")
-    click.echo(f"{model}, {variant}, {number}: {values['outcome']}, {values['seconds']:.0f} s", err=True)
-
-
-def read(records: Path) -> list[Record]:
-    """The finished checks."""
-    return [json.loads(line) for line in records.read_text("utf-8").splitlines()] if records.exists() else []
-
-
-def tables(records: list[Record]) -> Iterator[str]:
-    """The tables of correct and of faulty models, and each fault that was not caught, as Markdown."""
-    frame = pd.DataFrame(records)
-    correct, recorded = frame[frame.variant == CORRECT], frame[frame.variant == RECORDED]
-    rows = [_row(name, part, recorded[recorded.model == name]) for name, part in correct.groupby("model", sort=False)]
-    rows.append(_row("all models", correct, recorded))
-    yield pd.DataFrame(rows).to_markdown(index=False)
-    faulty = frame[~frame.variant.isin([CORRECT, RECORDED])]
-    if faulty.empty:
-        return
-    counts = [_fault_row(name, part) for name, part in faulty.groupby("model", sort=False)]
-    yield pd.DataFrame([*counts, _fault_row("all models", faulty)]).to_markdown(index=False)
-    missed = faulty[~faulty.outcome.isin(CAUGHT)]
-    yield "\n".join(f"* {row.model}: {row.variant}: {row.outcome}" for row in missed.itertuples()) or "All were caught."
-
-
-def _row(name: str, checks: pd.DataFrame, recorded: pd.DataFrame) -> Record:
-    counts = {outcome: int((checks.outcome == outcome).sum()) for outcome in ("holds", "inconclusive", *CAUGHT)}
-    return {
-        "model": name,
-        "slope": f"{checks.slope.mean():.2f}",
-        "draws of the baseline": f"{recorded.draws.mean():.0f}",
-        "draws": f"{checks.draws.mean():.0f}",
-        "seconds": f"{checks.seconds.median():.0f}",
-        "checks": len(checks),
-        **counts,
-    }
-
-
-def _fault_row(name: str, checks: pd.DataFrame) -> Record:
-    return {
-        "model": name,
-        "faulty checks": len(checks),
-        "caught": int(checks.outcome.isin(CAUGHT).sum()),
-        "inconclusive": int((checks.outcome == "inconclusive").sum()),
-        "holds": int((checks.outcome == "holds").sum()),
-    }
-
-
 @click.command(help=__doc__)
-@click.option("--records", type=click.Path(path_type=Path), help="File of the finished checks.  [default: temporary]")
+@click.option("--pools", type=click.Path(path_type=Path, exists=True), default=POOLS, help="File of the pools.")
 @click.option("--only", default="", help="Regular expression of the models.")
-@click.option("--comparisons", default=20, show_default=True, help="Checks of each correct model.")
-@click.option("--faulty", default=1, show_default=True, help="Checks of each faulty model.")
+@click.option("--checks", default=1000, show_default=True, help="Checks of each correct model.")
+@click.option("--faulty", default=100, show_default=True, help="Checks of each fault.")
 @click.option("--margin", default=0.3, show_default=True, help="Half the width of the allowed region.")
-@click.option("--evaluate", is_flag=True, help="Print the tables of the records, without new checks.")
-def main(records: Path | None, only: str, comparisons: int, faulty: int, margin: float, evaluate: bool) -> None:
-    torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory() as folder:
-        path = records or Path(folder) / "repeats.jsonl"
-        if not evaluate:
-            chosen = {name: subject for name, subject in subjects().items() if re.search(only, name)}
-            run(path, chosen, comparisons=comparisons, faulty=faulty, margin=margin)
-        for table in tables(read(path)):
-            click.echo(f"{table}\n")
+@click.option("--real", "with_nets", is_flag=True, help="Run real checks, and compare them with synthetic ones.")
+def main(pools: Path, only: str, checks: int, faulty: int, margin: float, with_nets: bool) -> None:
+    started = time.perf_counter()
+    allowed = Allowed(expected=None, margin=margin)
+    chosen = {name: variants for name, variants in unpack(pools).items() if re.search(only, name)}
+    if with_nets:
+        every = subjects()
+        rows = [row for name in chosen for row in real.compared(name, every[name], chosen[name], allowed)]
+        click.echo(pd.DataFrame(rows).to_markdown(index=False))
+    else:
+        print_tables(chosen, allowed, checks, faulty)
+    click.echo(f"\n{time.perf_counter() - started:.0f} s", err=True)
 
 
 if __name__ == "__main__":

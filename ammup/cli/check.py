@@ -12,6 +12,7 @@ import click
 from ammup.cli.batch import BatchOptions, batch_options, parse_depths
 from ammup.cli.files import check_folder, check_new_figure
 from ammup.errors import InputError
+from ammup.stats.verdicts import HOLDS, INCONCLUSIVE
 
 if TYPE_CHECKING:
     from ammup.gate.check_result import DepthCheck
@@ -39,6 +40,8 @@ MARGIN = 0.15
               help="Record the result in this file, or compare with it if it exists.")  # fmt: skip
 @click.option("--record", is_flag=True,
               help="Record the baseline even if the file exists or CI is set in the environment.")  # fmt: skip
+@click.option("--inconclusive-code", type=click.IntRange(0, 255), default=1, show_default=True,
+              help="Exit code of an inconclusive result; 0 lets it pass.")  # fmt: skip
 @click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="Save a figure of the law to a new file.")
 @click.option("--junit", type=click.Path(path_type=Path, dir_okay=False), help="Write a JUnit XML report.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -54,6 +57,7 @@ def check(
     batch: BatchOptions,
     baseline: Path | None,
     record: bool,
+    inconclusive_code: int,
     plot: Path | None,
     junit: Path | None,
     as_json: bool,
@@ -61,9 +65,9 @@ def check(
     """Check that the slope of log η* on log L has the expected value.
 
     Exit code 0 if the confidence interval lies inside EXPECTED ± MARGIN. Exit code 1 if it lies outside ("does not
-    hold"), if η* differs from the baseline beyond the standard errors of both or the number of depth units differs
-    ("moved"), or if the result is inconclusive (the message names the option to increase). Exit code 2 for invalid
-    input.
+    hold"), or if η* differs from the baseline beyond the standard errors of both or the number of depth units differs
+    ("moved"). Exit code --inconclusive-code if the result is inconclusive (the message names the option to increase).
+    Exit code 2 for invalid input.
 
     With --baseline FILE, the first run records the curve and later runs compare with it; commit the file. If the
     environment variable CI is set, as CI services do, a missing FILE is invalid input: nothing can be compared. FAMILY
@@ -79,7 +83,6 @@ def check(
     from ammup.gate.allowed import Allowed, Draws
     from ammup.gate.depth_baseline import read_baseline
     from ammup.gate.law_check import BaselineFile, check_law
-    from ammup.stats.verdicts import HOLDS
 
     started = time.perf_counter()
     _check_writable(plot, baseline, junit)
@@ -97,10 +100,12 @@ def check(
     result = run(loaded.factory, depths, loaded.spec, allowed, draws=draws, progress=not as_json)
     if result.recorded:
         click.echo(f"recorded: {baseline}", err=True)
+    code = {HOLDS: 0, INCONCLUSIVE: inconclusive_code}.get(result.outcome, 1)
     if junit is not None:
-        _write_junit(result, _case_name(about, result), junit, seconds=time.perf_counter() - started)
+        seconds = time.perf_counter() - started
+        _write_junit(result, _case_name(about, result), junit, seconds=seconds, failed=code != 0)
     _report(result, about, plot=plot, as_json=as_json)
-    sys.exit(0 if result.outcome == HOLDS else 1)
+    sys.exit(code)
 
 
 def _check_writable(plot: Path | None, baseline: Path | None, junit: Path | None) -> None:
@@ -129,17 +134,18 @@ def _case_name(about: str, check: "DepthCheck") -> str:
     return f"{about}, depths {', '.join(str(depth) for depth in check.law.units)}"
 
 
-def _write_junit(check: "DepthCheck", name: str, path: Path, *, seconds: float) -> None:
-    """Write a report with one test case, which fails unless the check holds."""
+def _write_junit(check: "DepthCheck", name: str, path: Path, *, seconds: float, failed: bool) -> None:
+    """Write a report with one test case. It is skipped if the check does not hold and is not to fail either."""
     values = check.to_dict()
-    failed = check.outcome != "holds"
+    skipped = not failed and check.outcome != HOLDS
     duration = f"{seconds:.3f}"
-    counts = {"tests": "1", "failures": str(int(failed)), "errors": "0", "time": duration}
+    counts = {"tests": "1", "failures": str(int(failed)), "skipped": str(int(skipped)), "errors": "0", "time": duration}
     suite = ElementTree.Element("testsuite", {"name": "ammup check", **counts})
     case = ElementTree.SubElement(suite, "testcase", classname="ammup.check", name=name, time=duration)
     properties = ElementTree.SubElement(case, "properties")
     for one in ("outcome", "slope", "slope_ci", "region", "seeds", "moved", "note", "cause"):
         ElementTree.SubElement(properties, "property", name=one, value=str(values[one]))
-    if failed:
-        ElementTree.SubElement(case, "failure", message=check.outcome).text = check.report()
+    if failed or skipped:
+        kind = "failure" if failed else "skipped"
+        ElementTree.SubElement(case, kind, message=check.outcome).text = check.report()
     ElementTree.ElementTree(suite).write(path, encoding="utf-8", xml_declaration=True)

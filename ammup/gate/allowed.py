@@ -8,7 +8,7 @@ from ammup.errors import InputError, check_level, checked_integer
 from ammup.stats.equivalence import Region
 
 # Weight draws at each depth: of the first measurement, and at most.
-PILOT, MOST_SEEDS = 8, 64
+PILOT, MOST_SEEDS = 8, 256
 # Distance between the first seeds of two seed roots.
 SEEDS_PER_ROOT = 1_000_000
 
@@ -18,12 +18,12 @@ class Allowed:
     """The slopes that pass.
 
     Attributes:
-        expected: the expected slope; None stands for the slope of the measurement itself, for recording it.
+        expected: the expected slope; None stands for the slope of the baseline or, for recording one, of the
+            measurement itself.
         margin: half the width of the allowed region.
         level: two-sided confidence level of the intervals.
         max_depth_drift: the largest allowed difference between the slope of the deeper half of the depths and that of
             the shallower half, or None for no limit.
-        expected_se: standard error of ``expected``, if it was measured.
 
     Raises:
         InputError: a value that is not allowed.
@@ -33,7 +33,6 @@ class Allowed:
     margin: float
     level: float = 0.95
     max_depth_drift: float | None = None
-    expected_se: float = 0.0
 
     def __post_init__(self) -> None:
         if self.expected is not None and not np.isfinite(self.expected):
@@ -44,16 +43,8 @@ class Allowed:
         check_level(self.level)
 
     def region(self, measured: float) -> Region:
-        """The allowed slopes, centred on ``expected``, or on the measured slope if ``expected`` is None."""
-        centre = measured if self.expected is None else self.expected
-        return Region.around(centre, self.margin)
-
-    def reference_se(self, se: float) -> float:
-        """Standard error of the centre of the region, if the slope of one measurement has the standard error ``se``.
-
-        A measurement that is recorded becomes the centre of later checks, with the same standard error.
-        """
-        return se if self.expected is None else self.expected_se
+        """The allowed slopes, centred on ``expected``, or on a measured slope if ``expected`` is None."""
+        return Region.around(measured if self.expected is None else self.expected, self.margin)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +52,7 @@ class Draws:
     """How many weight draws a check measures at each depth, and from which seeds.
 
     Attributes:
-        seeds: their number, at least 2; None measures ``first`` and adds as many as are needed, up to 64.
+        seeds: their number, at least 2; None measures ``first`` and adds as many as are needed, up to 256.
         first: the number of the first measurement if ``seeds`` is None.
         root: the seed root; the seeds of different roots differ.
 

@@ -1,22 +1,21 @@
 """The result of a check of the depth exponent: the measured law, the allowed slopes and the outcome."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from ammup.format import brief_repr, json_number
-from ammup.gate.check_text import check_text, region_decimals
+from ammup.gate.check_text import check_text
+from ammup.gate.curve import Curve
+from ammup.gate.decision import MOVED, Decision
 from ammup.gate.fault_features import Expectation, Features
 from ammup.gate.likely_cause import cause_probabilities, cause_text
 from ammup.gate.net_facts import NetFacts
 from ammup.gate.slope_drift import slope_drift
 from ammup.measurement.depth_law import DepthLaw
-from ammup.stats.equivalence import INSIDE, OUTSIDE, Region
-from ammup.stats.verdicts import DOES_NOT_HOLD, HOLDS, INCONCLUSIVE
-
-MOVED = "moved"
-_OUTCOMES = {INSIDE: HOLDS, OUTSIDE: DOES_NOT_HOLD}
+from ammup.stats.equivalence import Region
+from ammup.stats.verdicts import DOES_NOT_HOLD
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +37,7 @@ class DepthCheck:
         slope_change: the slope minus that of the baseline, and the confidence interval of this difference from the
             errors of both measurements; None if the centre of the region is not the slope of a baseline.
         note: a difference from the baseline within both standard errors, in words, or "".
+        compared: whether the check was compared with a baseline.
         facts: facts about the nets that narrow down the cause of a failure.
         cause: the likely cause of a failure, in words and with its probability, or "" if none is named.
         causes: the probability of each pattern of a fault; empty if the check did not fail.
@@ -53,6 +53,7 @@ class DepthCheck:
     moved: tuple[str, ...] = ()
     slope_change: tuple[float, tuple[float, float]] | None = None
     note: str = ""
+    compared: bool = False
     facts: NetFacts = field(default_factory=NetFacts)
     cause: str = ""
     causes: Mapping[str, float] = field(default_factory=dict)
@@ -63,45 +64,42 @@ class DepthCheck:
             self, repr(self.outcome), allowed=(self.region.low, self.region.high), cause=self.cause, law=self.law
         )
 
+    @cached_property
+    def curve(self) -> Curve:
+        """The measured curve, as the decision reads it."""
+        return Curve.from_law(self.law)
+
+    @property
+    def decision(self) -> Decision:
+        """The rule that was applied, with its numbers."""
+        return Decision(
+            region=self.region,
+            interval=self.law.power_law.slope_ci,
+            slope_change=self.slope_change,
+            allowed_drift=self.allowed_drift,
+            drift_interval=self.drift[1],
+            moved=self.moved,
+        )
+
     @property
     def outcome(self) -> str:
-        """One of "holds", "does not hold", "moved" and "inconclusive".
-
-        "does not hold" and "inconclusive" concern the allowed slopes. "moved" means that the number of depth units, or
-        the curve beyond both standard errors, differs from the baseline, although the slopes are allowed or the
-        interval is too wide to decide.
-        """
-        outcomes = {self.slope_outcome, self.drift_outcome}
-        if DOES_NOT_HOLD in outcomes:
-            return DOES_NOT_HOLD
-        if self.moved:
-            return MOVED
-        return INCONCLUSIVE if INCONCLUSIVE in outcomes else HOLDS
+        """One of "holds", "does not hold", "moved" and "inconclusive", see :class:`ammup.gate.decision.Decision`."""
+        return self.decision.outcome
 
     @property
     def slope_outcome(self) -> str:
-        """Whether the slope is allowed: "holds", "does not hold" or "inconclusive".
-
-        If the centre of the region is the slope of a baseline, it is an estimate itself. Then the slope does not hold
-        only if its difference from that slope is larger than the margin beyond the errors of both measurements.
-        """
-        outcome = _placed(self.law.power_law.slope_ci, self.region)
-        if outcome == DOES_NOT_HOLD and self.slope_change is not None:
-            beyond = _placed(self.slope_change[1], Region.around(0.0, self.region.margin)) == DOES_NOT_HOLD
-            return DOES_NOT_HOLD if beyond else INCONCLUSIVE
-        return outcome
+        """Whether the slope is allowed: "holds", "does not hold" or "inconclusive"."""
+        return self.decision.slope_outcome
 
     @property
     def drift_outcome(self) -> str:
         """Whether the change of the slope with depth is allowed; "holds" if it has no limit."""
-        if self.allowed_drift is None:
-            return HOLDS
-        return _placed(self.drift[1], Region.around(0.0, self.allowed_drift))
+        return self.decision.drift_outcome
 
-    @property
+    @cached_property
     def drift(self) -> tuple[float, tuple[float, float]]:
         """The slope of the deeper half of the depths minus that of the shallower half, and its confidence interval."""
-        return slope_drift(self.law)
+        return slope_drift(self.curve)
 
     @property
     def draws(self) -> int:
@@ -146,11 +144,3 @@ def with_likely_cause(check: DepthCheck, expectation: Expectation | None = None)
     features = Features.from_law(check.law, expectation, check.facts)
     probabilities = cause_probabilities(features)
     return replace(check, cause=cause_text(features, probabilities), causes=probabilities)
-
-
-def _placed(interval: tuple[float, float], region: Region) -> str:
-    """The outcome of an interval and a region, from the numbers as they are printed."""
-    digits = region_decimals(region)
-    shown = Region(low=round(region.low, digits), high=round(region.high, digits))
-    low, high = (end if math.isnan(end) else round(end, digits) for end in interval)
-    return _OUTCOMES.get(shown.place((low, high)), INCONCLUSIVE)

@@ -1,10 +1,10 @@
 """The text of a check of the depth exponent: outcome, measured curve, likely cause, and what to increase."""
 
-import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ammup.gate.decision import region_decimals
 from ammup.gate.likely_cause import NAMED_FROM
 from ammup.measurement.depth_law import DepthLaw
 from ammup.stats.equivalence import Region
@@ -34,33 +34,34 @@ def check_text(check: "DepthCheck") -> str:
     elif check.causes:
         probability = f"{100 * NAMED_FROM:.0f} %"
         lines.append(f"likely cause: not named, because no known fault has a probability of {probability} or more")
-    if check.outcome == "moved":
-        lines.append("if the change is intended, record the baseline again")
+    if check.compared and check.outcome in ("moved", DOES_NOT_HOLD):
+        lines.append(
+            "if the change is intended, record the baseline again (--record; pytest: --ammup-record), and commit it"
+        )
     if check.outcome == INCONCLUSIVE:  # more weight draws do not change another outcome
         lines.append(_advice(check))
     return "\n".join(lines)
 
 
-def region_decimals(region: Region) -> int:
-    """The decimals with which a region and an interval are printed and compared: 3, or more for a small margin."""
-    return min(12, max(3, 1 + math.ceil(-math.log10(region.margin))))
-
-
 def _slope_line(check: "DepthCheck") -> str:
-    fit, digits = check.law.power_law, region_decimals(check.region)
+    fit, digits, region = check.law.power_law, region_decimals(check.region), check.region
     low, high = fit.slope_ci
-    line = (
-        f"the depth exponent {PREDICATES[check.slope_outcome]}: slope {fit.slope:.{digits}f} "
-        f"[{low:.{digits}f}, {high:.{digits}f}], allowed [{check.region.low:.{digits}f}, "
-        f"{check.region.high:.{digits}f}], {check.draws} weight draws at each depth"
-    )
-    if check.slope_change is None or check.slope_outcome == HOLDS:
-        return line
-    difference, (low, high) = check.slope_change
-    return (
-        f"{line}; difference from the slope of the baseline {difference:.{digits}f} [{low:.{digits}f}, "
-        f"{high:.{digits}f}] within the errors of both, allowed ±{check.region.margin:.{digits}f}"
-    )
+    slope = f"slope {fit.slope:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+    if check.slope_change is None:
+        compared = f", allowed [{region.low:.{digits}f}, {region.high:.{digits}f}]"
+    elif check.expected is None:
+        half = check.slope_change[1][1]
+        compared = (
+            f"; other draws of the same model differ by up to {half:.{digits}f}, allowed {region.margin:.{digits}f}"
+        )
+    else:
+        difference, (low, high) = check.slope_change
+        compared = (
+            f", baseline {region.centre:.{digits}f}; difference, of typical draws, {difference:.{digits}f} "
+            f"[{low:.{digits}f}, {high:.{digits}f}] with the errors of both, allowed ±{region.margin:.{digits}f}"
+        )
+    predicate = PREDICATES[check.slope_outcome]
+    return f"the depth exponent {predicate}: {slope}{compared}, {check.draws} weight draws at each depth"
 
 
 def _drift_line(check: "DepthCheck") -> str:

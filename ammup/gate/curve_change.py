@@ -1,27 +1,27 @@
 """The difference between a measured curve η*(L) and a stored one."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
-from ammup.stats.intervals import t_interval, t_quantile, upper_probability
+from ammup.gate.curve import Curve, CurvePoint, StoredCurve
+from ammup.gate.typical import compared_points, is_typical
+from ammup.stats.intervals import t_quantile
 
 # Probability that the curve of an unchanged model with other weight draws counts as moved, over all depths together. A
-# baseline is compared in every run of CI, and all of these comparisons share the error of its draws.
+# baseline is compared in every run of CI, and all of these comparisons share the error of its draws. A check looks at
+# the curve of its first draws and, if it adds draws, at that of all of them; each look has half of the probability.
 MOVED_ERROR = 1e-4
+LOOKS = 2
+# Either of two criteria suffices: the standard errors of both curves, and those of the differences between draws.
+CRITERIA = 2
+# With the same weight draws, η* may change by this share without counting as moved: other kernels, or another eps of a
+# normalization, change it by far less.
+TOLERANCE = 0.1
 # With the same seeds, torch, device and dtype, log10 η* may change by this share of its standard error. Rounding errors
 # are far smaller.
 ROUNDING_SHARE = 0.1
-
-
-@dataclass(frozen=True, kw_only=True)
-class CurvePoint:
-    """η* of one depth with the standard error of log10 η* and the number of weight draws."""
-
-    lr_star: float
-    se: float
-    draws: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +33,7 @@ class PointChange:
         old: the stored point.
         new: the measured point.
         limit: the largest change that random draws explain, in standard errors of the difference.
+        paired: standard error of the difference between the draws with the same seeds; None without such draws.
 
     The standard error of the difference follows from the larger scatter of both points, because both have the same
     scatter if the model is unchanged. A skewed S̄ scatters little where its mean is too low by chance: with the scatter
@@ -43,6 +44,7 @@ class PointChange:
     old: CurvePoint
     new: CurvePoint
     limit: float
+    paired: float | None = None
 
     @property
     def change(self) -> float:
@@ -64,8 +66,15 @@ class PointChange:
 
     @property
     def moved(self) -> bool:
-        """Whether the change is too large for random draws."""
-        return self.size > self.limit
+        """Whether the change is too large for random draws, or for the same draws of a model that is practically equal.
+
+        The same draws show the smallest changes, so the second criterion leaves out ``TOLERANCE``.
+        """
+        return self.size > self.limit or self._moved_in_the_same_draws
+
+    @property
+    def _moved_in_the_same_draws(self) -> bool:
+        return self.paired is not None and abs(self.change) - np.log10(1 + TOLERANCE) > self.limit * self.paired
 
     @property
     def rounded(self) -> bool:
@@ -73,35 +82,36 @@ class PointChange:
         return bool(abs(self.change) <= ROUNDING_SHARE * self.old.se)
 
     def __str__(self) -> str:
-        return (
-            f"η* at depth {self.depth} was {self.old.lr_star:.4g} and is {self.new.lr_star:.4g}, "
-            f"{self.size:.1f} standard errors of the difference (limit {self.limit:.1f})"
-        )
+        changed = f"η* at depth {self.depth} was {self.old.lr_star:.4g} and is {self.new.lr_star:.4g}"
+        if self._moved_in_the_same_draws and self.size <= self.limit:
+            return f"{changed} in the same weight draws"
+        return f"{changed}, {self.size:.1f} standard errors of the difference (limit {self.limit:.1f})"
 
 
-def curve_changes(old: Mapping[int, CurvePoint], new: Mapping[int, CurvePoint]) -> list[PointChange]:
+def curve_changes(old: StoredCurve, new: Curve) -> list[PointChange]:
     """The change at each depth, with limits that hold for all depths together (Bonferroni, Student's t)."""
+    before, after = compared_points(old, new)
+    paired = _paired_errors(old, new)
     return [
-        PointChange(depth=depth, old=old[depth], new=new[depth], limit=_limit(old[depth], new[depth], len(old)))
-        for depth in old
+        PointChange(
+            depth=depth,
+            old=before[depth],
+            new=after[depth],
+            limit=_limit(before[depth], after[depth], len(before)),
+            paired=paired.get(depth),
+        )
+        for depth in before
     ]
 
 
-def slope_change(changes: Iterable[PointChange], *, level: float) -> tuple[float, tuple[float, float]]:
-    """The change of the slope of log η* on log L, and its confidence interval from the errors of both curves.
-
-    Args:
-        changes: the change at each depth, at least two.
-        level: two-sided confidence level.
-    """
-    changes = list(changes)
-    log_depth = np.log10([change.depth for change in changes])
-    centred = log_depth - log_depth.mean()
-    weights = centred / (centred @ centred)
-    difference = float(weights @ [change.change for change in changes])
-    error = float(np.linalg.norm(weights * [change.error for change in changes]))
-    df = max(min(change.old.draws + change.new.draws for change in changes) - 2, 1)
-    return difference, t_interval(difference, error, df=df, probability=upper_probability(level))
+def _paired_errors(old: StoredCurve, new: Curve) -> dict[int, float]:
+    """Standard errors of the differences of log10 η* between the same draws, if the curves have the same seeds."""
+    same = is_typical(old, new) and (old.first_seed, old.draws) == (new.first_seed, new.draws) and new.draws > 1
+    if not same or old.S_bar is None:
+        return {}
+    differences = np.log10(new.S_bar / old.S_bar) / -2
+    errors = differences.std(axis=0, ddof=1) / len(differences) ** 0.5
+    return dict(zip(new.depths, errors.tolist(), strict=True))
 
 
 def largest(changes: Iterable[PointChange]) -> PointChange:
@@ -110,4 +120,4 @@ def largest(changes: Iterable[PointChange]) -> PointChange:
 
 
 def _limit(old: CurvePoint, new: CurvePoint, n_depths: int) -> float:
-    return t_quantile(1 - MOVED_ERROR / (2 * n_depths), max(old.draws + new.draws - 2, 1))
+    return t_quantile(1 - MOVED_ERROR / (2 * CRITERIA * LOOKS * n_depths), max(old.draws + new.draws - 2, 1))

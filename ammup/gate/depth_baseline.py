@@ -1,21 +1,24 @@
 """The baseline of a user's model: a check of its depth exponent, stored as JSON and compared with later checks."""
 
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-import pandas as pd
-from pydantic import AfterValidator, Field, Strict
+from pydantic import AfterValidator, Field, Strict, model_validator
 
 from ammup.errors import InputError
-from ammup.gate.allowed import Allowed
 from ammup.gate.check_result import DepthCheck, with_likely_cause
-from ammup.gate.curve_change import CurvePoint, PointChange, curve_changes, largest, slope_change
+from ammup.gate.curve import Curve, CurvePoint, StoredCurve
+from ammup.gate.curve_change import curve_changes, largest
+from ammup.gate.decision import moved
 from ammup.gate.environment import Environment, environment, in_continuous_integration, write_json
 from ammup.gate.fault_features import Expectation
+from ammup.gate.slope_comparison import SlopeComparison
 from ammup.stats.verdicts import HOLDS
 from ammup.validation import Number, VersionedModel, parse_versioned
 
@@ -24,6 +27,15 @@ def _checked_positive(value: float) -> float:
     if not value > 0:
         raise ValueError("must be a positive number")
     return value
+
+
+def _checked_numbers(text: str) -> str:
+    for word in text.split():
+        if not math.isfinite(number := float(word)) or number < 0:
+            raise ValueError(f"expected finite numbers of at least 0; {word!r} was given")
+    if not any(float(word) > 0 for word in text.split()):
+        raise ValueError("expected at least one positive number")
+    return text
 
 
 def _checked_not_negative(value: float) -> float:
@@ -55,6 +67,7 @@ class DepthBaseline(VersionedModel):
         curve: one point for each depth: depth, η*, standard error of log10 η*.
         S: S_l at learning rate 1 of each depth; None in files of earlier versions.
         copied: whether layers have equal weights, see :class:`ammup.gate.net_facts.NetFacts`.
+        draws: S̄ of each weight draw, for each depth one text of numbers; None in files of earlier versions.
     """
 
     about: str
@@ -65,6 +78,15 @@ class DepthBaseline(VersionedModel):
     curve: Annotated[tuple[Point, ...], Strict(False), Field(min_length=1)]
     S: dict[str, Annotated[tuple[Number, ...], Strict(False)]] | None = None
     copied: bool = False
+    draws: dict[str, Annotated[str, AfterValidator(_checked_numbers)]] | None = None
+
+    @model_validator(mode="after")
+    def _checked_draws(self) -> "DepthBaseline":
+        for depth, *_ in self.curve if self.draws is not None else ():
+            found = len(self.draws.get(str(depth), "").split())
+            if found != self.seeds:
+                raise ValueError(f"draws: expected {self.seeds} numbers at depth {depth}; {found} were given")
+        return self
 
     @classmethod
     def from_check(cls, check: DepthCheck, about: str) -> "DepthBaseline":
@@ -80,6 +102,10 @@ class DepthBaseline(VersionedModel):
             curve=tuple((int(row["depth"]), float(row["lr_star"]), float(row["se_log10"])) for row in rows),
             S={str(depth): tuple(float(f"{value:.4g}") for value in s) for depth, s in check.law.S.items()},
             copied=check.facts.copied,
+            draws={
+                str(depth): " ".join(f"{value:.7g}" for value in s)
+                for depth, s in zip(check.curve.depths, check.curve.S_bar.T, strict=True)
+            },
         )
 
     @classmethod
@@ -98,18 +124,29 @@ class DepthBaseline(VersionedModel):
         """Write the file atomically."""
         write_json(self.to_dict(), path)
 
-    @property
-    def slope_se(self) -> float:
-        """Standard error of the slope: that of the least-squares line through the curve."""
-        log_depth = np.log10([depth for depth, *_ in self.curve])
-        centred = log_depth - log_depth.mean()
-        return float(np.linalg.norm(centred * [se for *_, se in self.curve]) / (centred @ centred))
+    @cached_property
+    def stored_curve(self) -> StoredCurve:
+        """The curve, as decisions read it."""
+        points = sorted(self.curve)
+        draws = self.draws
+        columns = [] if draws is None else [draws[str(depth)].split() for depth, *_ in points]
+        return StoredCurve(
+            points={depth: CurvePoint(lr_star=lr, se=se, draws=self.seeds) for depth, lr, se in points},
+            slope=self.slope,
+            units={int(depth): len(s) for depth, s in (self.S or {}).items()},
+            first_seed=self.first_seed,
+            S_bar=None if draws is None else np.array(columns, dtype=np.float64).T,
+        )
 
-    def allowed(self, allowed: Allowed) -> Allowed:
-        """The allowed slopes around the stored slope, with its standard error, unless a slope is expected already."""
-        if allowed.expected is not None:
-            return allowed
-        return replace(allowed, expected=self.slope, expected_se=self.slope_se)
+    def check_same(self, about: str, depths: Iterable[int]) -> None:
+        """Raise InputError unless a check with this description and these depths can be compared with the baseline."""
+        wanted, recorded = sorted(depths), sorted(depth for depth, *_ in self.curve)
+        if _subject(about) != _subject(self.about) or wanted != recorded:
+            raise InputError(
+                f"the baseline measures {_subject(self.about)!r} at depths {recorded}, but this check measures "
+                f"{_subject(about)!r} at depths {wanted}: pass the same options, or another baseline file, or record "
+                "this one again (--record; pytest: --ammup-record)"
+            )
 
     def against(self, check: DepthCheck, about: str) -> DepthCheck:
         """The check with its differences from the baseline, in :attr:`DepthCheck.moved` and :attr:`DepthCheck.note`.
@@ -121,41 +158,21 @@ class DepthBaseline(VersionedModel):
         Raises:
             InputError: the description or the depths of the check are not those of the baseline.
         """
-        new_depths, depths = sorted(check.law.units), sorted(depth for depth, *_ in self.curve)
-        if _subject(about) != _subject(self.about) or new_depths != depths:
-            raise InputError(
-                f"the baseline measures {_subject(self.about)!r} at depths {depths}, but this check measures "
-                f"{_subject(about)!r} at depths {new_depths}: pass the same options, or another baseline file"
-            )
-        changes = curve_changes(self._points(), _points(check.law.curve))
-        moved = (*self.recounted(check.law.units), *(str(change) for change in changes if change.moved))
-        same_draws = self._same_draws(check)
-        if moved or (same_draws is not None and all(change.rounded for change in same_draws)):
-            note = ""
-        else:
-            note = _note(changes, same_draws)
+        self.check_same(about, check.law.units)
+        stored, curve = self.stored_curve, check.curve
+        differences = moved(stored, curve)
         centred = check.expected == self.slope  # otherwise a slope was expected by its value, which has no error
-        change = slope_change(changes, level=check.law.power_law.level) if centred else None
-        compared = replace(check, moved=moved, note=note, slope_change=change, cause="", causes={})
-        return with_likely_cause(compared, self.expectation())
-
-    def recounted(self, units: Mapping[int, int]) -> tuple[str, ...]:
-        """The depths at which the number of depth units differs from that of the baseline, in at most one sentence.
-
-        There is none if the baseline does not state the numbers, as in files of earlier versions.
-
-        Args:
-            units: for each depth the number of depth units of the new measurement.
-        """
-        stored = {int(depth): len(s) for depth, s in (self.S or {}).items()}
-        changed = [depth for depth in sorted(units) if stored.get(depth, units[depth]) != units[depth]]
-        if not changed:
-            return ()
-        depths, old, new = (
-            ", ".join(str(number) for number in numbers)
-            for numbers in (changed, [stored[depth] for depth in changed], [units[depth] for depth in changed])
+        change = SlopeComparison.from_curves(stored, curve) if centred else None
+        compared = replace(
+            check,
+            moved=differences,
+            note=self._environment_note() if differences else self._note(check),
+            slope_change=change and (change.difference, change.interval(check.law.power_law.level)),
+            compared=True,
+            cause="",
+            causes={},
         )
-        return (f"the number of depth units was {old} and is {new}, at depth{'s' * (len(changed) > 1)} {depths}",)
+        return with_likely_cause(compared, self.expectation())
 
     def expectation(self) -> Expectation:
         """What a model shows that is still the one of the baseline."""
@@ -171,18 +188,20 @@ class DepthBaseline(VersionedModel):
             copied=self.copied,
         )
 
-    def _points(self) -> dict[int, CurvePoint]:
-        return {depth: CurvePoint(lr_star=lr, se=se, draws=self.seeds) for depth, lr, se in self.curve}
+    def _environment_note(self) -> str:
+        changed = self.environment.differences(environment())
+        return changed and f"the baseline was recorded with {changed}; check the model there as well"
 
-    def _same_draws(self, check: DepthCheck) -> list[PointChange] | None:
-        """The changes from the same seeds in the same environment; None if the check did not repeat them."""
-        table = check.law.table
-        first = int(table["seed"].min())
-        other = environment().relevant != self.environment.relevant
-        if other or first != self.first_seed or check.draws < self.seeds:
-            return None
-        repeated = replace(check.law, table=table[table["seed"] < first + self.seeds])
-        return curve_changes(self._points(), _points(repeated.curve))
+    def _note(self, check: DepthCheck) -> str:
+        """A difference from the baseline within both standard errors, and what it can come from, or ""."""
+        stored, curve = self.stored_curve, check.curve
+        changed = self.environment.differences(environment())
+        repeats = curve.first_seed == stored.first_seed and curve.draws >= stored.draws
+        if repeats and not changed:
+            return _repetition_note(stored, curve)
+        other = f"; the baseline was recorded with {changed}, which may draw other weights" if changed else ""
+        agreement = largest(curve_changes(stored, curve))
+        return f"the curve agrees with the baseline within both standard errors{other}: {agreement}"
 
 
 def read_baseline(path: Path, *, record: bool) -> DepthBaseline | None:
@@ -224,17 +243,17 @@ def _subject(about: str) -> str:
     return re.sub(r", weight draws at each depth: \d+", "", about)
 
 
-def _points(curve: pd.DataFrame) -> dict[int, CurvePoint]:
-    return {
-        int(row["depth"]): CurvePoint(lr_star=row["lr_star"], se=row["se_log10"], draws=int(row["seeds"]))
-        for row in curve.to_dict("records")
-    }
-
-
-def _note(changes: list[PointChange], same_draws: list[PointChange] | None) -> str:
-    """The largest difference within both standard errors, and what it can come from."""
-    if same_draws is None:
-        return f"the curve agrees with the baseline within both standard errors: {largest(changes)}"
+def _repetition_note(stored: StoredCurve, curve: Curve) -> str:
+    """What it means that the same seeds in the same environment gave another curve; "" if they gave the same one."""
+    repeated = Curve.from_draws(
+        dict(zip(curve.depths, curve.S_bar[: stored.draws].T, strict=True)),
+        first_seed=curve.first_seed,
+        units=curve.units,
+        level=curve.power_law.level,
+    )
+    changes = curve_changes(stored, repeated)
+    if all(change.rounded for change in changes):
+        return ""
     return (
         "the same seeds, torch and device gave another curve, which agrees with the baseline within both standard "
         "errors: the model draws other random numbers, or its code changed slightly; record the baseline again if that "

@@ -35,6 +35,11 @@ class Environment(StoredModel):
         """The values of the fields in ``ENVIRONMENT``."""
         return tuple(getattr(self, name) for name in ENVIRONMENT)
 
+    def differences(self, other: "Environment") -> str:
+        """The relevant fields that differ from another environment, such as "torch 2.8 instead of 2.9"; "" if none."""
+        pairs = ((name, getattr(self, name), getattr(other, name)) for name in ENVIRONMENT)
+        return ", ".join(f"{name} {mine} instead of {theirs}" for name, mine, theirs in pairs if mine != theirs)
+
 
 def environment() -> Environment:
     """The environment of this process."""

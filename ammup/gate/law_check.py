@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +11,17 @@ from numpy.typing import ArrayLike
 from ammup.errors import InputError
 from ammup.gate.allowed import Allowed, Draws
 from ammup.gate.check_result import DepthCheck, with_likely_cause
+from ammup.gate.curve import Curve
+from ammup.gate.decision import decide
 from ammup.gate.depth_baseline import DepthBaseline, read_baseline, record_baseline
+from ammup.gate.enough_draws import measure_enough
 from ammup.gate.net_facts import NetFacts
 from ammup.gate.power import MOST_DRAWS, seeds_needed
 from ammup.measurement.depth_exponent import measure_depth_law
 from ammup.measurement.depth_law import DepthLaw
 from ammup.measurement.specification import MeasurementSpec
 from ammup.models.factory import Factory
+from ammup.stats.power_law import checked_depths
 
 
 def check_law(
@@ -31,8 +36,8 @@ def check_law(
 ) -> DepthCheck:
     """Measure the law of a factory with as many weight draws as are needed, and compare its slope with those allowed.
 
-    No draws are added to the first ones if the number of depth units differs from that of the baseline, because then
-    the outcome does not depend on them.
+    Measuring (:func:`ammup.gate.enough_draws.measure_enough`), deciding (:func:`ammup.gate.decision.decide`) and naming
+    a cause are separate steps; a decision reads only the curve.
 
     Raises:
         InputError: as in :func:`ammup.check_depth_exponent`.
@@ -40,28 +45,59 @@ def check_law(
     n_depths = len(np.atleast_1d(np.asarray(depths)))
     if allowed.max_depth_drift is not None and n_depths < 4:
         raise InputError(f"max_depth_drift requires at least four depths, two in each half; {n_depths} were given")
-
-    def measure(start: int, stop: int) -> DepthLaw:
-        seeds = draws.seed_range(start, stop)
-        return measure_depth_law(factory, depths, spec, seeds=seeds, level=allowed.level, progress=progress)
-
-    law = measure(0, draws.seeds or draws.first)
-    needed = seeds_needed(law, allowed)
-    recounted = baseline is not None and bool(baseline.recounted(law.units))
-    while not recounted and (number := draws.next_number(law.draws, needed)) > law.draws:
-        law = law.joined(measure(law.draws, number))
-        needed = seeds_needed(law, allowed)
-    recorded_needed = seeds_needed(law, replace(allowed, expected=None))
+    stored = None if baseline is None else baseline.stored_curve
+    measure = _LawDraws(factory, depths, spec, level=allowed.level, progress=progress)
+    curve, needed = measure_enough(measure, allowed, draws, stored)
+    law, decision = measure.law, decide(curve, allowed, stored)
+    again = seeds_needed(curve, replace(allowed, expected=None)) if needed >= MOST_DRAWS else 0
     check = DepthCheck(
         law=law,
-        region=allowed.region(law.power_law.slope),
-        expected=allowed.expected,
+        region=decision.region,
+        expected=stored.slope if stored is not None and allowed.expected is None else allowed.expected,
         allowed_drift=allowed.max_depth_drift,
         needed=needed,
+        slope_change=decision.slope_change,
         facts=NetFacts.from_factory(factory, (min(law.units), max(law.units)), spec),
-        baseline_needed=recorded_needed if allowed.expected_se > 0 and needed >= MOST_DRAWS else 0,
+        baseline_needed=again if decision.slope_change is not None else 0,
+        note=_recording_note(needed, law.draws) if stored is None and allowed.expected is None else "",
     )
     return with_likely_cause(check)
+
+
+def _recording_note(needed: int, draws: int) -> str:
+    """What a recording with too few draws cannot decide; "" if it has enough."""
+    if not 1 < draws < needed:
+        return ""
+    return (
+        f"with {draws} weight draws, later checks are decided if they repeat these draws; after a change that draws "
+        f"other random numbers, such as another torch, they can be inconclusive: about {needed} draws would decide them"
+    )
+
+
+class _LawDraws:
+    """The weight draws of a factory: each call measures further seeds, and returns the curve of all of them."""
+
+    def __init__(
+        self,
+        factory: Factory,
+        depths: Sequence[int] | ArrayLike,
+        spec: MeasurementSpec,
+        *,
+        level: float,
+        progress: bool,
+    ) -> None:
+        self._measure = partial(measure_depth_law, factory, depths, spec, level=level, progress=progress)
+        self._laws: list[DepthLaw] = []
+
+    def __call__(self, seeds: range) -> Curve:
+        law = self._measure(seeds=seeds)
+        self._laws = [self._laws[0].joined(law) if self._laws else law]
+        return Curve.from_law(self.law)
+
+    @property
+    def law(self) -> DepthLaw:
+        """The law of all draws."""
+        return self._laws[0]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +131,8 @@ class BaselineFile:
         """
         stored = read_baseline(self.path, record=self.record)
         if stored is not None:
-            allowed, draws = stored.allowed(allowed), replace(draws, first=max(stored.seeds, 2))
+            stored.check_same(self.about, checked_depths(depths))
+            draws = replace(draws, first=max(stored.seeds, 2))
         check = check_law(factory, depths, spec, allowed, draws=draws, progress=progress, baseline=stored)
         if stored is not None:
             return stored.against(check, self.about)

@@ -38,6 +38,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="Record the baselines of depth_law, even if the files exist or CI is set in the environment.",
     )
+    group.addoption(
+        "--ammup-inconclusive",
+        choices=("fail", "skip"),
+        default="fail",
+        help="What an inconclusive check of depth_law does to its test.  [default: fail]",
+    )
     group.addoption("--ammup-full", action="store_true", help="Also run the tests that take hours (many seed roots).")
 
 
@@ -101,9 +107,11 @@ def depth_law(request: pytest.FixtureRequest) -> "Callable[..., DepthCheck]":
     """:func:`ammup.assert_depth_exponent` with the arguments of ``check_depth_exponent``; adds JUnit properties.
 
     A relative ``baseline`` is a path in the folder of the test file. ``--ammup-record`` records it. The seed root is
-    that of the run, see ``--ammup-seed-root``, unless ``seed_root`` is given.
+    that of the run, see ``--ammup-seed-root``, unless ``seed_root`` is given. ``--ammup-inconclusive skip`` skips the
+    test if the outcome is inconclusive, instead of failing it.
     """
     from ammup.gate.depth_check import check_depth_exponent, check_reference, raise_unless_holds
+    from ammup.stats.verdicts import INCONCLUSIVE
 
     record_property = _property_recorder(request)
 
@@ -126,6 +134,8 @@ def depth_law(request: pytest.FixtureRequest) -> "Callable[..., DepthCheck]":
         measured = check.to_dict()
         for name in ("outcome", "slope", "slope_ci", "region", "seeds", "moved", "note", "cause"):
             record_property(name, measured[name])
+        if check.outcome == INCONCLUSIVE and request.config.getoption("--ammup-inconclusive") == "skip":
+            pytest.skip(f"inconclusive: {check.report()}")
         raise_unless_holds(check)
         return check
 

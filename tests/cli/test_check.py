@@ -46,6 +46,22 @@ def test_check_has_three_outcomes_and_writes_a_report(project: Path) -> None:
     assert properties["seeds"] == "8"
 
 
+@pytest.mark.parametrize(("code", "kind", "counts"), [(0, "skipped", ("0", "1")), (75, "failure", ("1", "0"))])
+def test_the_exit_code_of_an_inconclusive_result_can_be_chosen(
+    code: int, kind: str, counts: tuple[str, str], project: Path
+) -> None:
+    command = ["check", "their_nets:make_net", *QUICK, "--margin", "0.001", "--inconclusive-code", str(code)]
+    undecided = run(*command, "--expected", "-1.5", "--level", "0.999999", "--junit", "a.xml")
+    assert undecided.exit_code == code
+    assert "is inconclusive" in undecided.stdout
+    (suite,) = ElementTree.parse(project / "a.xml").getroot().iter("testsuite")
+    assert (suite.attrib["failures"], suite.attrib["skipped"]) == counts
+    (element,) = suite.iter(kind)
+    assert element.attrib["message"] == "inconclusive"
+    assert run(*command, "--expected", "9").exit_code == 1  # another outcome keeps its code
+    assert_refused(run(*command[:-1], "256", "--expected", "1"), "--inconclusive-code")
+
+
 def test_check_records_a_baseline_and_compares_with_it(project: Path) -> None:
     command = ["check", "their_nets:make_net", *QUICK, "--margin", "1", "--baseline", "depth.json"]
     first = run(*command)
@@ -71,15 +87,16 @@ def test_check_records_a_baseline_and_compares_with_it(project: Path) -> None:
 def test_seeds_and_the_seed_root_can_change_after_the_baseline_was_recorded(project: Path) -> None:
     command = ["check", "mlp", "--width", "64", "--depths", "2,4", "--baseline", "depth.json"]
     assert run(*command, "--seeds", "4", "--margin", "9").exit_code == 0
-    narrow = run(*command, "--seeds", "3", "--margin", "0.6")
+    narrow = run(*command, "--seeds", "3", "--seed-root", "1", "--margin", "0.6")
     assert narrow.exit_code == 1
     assert "is inconclusive" in narrow.stdout
-    (advised,) = re.findall(r"increase the seeds \(about (\d+) would", narrow.stdout)
-    for other in (["--seeds", advised], ["--seeds", advised, "--seed-root", "1"], []):
+    (advised,) = re.findall(r"record it again with about (\d+) seeds|increase the seeds \(about (\d+)", narrow.stdout)
+    seeds = max(advised)
+    again = run(*command, "--seeds", seeds, "--margin", "0.6", "--record")
+    assert (again.exit_code, "recorded: depth.json" in again.stderr) == (0, True)
+    for other in (["--seeds", seeds], ["--seeds", seeds, "--seed-root", "1"], []):
         holds = run(*command, *other, "--margin", "0.6")
         assert holds.exit_code == 0, holds.output
-    again = run(*command, "--seeds", advised, "--margin", "0.6", "--record")
-    assert (again.exit_code, "recorded: depth.json" in again.stderr) == (0, True)
 
 
 def test_a_missing_baseline_in_ci_is_invalid_input_unless_it_is_recorded(

@@ -10,7 +10,6 @@ from depth_curves import PAPER, check_of, law_of
 
 import ammup
 from ammup import InputError
-from ammup.gate.allowed import Allowed
 from ammup.gate.check_result import DepthCheck
 from ammup.gate.depth_baseline import DepthBaseline, read_baseline, record_baseline
 from ammup.gate.depth_check import raise_unless_holds
@@ -60,10 +59,16 @@ def test_the_same_check_agrees_with_its_baseline(baseline: DepthBaseline) -> Non
 
 
 def test_the_standard_error_of_the_stored_slope_is_that_of_the_fit(baseline: DepthBaseline) -> None:
-    assert baseline.slope_se == pytest.approx(_times(1).law.power_law.slope_se, rel=1e-12)
-    allowed = baseline.allowed(Allowed(expected=None, margin=0.1))
-    assert (allowed.expected, allowed.expected_se) == (baseline.slope, baseline.slope_se)
-    assert baseline.allowed(Allowed(expected=-1.0, margin=0.1)).expected_se == 0
+    stored = baseline.stored_curve
+    assert stored.slope_se == pytest.approx(_times(1).law.power_law.slope_se, rel=1e-12)
+    assert (stored.slope, stored.draws, stored.units) == (baseline.slope, 40, {depth: depth for depth in PAPER})
+
+
+def test_the_draws_are_stored_with_the_curve(baseline: DepthBaseline) -> None:
+    measured = _times(1).curve.S_bar
+    assert baseline.stored_curve.S_bar == pytest.approx(measured, rel=1e-6)
+    assert list(baseline.draws) == [str(depth) for depth in PAPER]
+    assert baseline.model_copy(update={"draws": None}).stored_curve.S_bar is None
 
 
 def test_a_curve_that_moved_is_reported_apart_from_the_slope(baseline: DepthBaseline) -> None:
@@ -109,7 +114,7 @@ def test_the_error_of_the_centre_counts_before_a_slope_does_not_hold(
     if outcome == "inconclusive":
         assert check.law.power_law.slope_ci[1] < check.region.low
         assert low < -0.3 < high
-        assert f"difference from the slope of the baseline {difference:.3f} [{low:.3f}, {high:.3f}]" in check.report()
+        assert f"difference {difference:.3f} [{low:.3f}, {high:.3f}] with the errors of both" in check.report()
     expected_by_value = replace(check_of(law, Region.around(-1.5, 0.3)), expected=-1.5)
     assert stored.against(expected_by_value, "a net").slope_outcome == ("holds" if slope == -1.5 else "does not hold")
 
@@ -231,6 +236,10 @@ def _without(name: str) -> dict:
         (STORED | {"curve": [[4, "1", 0.1]]}, ["curve.0.1: ", "number", "'1' was given"]),
         (STORED | {"slope": True}, ["slope: ", "number", "True was given"]),
         (STORED | {"environment": {"torch": "2.9"}}, ["environment.numpy: is missing"]),
+        (STORED | {"draws": {"4": "1 2"}}, ["expected 8 numbers at depth 4; 2 were given"]),
+        (STORED | {"draws": {"4": "1 x"}}, ["draws.4: ", "could not convert"]),
+        (STORED | {"draws": {"4": "1 inf"}}, ["draws.4: ", "finite", "'inf' was given"]),
+        (STORED | {"draws": {"4": "0 0"}}, ["draws.4: ", "at least one positive"]),
     ],
 )
 def test_an_invalid_file_is_reported_in_one_line_with_field_value_and_remedy(

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 import ammup
 from ammup import InputError
+from ammup.gate.curve import Curve
 from ammup.gate.depth_check import check_depth_exponent, description
 from ammup.gate.slope_drift import slope_drift
 from ammup.measurement.specification import MeasurementSpec
@@ -43,7 +44,7 @@ def test_the_outcome_depends_on_the_entire_interval(region: Region, scatter: flo
 
 def test_the_drift_is_the_slope_of_the_deeper_half_minus_that_of_the_shallower_half() -> None:
     bent = {4: 1.0, 8: 0.5, 16: 0.25, 32: 0.25 * 2**-2.0}
-    change, (low, high) = slope_drift(law_of(bent))
+    change, (low, high) = slope_drift(Curve.from_law(law_of(bent)))
     assert change == pytest.approx(-1.0)
     assert low < -1 < high
     se = law_of(bent).curve["se_log10"].to_numpy() / math.log10(2)
@@ -94,7 +95,7 @@ def test_a_failed_limit_on_the_drift_is_named_first() -> None:
 
 
 def test_the_drift_of_two_depths_is_nan() -> None:
-    drift, interval = slope_drift(law_of({4: 1.0, 8: 0.5}))
+    drift, interval = slope_drift(Curve.from_law(law_of({4: 1.0, 8: 0.5})))
     assert np.isnan([drift, *interval]).all()
 
 

@@ -59,7 +59,13 @@ def test_an_unregistered_marker_is_an_error(pytester: pytest.Pytester) -> None:
 
 def test_the_help_lists_the_options(pytester: pytest.Pytester) -> None:
     text = _run(pytester, "--help").stdout.str()
-    for option in ("--ammup-seed-root=N", "--ammup-vary-seed", "--ammup-record", "--ammup-full"):
+    for option in (
+        "--ammup-seed-root=N",
+        "--ammup-vary-seed",
+        "--ammup-record",
+        "--ammup-inconclusive",
+        "--ammup-full",
+    ):
         assert option in text
 
 
@@ -285,6 +291,26 @@ def test_the_fixture_draws_from_the_seed_root(
     result = _run(pytester, "-s", *options)
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines([f"*seeds [[]{', '.join(str(first + i) for i in range(4))}[]]"])
+
+
+@pytest.mark.usefixtures("_loaded_torch", "unchecked")
+@pytest.mark.parametrize(
+    ("expected", "options", "outcome"),
+    [
+        ("-1.0", (), {"failed": 1}),
+        ("-1.0", ("--ammup-inconclusive", "skip"), {"skipped": 1}),
+        ("99.0", ("--ammup-inconclusive=skip",), {"failed": 1}),  # does not hold
+    ],
+)
+def test_an_inconclusive_check_can_skip_its_test(
+    expected: str, options: tuple[str, ...], outcome: dict[str, int], pytester: pytest.Pytester
+) -> None:
+    text = _gate_file(f"expected={expected}").replace("margin=9.0", "margin=1e-6")
+    pytester.makepyfile(text)
+    result = _run(pytester, "-rs", *options)
+    result.assert_outcomes(**outcome)
+    if "skipped" in outcome:
+        result.stdout.fnmatch_lines(["SKIPPED*the depth exponent is inconclusive: slope*"])
 
 
 @pytest.mark.usefixtures("_loaded_torch", "unchecked")
