@@ -102,8 +102,8 @@ def print_tables(pools: Pools, allowed: Allowed, number: int, faulty: int) -> No
 @click.command(help=__doc__)
 @click.option("--pools", type=click.Path(path_type=Path, exists=True), default=POOLS, help="File of the pools.")
 @click.option("--only", default="", help="Regular expression of the models.")
-@click.option("--checks", default=1000, show_default=True, help="Checks of each correct model.")
-@click.option("--faulty", default=100, show_default=True, help="Checks of each fault.")
+@click.option("--checks", default=500, show_default=True, help="Checks of each correct model.")
+@click.option("--faulty", default=50, show_default=True, help="Checks of each fault.")
 @click.option("--margin", default=0.3, show_default=True, help="Half the width of the allowed region.")
 @click.option("--real", "with_nets", is_flag=True, help="Run real checks, and compare them with synthetic ones.")
 def main(pools: Path, only: str, checks: int, faulty: int, margin: float, with_nets: bool) -> None:

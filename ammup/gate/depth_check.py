@@ -69,8 +69,8 @@ def check_depth_exponent(
         margin: half the width of the allowed region.
         level: two-sided confidence level of the intervals.
         seeds: weight draws at each depth, at least 2. None starts with 8, or with those of the baseline, and adds as
-            many as a correct slope needs to pass with probability 0.98, up to 256 in total. The number is estimated from
-            the scatter of the draws; the standard error of a baseline counts as well.
+            many as a correct slope needs to pass with probability 0.98, up to 256 in total. The number is estimated
+            from the scatter of the draws; the standard error of a baseline counts as well.
         max_depth_drift: the largest allowed difference between the slope of the deeper half of the depths and that of
             the shallower half; requires at least four depths. None sets no limit.
         forward: how to call the model.

@@ -3,7 +3,7 @@
 from typing import TypeVar
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from ammup.arrays import Array
 
@@ -17,7 +17,10 @@ def upper_probability(level: float) -> float:
 
 def t_quantile(probability: float, df: float) -> float:
     """Quantile of Student's t distribution: the normal quantile at df = ∞, NaN at df = 0."""
-    return float(stats.t.ppf(probability, df)) if df > 0 else float("nan")
+    if not df > 0:
+        return float("nan")
+    # The function of which stats.t.ppf consists: a hundredth of its time.
+    return float(special.ndtri(probability) if np.isinf(df) else special.stdtrit(df, probability))
 
 
 def t_interval(centre: Centre, error: Centre, *, df: float, probability: float) -> tuple[Centre, Centre]:

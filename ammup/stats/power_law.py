@@ -1,6 +1,6 @@
 """Power laws y = 10^intercept · depth^slope: straight lines of log10 y on log10 depth, with their uncertainty."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -245,21 +245,22 @@ def _log_points(depths: Sequence[int] | ArrayLike, values: ArrayLike) -> tuple[A
 
 def _draws(depth: int, S_bar: ArrayLike) -> Array:
     """S̄ of the weight draws at one depth, checked: it may be 0 in some of them, but not in all."""
-    s = _numbers(S_bar, f"S_bar={S_bar!r} at depth {depth}")
+    s = _numbers(S_bar, lambda: f"S_bar={S_bar!r} at depth {depth}")
     if s.ndim != 1 or not np.all(np.isfinite(s) & (s >= 0)) or not s.any():
         raise InputError(f"S_bar={s.tolist()} at depth {depth} must be finite and at least 0, and not all 0")
     return s
 
 
-def _numbers(values: ArrayLike, given: str) -> Array:
+def _numbers(values: ArrayLike, given: Callable[[], str]) -> Array:
+    """The values as an array; ``given`` describes them in an error, and is called only then (an array is long text)."""
     try:
         return np.atleast_1d(np.asarray(values, dtype=np.float64))
     except (TypeError, ValueError) as error:
-        raise InputError(f"{given} must be numbers") from error
+        raise InputError(f"{given()} must be numbers") from error
 
 
 def _positive(name: str, values: ArrayLike, size: int) -> Array:
-    array = _numbers(values, f"{name}={values!r}")
+    array = _numbers(values, lambda: f"{name}={values!r}")
     if array.shape != (size,):
         raise InputError(f"{name} has shape {array.shape}; expected a list of {size} values")
     if not np.all(np.isfinite(array) & (array > 0)):
