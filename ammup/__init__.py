@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ammup.errors import UnreliableTransfer as UnreliableTransfer
     from ammup.experiments.experiment import Experiment as Experiment
     from ammup.experiments.files import read_experiments as read_experiments
+    from ammup.experiments.reading import read_store as read_store
     from ammup.experiments.sweep import run_sweep as run_sweep
     from ammup.gate.check_result import DepthCheck as DepthCheck
     from ammup.gate.depth_check import Inconclusive as Inconclusive
@@ -65,6 +66,7 @@ _HOME = {
     "UnreliableTransfer": "ammup.errors",
     "Experiment": "ammup.experiments.experiment",
     "read_experiments": "ammup.experiments.files",
+    "read_store": "ammup.experiments.reading",
     "run_sweep": "ammup.experiments.sweep",
     "fit_sweep": "ammup.stats.optimum",
     "pathsum_lr": "ammup.theory.pathsum",

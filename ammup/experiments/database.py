@@ -62,6 +62,24 @@ class Database:
         return self.connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (name,)).fetchone() is not None
 
     @contextmanager
+    def latest(self) -> Iterator[sqlite3.Connection]:
+        """A connection that reads the tables and views of the latest version.
+
+        A file of an earlier version is copied into memory and migrated there; the file itself is not changed.
+        """
+        (version,) = self.connection.execute("PRAGMA user_version").fetchone()
+        if version == len(self.migrations):
+            yield self.connection
+            return
+        with closing(sqlite3.connect(":memory:", isolation_level=None)) as copy:
+            with self.translate_errors():
+                self.connection.backup(copy)
+                copy.execute("PRAGMA trusted_schema = OFF")
+                self._migrate(copy)
+            copy.execute("PRAGMA query_only = ON")
+            yield copy
+
+    @contextmanager
     def transaction(self) -> Iterator[None]:
         """Commit the writes inside this context, or roll all of them back after an error."""
         with self.translate_errors():

@@ -5,7 +5,12 @@ version is SQLite's ``user_version``. Append new migrations to the list, and nev
 
 Stores that were written before the migrations were numbered have version 1, but may already contain tables of later
 versions. For this reason, migrations up to version 4 use IF NOT EXISTS.
+
+Views are defined in :mod:`ammup.experiments.views`. After a change there, append ``CREATE_VIEWS`` to the list again, so
+that existing stores get the new definition.
 """
+
+from ammup.experiments.views import VIEWS
 
 BASE = """
 CREATE TABLE experiments (
@@ -71,4 +76,8 @@ CREATE TABLE IF NOT EXISTS tuning_runs (
 CREATE INDEX IF NOT EXISTS runs_of_tuning ON tuning_runs (tuning);
 """
 
-MIGRATIONS = (BASE, SHORT_RUNS, ADAPTIVE_SEARCH, COVERING_INDEX, TUNING)
+CREATE_VIEWS = "".join(
+    f"DROP VIEW IF EXISTS {name};\nCREATE VIEW {name} AS {view.select.strip()};\n" for name, view in VIEWS.items()
+)
+
+MIGRATIONS = (BASE, SHORT_RUNS, ADAPTIVE_SEARCH, COVERING_INDEX, TUNING, CREATE_VIEWS)

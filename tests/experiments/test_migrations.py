@@ -91,7 +91,7 @@ def _version_and_columns(path: Path) -> tuple[int, dict[str, list[str]]]:
         tables = connection.execute(
             "SELECT name, type FROM sqlite_master WHERE sql IS NOT NULL ORDER BY name"
         ).fetchall()
-        pragma = {"table": "table_info", "index": "index_info"}
+        pragma = {"table": "table_info", "view": "table_info", "index": "index_info"}
         return version, {
             name: [str(row) for row in connection.execute(f"PRAGMA {pragma[kind]} ({name})")] for name, kind in tables
         }
