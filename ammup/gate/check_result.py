@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ammup.format import brief_repr, json_number
 from ammup.gate.check_text import check_text
@@ -16,6 +16,9 @@ from ammup.gate.slope_drift import slope_drift
 from ammup.measurement.depth_law import DepthLaw
 from ammup.stats.equivalence import Region
 from ammup.stats.verdicts import DOES_NOT_HOLD
+
+if TYPE_CHECKING:  # imported when a table is made
+    import pandas as pd
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +112,25 @@ class DepthCheck:
     def report(self) -> str:
         """Several lines: outcome, measured curve, likely cause of a failure, and advice on an inconclusive outcome."""
         return check_text(self)
+
+    def to_frame(self) -> "pd.DataFrame":
+        """One row, so that the rows of several checks can be concatenated; ``law.to_frame()`` has the depths.
+
+        Columns: outcome; slope, slope_low, slope_high (its confidence interval); allowed_low, allowed_high; drift,
+        drift_low, drift_high; seeds, seeds_needed; note, cause.
+        """
+        import pandas as pd
+
+        line, (drift, (drift_low, drift_high)) = self.law.power_law, self.drift
+        row = {
+            "outcome": self.outcome,
+            **{"slope": line.slope, "slope_low": line.slope_ci[0], "slope_high": line.slope_ci[1]},
+            **{"allowed_low": self.region.low, "allowed_high": self.region.high},
+            **{"drift": drift, "drift_low": drift_low, "drift_high": drift_high},
+            **{"seeds": self.draws, "seeds_needed": self.needed},
+            **{"note": self.note, "cause": self.cause},
+        }
+        return pd.DataFrame([row])
 
     def to_dict(self) -> dict[str, Any]:
         """The check as JSON types: dicts, lists, text, numbers and None."""

@@ -123,6 +123,12 @@ class DepthLaw:
         curve.insert(3, "local_slope", np.append(np.nan, slopes))
         return curve
 
+    def to_frame(self) -> pd.DataFrame:
+        """One row for each depth: the columns of :attr:`curve`, and the fitted line: fitted, low, high (its band)."""
+        curve = self.curve
+        low, high = self.power_law.band(curve["depth"])
+        return curve.assign(fitted=self.power_law.predict(curve["depth"]), low=low, high=high)
+
     def joined(self, other: "DepthLaw") -> "DepthLaw":
         """The law fitted to the weight draws of both laws, which must have the same depths and no common seed."""
         table = pd.concat([self.table, other.table]).sort_values(["depth", "seed"], ignore_index=True)

@@ -65,6 +65,10 @@ class EdgeCurve:
         rows = [(d, e.lr, se, ", ".join(_flags(e))) for (d, e), se in zip(self.edges.items(), errors, strict=True)]
         return pd.DataFrame(rows, columns=["depth", "lr_star", "se_log10", "flags"])
 
+    def to_frame(self) -> pd.DataFrame:
+        """One row for each depth, with the columns of :attr:`curve`."""
+        return self.curve
+
     @property
     def training_steps(self) -> float:
         """The number of training steps that were taken."""

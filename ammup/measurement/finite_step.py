@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -21,6 +21,9 @@ from ammup.models.precision import in_double_precision
 from ammup.models.state import check_initialized, preserved
 from ammup.models.streams import random_stream, seeded
 from ammup.models.wrappers import unwrapped
+
+if TYPE_CHECKING:  # imported when a table is made
+    import pandas as pd
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +51,13 @@ class FiniteStep:
     def gap(self) -> Array:
         """Relative difference of each unit."""
         return self.true / self.first_order - 1
+
+    def to_frame(self) -> "pd.DataFrame":
+        """One row for each depth unit: unit, its name; first_order, true and gap."""
+        import pandas as pd
+
+        columns = {"unit": self.units, "first_order": self.first_order, "true": self.true, "gap": self.gap}
+        return pd.DataFrame(columns)
 
 
 def check_finite_step(

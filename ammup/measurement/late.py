@@ -61,6 +61,10 @@ class LateCurve:
         curve["lr_star"] = 10.0 ** curve["lr_star"]
         return curve
 
+    def to_frame(self) -> pd.DataFrame:
+        """One row for each depth, with the columns of :attr:`curve`."""
+        return self.curve
+
     @property
     def training_steps(self) -> float:
         """The training steps of the short runs and, at three for each, of the measurements."""

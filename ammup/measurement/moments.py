@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from torch import Tensor
@@ -9,6 +10,9 @@ from torch import Tensor
 from ammup.arrays import Array
 from ammup.errors import InputError
 from ammup.format import brief_repr, count_text
+
+if TYPE_CHECKING:  # imported when a table is made
+    import pandas as pd
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +59,12 @@ class UpdateMoments:
     def lr_star(self) -> float:
         """η* = S̄^(-1/2), the learning rate at which S̄ = 1; infinite if S̄ = 0."""
         return self.S_bar**-0.5 if self.S_bar > 0 else float("inf")
+
+    def to_frame(self) -> "pd.DataFrame":
+        """One row for each depth unit: unit, its name; S, its S_l at learning rate 1."""
+        import pandas as pd
+
+        return pd.DataFrame({"unit": self.units, "S": self.S})
 
 
 def combined_moments(

@@ -13,8 +13,8 @@ weight; a product is two backward passes.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -40,6 +40,9 @@ from ammup.models.precision import DOUBLE, in_double_precision
 from ammup.models.state import check_initialized, preserved
 from ammup.models.streams import random_stream
 from ammup.models.wrappers import inner_name, unwrapped
+
+if TYPE_CHECKING:  # imported when a table is made
+    import pandas as pd
 
 METHODS = ("auto", "backward", "difference")
 
@@ -81,6 +84,12 @@ class Sharpness:
     def __repr__(self) -> str:
         value, error = f"{self.eigenvalue:.6g}", f"{self.error:.2g}"
         return f"Sharpness({value} ± {error}, edge={self.edge:.4g}, matrix={self.matrix!r}, passes={self.passes})"
+
+    def to_frame(self) -> "pd.DataFrame":
+        """One row: the attributes, and edge."""
+        import pandas as pd
+
+        return pd.DataFrame([{**asdict(self), "edge": self.edge}])
 
 
 def measure_sharpness(

@@ -75,6 +75,21 @@ class SweepLaw:
         low, high = self.power_law.band(depth)
         return pd.DataFrame({"depth": depth, "fitted": self.power_law.predict(depth), "low": low, "high": high})
 
+    def to_frame(self) -> pd.DataFrame:
+        """One row for each depth.
+
+        Columns: depth; lr_star and se_log10, the optimum of the fitted kind; used, whether the line is fitted to it;
+        all attributes of :class:`~ammup.stats.peak.Optimum` except near, with flags as text; and the columns fitted,
+        low and high of :attr:`line`.
+        """
+        rows = []
+        for depth, optimum in self.optima.items():
+            lr_star, se = self.lr_star(depth)
+            values = {name: value for name, value in asdict(optimum).items() if name != "near"}
+            values |= {name: ", ".join(values[name]) for name in ("flags", "edge_flags")}
+            rows.append({"depth": depth, "lr_star": lr_star, "se_log10": se, "used": depth in self.used, **values})
+        return pd.DataFrame(rows).merge(self.line, on="depth")
+
     def to_dict(self) -> dict[str, Any]:
         """A dict for JSON; NaN and infinite numbers become None."""
         return {

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -11,6 +11,9 @@ from ammup.arrays import Array
 from ammup.errors import InputError, check_level
 from ammup.format import brief_repr, json_number
 from ammup.stats.intervals import t_interval, upper_probability, welch_df
+
+if TYPE_CHECKING:  # imported when a table is made
+    import pandas as pd
 
 
 def checked_depths(depths: Sequence[int] | ArrayLike, *, at_least: int = 1) -> tuple[int, ...]:
@@ -87,6 +90,14 @@ class PowerLaw:
         error = np.asarray(np.sqrt(var_intercept + 2 * x * cross + x**2 * var_slope))
         low, high = t_interval(centre, error, df=self.df, probability=upper_probability(self.level))
         return np.asarray(10**low), np.asarray(10**high)
+
+    def to_frame(self) -> "pd.DataFrame":
+        """One row: slope, slope_se, low and high (the confidence interval of the slope), level, prefactor, r2."""
+        import pandas as pd
+
+        values = self.to_dict()
+        low, high = values.pop("slope_ci")
+        return pd.DataFrame([{**values, "low": low, "high": high}]).astype(float)
 
     def to_dict(self) -> dict[str, Any]:
         """A dict for JSON; NaN and infinite numbers become None."""

@@ -64,6 +64,10 @@ class Regret:
         best = min(lost, key=lambda rule: float(lost[rule]), default="")
         return brief_repr(self, count_text(len(lost), "rule"), depths, best=best, accuracy_lost=lost.get(best))
 
+    def to_frame(self) -> pd.DataFrame:
+        """One row for each rule and depth: :attr:`by_depth`."""
+        return self.by_depth
+
     def to_rows(self) -> list[dict[str, str | float | int | None]]:
         """The rows of ``by_depth`` for JSON; NaN and infinite numbers become None."""
         rows = self.by_depth.drop(columns="rule")

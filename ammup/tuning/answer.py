@@ -126,6 +126,21 @@ class Tuned:
         spent.insert(4, "trainings", spent["steps"] / self.steps)
         return spent
 
+    def to_frame(self) -> pd.DataFrame:
+        """One row for the base and one for the target; :attr:`table` has the runs.
+
+        Columns: depth; lr with its interval, low and high; edge with edge_low and edge_high; source, where lr comes
+        from.
+        """
+        rows = [
+            (depth, rate.lr, *rate.interval, edge.lr, *edge.interval, rate.source)
+            for depth, rate, edge in (
+                (self.base_depth, self.base, self.base_edge),
+                (self.target, self.answer, self.edge),
+            )
+        ]
+        return pd.DataFrame(rows, columns=["depth", "lr", "low", "high", "edge", "edge_low", "edge_high", "source"])
+
     def to_dict(self) -> dict[str, Any]:
         """A dict for JSON; NaN and infinite numbers become None."""
         estimates = {name: asdict(getattr(self, name)) for name in ("answer", "base", "base_edge", "edge")}
