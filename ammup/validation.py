@@ -7,7 +7,16 @@ import math
 from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar, TypeVar
 
-from pydantic import BaseModel, ConfigDict, PlainSerializer, PlainValidator, Strict, TypeAdapter, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    PlainSerializer,
+    PlainValidator,
+    Strict,
+    TypeAdapter,
+    ValidationError,
+    WithJsonSchema,
+)
 
 from ammup.errors import InputError
 from ammup.parsing import parse_json
@@ -26,7 +35,12 @@ def _checked_number(value: object) -> float:
 
 
 # An int is not converted to float, so that a file that is read and written again does not change.
-Number = Annotated[float, PlainValidator(_checked_number), PlainSerializer(lambda number: number, return_type=Any)]
+Number = Annotated[
+    float,
+    PlainValidator(_checked_number),
+    PlainSerializer(lambda number: number, return_type=Any),
+    WithJsonSchema({"type": "number"}),
+]
 # The ends (low, high) of a region or an interval: a list in JSON, in which null means that there is no bound.
 Ends = Annotated[tuple[Number | None, Number | None], Strict(False)]
 

@@ -1,6 +1,7 @@
 """Sphinx configuration: `sphinx-build -W docs docs/_build/html` builds the site, and executes its tutorials."""
 
 import hashlib
+import json
 import os
 import re
 import sys
@@ -106,7 +107,19 @@ def _examples_as_code(_app, _context, lines: list[str]) -> None:
     lines[:] = shown
 
 
+def _write_schemas(app, error) -> None:
+    """Publish the JSON Schemas at the addresses that they state."""
+    from ammup.schemas.schema import MODELS, json_schema
+
+    if error is None and app.builder.format == "html":
+        folder = Path(app.outdir) / "schemas"
+        folder.mkdir(exist_ok=True)
+        for name in MODELS:
+            (folder / f"{name}.json").write_text(json.dumps(json_schema(name), indent=1), encoding="utf-8")
+
+
 def setup(app) -> None:
-    """Connect the handlers of docstrings and commands."""
+    """Connect the handlers of docstrings, commands and schemas."""
+    app.connect("build-finished", _write_schemas)
     app.connect("sphinx-click-process-description", _examples_as_code)
     app.connect("autodoc-process-docstring", _link_public_names)

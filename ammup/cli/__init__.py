@@ -16,6 +16,7 @@ from ammup.cli.depth import depth
 from ammup.cli.exponent import exponent
 from ammup.cli.fit import fit
 from ammup.cli.report import report
+from ammup.cli.schema import schema
 from ammup.cli.sweep import sweep
 from ammup.cli.transfer import transfer
 from ammup.cli.tune import tune
@@ -90,7 +91,7 @@ def cli(debug: bool) -> None:  # the group reads the option when a verb raises
     """  # noqa: D301  (click reads the \b)
 
 
-for _verb in (exponent, depth, transfer, tune, check, sweep, fit, claims, baselines, report):
+for _verb in (exponent, depth, transfer, tune, check, sweep, fit, claims, baselines, report, schema):
     cli.add_command(_verb)
 
 

@@ -1,0 +1,1 @@
+"""JSON Schemas of everything that ammup prints with ``--json`` or writes as JSON."""
