@@ -13,7 +13,11 @@ from pages import INTEGRATIONS, codes, commands, prepare_folder
 
 import ammup
 
-NEEDED = {"trainers": ("lightning", "transformers", "accelerate", "ignite"), "loggers": ("tensorboard",)}
+NEEDED = {
+    "trainers": ("lightning", "transformers", "accelerate", "ignite"),
+    "loggers": ("tensorboard",),
+    "optuna": ("optuna",),
+}
 FILE = re.compile(r"# (\w+\.py)\n")
 # Options that make a command shorter, or replace data that are not here.
 MORE = {
@@ -34,7 +38,7 @@ def test_the_python_blocks_of_a_page_run(page: Path, folder: Path, monkeypatch: 
     for package in NEEDED.get(page.stem, ()):
         pytest.importorskip(package, reason=f"{package} is not installed")
     namespace: dict[str, object] = {"__name__": page.stem}
-    for i, block in enumerate(codes(page, "python")):
+    for i, block in enumerate(codes(page, "python", "{code-cell}")):
         if named := FILE.match(block):  # the block is that file
             (folder / named[1]).write_text(block, encoding="utf-8")
             monkeypatch.delitem(sys.modules, Path(named[1]).stem, raising=False)
