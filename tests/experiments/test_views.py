@@ -74,6 +74,16 @@ def test_the_columns_of_each_view_are_documented(tmp_path: Path) -> None:
             assert [column[0] for column in cursor.description] == list(view.columns), name
 
 
+@pytest.mark.parametrize("name", VIEWS)
+def test_the_page_on_results_documents_each_view_with_an_example(name: str) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "reference" / "results.md").read_text(encoding="utf-8")
+    section = page.split(f"### {name}\n")[1].split("\n##")[0]
+    assert VIEWS[name].question in section
+    documented = re.findall(r"^\| `(\w+)` \| (.+) \|$", section, flags=re.MULTILINE)
+    assert dict(documented) == VIEWS[name].columns
+    assert re.search(rf">>> ammup\.read_store\(.*FROM {name}\b", section, flags=re.DOTALL)
+
+
 def test_changed_views_need_a_new_migration() -> None:
     # If this fails, append CREATE_VIEWS to MIGRATIONS once more, and then store the new digest and number here.
     assert (hashlib.sha256(CREATE_VIEWS.encode()).hexdigest()[:16], len(MIGRATIONS)) == ("a93563b391e37156", 6)
