@@ -2,9 +2,9 @@
 
 Every function looks at all runs that were made so far. A command that was killed therefore continues where it ended.
 
-The edge is found by noisy bisection, because a user's runs are expensive: each run says only whether it trained, and the
-prior of the prediction places it. `ammup.probe_edges` measures the same edge of an `nn.Module` under plain SGD, where
-runs are cheap: all seeds at all rates of a grid, so that the edge is interpolated and has a standard error of its own.
+The edge is found by noisy bisection, because a user's runs are expensive: each run says only whether it trained, and
+the prediction places it. `ammup.probe_edges` measures the same edge of an `nn.Module` under plain SGD, where runs are
+cheap: all seeds at all rates of a grid, so that the edge is interpolated and has a standard error of its own.
 """
 
 import math

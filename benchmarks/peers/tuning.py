@@ -127,10 +127,13 @@ def main() -> None:
     parser.add_argument(
         "--trials", type=int, nargs="+", default=[3, 10, 30], help="trials of Optuna and of random search"
     )
+    parser.add_argument("--families", nargs="+", help="only these, such as resnet-sgd vit-adamw")
     parser.add_argument("--json", type=Path, help="also write all cases")
     parser.add_argument("--plot", type=Path, help="also draw the frontier")
     arguments = parser.parse_args()
-    every = families(Grids.read())
+    every = [
+        family for family in families(Grids.read()) if arguments.families is None or family.name in arguments.families
+    ]
     rows = [row for family in every for row in (*cases(family, tuple(arguments.trials)), *without_rate(family))]
     table = pd.DataFrame(rows)
     both = pd.DataFrame([row for family in every for row in all_seeds(family)])

@@ -15,7 +15,7 @@ from itertools import product
 
 import torch
 
-from benchmarks.peers.tuning_parts.real_runs import RANGE, Images, grid_run, range_test, run_without_rate
+from benchmarks.peers.tuning_parts.real_runs import RANGE, Images, grid_of, range_test, run_without_rate
 from benchmarks.peers.tuning_parts.recipes import RECIPES, Recipe
 from benchmarks.peers.tuning_parts.records import GRID, NO_RATE, RANGE_TEST, Record, read, write
 from benchmarks.peers.tuning_parts.without_rate import WITHOUT_RATE
@@ -23,25 +23,28 @@ from benchmarks.peers.tuning_parts.without_rate import WITHOUT_RATE
 Key = tuple[str, int, float, int]
 
 
-Runs = Iterator[tuple[Key, Callable[[], Record]]]
+Runs = Iterator[tuple[Key, Callable[[], list[Record]]]]
 
 
 def grids(recipe: Recipe, images: Images, seed: int, depths: tuple[int, ...]) -> Runs:
-    """(Key, run) of the full grids of a seed."""
+    """(First key, runs) of the full grids of a seed."""
     for depth in depths:
-        for lr in recipe.lrs:
-            yield (GRID, depth, lr, seed), partial(grid_run, recipe, images, depth=depth, lr=lr, seed=seed)
+        yield (GRID, depth, recipe.lrs[0], seed), partial(grid_of, recipe, images, depth=depth, seed=seed)
 
 
 def others(recipe: Recipe, images: Images, seed: int, depths: tuple[int, ...]) -> Runs:
-    """(Key, run) of the range tests and of the optimizers without a learning rate, at the targets."""
+    """(Key, runs) of the range tests and of the optimizers without a learning rate, at the targets."""
     for depth in depths:
         if depth == recipe.depths[0]:
             continue
-        yield (RANGE_TEST, depth, RANGE[1], seed), partial(range_test, recipe, images, depth=depth, seed=seed)
+        yield (RANGE_TEST, depth, RANGE[1], seed), partial(_one, range_test, recipe, images, depth=depth, seed=seed)
         for name in WITHOUT_RATE:
-            run = partial(run_without_rate, recipe, images, name, depth=depth, seed=seed)
+            run = partial(_one, run_without_rate, recipe, images, name, depth=depth, seed=seed)
             yield (name, depth, NO_RATE, seed), run
+
+
+def _one(run: Callable[..., Record], *arguments: object, **named: object) -> list[Record]:
+    return [run(*arguments, **named)]
 
 
 def main() -> None:
@@ -61,10 +64,12 @@ def main() -> None:
         for key, run in wanted(recipe, images, seed, depths):
             if key in done:
                 continue
-            done[key] = record = run()
+            made = run()
+            done |= {record.key: record for record in made}
             write(name, tuple(done.values()))
-            last = f"{record.losses[-1]:.3f}" if record.losses else "-"
-            print(*key, f"loss {last} test {record.test} {record.seconds:.1f} s", flush=True)
+            for record in made:
+                last = f"{record.losses[-1]:.3f}" if record.losses else "-"
+                print(name, *record.key, f"loss {last} test {record.test} {record.seconds:.1f} s", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,16 +1,19 @@
 """The comparison of ways to find a learning rate: stored runs, curves and rules of range tests."""
 
+import copy
 import math
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from peers.tuning_parts import records
 from peers.tuning_parts.curves import CHANCE, family_of, range_curve
 from peers.tuning_parts.range_rules import steepest, valley
 from peers.tuning_parts.real_runs import PARTS, RUNGS
 from peers.tuning_parts.recipes import RECIPES
 from peers.tuning_parts.records import GRID, RANGE_TEST, Record, path_of, read, write
+from peers.tuning_parts.replicas import Replicas
 
 RECIPE = RECIPES["resnet-sgd"]
 
@@ -20,7 +23,7 @@ def _run(depth: int, lr: float, seed: int, *, diverged: bool = False) -> Record:
     losses, scores = (2.3 - 0.01 * part for part in range(PARTS)), (0.5 - 0.1 * place**2 for _ in range(RUNGS))
     parts, rungs = tuple(losses), tuple(scores)
     return Record(
-        kind=GRID, depth=depth, lr=lr, seed=seed, steps=200, seconds=1.0, test=None if diverged else rungs[-1] - 0.01,
+        kind=GRID, depth=depth, lr=lr, seed=seed, steps=120, seconds=1.0, test=None if diverged else rungs[-1] - 0.01,
         losses=parts[:3] if diverged else parts, scores=rungs[:1] if diverged else rungs,
     )  # fmt: skip
 
@@ -125,3 +128,33 @@ def test_the_stored_runs_are_complete_grids_of_several_seeds(name: str) -> None:
     assert len(family.seeds) >= 2
     keys = [record.key for record in read(name)]
     assert len(set(keys)) == len(keys)
+
+
+@pytest.mark.parametrize("name", list(RECIPES))
+def test_stacked_runs_are_those_of_a_loop_with_the_optimizer_of_torch(name: str) -> None:
+    """Also the statistics of batch norm, by the outputs of the trained nets in evaluation mode."""
+    recipe, steps = RECIPES[name], 6
+    random = torch.Generator().manual_seed(0)
+    batches = [
+        (torch.randn(8, 3, 8, 8, generator=random), torch.randint(10, (8,), generator=random)) for _ in range(steps)
+    ]
+    lrs = recipe.lrs[2:6:3]
+    torch.manual_seed(0)
+    net = recipe.build(2).train()
+    single = [copy.deepcopy(net) for _ in lrs]
+    runs = Replicas(net=net, recipe=recipe, lrs=torch.tensor(lrs), steps=steps)
+    stacked = torch.stack([runs.step(*batch) for batch in batches])
+    for place, (model, lr) in enumerate(zip(single, lrs, strict=True)):
+        optimizer = recipe.tuned_by_rate(model.parameters(), lr)
+        schedule = recipe.schedule(optimizer, steps)
+        for number, (images, labels) in enumerate(batches):
+            loss = torch.nn.functional.cross_entropy(model(images), labels)
+            torch.testing.assert_close(stacked[number, place], loss.detach(), rtol=1e-3, atol=1e-4)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+    net.eval()
+    outputs = runs.outputs(batches[0][0]).detach()
+    for place, model in enumerate(single):
+        torch.testing.assert_close(outputs[place], model.eval()(batches[0][0]).detach(), rtol=1e-2, atol=1e-3)

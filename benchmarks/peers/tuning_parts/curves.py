@@ -129,7 +129,7 @@ def _plain(grids: "Grids") -> list[Family]:
 
 
 def family_of(recipe: Recipe, records: Iterable[Record]) -> Family:
-    """The family of a recipe: seeds with complete grids at both ends, and the depths that are complete in all of them."""
+    """The family of a recipe: seeds with complete grids at both ends, and the depths complete in all of them."""
     cells: dict[tuple[int, int], list[Record]] = {}
     others: dict[tuple[str, int, int], Record] = {}
     for record in records:

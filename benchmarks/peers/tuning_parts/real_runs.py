@@ -19,10 +19,11 @@ import ammup
 
 from .recipes import Recipe
 from .records import GRID, NO_RATE, RANGE_TEST, Record
+from .replicas import grid_runs
 from .without_rate import WITHOUT_RATE, Training
 
 SIZE, TRAIN, VALIDATION, TEST, BATCH = 8, 4000, 500, 2000, 50
-STEPS, PARTS, RUNGS = 200, 40, 8
+STEPS, PARTS, RUNGS = 120, 40, 8
 RANGE_STEPS, RANGE = 100, (1e-7, 10.0)  # as fastai's lr_find
 Make = Callable[[nn.Module], Training]
 
@@ -118,8 +119,17 @@ def _parts(losses: list[float]) -> tuple[float, ...]:
     return tuple(round(float(np.mean(part)), 4) for part in parts if len(part) == size and math.isfinite(part[-1]))
 
 
+def grid_of(recipe: Recipe, images: Images, *, depth: int, seed: int) -> list[Record]:
+    """The runs with the optimizer of the recipe at all of its learning rates."""
+    random = torch.Generator().manual_seed(seed + 1000)
+    return grid_runs(
+        recipe, partial(images.batch, random), validation=images.validation, test=images.test, depth=depth, seed=seed,
+        steps=STEPS, parts=PARTS, rungs=RUNGS,
+    )  # fmt: skip
+
+
 def grid_run(recipe: Recipe, images: Images, *, depth: int, lr: float, seed: int) -> Record:
-    """A run with the optimizer of the recipe at a learning rate."""
+    """One run of the grid by itself, with the optimizer of torch."""
 
     def make(net: nn.Module) -> Training:
         return Training(net=net, optimizer=recipe.tuned_by_rate(net.parameters(), lr))
