@@ -7,7 +7,7 @@ accuracy so far is within 1 % of the best one of the grid: mean, median and 90 %
 A study that does not get there counts with one trial more than it has.
 
 `--train FOLDER` trains instead: the studies search learning rate, weight decay and batch size of a CNN of depth 8 on
-3,000 images of CIFAR-10, and the learning rate is tuned at depth 2.
+2,000 images of CIFAR-10, and the learning rate is tuned at depth 2.
 """
 
 import argparse
@@ -146,11 +146,11 @@ def trained(folder: Path, seeds: int, trials: int) -> None:
     """Print the best accuracy after several numbers of trials, for studies that train."""
     import ammup
 
-    data = ammup.load_data(folder, image_size=8, train=3000, validation=1000)
+    data = ammup.load_data(folder, image_size=8, train=2000, validation=1000)
     net, depth, base = partial(ammup.cnn, width=16), 8, 2
 
     def accuracy(at: int, lr: float, **settings: float | int) -> float:
-        (run,) = ammup.train_replicas(net, at, lrs=[lr], seeds=[0], data=data, epochs=3, strategy="loop", **settings)
+        (run,) = ammup.train_replicas(net, at, lrs=[lr], seeds=[0], data=data, epochs=2, strategy="loop", **settings)
         return GUESS if run.diverged else run.val_accuracy
 
     def objective(low: float, high: float, trial: optuna.Trial) -> float:

@@ -21,6 +21,7 @@ OTHER_PACKAGES = (
 def test_no_other_package_is_imported_before_it_is_used() -> None:
     code = (
         "import sys, ammup, ammup.cli, ammup.integrations.loggers, ammup.models.published, ammup.data.objects;"
+        "import ammup.integrations.optuna;"
         "import ammup.training.optimization, ammup.training.augmentation, ammup.experiments.sweep;"
         f"print([m for m in {OTHER_PACKAGES} if m in sys.modules])"
     )

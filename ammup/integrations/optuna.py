@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ammup.transfer.setting import TrainingSetting
     from ammup.tuning.answer import Tuned
 
-# The recommended learning rates miss the optima of stored sweeps by 0.3 decades (root mean square), and 22 of 24 lie
+# The recommended learning rates miss the optima of stored sweeps by 0.3 decades (root mean square), and 23 of 24 lie
 # within twice that (benchmarks/optuna_prior.py). No interval is narrower.
 LEAST_FACTOR = 10 ** (2 * 0.3)
 
