@@ -111,7 +111,8 @@ def check_parsed(arguments: list[str]) -> None:
     try:
         command.make_context(name, arguments)
     except click.exceptions.Exit as done:  # an option such as --list, which needs nothing else
-        assert done.exit_code == 0
+        if done.exit_code:
+            raise
 
 
 def test_a_command_with_an_unknown_option_is_found() -> None:

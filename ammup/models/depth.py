@@ -21,7 +21,7 @@ Forward = Callable[[nn.Module, Any], Tensor]
 
 # What each convention counts on one path. It is the path with the most units, or with the fewest for "shortest".
 CONVENTIONS: Mapping[str, str] = {
-    "paper": "each residual addition, and each weight layer outside a residual branch (section 3.2)",
+    "paper": "each residual addition, and each weight layer outside a residual branch (arXiv 2510.04327, section 3.2)",
     "blocks": "each residual addition",
     "layers": "each weight layer, except projections on a skip connection",
     "relu": "each input of an activation (PathSum, arXiv 2402.17440, section 3.3)",
