@@ -3,6 +3,7 @@
 import copy
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,9 +11,9 @@ import torch
 from peers.tuning_parts import records
 from peers.tuning_parts.curves import CHANCE, family_of, range_curve
 from peers.tuning_parts.range_rules import steepest, valley
-from peers.tuning_parts.real_runs import PARTS, RUNGS
+from peers.tuning_parts.real_runs import PARTS, RUNGS, STEPS
 from peers.tuning_parts.recipes import RECIPES
-from peers.tuning_parts.records import GRID, RANGE_TEST, Record, path_of, read, write
+from peers.tuning_parts.records import FOLDER, GRID, RANGE_TEST, Record, path_of, read, write
 from peers.tuning_parts.replicas import Replicas
 
 RECIPE = RECIPES["resnet-sgd"]
@@ -122,12 +123,16 @@ def test_a_range_test_that_ended_early_has_the_rates_of_its_steps() -> None:
     assert range_curve(family_of(RECIPE, _runs(0)), 0, 4) is None
 
 
-@pytest.mark.parametrize("name", list(RECIPES))
-def test_the_stored_runs_are_complete_grids_of_several_seeds(name: str) -> None:
-    family = family_of(RECIPES[name], read(name))
-    assert len(family.seeds) >= 2
-    keys = [record.key for record in read(name)]
-    assert len(set(keys)) == len(keys)
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.jsonl.gz")), ids=lambda path: path.name)
+def test_stored_runs_have_complete_grids_and_no_run_twice(path: Path) -> None:
+    name = path.name.removesuffix(".jsonl.gz")
+    runs, recipe = read(name), RECIPES[name]
+    assert len({run.key for run in runs}) == len(runs)
+    family = family_of(recipe, runs)
+    assert family.depths[0] == recipe.depths[0]
+    assert family.depths[-1] == recipe.depths[-1]
+    assert {run.lr for run in runs if run.kind == GRID} == set(recipe.lrs)
+    assert {run.steps for run in runs if run.kind == GRID} == {STEPS}
 
 
 @pytest.mark.parametrize("name", list(RECIPES))

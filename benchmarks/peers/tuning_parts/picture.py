@@ -4,13 +4,14 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-# Colour (Okabe and Ito) and marker of each kind of method, by the start of its name.
+from ammup.colours import BLACK, BLUE, GREEN, ORANGE, PURPLE, SILVER, VERMILION
+
+# Colour and marker of each kind of method, by the start of its name.
 STYLES = {
-    "ammup": ("#D55E00", "o"), "constant": ("#0072B2", "s"), "L^": ("#0072B2", "s"), "TPE": ("#009E73", "^"),
-    "random": ("#999999", "v"), "torch": ("#CC79A7", "D"), "fastai": ("#CC79A7", "D"), "0.1": ("#000000", "x"),
-    "full": ("#000000", "*"),
+    "ammup": (VERMILION, "o"), "constant": (BLUE, "s"), "L^": (BLUE, "s"), "TPE": (GREEN, "^"), "random": (SILVER, "v"),
+    "torch": (PURPLE, "D"), "fastai": (PURPLE, "D"), "0.1": (BLACK, "x"), "full": (BLACK, "*"),
 }  # fmt: skip
-OTHER = ("#E69F00", "P")  # optimizers without a learning rate
+OTHER = (ORANGE, "P")  # optimizers without a learning rate
 
 
 def plot_frontier(table: pd.DataFrame) -> Figure:
@@ -30,7 +31,7 @@ def _panel(axes: Axes, group: str, table: pd.DataFrame) -> None:
         axes.annotate(str(method), (trainings, 100 * lost), xytext=(4, 2), textcoords="offset points", fontsize=7)
     axes.set_xscale("symlog", linthresh=1)
     axes.set_yscale("symlog", linthresh=2)
-    axes.axhline(1, color="#999999", linewidth=0.8, linestyle=":")
+    axes.axhline(1, color=SILVER, linewidth=0.8, linestyle=":")
     axes.set_title(f"{group}: {table['family'].nunique()} families" if table["family"].nunique() > 1 else group)
     axes.set_xlabel("complete trainings spent before the final one")
     axes.set_ylabel("test accuracy lost against the best rate, in %")
