@@ -49,7 +49,8 @@ Row = dict[str, object]
 def cases(family: Family, trials: tuple[int, ...]) -> Iterator[Row]:
     """One row for each seed, target and method: lr, steps, trainings, lost."""
     for seed in family.seeds:
-        others = [curves for number, curves in family.seeds.items() if number != seed]
+        # Without another seed, the test images of this one.
+        others = [c for number, c in family.seeds.items() if number != seed] or [family.seeds[seed]]
         for target in family.depths[1:]:
             goals = [curves[target] for curves in others]
             shared: Row = {"group": family.group, "family": family.name, "seed": seed, "depth": target}
