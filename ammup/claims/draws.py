@@ -133,6 +133,15 @@ class Setting:
         return np.array(columns).T
 
     def _S_bar_controlled(self, depth: int, seeds: Seeds) -> Array:  # noqa: N802
+        S_bar = np.array([m.S_bar for m in moments(self, depth, seeds)])
+        return controlled(S_bar, self.control(depth, seeds), 1.0)
+
+    def control(self, depth: int, seeds: Seeds) -> Array:
+        """The control variate of :meth:`S_bar_controlled` at one depth, of expectation 1; shape (D,).
+
+        Raises:
+            InputError: its expectation is not known exactly.
+        """
         net, batch, gradient = self.law_arguments(depth)
         plain_dense = net.activation in ("relu", "linear") and not (net.residual or net.axes)
         if not plain_dense or len(batch) != 1 or (self.loss, self.part) != ("mse", "label"):
@@ -141,10 +150,8 @@ class Setting:
                 "loss='mse' and part='label'; use S_bar"
             )
         expected = gradient_squares(net, batch, gradient)
-        draws = moments(self, depth, seeds)
-        squares = np.array([list(m.gradient_squares.values())[: len(expected)] for m in draws])
-        control = (squares / expected).mean(axis=1)
-        return controlled(np.array([m.S_bar for m in draws]), control, 1.0)
+        squares = [list(m.gradient_squares.values())[: len(expected)] for m in moments(self, depth, seeds)]
+        return np.asarray((np.array(squares) / expected).mean(axis=1))
 
     def S(self, seeds: Seeds) -> Array:  # noqa: N802
         """S_l of each weight draw, shape (D, U). The setting must have exactly one depth."""

@@ -19,8 +19,7 @@ LARGEST_SQUARE = 1e30
 def squared_norm(tensor: Tensor) -> Tensor:
     """The squared norm of all elements, in float64; for tensors stacked by vmap, that of each."""
     tensor = tensor.detach()
-    stacked = torch._C._functorch.is_batchedtensor(tensor)  # whose values cannot be read
-    if tensor.numel() > LARGE and tensor.ndim > 1 and not stacked:
+    if tensor.numel() > LARGE and tensor.ndim > 1 and not _is_stacked(tensor):
         rows: Tensor = torch.linalg.vector_norm(tensor, dim=_row_axes(tensor.shape))
         square = rows.double().square().sum()
         mean = float(square) / tensor.numel()
@@ -29,6 +28,16 @@ def squared_norm(tensor: Tensor) -> Tensor:
     double = torch.complex128 if tensor.is_complex() else torch.float64
     norm: Tensor = torch.linalg.vector_norm(tensor, dtype=double)
     return norm.square()
+
+
+def _is_stacked(tensor: Tensor) -> bool:
+    """Whether vmap stacked the tensor, so that its values cannot be read; also inside of the levels of jvp or vjp."""
+    functorch = torch._C._functorch
+    while functorch.is_functorch_wrapped_tensor(tensor):
+        if functorch.is_batchedtensor(tensor):
+            return True
+        tensor = functorch.get_unwrapped(tensor)
+    return False
 
 
 def _row_axes(shape: torch.Size) -> tuple[int, ...]:

@@ -13,7 +13,8 @@ from scipy import stats
 
 from ammup.arrays import Array
 from ammup.errors import InputError
-from ammup.stats.intervals import jackknife_error, t_interval, t_quantile
+from ammup.stats.intervals import jackknife_error
+from ammup.stats.skewness import SYMMETRIC, Skewness, of_means
 
 INSIDE, OUTSIDE, UNDECIDED = "inside", "outside", "undecided"
 
@@ -64,18 +65,25 @@ class Estimate:
         se: its standard error, in the same units.
         df: degrees of freedom of the standard error.
         n: number of draws.
+        skewness: that of (value - truth)/se.
     """
 
     value: float
     se: float
     df: float
     n: int
+    skewness: Skewness = SYMMETRIC
 
     def interval(self, alpha: float) -> tuple[float, float]:
         """The (1 - 2 alpha) confidence interval: between two one-sided bounds, each of error rate ``alpha``."""
         if not self.se > 0:
             return self.value, self.value
-        return t_interval(self.value, self.se, df=self.df, probability=1 - alpha)
+        lower, upper = self._quantiles(alpha)
+        return self.value - upper * self.se, self.value - lower * self.se
+
+    def _quantiles(self, alpha: float) -> tuple[float, float]:
+        """The quantiles of (value - truth)/se with the probabilities ``alpha`` and 1 - ``alpha``."""
+        return self.skewness.quantile(alpha, self.df), self.skewness.quantile(1 - alpha, self.df)
 
     def against(self, region: Region, alpha: float) -> str:
         """Where the confidence interval lies: "inside", "outside" or "undecided"."""
@@ -85,19 +93,19 @@ class Estimate:
         """Probability that the interval of a new estimate with this standard error lies inside the region.
 
         ``truth`` is the true value, by default the region's centre. The new estimate is assumed to be normally
-        distributed; the ends of its interval are those of Student's t.
+        distributed; the ends of its interval have the same distance from it as those of this one.
         """
         centre = region.centre if truth is None else truth
         if self.se == 0:
             return float(region.low <= centre <= region.high)
-        quantile = t_quantile(1 - alpha, self.df)
-        upper = (region.high - centre) / self.se - quantile
-        lower = (region.low - centre) / self.se + quantile
-        return max(0.0, float(stats.norm.cdf(upper) - stats.norm.cdf(lower)))
+        lower, upper = self._quantiles(alpha)
+        above = (region.high - centre) / self.se + lower
+        below = (region.low - centre) / self.se + upper
+        return max(0.0, float(stats.norm.cdf(above) - stats.norm.cdf(below)))
 
 
 def jackknife(rows: Array, statistic: Callable[[Array], float]) -> Estimate:
-    """A statistic of independent rows, with its delete-one jackknife standard error.
+    """A statistic of independent rows, with its delete-one jackknife standard error and its skewness.
 
     Args:
         rows: one row for each weight draw, shape (n, ...), n at least 2.
@@ -119,7 +127,8 @@ def jackknife(rows: Array, statistic: Callable[[Array], float]) -> Estimate:
     parts = np.array([float(statistic(np.delete(rows, i, axis=0))) for i in range(n)])
     if not np.isfinite([value, *parts]).all():
         raise InputError("the statistic of these rows is not finite; check the measured values")
-    return Estimate(value=value, se=float(jackknife_error(parts)), df=n - 1, n=n)
+    skewness = of_means(np.asarray(rows), statistic, bias=(n - 1) * float(parts.mean() - value))
+    return Estimate(value=value, se=float(jackknife_error(parts)), df=n - 1, n=n, skewness=skewness)
 
 
 def controlled(values: Array, control: Array, expected: float) -> Array:

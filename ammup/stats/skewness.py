@@ -1,0 +1,145 @@
+"""Confidence intervals of smooth functions of skewed means, such as a slope of log means of S̄ over weight draws.
+
+S̄ of a weight draw is approximately log-normal, so a sample whose mean is too low by chance also has too small a standard
+error: the studentized estimate T = (estimate - truth)/error is skewed, and Student's t misses the truth on one side many
+times as often as stated. Here the quantiles of T are those of Student's t, transformed so that T has the mean and the third
+cumulant that the Edgeworth expansion gives (Johnson 1978; Hall 1992, sections 2.4 and 3.10). The third moment of the rows
+is that of log-normal rows with the measured relative covariance, because the third moment of few draws is too noisy.
+
+Axes: D draw (row), C column.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from ammup.arrays import Array
+from ammup.stats.intervals import t_quantile
+
+# The transformation is not defined for larger coefficients; they occur if a few draws dominate the mean.
+LARGEST_QUADRATIC = 0.25
+# On the side of the shorter tail, the square is damped by 1/(1 + DAMPING |quadratic · quantile|). Fitted to log-normal rows;
+# `benchmarks/interval_calibration.py` checks it with measured S̄.
+DAMPING = 4.0
+# Relative step of the numerical derivatives.
+STEP = 1e-3
+# Largest relative difference of the jackknife from the linear term of a function of means.
+LINEAR = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Skewness:
+    """The skewness of a studentized estimate: T is distributed as Z + quadratic · Z² + constant, to order 1/√n.
+
+    Attributes:
+        quadratic: coefficient of Z²; negative if the lower tail of T is the longer one.
+        constant: shift of T.
+    """
+
+    quadratic: float = 0.0
+    constant: float = 0.0
+
+    def quantile(self, probability: float, df: float) -> float:
+        """The quantile of T, that of Student's t without skewness; ±∞ and NaN as there."""
+        return float(transformed(np.float64(t_quantile(probability, df)), self.quadratic, self.constant))
+
+
+SYMMETRIC = Skewness()
+
+
+def transformed(z: Array | np.float64, quadratic: Array | float, constant: Array | float) -> Array | np.float64:
+    """z + quadratic · z² + constant to first order, as an increasing function of z; arrays broadcast.
+
+    The longer tail of T is longer than the parabola, and the shorter tail is not cut off where the parabola turns. For
+    q = quadratic < 0 (otherwise mirrored), it is (e^(2 q z) - 1)/(2 q) for z < 0, and z + q z²/(1 + DAMPING |q| z) for
+    z > 0.
+    """
+    q = np.clip(quadratic, -LARGEST_QUADRATIC, LARGEST_QUADRATIC)
+    size = np.maximum(np.abs(q), 1e-12)
+    mirrored = -np.sign(q) * z  # the longer tail is where this is negative
+    longer = -np.expm1(2 * size * np.maximum(-mirrored, 0)) / (2 * size)
+    shorter = np.maximum(mirrored, 0)
+    damped = shorter - size * shorter**2 / (1 + DAMPING * size * shorter)
+    return np.where(q == 0, z, -np.sign(q) * (longer + damped)) + constant
+
+
+def of_log_means(weights: Array, variances: Array, draws: Array) -> Skewness:
+    """The skewness of Σ_C weight · log mean, with independent columns.
+
+    Args:
+        weights: of each column.
+        variances: relative variance of each mean, that is (its standard error / mean)².
+        draws: number of draws of each column.
+
+    Example:
+        >>> import numpy as np
+        >>> skewness = of_log_means(np.array([-0.5]), np.array([0.25 / 64]), np.array([64]))
+        >>> [round(skewness.quantile(probability, 63), 2) for probability in (0.025, 0.975)]
+        [-1.86, 2.15]
+    """
+    curvature = float(np.sum(weights**3 * variances**2))
+    third = float(np.sum(weights**3 * variances**2 * (3 + variances * draws)))
+    return _from_cumulants(
+        variance=float(np.sum(weights**2 * variances)),
+        third=third,
+        curvature=curvature,
+        bias=-0.5 * float(np.sum(weights * variances)),
+    )
+
+
+def of_means(rows: Array, statistic: Callable[[Array], float], *, bias: float) -> Skewness:
+    """The skewness of a smooth function of the means of rows with columns that are drawn together.
+
+    Args:
+        rows: shape (D, ...).
+        statistic: maps rows to a number.
+        bias: the bias of ``statistic(rows)``, from the jackknife.
+
+    Returns:
+        :data:`SYMMETRIC` if the statistic is not a function of the means, such as a mean of logs, or if the rows are not
+        like log-normal ones: a mean is not positive, or more than a tenth of the rows are not.
+    """
+    n = len(rows)
+    means = rows.mean(axis=0)
+    if not (means > 0).all() or (rows > 0).mean() < 0.9:
+        return SYMMETRIC
+    columns = rows.reshape(n, -1) / means.reshape(-1)
+
+    def at(log_change: Array) -> float:
+        return float(statistic((means * np.exp(log_change.reshape(means.shape)))[None]))
+
+    zero = np.zeros(columns.shape[1])
+    value = at(zero)
+    if not np.isclose(value, float(statistic(rows)), rtol=1e-9, atol=1e-12):
+        return SYMMETRIC
+    weights = np.array([at(STEP * one) - at(-STEP * one) for one in np.eye(len(zero))]) / (2 * STEP)
+    covariance = np.atleast_2d(np.cov(columns, rowvar=False)) / n
+    towards = covariance @ weights
+    variance = float(weights @ towards)
+    if not (np.isfinite(variance) and variance > 0):
+        return SYMMETRIC
+    # The second derivative in the relative means, along the direction in which the estimate deviates.
+    scale = STEP / np.abs(towards).max()
+    moves = [at(np.log1p(side * scale * towards)) for side in (1, -1)]
+    second = (sum(moves) - 2 * value) / scale**2
+    triple = np.einsum("i,j,k,ij,ik,jk->", weights, weights, weights, covariance, covariance, covariance, optimize=True)
+    third = 3 * float(weights @ towards**2) + n * float(triple)
+    return _from_cumulants(variance=variance, third=third, curvature=-second, bias=bias)
+
+
+def _from_cumulants(*, variance: float, third: float, curvature: float, bias: float) -> Skewness:
+    """The skewness of T.
+
+    Args:
+        variance: that of the estimate.
+        third: third cumulant of the linear part of the estimate.
+        curvature: minus the second derivative of the statistic along the covariance of the means with the estimate.
+        bias: of the estimate.
+    """
+    if not (np.isfinite([variance, third, curvature, bias]).all() and variance > 0):
+        return SYMMETRIC
+    error = variance**0.5
+    mean = bias / error + (curvature - third / 2) / error**3
+    quadratic = (3 * curvature - 2 * third) / (6 * error**3)
+    return Skewness(quadratic=quadratic, constant=mean - quadratic)

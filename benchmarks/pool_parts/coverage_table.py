@@ -1,0 +1,64 @@
+"""The tables of miss rates, from the counts of `interval_calibration.py`."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ammup.claims.claim import ALPHA
+from pool_parts.resampling import CLOSED
+
+ALPHAS = (0.025, 0.005, 0.0005, ALPHA)
+# Fewer expected misses say nothing about a rate within a factor of two.
+LEAST_EXPECTED = 10
+
+
+def coverage_tables(results: Mapping[str, Any]) -> str:
+    return "\n".join([methods_table(results), "", case_table(results)])
+
+
+def _cells(results: Mapping[str, Any], method: str, level: int, *, least: int = 0) -> dict[tuple[str, int], list[float]]:
+    """(misses below / nominal, misses above / nominal, width) of every case and number of draws with enough misses."""
+    cells = {}
+    for name, by_draws in results.items():
+        for n, one in by_draws.items():
+            nominal = one["resamples"] * ALPHAS[level]
+            if nominal >= LEAST_EXPECTED and int(n) >= least:
+                below, above, width = one["methods"][method][level]
+                cells[name, int(n)] = [below / nominal, above / nominal, width]
+    return cells
+
+
+def methods_table(results: Mapping[str, Any], least: int = 32) -> str:
+    """Quantiles over cases with at least ``least`` draws of the larger of both sides' rates."""
+    lines = [
+        "| method | level | median | 90 % of cases | worst | smallest | width |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for method in CLOSED:
+        for level, alpha in enumerate(ALPHAS):
+            cells = np.array(list(_cells(results, method, level, least=least).values())).reshape(-1, 3)
+            if len(cells):
+                worst = cells[:, :2].max(axis=1)
+                lines.append(
+                    f"| {method} | {1 - 2 * alpha:.5g} | {np.median(worst):.2f} | {np.quantile(worst, 0.9):.2f} | "
+                    f"{worst.max():.2f} | {cells[:, :2].min():.2f} | {np.nanmean(cells[:, 2]):.3f} |"
+                )
+    return "\n".join(lines)
+
+
+def case_table(results: Mapping[str, Any], method: str = "ammup") -> str:
+    """Miss rate over nominal, below and above, of every case; Student's in brackets."""
+    head = "".join(f" {1 - 2 * alpha:.5g} |" for alpha in ALPHAS)
+    lines = [f"| case | draws |{head}", "|---|---|" + "---|" * len(ALPHAS)]
+    for name, by_draws in results.items():
+        for n in sorted(by_draws, key=int):
+            texts = []
+            for level in range(len(ALPHAS)):
+                ours = _cells(results, method, level).get((name, int(n)))
+                student = _cells(results, "Student", level).get((name, int(n)))
+                texts.append(
+                    f" {ours[0]:.1f} {ours[1]:.1f} ({student[0]:.1f} {student[1]:.1f}) |" if ours and student else " |"
+                )
+            lines.append(f"| {name} | {n} |" + "".join(texts))
+    return "\n".join(lines)
