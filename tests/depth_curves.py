@@ -8,6 +8,16 @@ from ammup.measurement.depth_law import DepthLaw
 from ammup.stats.equivalence import Region
 from ammup.stats.power_law import fit_maximal_lr
 
+# Orthogonal, each with mean 0.
+_SIGNS = np.array(
+    [
+        [1.0, -1.0, 1.0, -1.0, 1.0, -1.0, 1.0, -1.0],
+        [1.0, 1.0, -1.0, -1.0, 1.0, 1.0, -1.0, -1.0],
+        [1.0, -1.0, -1.0, 1.0, 1.0, -1.0, -1.0, 1.0],
+        [1.0, 1.0, 1.0, 1.0, -1.0, -1.0, -1.0, -1.0],
+    ]
+)
+
 
 def law_of(
     lr_star: dict[int, float],
@@ -17,9 +27,13 @@ def law_of(
     units: dict | None = None,
     S: dict | None = None,
 ) -> DepthLaw:
-    """A law with the given η*, whose draws of S̄ have the coefficient of variation ``scatter`` around their mean."""
-    signs = np.resize([1.0, -1.0], draws)
-    S_bar = {depth: lr**-2 * (1 + scatter * signs) for depth, lr in lr_star.items()}
+    """A law with the given η*, whose draws of S̄ have the coefficient of variation ``scatter`` around their mean.
+
+    A multiple of 8 draws is uncorrelated between up to four depths; other numbers have the same signs at each depth.
+    """
+    patterns = [_SIGNS[i % 4 if draws % 8 == 0 else 0] for i in range(len(lr_star))]
+    signs = [np.resize(pattern, draws) for pattern in patterns]
+    S_bar = {depth: lr**-2 * (1 + scatter * sign) for (depth, lr), sign in zip(lr_star.items(), signs, strict=True)}
     rows = [
         {"depth": depth, "seed": seed, "S_bar": s, "lr_star": s**-0.5}
         for depth, values in S_bar.items()

@@ -1,6 +1,6 @@
 """The difference between a measured curve η*(L) and a stored one."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,6 +34,7 @@ class PointChange:
         new: the measured point.
         limit: the largest change that random draws explain, in standard errors of the difference.
         paired: standard error of the difference between the draws with the same seeds; None without such draws.
+        name: what is compared, in words: η* or, of the geometric mean over draws, typical η*.
 
     The standard error of the difference follows from the larger scatter of both points, because both have the same
     scatter if the model is unchanged. A skewed S̄ scatters little where its mean is too low by chance: with the scatter
@@ -45,6 +46,7 @@ class PointChange:
     new: CurvePoint
     limit: float
     paired: float | None = None
+    name: str = "η*"
 
     @property
     def change(self) -> float:
@@ -74,7 +76,8 @@ class PointChange:
 
     @property
     def _moved_in_the_same_draws(self) -> bool:
-        return self.paired is not None and abs(self.change) - np.log10(1 + TOLERANCE) > self.limit * self.paired
+        beyond = abs(self.change) - float(np.log10(1 + TOLERANCE))
+        return self.paired is not None and beyond > self.limit * self.paired
 
     @property
     def rounded(self) -> bool:
@@ -82,25 +85,44 @@ class PointChange:
         return bool(abs(self.change) <= ROUNDING_SHARE * self.old.se)
 
     def __str__(self) -> str:
-        changed = f"η* at depth {self.depth} was {self.old.lr_star:.4g} and is {self.new.lr_star:.4g}"
+        changed = f"{self.name} at depth {self.depth} was {self.old.lr_star:.4g} and is {self.new.lr_star:.4g}"
         if self._moved_in_the_same_draws and self.size <= self.limit:
             return f"{changed} in the same weight draws"
         return f"{changed}, {self.size:.1f} standard errors of the difference (limit {self.limit:.1f})"
 
 
 def curve_changes(old: StoredCurve, new: Curve) -> list[PointChange]:
-    """The change at each depth, with limits that hold for all depths together (Bonferroni, Student's t)."""
-    before, after = compared_points(old, new)
-    paired = _paired_errors(old, new)
+    """The change at each depth; draws with the same seeds are compared with each other as well."""
+    name = "typical η*" if is_typical(old, new) else "η*"
+    return point_changes(*compared_points(old, new), paired=_paired_errors(old, new), name=name)
+
+
+def point_changes(
+    old: Mapping[int, CurvePoint],
+    new: Mapping[int, CurvePoint],
+    *,
+    paired: Mapping[int, float] | None = None,
+    name: str = "η*",
+) -> list[PointChange]:
+    """The change at each depth, with limits that hold for all depths together (Bonferroni, Student's t).
+
+    Args:
+        old: the stored points.
+        new: the measured points.
+        paired: for each depth the standard error of the difference between the same draws, if there are any.
+        name: what is compared, in words.
+    """
+    errors = paired or {}
     return [
         PointChange(
             depth=depth,
-            old=before[depth],
-            new=after[depth],
-            limit=_limit(before[depth], after[depth], len(before)),
-            paired=paired.get(depth),
+            old=old[depth],
+            new=new[depth],
+            limit=_limit(old[depth], new[depth], len(old)),
+            paired=errors.get(depth),
+            name=name,
         )
-        for depth in before
+        for depth in old
     ]
 
 

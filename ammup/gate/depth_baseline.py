@@ -4,7 +4,6 @@ import math
 import re
 from collections.abc import Iterable
 from dataclasses import replace
-from functools import cached_property
 from pathlib import Path
 from typing import Annotated
 
@@ -124,7 +123,7 @@ class DepthBaseline(VersionedModel):
         """Write the file atomically."""
         write_json(self.to_dict(), path)
 
-    @cached_property
+    @property
     def stored_curve(self) -> StoredCurve:
         """The curve, as decisions read it."""
         points = sorted(self.curve)
@@ -201,7 +200,7 @@ class DepthBaseline(VersionedModel):
             return _repetition_note(stored, curve)
         other = f"; the baseline was recorded with {changed}, which may draw other weights" if changed else ""
         agreement = largest(curve_changes(stored, curve))
-        return f"the curve agrees with the baseline within both standard errors{other}: {agreement}"
+        return f"the curve agrees with the baseline within both standard errors: {agreement}{other}"
 
 
 def read_baseline(path: Path, *, record: bool) -> DepthBaseline | None:

@@ -71,7 +71,7 @@ class SlopeComparison:
 
     def df(self, draws: int | None = None) -> float:
         """Degrees of freedom of the error (Welch-Satterthwaite)."""
-        variances, df = (np.array(values) for values in self._parts(draws))
+        variances, df = (np.array(values, dtype=np.float64) for values in self._parts(draws))
         used = variances > 0
         return welch_df(variances[used], df[used], total=float(variances.sum()))
 

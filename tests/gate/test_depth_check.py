@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 import ammup
 from ammup import InputError
+from ammup.gate.allowed import MOST_SEEDS
 from ammup.gate.curve import Curve
 from ammup.gate.depth_check import check_depth_exponent, description
 from ammup.gate.slope_drift import slope_drift
@@ -101,8 +102,8 @@ def test_the_drift_of_two_depths_is_nan() -> None:
 
 def test_draws_are_added_to_the_first_eight_until_there_are_enough() -> None:
     check = check_depth_exponent(NET, [2, 4, 8], **BATCH, expected=-1.2, margin=0.15)
-    assert 8 < check.draws <= 64
-    assert check.draws >= min(check.needed, 64)
+    assert 8 < check.draws <= MOST_SEEDS
+    assert check.draws >= min(check.needed, MOST_SEEDS)
     direct = ammup.depth_exponent(NET, [2, 4, 8], **BATCH, seeds=check.draws)
     assert check.law.power_law.slope == pytest.approx(direct.power_law.slope, rel=1e-6)
     assert check.law.power_law.slope_ci == pytest.approx(direct.power_law.slope_ci, rel=1e-5)

@@ -31,7 +31,7 @@ FACTORY = ammup.mlp  # never called
 def _draws(stream: int, depth: int) -> np.ndarray:
     """Log-normal numbers with mean 1, one for each seed."""
     s = np.sqrt(np.log1p(SCATTER**2))
-    return np.random.default_rng((stream, depth)).lognormal(-0.5 * s**2, s, 64)
+    return np.random.default_rng((stream, depth)).lognormal(-0.5 * s**2, s, MOST_SEEDS)
 
 
 def _lognormal_law(
@@ -94,8 +94,25 @@ def test_a_repeated_check_measures_the_recorded_draws(gate: _Gate) -> None:
 
 def test_draws_are_added_at_comparison_as_well(gate: _Gate) -> None:
     gate(0, record=True, draws=Draws(seeds=12))
-    assert 12 < gate(0).draws <= MOST_SEEDS
-    assert gate(0, draws=Draws(seeds=10)).draws == 10
+    assert 12 < gate(1).draws <= MOST_SEEDS
+    assert gate(1, draws=Draws(seeds=10)).draws == 10
+
+
+def test_repeated_draws_of_an_unchanged_model_hold_with_any_margin(gate: _Gate) -> None:
+    gate(0, record=True, draws=Draws(seeds=12))
+    gate.margin = 0.001
+    repeated, other = gate(0), gate(1)
+    assert (repeated.outcome, repeated.draws) == ("holds", 12)
+    difference, interval = repeated.slope_change
+    assert (difference, *interval) == pytest.approx((0, 0, 0), abs=1e-6)
+    assert other.outcome == "inconclusive"
+
+
+def test_a_recording_with_too_few_draws_for_other_ones_notes_it(gate: _Gate) -> None:
+    few = gate(0, record=True, draws=Draws(seeds=12))
+    assert few.needed > 12
+    assert f"about {few.needed} draws would decide them" in few.report()
+    assert gate(0, record=True).note == ""
 
 
 def test_no_draws_are_added_if_the_number_of_units_changed(gate: _Gate) -> None:
