@@ -250,3 +250,12 @@ def test_every_environment_variable_of_ammup_is_in_the_reference() -> None:
     used = {name for path in (ROOT / "ammup").rglob("*.py") for name in re.findall(r"AMMUP_[A-Z]+", path.read_text())}
     assert used <= set(re.findall(r"AMMUP_[A-Z]+", reference))
     assert used
+
+
+def test_the_page_on_the_architecture_lists_every_room() -> None:
+    page = (ROOT / "docs" / "project" / "architecture.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`[^|]+) \|", page, flags=re.MULTILINE)
+    listed = sorted(name for row in rows for name in re.findall(r"`(\w+)/?`", row))
+    packages = {path.parent.name for path in (ROOT / "ammup").glob("*/__init__.py")}
+    modules = {path.stem for path in (ROOT / "ammup").glob("*.py")} - {"__init__", "__main__"}
+    assert listed == sorted(packages | modules)
