@@ -107,7 +107,7 @@ def late_curve(
 ) -> LateCurve:
     """Train each depth for some steps of plain SGD, and measure S̄ of the next SGD step along the run.
 
-    Where gradients explode at initialization through normalisation layers, S̄ relaxes within tens of steps, and the
+    Where gradients explode at initialization through normalization layers, S̄ relaxes within tens of steps, and the
     measurement at initialization misleads. But later S̄ is pulled towards the learning rate of the run itself, at every
     depth, and then says nothing about depth. docs/transfer.md describes both.
 

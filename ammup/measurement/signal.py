@@ -1,4 +1,4 @@
-"""The signal at initialization: the mean square of every depth unit, and whether normalisation bounds it."""
+"""The signal at initialization: the mean square of every depth unit, and whether normalization bounds it."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -33,7 +33,7 @@ def signal_squares(factory: Factory, depths: Sequence[int], spec: MeasurementSpe
 def weight_gains(factory: Factory, depths: Sequence[int], spec: MeasurementSpec, seed: int) -> Mapping[int, float]:
     """For each depth, the factor of the root mean square of the outputs if all weight matrices are doubled.
 
-    It is 2^(L+1) for a plain net of L layers and a readout, and about 2 if normalisation layers bound the signal.
+    It is 2^(L+1) for a plain net of L layers and a readout, and about 2 if normalization layers bound the signal.
     Arguments and errors as in :func:`signal_squares`.
     """
     return {depth: model_gain(build_model(factory, depth, seed, spec.device), spec) for depth in depths}

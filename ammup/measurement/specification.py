@@ -118,7 +118,7 @@ def _check_inputs(inputs: Any, *, any_structure: bool) -> None:
         if not isinstance(x, Tensor):
             continue
         if not x.is_floating_point() and not any_structure:
-            raise InputError(f"inputs have dtype {x.dtype}; give floats (images: normalised, not uint8)")
+            raise InputError(f"inputs have dtype {x.dtype}; give floats (images: normalized, not uint8)")
         if x.numel() == 0 or (x.ndim < 2 and not any_structure):
             raise InputError(f"inputs have shape {tuple(x.shape)}; give (batch, …) with at least one sample")
         if x.is_floating_point() and not torch.isfinite(x).all():

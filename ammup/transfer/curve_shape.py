@@ -13,7 +13,7 @@ from ammup.transfer.measured_curve import Measured, MeasuredCurve
 
 JUMP = 3.0  # η* of neighbouring measured depths may differ by this factor
 STEEPEST = 2.5  # a steeper local slope, by more than two standard errors, is no power law that the theory knows
-# Doubling all weight matrices multiplies the outputs of a net with normalisation layers by about 2, through its
+# Doubling all weight matrices multiplies the outputs of a net with normalization layers by about 2, through its
 # readout, and those of a plain net with L layers and a readout by 2^(L+1).
 NORMALISED = 4.0
 UNCHANGED = 1.1  # a smaller change of η* is neither an increase nor a decrease
@@ -100,7 +100,7 @@ class CurveShape:
 
     @property
     def normalised(self) -> bool:
-        """Whether normalisation bounds the signal whatever the size of the weights."""
+        """Whether normalization bounds the signal whatever the size of the weights."""
         return bool(self.gains) and all(gain < NORMALISED for gain in self.gains)
 
     @property

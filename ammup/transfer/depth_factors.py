@@ -35,7 +35,7 @@ def overlap_sum_of_law(depth: int, growth: float = 2.0) -> float:
 
     Args:
         depth: l, an integer of at least 1.
-        growth: r, the growth per layer of the normalised second spectral moment: 2 for ReLU, 1 for a linear net.
+        growth: r, the growth per layer of the normalized second spectral moment: 2 for ReLU, 1 for a linear net.
 
     Raises:
         InputError: the depth is invalid, or the growth is negative or not finite.

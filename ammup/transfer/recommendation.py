@@ -31,7 +31,7 @@ def recommend(shape: CurveShape | None, setting: TrainingSetting) -> Recommendat
 
     * An adaptive optimizer, or no measurement: none.
     * The signal grows exponentially over the units: none, because the initialization is wrong.
-    * S_l or η* changes exponentially in a net whose signal is bounded by normalisation: "L^-1/2", because what is
+    * S_l or η* changes exponentially in a net whose signal is bounded by normalization: "L^-1/2", because what is
       measured at initialization relaxes within tens of steps there.
     * Noisy depths: "L^-1". Out of sample it lost least of the rules without training at the target depth, and no
       measured rule lost significantly less (benchmarks/rule_regret.py; narrow, noisy nets, two seeds).
@@ -59,7 +59,7 @@ def _untrusted(shape: CurveShape) -> Recommendation | None:
     if shape.is_exponential and shape.normalised and not shape.rises:
         return Recommendation(
             rule="L^-1/2",
-            reason="S_l or η* changes exponentially at initialization while normalisation bounds the signal: that "
+            reason="S_l or η* changes exponentially at initialization while normalization bounds the signal: that "
             "relaxes within tens of steps, and constant and L^-1/2 trained best in such a net",
             plausible=("constant", "L^-1/2"),
         )
