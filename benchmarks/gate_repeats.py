@@ -90,13 +90,23 @@ def print_tables(pools: Pools, allowed: Allowed, number: int, faulty: int) -> No
         if fault != CORRECT
     ]
     frame = pd.DataFrame(rows)
-    click.echo(f"\n{faulty} checks of each fault\n\n{frame.to_markdown(index=False)}")
+    click.echo(f"\n{faulty} checks of each fault\n")
+    click.echo(pd.DataFrame([_summary(frame, name) for name in pools]).to_markdown(index=False))
+    uncaught = frame[(frame[[f"caught, {kind}" for kind in (SAME, OTHER)]] < 0.95 * faulty).any(axis=1)]
+    click.echo(f"\nfaults that are caught in fewer than 95 % of the checks\n\n{uncaught.to_markdown(index=False)}")
     for kind in (SAME, OTHER):
         caught = frame[f"caught, {kind}"] >= 0.95 * faulty
         click.echo(
             f"\n{kind}: {int(caught.sum())} of {len(frame)} faults are caught in 95 % of the checks or more; "
             f"{frame[f'holds, {kind}'].sum()} of {faulty * len(frame)} checks of faults hold"
         )
+
+
+def _summary(frame: pd.DataFrame, name: str) -> Row:
+    """The row of a model in the table of faults."""
+    part = frame[frame.model == name]
+    numbers = part.drop(columns=["model", "fault", "pool"]).sum().astype(int)
+    return {"model": name, "faults": len(part), **numbers.to_dict()}
 
 
 @click.command(help=__doc__)

@@ -9,7 +9,7 @@ import yaml
 
 import ammup
 from ammup.cli import cli
-from ammup.gate.check_result import MOVED
+from ammup.gate.decision import MOVED
 from ammup.stats.verdicts import DOES_NOT_HOLD, HOLDS, INCONCLUSIVE
 
 PAGE = (Path(__file__).parents[1] / "docs" / "ci.md").read_text(encoding="utf-8")

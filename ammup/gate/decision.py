@@ -88,7 +88,7 @@ def decide(curve: Curve, allowed: Allowed, stored: StoredCurve | None) -> Decisi
     return Decision(
         region=allowed.region(centre),
         interval=curve.power_law.slope_ci,
-        slope_change=comparison and (comparison.difference, comparison.interval(allowed.level)),
+        slope_change=None if comparison is None else comparison.with_interval(allowed.level),
         allowed_drift=allowed.max_depth_drift,
         drift_interval=slope_drift(curve)[1],
         moved=() if stored is None else moved(stored, curve),

@@ -81,7 +81,9 @@ class DepthBaseline(VersionedModel):
 
     @model_validator(mode="after")
     def _checked_draws(self) -> "DepthBaseline":
-        for depth, *_ in self.curve if self.draws is not None else ():
+        if self.draws is None:
+            return self
+        for depth, *_ in self.curve:
             found = len(self.draws.get(str(depth), "").split())
             if found != self.seeds:
                 raise ValueError(f"draws: expected {self.seeds} numbers at depth {depth}; {found} were given")
@@ -161,12 +163,12 @@ class DepthBaseline(VersionedModel):
         stored, curve = self.stored_curve, check.curve
         differences = moved(stored, curve)
         centred = check.expected == self.slope  # otherwise a slope was expected by its value, which has no error
-        change = SlopeComparison.from_curves(stored, curve) if centred else None
+        level = check.law.power_law.level
         compared = replace(
             check,
             moved=differences,
             note=self._environment_note() if differences else self._note(check),
-            slope_change=change and (change.difference, change.interval(check.law.power_law.level)),
+            slope_change=SlopeComparison.from_curves(stored, curve).with_interval(level) if centred else None,
             compared=True,
             cause="",
             causes={},

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from ammup.errors import InputError
 from ammup.gate.allowed import Allowed, Draws
-from ammup.gate.check_result import MOVED, DepthCheck
+from ammup.gate.check_result import DepthCheck
+from ammup.gate.decision import MOVED
 from ammup.gate.law_check import BaselineFile, check_law
 from ammup.measurement.first_step import OptimizerFactory
 from ammup.measurement.loss import Loss, Targets
@@ -69,7 +70,7 @@ def check_depth_exponent(
         margin: half the width of the allowed region.
         level: two-sided confidence level of the intervals.
         seeds: weight draws at each depth, at least 2. None starts with 8, or with those of the baseline, and adds as
-            many as a correct slope needs to pass with probability 0.98, up to 256 in total. The number is estimated
+            many as a correct slope needs to pass with probability 0.995, up to 256 in total. The number is estimated
             from the scatter of the draws; the standard error of a baseline counts as well.
         max_depth_drift: the largest allowed difference between the slope of the deeper half of the depths and that of
             the shallower half; requires at least four depths. None sets no limit.

@@ -51,9 +51,11 @@ class SlopeComparison:
         if theirs is not None and len(shared) > 1:
             parts = ((theirs, seeds[0].start), (ours, seeds[1].start))
             common = np.cov(np.stack([u[shared.start - start : shared.stop - start] for u, start in parts]))
-        means = typical and theirs is not None
+        difference = new.power_law.slope - old.slope
+        if typical and theirs is not None:
+            difference = float(ours.mean() - theirs.mean())
         return cls(
-            difference=float(ours.mean() - theirs.mean()) if means else new.power_law.slope - old.slope,
+            difference=difference,
             seeds=seeds,
             old=old_variance,
             new=_variance(ours),
@@ -68,6 +70,10 @@ class SlopeComparison:
     def error(self, draws: int | None = None) -> float:
         """Standard error of the difference, now or with another number of new draws."""
         return float(np.sqrt(sum(self._parts(draws)[0])))
+
+    def with_interval(self, level: float) -> tuple[float, tuple[float, float]]:
+        """The difference, and its confidence interval with the errors of both slopes."""
+        return self.difference, self.interval(level)
 
     def df(self, draws: int | None = None) -> float:
         """Degrees of freedom of the error (Welch-Satterthwaite)."""

@@ -66,7 +66,9 @@ def test_unchanged_draws_hold_and_changed_ones_are_caught() -> None:
         "other draws": _pool(-1.0, seed=1),
     }
     outcomes = {
-        fault: list(synthetic.fault_checks(variants, fault, ALLOWED, 5, seed=0)) for fault in variants if fault != CORRECT
+        fault: list(synthetic.fault_checks(variants, fault, ALLOWED, 5, seed=0))
+        for fault in variants
+        if fault != CORRECT
     }
     assert {o.outcome for pair in outcomes["steeper"] for o in pair} == {"does not hold"}
     assert {o.outcome for pair in outcomes["factor"] for o in pair} == {"moved"}
