@@ -154,14 +154,14 @@ class DepthBaseline(VersionedModel):
 
         η* *moved* at a depth if the difference is larger than the standard errors of both curves explain. A smaller
         difference is a note, unless the same draws gave the same η*, except for rounding. Another number of depth units
-        is a change of the model, whatever the standard errors are.
+        is a change of the model, whatever the standard errors are, and so are layers that newly have equal weights.
 
         Raises:
             InputError: the description or the depths of the check are not those of the baseline.
         """
         self.check_same(about, check.law.units)
         stored, curve = self.stored_curve, check.curve
-        differences = moved(stored, curve)
+        differences = (*self._copied(check), *moved(stored, curve))
         centred = check.expected == self.slope  # otherwise a slope was expected by its value, which has no error
         level = check.law.power_law.level
         compared = replace(
@@ -188,6 +188,12 @@ class DepthBaseline(VersionedModel):
             S={depth: np.array(profiles[str(depth)]) for depth, *_ in points} if known else None,
             copied=self.copied,
         )
+
+    def _copied(self, check: DepthCheck) -> tuple[str, ...]:
+        """That layers have equal weights, unlike those of the baseline; () also if it does not state that."""
+        if self.S is None or self.copied or not check.facts.copied:
+            return ()
+        return ("layers of the deeper net have equal weights, and those of the baseline have not",)
 
     def _environment_note(self) -> str:
         changed = self.environment.differences(environment())

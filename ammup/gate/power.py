@@ -12,8 +12,8 @@ from ammup.gate.slope_comparison import SlopeComparison
 from ammup.gate.slope_drift import slope_drift
 from ammup.stats.intervals import t_quantile, upper_probability
 
-# The probability with which the slope of a correct model must pass. The scatter is estimated from few draws, and no draws
-# are added once it is estimated too low, so fewer pass: 97 to 100 % in benchmarks/gate_repeats.py.
+# The probability with which the slope of a correct model must pass. The scatter is estimated from few draws, and no
+# draws are added once it is estimated too low, so that fewer pass: see benchmarks/gate_repeats.py.
 POWER = 0.995
 MOST_DRAWS = 10_000
 # The standard error and its degrees of freedom, of a number of draws.

@@ -14,6 +14,7 @@ from ammup import InputError
 from ammup.gate.check_result import DepthCheck
 from ammup.gate.depth_baseline import DepthBaseline, read_baseline, record_baseline
 from ammup.gate.depth_check import raise_unless_holds
+from ammup.gate.net_facts import NetFacts
 from ammup.stats.equivalence import Region
 
 REGION = Region.around(-1.5, 0.1)
@@ -141,6 +142,14 @@ def test_another_number_of_units_moved_also_where_the_draws_cannot_show_it(
     assert check.to_dict()["moved"] == [f"the number of depth units {numbers}"]
     with pytest.raises(ammup.Moved, match="the number of depth units"):
         raise_unless_holds(check)
+
+
+def test_layers_that_newly_have_equal_weights_moved(baseline: DepthBaseline) -> None:
+    copied = replace(_times(1), facts=NetFacts(copied=True))
+    (sentence,) = baseline.against(copied, "a net").moved
+    assert sentence == "layers of the deeper net have equal weights, and those of the baseline have not"
+    for stored in (baseline.model_copy(update={"copied": True}), baseline.model_copy(update={"S": None})):
+        assert stored.against(copied, "a net").moved == ()
 
 
 def test_a_baseline_without_numbers_of_units_does_not_compare_them(baseline: DepthBaseline) -> None:
