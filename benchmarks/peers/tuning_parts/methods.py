@@ -74,7 +74,10 @@ def by_optuna(curves: Curves, lr: float, *, trials: int, halving: bool, seed: in
         return curves.accuracy_at(rate)
 
     study = optuna.create_study(
-        direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=5), pruner=pruner
+        study_name="replay",  # Hyperband deals trials to its brackets by a hash of it
+        direction="maximize",
+        sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=5),
+        pruner=pruner,
     )
     study.enqueue_trial({"lr": min(max(lr, low), high)})
     study.optimize(objective, n_trials=trials)

@@ -33,7 +33,9 @@ def plot_frontier(table: pd.DataFrame) -> Figure:
         _panel(axes, str(group), table[table["group"] == group])
         handles, labels = axes.get_legend_handles_labels()
         shown |= dict(zip(labels, handles, strict=True))
-    figure.legend(shown.values(), shown.keys(), loc="outside lower center", ncols=min(5, 1 + 2 * len(groups)), fontsize="small")
+    figure.legend(
+        shown.values(), shown.keys(), loc="outside lower center", ncols=min(5, 1 + 2 * len(groups)), fontsize="small"
+    )
     return figure
 
 
