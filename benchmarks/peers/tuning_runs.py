@@ -5,7 +5,7 @@ of CIFAR-10 at 8×8), depth and seed: a full grid of learning rates, the range t
 depths the optimizers that need no learning rate. Each run is stored when it ends, and stored runs are not made again.
 
     pip install '.[peers]'
-    python -m benchmarks.peers.tuning_runs ~/cifar10 --seeds 3       # half an hour of one core
+    python -m benchmarks.peers.tuning_runs ~/cifar10 --seeds 2       # ten minutes of one core
 """
 
 import argparse
@@ -50,7 +50,7 @@ def _one(run: Callable[..., Record], *arguments: object, **named: object) -> lis
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", help="data of the runs, such as ~/cifar10")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=2, help="seeds of every run")
     parser.add_argument("--recipes", nargs="+", choices=list(RECIPES), default=list(RECIPES))
     arguments = parser.parse_args()
     torch.set_num_threads(1)
