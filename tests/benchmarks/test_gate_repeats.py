@@ -26,7 +26,7 @@ def _pool(slope: float, *, scatter: float = 0.5, factor: float = 1.0, size: int 
 @pytest.mark.usefixtures("unchecked")
 def test_a_measured_pool_decides_as_real_checks_with_the_same_seeds(tmp_path: Path) -> None:
     """The recording, the correct model, and two faults, one of which has another number of units."""
-    name, chosen = "mlp (causes)", (CORRECT, "readout too small", "one layer too few")
+    name, chosen = "mlp (causes)", (CORRECT, "one layer too few", "readout too small")
     subject = subjects()[name]
     subject = synthetic_subject(subject, chosen)
     path = tmp_path / "pool.jsonl"
