@@ -2,9 +2,9 @@
 
 A pool is the population: rows are drawn from it with replacement, so the truth is known and rare misses can be counted.
 Methods: Student's t on jackknife pseudo-values, the corrections for skewness of Johnson (1978) and Hall (1992), the
-log-normal interval of Cox (Olsson 2005), the correction of `ammup.stats.skewness` with the measured third moment, and the
-same with the third moment of log-normal rows, which ammup uses. Counts are added to baselines/pools/coverage.json, and the
-table is printed from there.
+log-normal interval of Cox (Olsson 2005), the correction of `ammup.stats.skewness` with the measured third moment, and
+the same with the third moment of log-normal rows, which ammup uses. Counts are added to baselines/pools/coverage.json,
+and the table is printed from there.
 
     python benchmarks/interval_calibration.py --resamples 400000
 """

@@ -1,8 +1,9 @@
 """One statement of the paper as an executable claim, and the verdict on it.
 
 A claim measures one row for each weight draw. A statistic of all rows, such as the slope of log means over the draws,
-is the estimate. Its standard error comes from a jackknife over the draws, and its confidence interval is compared with
-the region that the statement allows. If one batch of draws (a look) is inconclusive, a second batch is added.
+is the estimate. Its standard error comes from a jackknife over the draws. Its confidence interval, which is corrected
+for the skewness of S̄ (:mod:`ammup.stats.skewness`), is compared with the region that the statement allows. If one batch
+of draws (a look) is inconclusive, a second batch is added.
 
 Error rates: each interval has the one-sided error rate `ALPHA`. `ALPHA` is so small that the probability of a wrong
 pass in any look at any claim is at most 1 % (Bonferroni correction).
@@ -199,17 +200,18 @@ class Finding:
         last = self._last_look
         if last.se == 0:
             return 0.0
-        half = last.interval(ALPHA)[1] - last.value
+        lower, upper = last.interval(ALPHA)
+        below, above = last.value - lower, upper - last.value
         low, high = -np.inf, np.inf
         stated, guarded = self.claim.stated, self.claim.guarded
         if self.verdict == HOLDS or self.claim.law:
-            low, high = guarded.low + half, guarded.high - half
+            low, high = guarded.low + below, guarded.high - above
         if self.verdict == HOLDS:
-            low, high = max(low, stated.low + half), min(high, stated.high - half)
+            low, high = max(low, stated.low + below), min(high, stated.high - above)
         elif last.value > stated.centre:
-            low = max(low, stated.high + half)
+            low = max(low, stated.high + below)
         else:
-            high = min(high, stated.low - half)
+            high = min(high, stated.low - above)
         below_high, below_low = (stats.norm.cdf((end - last.value) / last.se) for end in (high, low))
         return float(1 - max(below_high - below_low, 0.0))
 
@@ -217,7 +219,13 @@ class Finding:
     def _last_look(self) -> Estimate:
         """The estimate with the standard error that it would have after all looks."""
         e, more = self.estimate, LOOKS / self.looks
-        return Estimate(value=e.value, se=e.se / more**0.5, df=more * (e.df + 1) - 1, n=round(more * e.n))
+        return Estimate(
+            value=e.value,
+            se=e.se / more**0.5,
+            df=more * (e.df + 1) - 1,
+            n=round(more * e.n),
+            skewness=e.skewness.with_draws(more),
+        )
 
 
 def examine(claim: Claim, *, root: int = 0) -> Finding:

@@ -3,7 +3,8 @@
 import numpy as np
 
 from ammup.gate.curve import Curve, slope_weights
-from ammup.stats.intervals import t_interval, upper_probability
+from ammup.stats.intervals import upper_probability
+from ammup.stats.skewness import SYMMETRIC, of_log_lr_star
 
 
 def slope_drift(curve: Curve) -> tuple[float, tuple[float, float]]:
@@ -20,6 +21,10 @@ def slope_drift(curve: Curve) -> tuple[float, tuple[float, float]]:
     weights[:half] -= slope_weights(curve.depths[:half])
     weights[-half:] += slope_weights(curve.depths[-half:])
     drift = float(weights @ np.log10([point.lr_star for point in points]))
-    error = float(np.linalg.norm(weights * [point.se for point in points]))
+    errors = np.array([point.se for point in points])
+    error = float(np.linalg.norm(weights * errors))
+    # A geometric mean, as that of the edge of stability, is not skewed.
+    skewed = curve.power_law.skewness != SYMMETRIC
+    skewness = of_log_lr_star(weights, errors, [point.draws for point in points]) if skewed else SYMMETRIC
     probability = upper_probability(curve.power_law.level)
-    return drift, t_interval(drift, error, df=max(curve.draws - 1, 1), probability=probability)
+    return drift, skewness.interval(drift, error, df=max(curve.draws - 1, 1), probability=probability)

@@ -78,12 +78,7 @@ class Estimate:
         """The (1 - 2 alpha) confidence interval: between two one-sided bounds, each of error rate ``alpha``."""
         if not self.se > 0:
             return self.value, self.value
-        lower, upper = self._quantiles(alpha)
-        return self.value - upper * self.se, self.value - lower * self.se
-
-    def _quantiles(self, alpha: float) -> tuple[float, float]:
-        """The quantiles of (value - truth)/se with the probabilities ``alpha`` and 1 - ``alpha``."""
-        return self.skewness.quantile(alpha, self.df), self.skewness.quantile(1 - alpha, self.df)
+        return self.skewness.interval(self.value, self.se, df=self.df, probability=1 - alpha)
 
     def against(self, region: Region, alpha: float) -> str:
         """Where the confidence interval lies: "inside", "outside" or "undecided"."""
@@ -98,10 +93,10 @@ class Estimate:
         centre = region.centre if truth is None else truth
         if self.se == 0:
             return float(region.low <= centre <= region.high)
-        lower, upper = self._quantiles(alpha)
-        above = (region.high - centre) / self.se + lower
-        below = (region.low - centre) / self.se + upper
-        return max(0.0, float(stats.norm.cdf(above) - stats.norm.cdf(below)))
+        low, high = self.interval(alpha)
+        largest = (region.high - (high - self.value) - centre) / self.se
+        smallest = (region.low + (self.value - low) - centre) / self.se
+        return max(0.0, float(stats.norm.cdf(largest) - stats.norm.cdf(smallest)))
 
 
 def jackknife(rows: Array, statistic: Callable[[Array], float]) -> Estimate:

@@ -1,7 +1,7 @@
 """Power laws y = 10^intercept · depth^slope: straight lines of log10 y on log10 depth, with their uncertainty."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from ammup.arrays import Array
 from ammup.errors import InputError, check_level
 from ammup.format import brief_repr, json_number
 from ammup.stats.intervals import t_interval, upper_probability, welch_df
+from ammup.stats.skewness import SYMMETRIC, Skewness, of_log_lr_star
 
 if TYPE_CHECKING:  # imported when a table is made
     import pandas as pd
@@ -48,6 +49,7 @@ class PowerLaw:
         df: degrees of freedom of Student's t in every interval.
         r2: share of the (weighted) variance of log10 y that the line explains.
         level: confidence level of ``slope_ci`` and of ``band``.
+        skewness: that of the slope, for ``slope_ci``; the band is that of Student's t.
     """
 
     slope: float
@@ -56,6 +58,7 @@ class PowerLaw:
     df: float
     r2: float
     level: float
+    skewness: Skewness = SYMMETRIC
 
     def __repr__(self) -> str:
         return brief_repr(
@@ -70,7 +73,8 @@ class PowerLaw:
     @property
     def slope_ci(self) -> tuple[float, float]:
         """Two-sided confidence interval of the slope at ``level``."""
-        return t_interval(self.slope, self.slope_se, df=self.df, probability=upper_probability(self.level))
+        probability = upper_probability(self.level)
+        return self.skewness.interval(self.slope, self.slope_se, df=self.df, probability=probability)
 
     @property
     def prefactor(self) -> float:
@@ -151,7 +155,8 @@ def fit_maximal_lr(S_bar: Mapping[int, ArrayLike], *, level: float = 0.95) -> Po
     compared with the slope of the same fit to a law at the same depths. The interval contains only the scatter of the
     draws. It does not contain the scatter about the line, because the curvature of the finite-depth law is not noise.
     Draws at different depths are assumed to be independent. The variance of each log10 η* follows from the scatter of
-    S̄ (delta method for the logarithm of a mean), and the degrees of freedom are pooled by Welch-Satterthwaite.
+    S̄ (delta method for the logarithm of a mean), and the degrees of freedom are pooled by Welch-Satterthwaite. The
+    interval of the slope is corrected for the skewness of S̄, see :mod:`ammup.stats.skewness`.
 
     Args:
         S_bar: for each depth, the S̄ (at learning rate 1) of one or more weight draws. S̄ is 0 for a dead net, whose
@@ -166,7 +171,17 @@ def fit_maximal_lr(S_bar: Mapping[int, ArrayLike], *, level: float = 0.95) -> Po
     """
     depths = checked_depths(list(S_bar), at_least=2)
     samples = [_draws(depth, S_bar[depth]) for depth in depths]
-    return _fit_curve(depths, [maximal_lr_of(s) for s in samples], [s.size for s in samples], level)
+    points, sizes = [maximal_lr_of(s) for s in samples], [s.size for s in samples]
+    weights = slope_weights(depths)
+    skewness = of_log_lr_star(weights, np.array([se for _, se in points]), np.array(sizes))
+    return replace(_fit_curve(depths, points, sizes, level), skewness=skewness)
+
+
+def slope_weights(depths: Sequence[int] | ArrayLike) -> Array:
+    """The weight of each log10 value in the slope of a least-squares line on log10 depth, shape (depths,)."""
+    x = np.log10(np.asarray(depths, dtype=np.float64))
+    centred = x - x.mean()
+    return np.asarray(centred / (centred @ centred))
 
 
 def fit_geometric_mean(values: Mapping[int, ArrayLike], *, level: float = 0.95) -> PowerLaw:

@@ -1,10 +1,11 @@
 """Confidence intervals of smooth functions of skewed means, such as a slope of log means of S̄ over weight draws.
 
-S̄ of a weight draw is approximately log-normal, so a sample whose mean is too low by chance also has too small a standard
-error: the studentized estimate T = (estimate - truth)/error is skewed, and Student's t misses the truth on one side many
-times as often as stated. Here the quantiles of T are those of Student's t, transformed so that T has the mean and the third
-cumulant that the Edgeworth expansion gives (Johnson 1978; Hall 1992, sections 2.4 and 3.10). The third moment of the rows
-is that of log-normal rows with the measured relative covariance, because the third moment of few draws is too noisy.
+S̄ of a weight draw is approximately log-normal, so a sample whose mean is too low by chance also has too small a
+standard error: the studentized estimate T = (estimate - truth)/error is skewed, and Student's t misses the truth on one
+side many times as often as stated. Here the quantiles of T are those of Student's t, transformed so that T has the mean
+and the third cumulant that the Edgeworth expansion gives (Johnson 1978; Hall 1992, sections 2.4 and 3.10). The third
+moment of the rows is that of log-normal rows with the measured relative covariance, because the third moment of few
+draws is too noisy.
 
 Axes: D draw (row), C column.
 """
@@ -13,14 +14,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ammup.arrays import Array
 from ammup.stats.intervals import t_quantile
 
 # The transformation is not defined for larger coefficients; they occur if a few draws dominate the mean.
 LARGEST_QUADRATIC = 0.25
-# On the side of the shorter tail, the square is damped by 1/(1 + DAMPING |quadratic · quantile|). Fitted to log-normal rows;
-# `benchmarks/interval_calibration.py` checks it with measured S̄.
+# On the side of the shorter tail, the square is damped by 1/(1 + DAMPING |quadratic · quantile|). Fitted to log-normal
+# rows; `benchmarks/interval_calibration.py` checks it with measured S̄.
 DAMPING = 4.0
 # Relative step of the numerical derivatives.
 STEP = 1e-3
@@ -44,12 +46,28 @@ class Skewness:
         """The quantile of T, that of Student's t without skewness; ±∞ and NaN as there."""
         return float(transformed(np.float64(t_quantile(probability, df)), self.quadratic, self.constant))
 
+    def interval(self, centre: float, error: float, *, df: float, probability: float) -> tuple[float, float]:
+        """The (lower, upper) ends of the confidence interval between two one-sided bounds.
+
+        Args:
+            centre: the estimate.
+            error: its standard error.
+            df: degrees of freedom of the standard error.
+            probability: the probability of the truth below the upper end, and above the lower end.
+        """
+        upper, lower = self.quantile(probability, df), self.quantile(1 - probability, df)
+        return centre - upper * error, centre - lower * error
+
+    def with_draws(self, ratio: float) -> "Skewness":
+        """The skewness with ``ratio`` times as many draws."""
+        return Skewness(quadratic=self.quadratic / ratio**0.5, constant=self.constant / ratio**0.5)
+
 
 SYMMETRIC = Skewness()
 
 
 def transformed(z: Array | np.float64, quadratic: Array | float, constant: Array | float) -> Array | np.float64:
-    """z + quadratic · z² + constant to first order, as an increasing function of z; arrays broadcast.
+    """Z + quadratic · z² + constant to first order, as an increasing function of z; arrays broadcast.
 
     The longer tail of T is longer than the parabola, and the shorter tail is not cut off where the parabola turns. For
     q = quadratic < 0 (otherwise mirrored), it is (e^(2 q z) - 1)/(2 q) for z < 0, and z + q z²/(1 + DAMPING |q| z) for
@@ -64,7 +82,7 @@ def transformed(z: Array | np.float64, quadratic: Array | float, constant: Array
     return np.where(q == 0, z, -np.sign(q) * (longer + damped)) + constant
 
 
-def of_log_means(weights: Array, variances: Array, draws: Array) -> Skewness:
+def of_log_means(weights: Array, variances: Array, draws: ArrayLike) -> Skewness:
     """The skewness of Σ_C weight · log mean, with independent columns.
 
     Args:
@@ -76,16 +94,28 @@ def of_log_means(weights: Array, variances: Array, draws: Array) -> Skewness:
         >>> import numpy as np
         >>> skewness = of_log_means(np.array([-0.5]), np.array([0.25 / 64]), np.array([64]))
         >>> [round(skewness.quantile(probability, 63), 2) for probability in (0.025, 0.975)]
-        [-1.86, 2.15]
+        [-1.85, 2.19]
     """
     curvature = float(np.sum(weights**3 * variances**2))
-    third = float(np.sum(weights**3 * variances**2 * (3 + variances * draws)))
+    third = float(np.sum(weights**3 * variances**2 * (3 + variances * np.asarray(draws))))
     return _from_cumulants(
         variance=float(np.sum(weights**2 * variances)),
         third=third,
         curvature=curvature,
         bias=-0.5 * float(np.sum(weights * variances)),
     )
+
+
+def of_log_lr_star(weights: Array, se: Array, draws: ArrayLike) -> Skewness:
+    """The skewness of Σ weight · log10 η*, where η* = (mean of S̄)^(-1/2), with independent depths.
+
+    Args:
+        weights: of each depth.
+        se: standard error of each log10 η*.
+        draws: number of weight draws at each depth.
+    """
+    scale = 2 * np.log(10)
+    return of_log_means(-weights / scale, (scale * se) ** 2, draws)
 
 
 def of_means(rows: Array, statistic: Callable[[Array], float], *, bias: float) -> Skewness:
@@ -97,8 +127,8 @@ def of_means(rows: Array, statistic: Callable[[Array], float], *, bias: float) -
         bias: the bias of ``statistic(rows)``, from the jackknife.
 
     Returns:
-        :data:`SYMMETRIC` if the statistic is not a function of the means, such as a mean of logs, or if the rows are not
-        like log-normal ones: a mean is not positive, or more than a tenth of the rows are not.
+        :data:`SYMMETRIC` if the statistic is not a function of the means, such as a mean of logs, or if the rows are
+        not like log-normal ones: a mean is not positive, or more than a tenth of the rows are not.
     """
     n = len(rows)
     means = rows.mean(axis=0)
@@ -109,11 +139,10 @@ def of_means(rows: Array, statistic: Callable[[Array], float], *, bias: float) -
     def at(log_change: Array) -> float:
         return float(statistic((means * np.exp(log_change.reshape(means.shape)))[None]))
 
-    zero = np.zeros(columns.shape[1])
-    value = at(zero)
+    value = at(np.zeros(columns.shape[1]))
     if not np.isclose(value, float(statistic(rows)), rtol=1e-9, atol=1e-12):
         return SYMMETRIC
-    weights = np.array([at(STEP * one) - at(-STEP * one) for one in np.eye(len(zero))]) / (2 * STEP)
+    weights = log_gradient(statistic, means)
     covariance = np.atleast_2d(np.cov(columns, rowvar=False)) / n
     towards = covariance @ weights
     variance = float(weights @ towards)
@@ -126,6 +155,15 @@ def of_means(rows: Array, statistic: Callable[[Array], float], *, bias: float) -
     triple = np.einsum("i,j,k,ij,ik,jk->", weights, weights, weights, covariance, covariance, covariance, optimize=True)
     third = 3 * float(weights @ towards**2) + n * float(triple)
     return _from_cumulants(variance=variance, third=third, curvature=-second, bias=bias)
+
+
+def log_gradient(statistic: Callable[[Array], float], means: Array) -> Array:
+    """The derivatives of a function of the means with respect to their logs, shape (C,)."""
+
+    def at(log_change: Array) -> float:
+        return float(statistic((means * np.exp(log_change.reshape(means.shape)))[None]))
+
+    return np.array([at(STEP * one) - at(-STEP * one) for one in np.eye(means.size)]) / (2 * STEP)
 
 
 def _from_cumulants(*, variance: float, third: float, curvature: float, bias: float) -> Skewness:
@@ -142,4 +180,4 @@ def _from_cumulants(*, variance: float, third: float, curvature: float, bias: fl
     error = variance**0.5
     mean = bias / error + (curvature - third / 2) / error**3
     quadratic = (3 * curvature - 2 * third) / (6 * error**3)
-    return Skewness(quadratic=quadratic, constant=mean - quadratic)
+    return Skewness(quadratic=float(quadratic), constant=float(mean - quadratic))

@@ -49,6 +49,4 @@ def cases() -> Iterator[Case]:
             one, other = pools[first], pools[second]
             weights = np.append(-_slope_weights(one["depths"]), _slope_weights(other["depths"]))
             draws = (one["S_bar"], other["S_bar"])
-            yield Case(
-                name=f"{second} minus {first}, slopes", pools=draws, controls=(None, None), weights=weights
-            )
+            yield Case(name=f"{second} minus {first}, slopes", pools=draws, controls=(None, None), weights=weights)

@@ -17,7 +17,9 @@ def coverage_tables(results: Mapping[str, Any]) -> str:
     return "\n".join([methods_table(results), "", case_table(results)])
 
 
-def _cells(results: Mapping[str, Any], method: str, level: int, *, least: int = 0) -> dict[tuple[str, int], list[float]]:
+def _cells(
+    results: Mapping[str, Any], method: str, level: int, *, least: int = 0
+) -> dict[tuple[str, int], list[float]]:
     """(misses below / nominal, misses above / nominal, width) of every case and number of draws with enough misses."""
     cells = {}
     for name, by_draws in results.items():

@@ -9,7 +9,7 @@ Axes: D weight draw, L depth.
 
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 import torch
@@ -31,7 +31,7 @@ from ammup.theory.wide_limit import gradient_squares
 Array = NDArray[np.float64]
 
 
-@lru_cache(maxsize=None)
+@cache
 def template(setting: Setting, depth: int) -> tuple[Step, Mapping[str, float]]:
     """(The step of one net, the standard deviation of each weight that is drawn)."""
     net = setting.architecture(depth)

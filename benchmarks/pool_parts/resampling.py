@@ -69,7 +69,7 @@ class Moments:
         bias: of the estimate, by the jackknife.
         third: third cumulant of the linear part for log-normal rows with the measured covariance.
         curvature: Σ_C weight · (covariance of the mean with the estimate)².
-        log_value: the estimate of log-normal rows, Σ weight · (mean + variance/2 of the logs); NaN if a row is not positive.
+        log_value: the estimate of log-normal rows, Σ weight · (mean + variance/2 of the logs); NaN without a log.
         log_se: its standard error.
         n: number of draws.
     """
