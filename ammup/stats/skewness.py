@@ -2,10 +2,11 @@
 
 S̄ of a weight draw is approximately log-normal, so a sample whose mean is too low by chance also has too small a
 standard error: the studentized estimate T = (estimate - truth)/error is skewed, and Student's t misses the truth on one
-side many times as often as stated. Here the quantiles of T are those of Student's t, transformed so that T has the mean
-and the third cumulant that the Edgeworth expansion gives (Johnson 1978; Hall 1992, sections 2.4 and 3.10). The third
-moment of the rows is that of log-normal rows with the measured relative covariance, because the third moment of few
-draws is too noisy.
+side many times as often as stated. Here the quantiles of T in its longer tail are those of Student's t, transformed so
+that T has the mean and the third cumulant that the Edgeworth expansion gives (Johnson 1978; Hall 1992, sections 2.4 and
+3.10). The third moment of the rows is that of log-normal rows with the measured relative covariance, because the third
+moment of few draws is too noisy. In the shorter tail the quantiles are those of Student's t, so the interval is never
+shorter than Student's on either side.
 
 Axes: D draw (row), C column.
 """
@@ -21,13 +22,8 @@ from ammup.stats.intervals import t_quantile
 
 # The transformation is not defined for larger coefficients; they occur if a few draws dominate the mean.
 LARGEST_QUADRATIC = 0.25
-# On the side of the shorter tail, the square is damped by 1/(1 + DAMPING |quadratic · quantile|). Fitted to log-normal
-# rows; `benchmarks/interval_calibration.py` checks it with measured S̄.
-DAMPING = 4.0
 # Relative step of the numerical derivatives.
 STEP = 1e-3
-# Largest relative difference of the jackknife from the linear term of a function of means.
-LINEAR = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,19 +63,18 @@ SYMMETRIC = Skewness()
 
 
 def transformed(z: Array | np.float64, quadratic: Array | float, constant: Array | float) -> Array | np.float64:
-    """Z + quadratic · z² + constant to first order, as an increasing function of z; arrays broadcast.
+    """The quantiles of T with the same probabilities as the quantiles z of Student's t; arrays broadcast.
 
-    The longer tail of T is longer than the parabola, and the shorter tail is not cut off where the parabola turns. For
-    q = quadratic < 0 (otherwise mirrored), it is (e^(2 q z) - 1)/(2 q) for z < 0, and z + q z²/(1 + DAMPING |q| z) for
-    z > 0.
+    In the longer tail, for z < 0 if q = quadratic < 0 and otherwise mirrored, it is (e^(2 q z) - 1)/(2 q) + constant,
+    which is z + q z² + constant to second order. In the shorter tail and wherever that is nearer to 0 than z, it is z:
+    the coefficients are estimated from the same draws, and shorter intervals would miss more often than stated.
     """
     q = np.clip(quadratic, -LARGEST_QUADRATIC, LARGEST_QUADRATIC)
-    size = np.maximum(np.abs(q), 1e-12)
-    mirrored = -np.sign(q) * z  # the longer tail is where this is negative
-    longer = -np.expm1(2 * size * np.maximum(-mirrored, 0)) / (2 * size)
-    shorter = np.maximum(mirrored, 0)
-    damped = shorter - size * shorter**2 / (1 + DAMPING * size * shorter)
-    return np.where(q == 0, z, -np.sign(q) * (longer + damped)) + constant
+    mirror = -np.sign(q)
+    rate = 2 * np.maximum(np.abs(q), 1e-12)
+    towards = np.minimum(mirror * z, 0)
+    longer = -np.expm1(-rate * towards) / rate + mirror * constant
+    return np.where(towards < 0, mirror * np.minimum(longer, towards), z)
 
 
 def of_log_means(weights: Array, variances: Array, draws: ArrayLike) -> Skewness:
@@ -94,7 +89,7 @@ def of_log_means(weights: Array, variances: Array, draws: ArrayLike) -> Skewness
         >>> import numpy as np
         >>> skewness = of_log_means(np.array([-0.5]), np.array([0.25 / 64]), np.array([64]))
         >>> [round(skewness.quantile(probability, 63), 2) for probability in (0.025, 0.975)]
-        [-1.85, 2.19]
+        [-2.0, 2.19]
     """
     curvature = float(np.sum(weights**3 * variances**2))
     third = float(np.sum(weights**3 * variances**2 * (3 + variances * np.asarray(draws))))
@@ -131,7 +126,7 @@ def of_means(rows: Array, statistic: Callable[[Array], float], *, bias: float) -
         not like log-normal ones: a mean is not positive, or more than a tenth of the rows are not.
     """
     n = len(rows)
-    means = rows.mean(axis=0)
+    means = np.asarray(rows.mean(axis=0))
     if not (means > 0).all() or (rows > 0).mean() < 0.9:
         return SYMMETRIC
     columns = rows.reshape(n, -1) / means.reshape(-1)
