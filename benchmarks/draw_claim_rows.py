@@ -22,6 +22,7 @@ from ammup.claims.statements import CLAIMS
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", type=int, default=0)
+    parser.add_argument("--claims", nargs="+", metavar="ID", help="only these claims")
     parser.add_argument("--folder", type=Path, default=FOLDER / "claims")
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -30,7 +31,7 @@ def main() -> None:
         path = args.folder / f"{group}.npz"
         rows = dict(np.load(path)) if path.exists() else {}
         for claim in claims:
-            if claim.exact or claim.id in rows:
+            if claim.exact or claim.id in rows or claim.id not in (args.claims or [claim.id]):
                 continue
             start = time.process_time()
             rows[claim.id] = np.asarray(claim.rows(claim.seeds(args.root, 1)), dtype=np.float32)

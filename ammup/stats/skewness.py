@@ -16,12 +16,16 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy import stats
 
 from ammup.arrays import Array
 from ammup.stats.intervals import t_quantile
 
 # The transformation is not defined for larger coefficients; they occur if a few draws dominate the mean.
 LARGEST_QUADRATIC = 0.25
+# The skewness of log-normal rows is limited to the measured skewness of the rows and this number of its standard errors
+# (those of normal rows, √(6/n)), for rows that are less skewed than log-normal ones, such as squares of normal numbers.
+SKEWNESS_ERRORS = 3.0
 # Relative step of the numerical derivatives.
 STEP = 1e-3
 
@@ -149,7 +153,23 @@ def of_means(rows: Array, statistic: Callable[[Array], float], *, bias: float) -
     second = (sum(moves) - 2 * value) / scale**2
     triple = np.einsum("i,j,k,ij,ik,jk->", weights, weights, weights, covariance, covariance, covariance, optimize=True)
     third = 3 * float(weights @ towards**2) + n * float(triple)
+    linear = columns @ weights
+    measured = float(stats.skew(linear, bias=False)) if n > 2 else 0.0
+    third = float(limited(third, measured, variance, n))
     return _from_cumulants(variance=variance, third=third, curvature=-second, bias=bias)
+
+
+def limited(third: Array | float, measured: Array | float, variance: Array | float, n: int) -> Array | float:
+    """The third cumulant of an estimate, at most that of rows with the measured skewness + `SKEWNESS_ERRORS` errors.
+
+    Args:
+        third: that of log-normal rows.
+        measured: skewness of the rows' linear contributions to the estimate.
+        variance: of the estimate.
+        n: number of rows.
+    """
+    largest = np.maximum(np.sign(third) * measured + SKEWNESS_ERRORS * (6 / n) ** 0.5, 0) * variance**1.5 / n**0.5
+    return np.sign(third) * np.minimum(np.abs(third), largest)
 
 
 def log_gradient(statistic: Callable[[Array], float], means: Array) -> Array:

@@ -12,7 +12,7 @@ from scipy import stats
 from ammup.claims.claim import ALPHA, LOOKS, Claim
 from ammup.claims.record import ClaimRecord
 from ammup.stats.equivalence import INSIDE, OUTSIDE, UNDECIDED, Region
-from ammup.stats.skewness import log_gradient, transformed
+from ammup.stats.skewness import limited, log_gradient, transformed
 from ammup.stats.verdicts import DOES_NOT_HOLD, HOLDS, HOLDS_WITH_CHANGE, INCONCLUSIVE
 
 Array = NDArray[np.float64]
@@ -53,7 +53,7 @@ class Population:
         own, together = float(parts @ parts), float(parts.sum() ** 2)
         spare = together - own
         rho = (record.n * record.se**2 - own) / spare if abs(spare) > 1e-12 * own else 0.0
-        rho = float(np.clip(rho, -0.99 / max(1, means.size - 1), 0.99))
+        rho = float(np.clip(rho, -0.9999 / max(1, means.size - 1), 0.9999))
         relative = np.outer(sd, sd) * (rho + (1 - rho) * np.eye(means.size))
         covariance = np.log1p(relative)
         return cls(mean=np.log(means) - covariance.diagonal() / 2, covariance=covariance, shape=means.shape,
@@ -110,7 +110,9 @@ def intervals(claim: Claim, rows: Array, shape: tuple[int, ...]) -> tuple[Array,
     se = np.sqrt(np.einsum("ri,ri->r", a, towards))
     curvature = np.einsum("ri,ri->r", a, towards**2) * (not by_logs)
     triple = np.einsum("ri,rj,rk,rij,rik,rjk->r", a, a, a, covariance, covariance, covariance, optimize=True)
-    third = (3 * curvature + n * triple) * (not by_logs)
+    linear = np.einsum("rdj,rj->rd", u, a)
+    skew = stats.skew(linear, axis=1, bias=False)
+    third = np.asarray(limited(3 * curvature + n * triple, skew, se**2, n)) * (not by_logs)
     bias = -0.5 * np.einsum("ri,rii->r", a, covariance) * (not by_logs)
     quadratic = (3 * curvature - 2 * third) / (6 * se**3)
     constant = bias / se + (curvature - third / 2) / se**3 - quadratic
@@ -120,7 +122,7 @@ def intervals(claim: Claim, rows: Array, shape: tuple[int, ...]) -> tuple[Array,
 
 
 def _evaluated(claim: Claim, centres: Array, shape: tuple[int, ...]) -> tuple[Array, Array]:
-    """(The statistic, its derivatives by the logs of the means) of every root; most statistics are linear in the logs."""
+    """(The statistic, its derivatives by the logs of the means) of every root; most statistics are linear in them."""
 
     def at(one: Array) -> float:
         return float(claim.statistic(one.reshape(1, *shape)))

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from ammup.stats.skewness import transformed
+from ammup.stats.skewness import limited, transformed
 
 Array = NDArray[np.float64]
 Bounds = tuple[Array, Array]
@@ -161,8 +161,8 @@ def curved(m: Moments, alpha: float) -> Bounds:
 
 
 def library(m: Moments, alpha: float) -> Bounds:
-    """The interval of ammup: the third moment is that of log-normal rows."""
-    return _edgeworth(m, m.third, alpha)
+    """The interval of ammup: the third moment is that of log-normal rows, or less."""
+    return _edgeworth(m, np.asarray(limited(m.third, m.skew, m.se**2, m.n)), alpha)
 
 
 def cox(m: Moments, alpha: float) -> Bounds:

@@ -55,11 +55,19 @@ def test_a_shift_towards_the_estimate_is_ignored() -> None:
 
 def test_the_mean_of_log_normal_rows_has_the_coefficients_of_hall() -> None:
     """Hall (1992, section 3.10): T = Z - γ/√n (2 Z² + 1)/6 for a mean."""
-    rows = _orthogonal_rows(np.array([0.6]), n=50)
-    gamma = 0.6 * (3 + 0.6**2)  # of a log-normal distribution
+    rows = np.exp(np.random.default_rng(0).standard_normal((50, 1)) * 0.6)
+    cv = float(rows.std(ddof=1) / rows.mean())
+    gamma = cv * (3 + cv**2)  # of a log-normal distribution
     skewness = of_means(rows, np.mean, bias=0.0)
     assert skewness.quadratic == pytest.approx(-gamma / (3 * 50**0.5), rel=1e-6)
     assert skewness.constant == pytest.approx(-gamma / (6 * 50**0.5), rel=1e-6)
+
+
+def test_rows_that_are_less_skewed_than_log_normal_ones_have_their_own_skewness_and_its_error() -> None:
+    n = 400
+    rows = 1 + 0.6 * np.sqrt(2) * np.sin(np.arange(n) * 2.399)[:, None]  # symmetric, with the variation 0.6
+    skewness = of_means(rows, np.mean, bias=0.0)
+    assert skewness.quadratic == pytest.approx(-3 * (6 / n) ** 0.5 / (3 * n**0.5), rel=0.02)
 
 
 def test_columns_drawn_together_but_uncorrelated_are_as_skewed_as_independent_ones() -> None:
