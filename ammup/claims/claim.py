@@ -3,7 +3,7 @@
 A claim measures one row for each weight draw. A statistic of all rows, such as the slope of log means over the draws,
 is the estimate. Its standard error comes from a jackknife over the draws. Its confidence interval, which is corrected
 for the skewness of S̄ (:mod:`ammup.stats.skewness`), is compared with the region that the statement allows. If one batch
-of draws (a look) is inconclusive, a second batch is added.
+of draws (a look) is inconclusive, a second and larger batch is added.
 
 Error rates: each interval has the one-sided error rate `ALPHA`. `ALPHA` is so small that the probability of a wrong
 pass in any look at any claim is at most 1 % (Bonferroni correction).
@@ -25,8 +25,10 @@ from ammup.stats.verdicts import DOES_NOT_HOLD, HOLDS, HOLDS_WITH_CHANGE, INCONC
 
 # One-sided error rate of every interval.
 ALPHA = 6e-5
-# The largest number of looks at a claim.
-LOOKS = 2
+# Rows after the first and after the second look at a claim, in multiples of ``Claim.n``. Nearly all claims are settled
+# by the first look, so many rows in the second one take little time, and settle what chance has left undecided.
+LOOK_ROWS = (1, 4)
+LOOKS = len(LOOK_ROWS)
 FALSE_ALARM_BUDGET = 0.01
 # Number of weight draws in the sample with which a change of the code is detected quickly.
 SAMPLE = 4
@@ -102,7 +104,7 @@ class Claim:
     def seeds(self, root: int, looks: int) -> Seeds:
         """The seeds of the first ``looks`` looks with a seed root."""
         first = root * SEEDS_PER_ROOT
-        return range(first, first + looks * self.n)
+        return range(first, first + LOOK_ROWS[looks - 1] * self.n)
 
     def estimate(self, root: int, looks: int) -> tuple[Estimate, Array]:
         """The estimate from the first ``looks`` looks with a seed root, and the rows from which it is computed.
@@ -218,7 +220,7 @@ class Finding:
     @property
     def _last_look(self) -> Estimate:
         """The estimate with the standard error that it would have after all looks."""
-        e, more = self.estimate, LOOKS / self.looks
+        e, more = self.estimate, LOOK_ROWS[-1] / LOOK_ROWS[self.looks - 1]
         return Estimate(
             value=e.value,
             se=e.se / more**0.5,

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from ammup.claims.claim import ALPHA, LOOKS, Claim
+from ammup.claims.claim import ALPHA, LOOK_ROWS, Claim
 from ammup.claims.record import ClaimRecord
 from ammup.stats.equivalence import INSIDE, OUTSIDE, UNDECIDED, Region
 from ammup.stats.skewness import limited, log_gradient, transformed
@@ -70,9 +70,9 @@ class Population:
 def alarms(
     claim: Claim, record: ClaimRecord, population: Population, roots: int, seed: int
 ) -> dict[str, NDArray[np.bool_]]:
-    """For each synthetic root whether its verdict differs, and whether the claim raises an alarm of any kind, (R,)."""
+    """For each synthetic root: whether the verdict differs, there is any alarm, and a second look; each (R,)."""
     rng = np.random.default_rng(seed)
-    size = max(1, CHUNK // (LOOKS * claim.n * population.mean.size))
+    size = max(1, CHUNK // (LOOK_ROWS[-1] * claim.n * population.mean.size))
     parts = [_block(claim, record, population, min(size, roots - start), rng) for start in range(0, roots, size)]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
@@ -80,21 +80,26 @@ def alarms(
 def _block(
     claim: Claim, record: ClaimRecord, population: Population, roots: int, rng: np.random.Generator
 ) -> dict[str, NDArray[np.bool_]]:
-    rows = population.draw(roots, LOOKS * claim.n, rng)
+    rows = population.draw(roots, LOOK_ROWS[-1] * claim.n, rng)
     stated, guarded = claim.stated, claim.guarded
     settled = np.zeros(roots, dtype=bool)
     verdict = np.full(roots, INCONCLUSIVE, dtype=object)
     inside = np.zeros(roots, dtype=bool)
-    for look in range(1, LOOKS + 1):
-        low, high = intervals(claim, rows[:, : look * claim.n], population.shape)
+    for number, multiple in enumerate(LOOK_ROWS):
+        low, high = intervals(claim, rows[:, : multiple * claim.n], population.shape)
         at_law = places(guarded, low, high)
         new = _verdicts(claim, places(stated, low, high), at_law)
         verdict = np.where(settled, verdict, new)
         inside = np.where(settled, inside, at_law == INSIDE)
         settled |= (new != INCONCLUSIVE) & (at_law != UNDECIDED)
+        if number == 0:
+            second = ~settled
+            if not second.any():
+                break
     other = verdict != record.verdict
     guards = claim.law is not None or record.verdict == HOLDS
-    return {"verdict": other, "alarm": other | (verdict == INCONCLUSIVE) | (guards & ~inside)}
+    alarm = other | (verdict == INCONCLUSIVE) | (guards & ~inside)
+    return {"verdict": other, "alarm": alarm, "second": second}
 
 
 def intervals(claim: Claim, rows: Array, shape: tuple[int, ...]) -> tuple[Array, Array]:

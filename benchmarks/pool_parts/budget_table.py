@@ -16,25 +16,27 @@ def upper_bound(count: int, trials: int) -> float:
 def budget_table(results: Mapping[str, Any], budget: float = 0.01) -> str:
     """One row for all claims together, and one for each claim with an alarm."""
     roots = min(one["roots"] for one in results.values())
-    together = {name: set().union(*(one[name] for one in results.values())) for name in ("verdict", "alarm")}
+    together = {name: set().union(*(one[name] for one in results.values())) for name in ("verdict", "alarm", "second")}
     lines = [
-        "| claim | population | roots | other verdict | alarm | 95 % bound of alarms | nominal |",
-        "|---|---|---|---|---|---|---|",
+        "| claim | population | roots | second look | other verdict | alarm | 95 % bound of alarms | nominal |",
+        "|---|---|---|---|---|---|---|---|",
     ]
-    count = sum(root < roots for root in together["alarm"])
-    verdicts = sum(root < roots for root in together["verdict"])
+    counts = {name: sum(root < roots for root in one) for name, one in together.items()}
     nominal = sum(one["nominal"] for one in results.values())
-    lines.append(
-        f"| all {len(results)} claims | | {roots} | {verdicts} | {count} | {upper_bound(count, roots):.2%} "
-        f"(budget {budget:.0%}) | {nominal:.2%} |"
-    )
+    lines.append(_line(f"all {len(results)} claims", "", roots, counts, nominal, f" (budget {budget:.0%})"))
     for name, one in sorted(results.items(), key=lambda item: -len(item[1]["alarm"])):
         if one["alarm"]:
             lines.append(
-                f"| {name} | {one['source']} | {one['roots']} | {len(one['verdict'])} | {len(one['alarm'])} | "
-                f"{upper_bound(len(one['alarm']), one['roots']):.2%} | {one['nominal']:.2%} |"
+                _line(name, one["source"], one["roots"], {key: len(one[key]) for key in counts}, one["nominal"])
             )
     measured = sum(one["source"] == "rows" for one in results.values())
     lines.append("")
     lines.append(f"Populations: {measured} from stored rows, {len(results) - measured} from records.")
     return "\n".join(lines)
+
+
+def _line(name: str, source: str, roots: int, counts: Mapping[str, int], nominal: float, note: str = "") -> str:
+    bound = upper_bound(counts["alarm"], roots)
+    cells = (name, source, roots, counts["second"], counts["verdict"], counts["alarm"], f"{bound:.2%}{note}",
+             f"{nominal:.2%}")  # fmt: skip
+    return f"| {' | '.join(map(str, cells))} |"

@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 from ammup import InputError
-from ammup.claims.claim import ALPHA, LOOKS, SEEDS_PER_ROOT, Claim, claim_named, examine
+from ammup.claims.claim import ALPHA, LOOK_ROWS, LOOKS, SEEDS_PER_ROOT, Claim, claim_named, examine
 from ammup.stats.equivalence import Region
 from ammup.stats.verdicts import DOES_NOT_HOLD, HOLDS, HOLDS_WITH_CHANGE, INCONCLUSIVE, VERDICTS
 
@@ -31,11 +31,11 @@ def _claim(value: float = 0.0, spread: float = 0.1, **given) -> Claim:
 
 
 def _half_width(spread: float, looks: int) -> float:
-    n = looks * N
+    n = LOOK_ROWS[looks - 1] * N
     return float(stats.t.ppf(1 - ALPHA, n - 1)) * spread / (n - 1) ** 0.5
 
 
-ONE_LOOK, TWO_LOOKS = _half_width(0.1, 1), _half_width(0.1, 2)  # 0.22 and 0.11
+ONE_LOOK, TWO_LOOKS = _half_width(0.1, 1), _half_width(0.1, 2)  # 0.22 and 0.07
 BETWEEN = (ONE_LOOK + TWO_LOOKS) / 2  # a value at this distance from an end is settled by the second look
 
 
@@ -72,7 +72,7 @@ def test_the_verdict_and_the_number_of_looks(value: float, given: dict, verdict:
     finding = examine(_claim(value, **given))
     assert (finding.verdict, finding.looks) == (verdict, looks)
     assert finding.estimate.value == pytest.approx(value)
-    assert finding.estimate.n == looks * N
+    assert finding.estimate.n == LOOK_ROWS[looks - 1] * N
     assert finding.verdict in VERDICTS
 
 
@@ -104,8 +104,8 @@ def test_a_claim_that_is_settled_after_one_look_is_measured_once() -> None:
 def test_a_second_look_adds_new_draws_to_those_of_the_first() -> None:
     claim, requested = _with_recorded_seeds(1.0)
     finding = examine(claim)
-    assert requested == [range(N), range(2 * N)]
-    assert finding.estimate.n == 2 * N
+    assert requested == [range(N), range(4 * N)]
+    assert finding.estimate.n == 4 * N
     assert LOOKS == 2
 
 
@@ -113,7 +113,7 @@ def test_another_seed_root_has_other_seeds() -> None:
     claim, requested = _with_recorded_seeds(1.0)
     finding = examine(claim, root=3)
     first = 3 * SEEDS_PER_ROOT
-    assert requested == [range(first, first + N), range(first, first + 2 * N)]
+    assert requested == [range(first, first + N), range(first, first + 4 * N)]
     assert finding.root == 3
 
 
@@ -152,20 +152,20 @@ def test_the_means_of_a_finding_are_those_of_the_flattened_columns() -> None:
 def test_the_power_after_one_look_is_that_of_all_looks_at_the_centre(value: float) -> None:
     finding = examine(_claim(value, 0.45, stated=Region(low=-1.0, high=1.2)))
     assert finding.looks == 1
-    se = 0.45 / (N - 1) ** 0.5 / LOOKS**0.5
-    quantile = stats.t.ppf(1 - ALPHA, LOOKS * N - 1)
+    se = 0.45 / (N - 1) ** 0.5 / LOOK_ROWS[-1] ** 0.5
+    quantile = stats.t.ppf(1 - ALPHA, LOOK_ROWS[-1] * N - 1)
     assert 1 - finding.power == pytest.approx(2 * stats.norm.sf(1.1 / se - quantile), rel=1e-6)
 
 
 def test_the_power_of_a_one_sided_region_is_that_at_the_measured_value() -> None:
     finding = examine(_claim(0.0, 0.45, stated=Region(low=-1.0, high=math.inf)))
-    se = 0.45 / (N - 1) ** 0.5 / LOOKS**0.5
-    quantile = stats.t.ppf(1 - ALPHA, LOOKS * N - 1)
+    se = 0.45 / (N - 1) ** 0.5 / LOOK_ROWS[-1] ** 0.5
+    quantile = stats.t.ppf(1 - ALPHA, LOOK_ROWS[-1] * N - 1)
     assert 1 - finding.power == pytest.approx(stats.norm.sf(1 / se - quantile), rel=1e-6)
 
 
 def test_the_power_after_the_last_look_is_that_of_the_estimate_itself() -> None:
-    finding = examine(_claim(0.05, 0.8))
+    finding = examine(_claim(0.05, 1.3))
     assert finding.looks == LOOKS
     assert finding.power == pytest.approx(finding.estimate.power(UNIT, ALPHA, 0.0))
     assert 0.2 < finding.power < 0.8
@@ -191,7 +191,7 @@ def test_power_is_about_the_law_where_there_is_one() -> None:
 def test_a_false_alarm_is_another_verdict_or_a_figure_outside_what_is_guarded(
     value: float, given: dict, verdict: str
 ) -> None:
-    claim = _claim(value, 0.8, **given)
+    claim = _claim(value, 1.3, **given)
     finding = examine(claim)
     assert (finding.verdict, finding.looks) == (verdict, LOOKS)
     draws = np.random.default_rng(0).normal(value, finding.estimate.se, size=2000)

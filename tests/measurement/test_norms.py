@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+import ammup
 from ammup.measurement.norms import inner_product, squared_norm
+from ammup.measurement.specification import MeasurementSpec
+from ammup.measurement.updates import measure_draws
 
 SHAPES = [(0,), (7,), (3, 5), (2**20,), (40, 2**15), (2**15, 40), (8, 64, 600, 5)]
 
@@ -44,3 +47,29 @@ def test_stacked_tensors_have_a_sum_each() -> None:
     a = _pair((3, 40, 2**10))[0]
     found = torch.func.vmap(squared_norm)(a)
     np.testing.assert_allclose(found.numpy(), (a.double().numpy() ** 2).sum((1, 2)), rtol=1e-12)
+
+
+def test_the_norms_of_stacked_tangents_are_those_of_each() -> None:
+    """Inside of vmap the values of a tangent cannot be read, also if jvp has wrapped it, as that of a GELU."""
+    x, dx = _pair((3, 8, 900), torch.float64)
+
+    def tangent_norm(one: torch.Tensor, direction: torch.Tensor) -> torch.Tensor:
+        def norm(z: torch.Tensor) -> torch.Tensor:
+            dual = torch.nn.functional.gelu(z)
+            return squared_norm(torch.autograd.forward_ad.unpack_dual(dual).tangent) + 0 * z.sum()
+
+        return torch.func.jvp(norm, (one,), (direction,))[0]
+
+    norms = torch.func.vmap(tangent_norm)(x, dx)
+    for one, direction, measured in zip(x, dx, norms, strict=True):
+        tangent = torch.func.jvp(torch.nn.functional.gelu, (one,), (direction,))[1]
+        assert float(measured) == pytest.approx(float(tangent.square().sum()), rel=1e-12)
+
+
+def test_stacked_weight_draws_of_a_wide_gelu_cnn_are_measured() -> None:
+    inputs = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    nets = [ammup.cnn(2, width=32, activation="gelu", seed=seed) for seed in range(2)]
+    spec = MeasurementSpec(inputs=inputs, part="label")
+    for net, stacked in zip(nets, measure_draws(nets, spec, streams=[0, 1]), strict=True):
+        (alone,) = measure_draws([net], spec, streams=[nets.index(net)])
+        np.testing.assert_allclose(stacked.S_bar, alone.S_bar, rtol=1e-5)

@@ -1,0 +1,30 @@
+"""Write the tables of miss rates and of synthetic seed roots into docs/explanation/statistics.md.
+
+They come from the counts that `interval_calibration.py` and `error_budget.py` stored in baselines/pools. With --check,
+nothing is written, and the exit code is 1 if the page is not up to date.
+
+    python benchmarks/statistics_tables.py
+"""
+
+import json
+
+from generated_tables import write
+from pool_parts.budget_table import budget_table
+from pool_parts.coverage_table import case_table, methods_table
+from pool_parts.store import FOLDER
+
+
+def main() -> None:
+    coverage = json.loads((FOLDER / "coverage.json").read_text(encoding="utf-8"))
+    budget = json.loads((FOLDER / "budget.json").read_text(encoding="utf-8"))
+    tables = {
+        "interval-methods": methods_table(coverage),
+        "interval-cases": case_table(coverage),
+        "error-budget": budget_table(budget),
+    }
+    print("\n\n".join(tables.values()))
+    write(tables, page="explanation/statistics.md", script="statistics_tables.py", about=__doc__)
+
+
+if __name__ == "__main__":
+    main()
