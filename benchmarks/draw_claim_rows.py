@@ -1,8 +1,10 @@
 """Store the rows of every random claim of one seed root in baselines/pools/claims, for `error_budget.py`.
 
-A row is what a claim measures for one weight draw. The script can be stopped, and continues where it ended.
+A row is what a claim measures for one weight draw. The script can be stopped, and continues where it ended. With
+--draws, more rows are measured than one look takes, for claims whose rows are not like log-normal ones.
 
     python benchmarks/draw_claim_rows.py
+    python benchmarks/draw_claim_rows.py --claims lemma-1.conditional --draws 3000
 """
 
 import argparse
@@ -23,6 +25,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", type=int, default=0)
     parser.add_argument("--claims", nargs="+", metavar="ID", help="only these claims")
+    parser.add_argument("--draws", type=int, default=0, help="rows of each claim; by default those of one look")
     parser.add_argument("--folder", type=Path, default=FOLDER / "claims")
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -31,10 +34,11 @@ def main() -> None:
         path = args.folder / f"{group}.npz"
         rows = dict(np.load(path)) if path.exists() else {}
         for claim in claims:
-            if claim.exact or claim.id in rows or claim.id not in (args.claims or [claim.id]):
+            draws = args.draws or claim.n
+            if claim.exact or len(rows.get(claim.id, ())) >= draws or claim.id not in (args.claims or [claim.id]):
                 continue
-            start = time.process_time()
-            rows[claim.id] = np.asarray(claim.rows(claim.seeds(args.root, 1)), dtype=np.float32)
+            start, first = time.process_time(), claim.seeds(args.root, 1).start
+            rows[claim.id] = np.asarray(claim.rows(range(first, first + draws)), dtype=np.float32)
             print(f"{claim.id}: {rows[claim.id].shape}, {time.process_time() - start:.0f} CPU s", flush=True)
             with replacing(path, temporary=path.with_suffix(".part.npz")) as temporary:
                 np.savez_compressed(temporary, **rows)

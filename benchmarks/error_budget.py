@@ -44,13 +44,13 @@ def main() -> None:
     for number, claim in enumerate(CLAIMS):
         if claim.exact or not args.roots:
             continue
-        source = "rows" if claim.id in rows else "record"
-        if results.get(claim.id, {}).get("source") == source:
-            continue
         start, record = time.process_time(), records[claim.id]
-        population = Population.from_rows(rows[claim.id]) if source == "rows" else Population.from_record(claim, record)
+        known = rows.get(claim.id)
+        population = Population.from_record(claim, record) if known is None else Population.from_rows(known)
+        if results.get(claim.id, {}).get("source") == population.source:
+            continue
         found = alarms(claim, record, population, args.roots, seed=number)
-        results[claim.id] = {"roots": args.roots, "source": source, "nominal": record.false_alarm,
+        results[claim.id] = {"roots": args.roots, "source": population.source, "nominal": record.false_alarm,
                              **{name: np.flatnonzero(one).tolist() for name, one in found.items()}}  # fmt: skip
         write_atomically(args.results, json.dumps(results))
         print(f"{claim.id}: {found['alarm'].sum()} alarms, {time.process_time() - start:.1f} CPU s", flush=True)

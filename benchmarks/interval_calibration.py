@@ -63,7 +63,7 @@ def main() -> None:
                     results.setdefault(case.name, {})[str(n)] = count(case, n, number, seed=n)
                     write_atomically(args.results, json.dumps(results))
                     print(f"{case.name}, n = {n}", flush=True)
-    print(coverage_tables(results))
+    print(coverage_tables(results, {case.name: case.variation for case in cases()}))
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from ammup.stats.verdicts import DOES_NOT_HOLD, HOLDS, HOLDS_WITH_CHANGE, INCONC
 
 Array = NDArray[np.float64]
 CHUNK = 2_000_000  # numbers in one block of synthetic rows
+LARGE = 1000  # so many stored rows are the population themselves
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,13 +28,16 @@ class Population:
         mean: mean of the logs, (C,).
         covariance: of the logs, (C, C).
         shape: of one row.
-        source: "rows" if it was fitted to stored rows, "record" if to the means and errors of a baseline.
+        source: "rows" if it was fitted to stored rows, "record" if to the means and errors of a baseline, "pool" if
+            rows are drawn from many stored rows with replacement.
+        pool: these rows, (rows, C).
     """
 
     mean: Array
     covariance: Array
     shape: tuple[int, ...]
     source: str
+    pool: Array | None = None
 
     @classmethod
     def from_rows(cls, rows: Array) -> "Population":
@@ -41,8 +45,9 @@ class Population:
         flat = rows.reshape(len(rows), -1)
         means = flat.mean(axis=0)
         covariance = np.log1p(np.atleast_2d(np.cov(flat / means, rowvar=False)))
+        many = len(rows) >= LARGE
         return cls(mean=np.log(means) - covariance.diagonal() / 2, covariance=covariance, shape=rows.shape[1:],
-                   source="rows")  # fmt: skip
+                   source="pool" if many else "rows", pool=flat if many else None)  # fmt: skip
 
     @classmethod
     def from_record(cls, claim: Claim, record: ClaimRecord) -> "Population":
@@ -61,6 +66,8 @@ class Population:
 
     def draw(self, roots: int, draws: int, rng: np.random.Generator) -> Array:
         """Rows, (R, D, C)."""
+        if self.pool is not None:
+            return np.asarray(self.pool[rng.integers(len(self.pool), size=(roots, draws))])
         values, vectors = np.linalg.eigh(self.covariance)
         half = vectors * np.sqrt(np.maximum(values, 0))
         noise = rng.standard_normal((roots, draws, self.mean.size))

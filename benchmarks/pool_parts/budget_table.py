@@ -1,5 +1,6 @@
 """The table of alarms of synthetic roots, from the counts of `error_budget.py`."""
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -29,9 +30,12 @@ def budget_table(results: Mapping[str, Any], budget: float = 0.01) -> str:
             lines.append(
                 _line(name, one["source"], one["roots"], {key: len(one[key]) for key in counts}, one["nominal"])
             )
-    measured = sum(one["source"] == "rows" for one in results.values())
+    sources = Counter(one["source"] for one in results.values())
     lines.append("")
-    lines.append(f"Populations: {measured} from stored rows, {len(results) - measured} from records.")
+    lines.append(
+        f"Populations: {sources['pool']} pools of the claim's own rows, {sources['rows']} fitted to stored rows, "
+        f"{sources['record']} fitted to baselines."
+    )
     return "\n".join(lines)
 
 

@@ -9,12 +9,22 @@ from ammup.claims.claim import ALPHA
 from pool_parts.resampling import CLOSED
 
 ALPHAS = (0.025, 0.005, 0.0005, ALPHA)
+# Claims have a coefficient of variation of S̄ up to about this one.
+MODERATE = 0.6
 # Fewer expected misses say nothing about a rate within a factor of two.
 LEAST_EXPECTED = 10
 
 
-def coverage_tables(results: Mapping[str, Any]) -> str:
-    return "\n".join([methods_table(results), "", case_table(results)])
+def split(results: Mapping[str, Any], variation: Mapping[str, float]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The results of the cases with a coefficient of variation of at most ``MODERATE``, and of the others."""
+    moderate = {name: one for name, one in results.items() if variation[name] <= MODERATE}
+    return moderate, {name: one for name, one in results.items() if name not in moderate}
+
+
+def coverage_tables(results: Mapping[str, Any], variation: Mapping[str, float]) -> str:
+    """The tables as text."""
+    moderate, strong = split(results, variation)
+    return "\n\n".join([methods_table(moderate), methods_table(strong), case_table(results)])
 
 
 def _cells(

@@ -38,6 +38,11 @@ class Case:
         means = np.concatenate([pool.mean(axis=0) for pool in self.pools])
         return float(self.weights @ np.log(means))
 
+    @property
+    def variation(self) -> float:
+        """The largest coefficient of variation of a column, without control."""
+        return float(max((pool.std(axis=0) / pool.mean(axis=0)).max() for pool in self.pools))
+
     def resamples(self, n: int, number: int, rng: np.random.Generator) -> Array:
         """Rows drawn with replacement, (R, D, C); with controls, their values after control."""
         parts = []
