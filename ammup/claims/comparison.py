@@ -15,6 +15,8 @@ from ammup.stats.equivalence import Estimate
 ROUNDING_SHARE = 0.01
 # The estimate from the sample may change by this share of its own standard error, or by this rounding error.
 SAMPLE_SHARE, SAMPLE_ROUNDING = 0.1, 1e-6
+# An end of the interval may change by this share of the standard error before the record is replaced.
+INTERVAL_SHARE = 0.05
 # The fields that describe a claim. If one of them changes, the record is replaced, but the comparison passes.
 TEXTS = ("where", "statement", "regime", "estimator", "change", "remark", "stated")
 
@@ -43,6 +45,7 @@ class Comparison:
             or self.old is None
             or _text(self.old) != _text(self.new)
             or _sample_moved(self.new, self.old)
+            or _interval_moved(self.new, self.old)
         )
 
     @property
@@ -150,6 +153,12 @@ def _text(record: ClaimRecord) -> tuple[object, ...]:
     """The fields in ``TEXTS``, and the region of the law without its rounding errors."""
     law = record.law and [None if end is None else float(f"{end:.6g}") for end in record.law]
     return (*(getattr(record, name) for name in TEXTS), law)
+
+
+def _interval_moved(new: ClaimRecord, old: ClaimRecord) -> bool:
+    """Whether an end of the interval differs more than by rounding, as it does with another method for intervals."""
+    pairs = zip(new.interval, old.interval, strict=True)
+    return any(abs((a or 0.0) - (b or 0.0)) > INTERVAL_SHARE * old.se for a, b in pairs)
 
 
 def _sample_moved(new: ClaimRecord, old: ClaimRecord) -> bool:
