@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from pool_parts.cells import CELLS
 from pool_parts.resampling import Case
 from pool_parts.store import path_of, read
 
@@ -14,7 +15,6 @@ DIFFERENCES = (
     ("residual-dense-64", "residual-dense-last-64"),
     ("residual-2d-16", "residual-2d-batch-norm-16"),
 )
-CONTROLLED = ("dense-32", "dense-64", "dense-128")
 
 
 def _pool(name: str) -> dict[str, NDArray[np.float64]]:
@@ -28,8 +28,7 @@ def _slope_weights(depths: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def cases() -> Iterator[Case]:
     """Every case whose pools are stored."""
-    names = sorted(path.stem for path in path_of("x").parent.glob("*.npz"))
-    pools = {name: _pool(name) for name in names}
+    pools = {name: _pool(name) for name in CELLS if path_of(name).exists()}
     for name, pool in pools.items():
         for column, depth in enumerate(pool["depths"]):
             yield Case(
