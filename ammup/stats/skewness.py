@@ -159,7 +159,7 @@ def of_means(rows: Array, statistic: Callable[[Array], float], *, bias: float) -
     return _from_cumulants(variance=variance, third=third, curvature=-second, bias=bias)
 
 
-def limited(third: Array | float, measured: Array | float, variance: Array | float, n: int) -> Array | float:
+def limited(third: Array | float, measured: Array | float, variance: Array | float, n: int) -> Array:
     """The third cumulant of an estimate, at most that of rows with the measured skewness + `SKEWNESS_ERRORS` errors.
 
     Args:
@@ -169,7 +169,7 @@ def limited(third: Array | float, measured: Array | float, variance: Array | flo
         n: number of rows.
     """
     largest = np.maximum(np.sign(third) * measured + SKEWNESS_ERRORS * (6 / n) ** 0.5, 0) * variance**1.5 / n**0.5
-    return np.sign(third) * np.minimum(np.abs(third), largest)
+    return np.asarray(np.sign(third) * np.minimum(np.abs(third), largest))
 
 
 def log_gradient(statistic: Callable[[Array], float], means: Array) -> Array:
