@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ammup.report.page import Picture
-from ammup.tuning.conclusion import quality
 from ammup.tuning.evidence import Evidence
 from ammup.tuning.figure import plot_runs
+from ammup.tuning.plan import quality
 from ammup.tuning.stored_runs import StoredTuning, read_tunings
 
 
