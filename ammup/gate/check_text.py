@@ -56,6 +56,7 @@ def _slope_line(check: "DepthCheck") -> str:
         )
     else:
         difference, (low, high) = check.slope_change
+        difference = round(difference, digits) + 0.0  # not -0.000
         compared = (
             f", baseline {region.centre:.{digits}f}; difference, of typical draws, {difference:.{digits}f} "
             f"[{low:.{digits}f}, {high:.{digits}f}] with the errors of both, allowed ±{region.margin:.{digits}f}"
