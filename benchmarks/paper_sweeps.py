@@ -22,7 +22,7 @@ from ammup.experiments.store import Store
 SWEEPS = Path(__file__).parents[1] / "baselines" / "sweeps"
 PACKED = SWEEPS / "coarse"
 PROFILE = "coarse"
-SEEDS = (4, 8)
+SEEDS = (2, 4, 8)
 
 # (Experiment, variant), the paper's figures first.
 EXPERIMENTS: tuple[tuple[str, str | None], ...] = (
