@@ -11,17 +11,20 @@ import json
 from generated_tables import write
 from pool_parts.budget_table import budget_table
 from pool_parts.coverage_cases import cases
-from pool_parts.coverage_table import case_table, methods_table, split
+from pool_parts.coverage_table import bootstrap_table, case_table, methods_table, split
 from pool_parts.store import FOLDER
 
 
 def main() -> None:
     coverage = json.loads((FOLDER / "coverage.json").read_text(encoding="utf-8"))
     budget = json.loads((FOLDER / "budget.json").read_text(encoding="utf-8"))
-    moderate, strong = split(coverage, {case.name: case.variation for case in cases()})
+    bootstraps = json.loads((FOLDER / "bootstraps.json").read_text(encoding="utf-8"))
+    variation = {case.name: case.variation for case in cases()}
+    moderate, strong = split(coverage, variation)
     tables = {
         "interval-methods": methods_table(moderate),
         "interval-methods-strong": methods_table(strong),
+        "interval-bootstraps": bootstrap_table(bootstraps, variation),
         "interval-cases": case_table(coverage),
         "error-budget": budget_table(budget),
     }

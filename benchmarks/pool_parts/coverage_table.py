@@ -6,11 +6,14 @@ from typing import Any
 import numpy as np
 
 from ammup.claims.claim import ALPHA
+from pool_parts.bootstraps import BOOTSTRAPS
 from pool_parts.resampling import CLOSED
 
 ALPHAS = (0.025, 0.005, 0.0005, ALPHA)
 # Claims have a coefficient of variation of S̄ up to about this one.
 MODERATE = 0.6
+# The closed intervals that are compared with the bootstraps on the same resamples.
+BOOTSTRAP_BESIDE = ("Student", "Hall", "ammup")
 # Fewer expected misses say nothing about a rate within a factor of two.
 LEAST_EXPECTED = 10
 
@@ -74,3 +77,26 @@ def case_table(results: Mapping[str, Any], method: str = "ammup") -> str:
                 )
             lines.append(f"| {name} | {n} |" + "".join(texts))
     return "\n".join(lines)
+
+
+def bootstrap_table(results: Mapping[str, Any], variation: Mapping[str, float]) -> str:
+    """The bootstraps beside closed intervals, for few draws, in cells in which S̄ varies moderately and strongly."""
+    levels = [1 - 2 * alpha for alpha in ALPHAS[:2]]
+    head = "".join(f" {level:.5g}: median (90 % of cases, worst) | width |" for level in levels)
+    lines = [f"| S̄ varies by | draws | method |{head}", "|---|---|---|" + "---|---|" * len(levels)]
+    for label, part in zip((f"at most {MODERATE}", f"more than {MODERATE}"), split(results, variation), strict=True):
+        for n in sorted({int(n) for by_draws in part.values() for n in by_draws}):
+            for method in (*BOOTSTRAP_BESIDE, *BOOTSTRAPS):
+                texts = [_summary(part, method, level, n) for level in range(len(levels))]
+                lines.append(f"| {label} | {n} | {method} |" + "".join(texts))
+    return "\n".join(lines)
+
+
+def _summary(results: Mapping[str, Any], method: str, level: int, n: int) -> str:
+    """Median, 90 % quantile and maximum of the worse side's rate, and the mean width, over the cases with n draws."""
+    cells = [cell for (_, draws), cell in _cells(results, method, level).items() if draws == n]
+    if not cells:
+        return " | |"
+    worst = [max(below, above) for below, above, _ in cells]
+    width = np.nanmean([width for *_, width in cells])
+    return f" {np.median(worst):.2f} ({np.quantile(worst, 0.9):.2f}, {max(worst):.2f}) | {width:.3f} |"

@@ -3,12 +3,14 @@
 import numpy as np
 import pytest
 import torch
+from pool_parts.bootstraps import bca, bootstrap_t
 from pool_parts.budget import Population, intervals
 from pool_parts.cells import CELLS
 from pool_parts.coverage_table import methods_table
 from pool_parts.drawing import draw_moments, drawn_weights, template
 from pool_parts.resampling import CLOSED, Case, moments_of
 from pool_parts.store import read, rounded, write
+from scipy import stats
 
 import ammup
 from ammup.claims import baselines
@@ -63,6 +65,29 @@ def test_the_interval_of_many_resamples_is_that_of_the_library() -> None:
     for i, one in enumerate(rows):
         # The limit of the skewness uses pseudo-values here, and linear contributions there.
         np.testing.assert_allclose((low[i], high[i]), jackknife(one, _statistic).interval(0.001), atol=3e-3)
+
+
+def test_the_bootstraps_of_many_resamples_are_those_of_one_resample_in_a_loop() -> None:
+    rows, alphas = _rows(2, 12), (0.025, 0.005)
+    studentized = bootstrap_t(rows, A, alphas, seed=4, samples=200)
+    corrected = bca(rows, A, alphas, seed=4, samples=200)
+    places = np.random.default_rng(4).integers(12, size=(200, 12))
+    for i, one in enumerate(rows):
+        ours = jackknife(one, _statistic)
+        drawn = [jackknife(one[place], _statistic) for place in places]
+        t = [(_statistic(one[place]) - _statistic(one)) / d.se for place, d in zip(places, drawn, strict=True)]
+        for level, alpha in enumerate(alphas):
+            ends = _statistic(one) - np.quantile(t, [1 - alpha, alpha]) * ours.se
+            np.testing.assert_allclose(np.array(studentized[level])[:, i], ends, rtol=1e-9)
+            alone = stats.bootstrap(
+                (np.arange(12),),
+                lambda indices, one=one: _statistic(one[indices]),
+                vectorized=False,
+                confidence_level=1 - 2 * alpha,
+                n_resamples=200,
+                random_state=np.random.default_rng(4),
+            ).confidence_interval
+            np.testing.assert_allclose(np.array(corrected[level])[:, i], (alone.low, alone.high), rtol=1e-9)
 
 
 def test_controlled_resamples_are_those_of_the_library() -> None:
