@@ -41,8 +41,10 @@ class CurveShape:
     """What a measured curve shows between two depths.
 
     Attributes:
+        depths: the smaller and the greater depth.
         slope: that of log η* on log L between the two depths.
         factor: η* at the greater of the two depths divided by η* at the smaller one.
+        interval: the 95% confidence interval of the factor; NaN if unknown.
         exponential: depth -> factor by which S_l changes exponentially over the units, where it does.
         steep: (depth, next depth, slope) where the local slope is steeper than any power law of the theory.
         jumps: (depth, next depth, change of log10 η*) where neighbours differ by more than a factor of 3.
@@ -51,8 +53,10 @@ class CurveShape:
         gains: the factors of the outputs at these depths if all weight matrices are doubled; empty if unknown.
     """
 
+    depths: tuple[int, int]
     slope: float
     factor: float
+    interval: tuple[float, float]
     exponential: Mapping[int, float]
     steep: tuple[tuple[int, int, float], ...]
     jumps: tuple[tuple[int, int, float], ...]
@@ -69,7 +73,7 @@ class CurveShape:
         """
         curve = MeasuredCurve.of(measured)
         shallow, deep = sorted((from_depth, to_depth))
-        factor, _ = curve.ratio(shallow, deep, level=0.95)
+        factor, interval = curve.ratio(shallow, deep, level=0.95)
         first = max(d for d in curve.depths if d <= shallow)
         last = min(d for d in curve.depths if d >= deep)
         inside = [d for d in curve.depths if first <= d <= last]
@@ -78,8 +82,10 @@ class CurveShape:
         units = {d: exponential_factor(s) for d, s in _by_depth(measured, "S").items() if d in inside}
         signal = {d: exponential_factor(s) for d, s in _by_depth(measured, "signal_squares").items() if d in inside}
         return cls(
+            depths=(shallow, deep),
             slope=math.log(factor) / math.log(deep / shallow),
             factor=factor,
+            interval=interval,
             exponential={d: f for d, f in units.items() if f is not None},
             steep=tuple((a, b, slope) for a, b, _, (slope, error) in neighbours if abs(slope) - 2 * error > STEEPEST),
             jumps=tuple((a, b, change) for a, b, change, _ in neighbours if abs(change) > limit),
@@ -90,8 +96,8 @@ class CurveShape:
 
     @property
     def rises(self) -> bool:
-        """Whether η* rises with depth."""
-        return self.factor > UNCHANGED
+        """Whether η* rises with depth, by more than the error of the measurement if that is known."""
+        return self.factor > UNCHANGED and not self.interval[0] <= 1
 
     @property
     def is_exponential(self) -> bool:
@@ -155,8 +161,8 @@ class CurveShape:
         if not self.rises:
             return []
         text = (
-            f"η* rises with depth (slope {self.slope:+.2f}), often because updates vanish at initialization; a rate "
-            "above the tuned one for a deeper net is not supported by any trained net"
+            f"η* rises from L = {self.depths[0]} to {self.depths[1]} (slope {self.slope:+.2f}), often because updates "
+            "vanish at initialization; a rate above the tuned one for a deeper net is not supported by any trained net"
         )
         return [TransferWarning(kind="rise", text=text)]
 

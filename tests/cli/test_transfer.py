@@ -102,7 +102,7 @@ def test_vanishing_nets_and_settings_outside_of_the_evidence_are_reported() -> N
         "→ recommended at L = 8: 0.1 (constant",
     ]
     assert any(line.startswith("warning: η* changes exponentially with depth") for line in lines)
-    assert any(line.startswith("warning: η* rises with depth") for line in lines)
+    assert any(line.startswith("warning: η* rises from L = ") for line in lines)
     for part in ("momentum 0.9", "a cosine schedule", "weight decay 0.0005", "not stated: optimizer"):
         assert any(line.startswith(f"warning: {part}") for line in lines), part
     assert any(line.startswith("holds for: one learning rate for all parameters") for line in lines)

@@ -39,6 +39,7 @@ class _Law:
         signal: dict | None = None,
         noisy: tuple = (),
         gains: dict | None = None,
+        se: float = 0.02,
     ) -> None:
         self.S = {depth: np.arange(1.0, depth + 1) ** 2 for depth in lr_stars} if S is None else S
         self.units = {depth: len(self.S[depth]) for depth in lr_stars} if S is None else {}
@@ -46,7 +47,7 @@ class _Law:
         self.noisy_depths = noisy
         self.weight_gains = {} if gains is None else gains
         self.curve = pd.DataFrame(
-            {"depth": list(lr_stars), "lr_star": list(lr_stars.values()), "se_log10": 0.02, "seeds": 8}
+            {"depth": list(lr_stars), "lr_star": list(lr_stars.values()), "se_log10": se, "seeds": 8}
         )
 
 
@@ -153,6 +154,14 @@ def test_vanishing_updates_are_reported_and_their_advice_is_not_recommended() ->
     (text, *_) = (w["text"] for w in table.attrs["warnings"] if w["kind"] == "exponential")
     assert "S_l falls exponentially" in text
     assert "updates vanish" in text
+
+
+@pytest.mark.parametrize(("se", "rises"), [(0.005, True), (0.2, False)])
+def test_a_rise_within_the_error_of_the_measurement_is_none(se: float, rises: bool) -> None:
+    table = transfer_table(0.1, 2, [4, 8], measured=_Law({2: 1.0, 4: 1.3, 8: 0.4}, se=se), setting=SGD)
+    texts = [w["text"] for w in table.attrs["warnings"] if w["kind"] == "rise"]
+    assert [text.startswith("η* rises from L = 2 to 4 (slope +0.38)") for text in texts] == [True] * rises
+    assert table.attrs["recommendations"][0]["lr"] == 0.1  # never above the tuned one
 
 
 def test_an_exploding_signal_has_no_rule() -> None:
