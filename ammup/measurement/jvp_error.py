@@ -18,9 +18,10 @@ from torch.utils._pytree import tree_map
 from ammup.models.streams import random_stream
 
 # The relative error of S̄, divided by the largest relative change of a unit by the perturbation. Rounding errors of all
-# layers contribute to S̄, and they change which units of a ReLU are active. In 78 batches (of 2 to 16 images) of 18
-# torchvision nets in float32, compared with float64, the largest ratios are 324 and 271, and the median is 17.
-ROUNDING = 300.0
+# layers contribute to S̄, and they change which units of a ReLU are active, which is rare but can change S̄ by percents.
+# In 107 batches (of 2 to 16 images) of 18 torchvision nets in float32, compared with float64, the largest ratios are
+# 730, 324 and 271, and the median is 17.
+ROUNDING = 1000.0
 
 
 class PassComparison:
