@@ -1,7 +1,10 @@
 """Fixtures of all tests."""
 
+import gc
 import os
 import sys
+from itertools import count
+from pathlib import Path
 from types import ModuleType
 
 # One thread in each process of the tests and in those that they start: there are as many processes as cores. Read when
@@ -69,6 +72,24 @@ def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(config, "jaxtyping_disable", True)
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish() -> None:
+    """Leave the modules and the thousands of tests out of every later garbage collection."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(scope="session")
+def _caches(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("caches")
+
+
+# pytest finds the next number of a folder by reading the names of all earlier ones: 5 ms a test at the end.
+_numbers = count()
+
+
 @pytest.fixture(autouse=True)
-def _cache_of_its_own(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AMMUP_CACHE", str(tmp_path_factory.mktemp("cache")))
+def _cache_of_its_own(_caches: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = _caches / str(next(_numbers))
+    cache.mkdir()
+    monkeypatch.setenv("AMMUP_CACHE", str(cache))
