@@ -46,7 +46,7 @@ def read_store(
         ...     grid = {depths = [2], lrs = [0.1, 0.2]}
         ... ''')
         >>> store = pathlib.Path(tempfile.mkdtemp()) / "runs.db"
-        >>> runs = ammup.run_sweep(experiment, store=store, progress=False)
+        >>> runs = ammup.run_sweep(experiment, store=store, workers=1, progress=False)
         >>> ammup.read_store(store, "optima")[["experiment", "depth", "lrs"]].values.tolist()
         [['demo', 2, 2]]
         >>> ammup.read_store(store, "SELECT lr FROM sweep_runs WHERE lr < ?", [0.15])["lr"].tolist()

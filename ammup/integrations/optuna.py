@@ -159,7 +159,7 @@ def enqueue_lr(study: Any, name: str, prior: LrPrior, *, trials: int = 1) -> Non
     """Enqueue the first trials of a study at :meth:`LrPrior.starts`; the sampler chooses all other parameters.
 
     Trials that were enqueued before, such as before a study was resumed, are not enqueued again. If several processes
-    share a study, call this in one of them.
+    share a study, call this in one of them; its storage must not be SQLite, from which two of them may take one trial.
 
     Args:
         study: an ``optuna.Study``.

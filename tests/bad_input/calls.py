@@ -510,7 +510,10 @@ CASES: list[tuple[Callable[[], object], str]] = [
     (lambda: ammup.load_data("/nope"), "unknown data source '/nope'; expected one of: synthetic, cifar10,"),
     (lambda: ammup.load_data("synthetic", image_size=0), "image_size=0 must be at least 1"),
     (lambda: ammup.load_data("synthetic", image_size=-8), "image_size=-8 must be at least 1"),
-    (lambda: ammup.load_data("synthetic", image_size=8, train=-1), "train=-1: expected 1 to 9000, the number of available images"),
+    (
+        lambda: ammup.load_data("synthetic", image_size=8, train=-1),
+        "train=-1: expected 1 to 9000, the number of available images",
+    ),
     (lambda: ammup.load_data("synthetic", image_size=8, train=0), "train=0: expected 1 to 9000"),
     (lambda: ammup.load_data("synthetic", image_size=8, validation=-1), "validation=-1: expected 0 to 9999"),
     (

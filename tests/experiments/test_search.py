@@ -26,7 +26,7 @@ search = "adaptive"
 strategy = "loop"
 model = {factory = "cnn", arguments = {width = 4}}
 data = {source = "synthetic", image_size = 8, train = 512, validation = 128}
-grid = {depths = [1, 2], lrs = {low = 1e-3, high = 1e3, points = 25}, seeds = 2}
+grid = {depths = [1, 2], lrs = {low = 1e-3, high = 1e3, points = 13}, seeds = 2}
 training = {batch_size = 16}
 """
 VALUES = ["key", "depth", "lr", "seed", "val_accuracy", "val_loss", "train_loss", "diverged", "steps", "strategy"]

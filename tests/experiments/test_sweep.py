@@ -79,6 +79,7 @@ class _SimultaneousExecutor(Executor):
 
 def test_simultaneous_results_of_64_workers_are_all_stored(small: Experiment, tmp_path: Path) -> None:
     large = replace(small, grid=replace(small.grid, lrs=tuple(0.01 * 1.2**i for i in range(16))))
+    large = replace(large, data=replace(large.data, train=128, validation=64))
     expected = run_sweep(large, store=tmp_path / "one.db", workers=1)
     simultaneous = run_sweep(large, store=tmp_path / "simultaneous.db", executor=_SimultaneousExecutor(64))
     assert len(simultaneous) == 64

@@ -1,5 +1,7 @@
 """Small projects whose models are gated by a test with the ``depth_law`` fixture: correct, and with common faults."""
 
+import sys
+
 import numpy.fft  # noqa: F401  (numpy.fft cannot be loaded twice, and pytester unloads new modules)
 import pytest
 import torchvision.models  # noqa: F401  (for the same reason)
@@ -40,6 +42,12 @@ def _loaded() -> None:
     net = lambda depth, seed: ammup.cnn(depth, width=2, seed=seed)  # noqa: E731
     options = {"inputs": images, "targets": labels, "loss": "cross_entropy", "expected": 0.0, "margin": 100.0}
     ammup.check_depth_exponent(net, [2, 4], seeds=2, **options)
+
+
+@pytest.fixture(autouse=True)
+def _nets_of_this_project(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another test that ran in this process may have imported its own module `nets`."""
+    monkeypatch.delitem(sys.modules, "nets", raising=False)
 
 
 def _gate(pytester: pytest.Pytester, project: str, source: str) -> pytest.RunResult:

@@ -173,20 +173,25 @@ def test_a_resumed_study_does_not_repeat_its_first_trials(tmp_path: Path) -> Non
 
 WORKER = """
 import sys, optuna
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
 from ammup.integrations.optuna import LrPrior, suggest_lr
 
 def objective(trial):
     return suggest_lr(trial, "lr", LrPrior(lr=0.03, low=0.01, high=0.1)) * trial.suggest_float("other", 0, 1)
 
-optuna.load_study(study_name="s", storage=sys.argv[1]).optimize(objective, n_trials=5)
+storage = JournalStorage(JournalFileBackend(sys.argv[1]))
+optuna.load_study(study_name="s", storage=storage).optimize(objective, n_trials=5)
 """
 
 
 def test_two_processes_share_a_study(tmp_path: Path) -> None:
-    storage = f"sqlite:///{tmp_path / 'study.db'}"
+    """In a journal: Optuna takes an enqueued trial from SQLite without a lock, so that two processes may get it."""
+    path = str(tmp_path / "study.log")
+    storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(path))
     study = study_of(0, storage=storage, study_name="s")
     enqueue_lr(study, "lr", PRIOR, trials=4)
-    command = [sys.executable, "-c", WORKER, storage]
+    command = [sys.executable, "-c", WORKER, path]
     with ThreadPoolExecutor(2) as pool:
         workers = list(pool.map(lambda _: subprocess.run(command, capture_output=True, text=True), range(2)))
     assert [worker.returncode for worker in workers] == [0, 0], workers[0].stderr
