@@ -50,7 +50,7 @@ class RandomState:
 
     def _resume(self) -> None:
         if self.saved is None:
-            torch.manual_seed(self.seed)
+            _seed_torch(self.seed)
             random.seed(self.seed)
             np.random.seed(self.seed % 2**32)
             return
@@ -59,3 +59,11 @@ class RandomState:
         torch.cuda.set_rng_state_all(cuda)
         random.setstate(python)
         np.random.set_state(numpy)
+
+
+def _seed_torch(seed: int) -> None:
+    """``torch.manual_seed``, which without an accelerator formats the stack for three devices that will never start."""
+    if torch.accelerator.is_available():
+        torch.manual_seed(seed)
+    else:
+        torch.default_generator.manual_seed(seed)

@@ -78,3 +78,14 @@ def test_a_state_left_by_an_exception_continues_from_before() -> None:
         _fail(_draw())
     with state.restored():
         assert _draw() == first
+
+
+@pytest.mark.parametrize("accelerator", [False, True])
+def test_a_stream_of_torch_is_that_of_manual_seed(accelerator: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With an accelerator, which may not have started yet, all of torch's generators are seeded."""
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: accelerator)
+    with torch.random.fork_rng(devices=()):
+        torch.manual_seed(random_stream("key").initial_seed())
+        expected = torch.rand(8)
+    with seeded("key"):
+        assert torch.equal(torch.rand(8), expected)
