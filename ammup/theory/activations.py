@@ -11,6 +11,7 @@ from ammup.arrays import Array
 from ammup.errors import check_known
 
 _TERMS = 128
+CLOSED_FORMS = ("relu", "linear")  # the activations without quadrature
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,11 +117,15 @@ class Gaussians:
     @cached_property
     def slope(self) -> Array:
         """E φ'(z_p), shape (N,)."""
+        if self.activation in CLOSED_FORMS:
+            return self.square
         return np.asarray(self._expand("slope")[0])
 
     @cached_property
     def square(self) -> Array:
         """E φ'(z_p)², shape (N,)."""
+        if self.activation in CLOSED_FORMS:
+            return np.where(self.scale > 0, 0.5, 0.0) if self.activation == "relu" else np.ones_like(self.scale)
         return np.asarray(self._expand("square")[0])
 
     def value_pairs(self, covariance: Array) -> Array:
@@ -144,6 +149,8 @@ class Gaussians:
         size = np.outer(self.scale, other.scale)
         ratio = np.divide(covariance, size, out=np.zeros_like(size), where=size > 0)
         correlation = np.clip(ratio, -1, 1)
+        if other is self:  # arccos and sin turn a rounding error of a correlation of 1 into its square root
+            np.fill_diagonal(correlation, self.scale > 0)
         if self.activation == "relu":
             angle = np.arccos(correlation)
             both_positive = (np.pi - angle) / (2 * np.pi)

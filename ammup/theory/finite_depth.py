@@ -12,9 +12,11 @@ from ammup.architecture.kernels import Kernel
 from ammup.arrays import Array
 from ammup.errors import InputError, check_known
 from ammup.stats.power_law import checked_depths
+from ammup.theory.activations import CLOSED_FORMS
 from ammup.theory.loss_gradient import LossGradient
-from ammup.theory.wide_limit import unit_moments, unit_moments_of_noise
-from ammup.theory.wide_net import wide_net
+from ammup.theory.mean_moment import mean_unit_moments
+from ammup.theory.wide_limit import checked_batch, unit_moments, unit_moments_of_noise
+from ammup.theory.wide_net import WideNet, wide_net
 
 Widths = int | Callable[[int], Sequence[int]]
 
@@ -118,20 +120,26 @@ def finite_depth_law(
     )
     given_fan_in = in_features if in_features or batch is None else batch.shape[1]
 
-    def moments(depth: int) -> Array:
+    nets = []
+    for depth in checked_depths(depths):
         sizes = _sizes_at(depth, width, fan_in=given_fan_in, fan_out=out_features, residual=family == "resnet")
-        net = wide_net(settings(depth=depth, **sizes))
-        if batch is None:
-            return unit_moments_of_noise(net, shape, gradient, power=input_power)
-        return unit_moments(net, batch, gradient)
+        nets.append(wide_net(settings(depth=depth, **sizes)))
+    if batch is None:
+        noise = (unit_moments_of_noise(net, shape, gradient, power=input_power) for net in nets)
+        return np.array([S.mean() ** -0.5 for S in noise])
+    return _lrs(nets, batch, gradient)
 
-    return np.array([moments(depth).mean() ** -0.5 for depth in checked_depths(depths)])
+
+def finite_depth_lrs(architectures: Sequence[Architecture], inputs: ArrayLike, gradient: LossGradient) -> Array:
+    """η* of the finite-depth law for nets on a batch (B, d) or (B, channels, *positions), one value for each net."""
+    return _lrs([wide_net(architecture) for architecture in architectures], inputs, gradient)
 
 
-def finite_depth_lr(architecture: Architecture, inputs: ArrayLike, gradient: LossGradient) -> float:
-    """η* of the finite-depth law for one net on a batch (B, d) or (B, channels, *positions)."""
-    S_bar = float(unit_moments(wide_net(architecture), inputs, gradient).mean())
-    return float(S_bar**-0.5)
+def _lrs(nets: Sequence[WideNet], inputs: ArrayLike, gradient: LossGradient) -> Array:
+    if any(net.activation not in CLOSED_FORMS for net in nets):
+        return np.array([unit_moments(net, inputs, gradient).mean() ** -0.5 for net in nets])
+    batches = [checked_batch(net, inputs) for net in nets]
+    return np.asarray(np.array(mean_unit_moments(nets, batches[0], gradient)) ** -0.5)
 
 
 def _batch(inputs: ArrayLike | None, *, flat: bool) -> Array | None:

@@ -85,7 +85,8 @@ class LossGradient:
 def _mean_overlap_of_softmax(covariance: Array, n_outputs: int) -> Array:
     """E Σ_o p_o(s) p_o(t) of p = softmax(z), z_o ~ N(0, covariance), by Monte Carlo with a fixed seed."""
     values, vectors = np.linalg.eigh(covariance)
-    root = vectors * np.sqrt(np.clip(values, 0, None))
+    # The symmetric root is unique; the eigenvectors of equal eigenvalues, and the draws they give, are not.
+    root = (vectors * np.sqrt(np.clip(values, 0, None))) @ vectors.T
     draws = max(16, _LOGIT_DRAWS // max(1, len(covariance) // 64))
     rng, total = np.random.default_rng(0), np.zeros_like(covariance)
     for _ in range(draws // 16):

@@ -107,14 +107,24 @@ def last_node(net: WideNet, inputs: ArrayLike) -> Node:
     return limit.last_node(gram)
 
 
-def _on_batch(net: WideNet, inputs: ArrayLike) -> tuple["_WideLimit", Array]:
-    """(The computation for the positions of a batch, the Gram matrix of its inputs (N, N))."""
+def checked_batch(net: WideNet, inputs: ArrayLike) -> Array:
+    """Inputs as an array (B, channels, *positions) in float64, flattened as in :func:`unit_moments`.
+
+    Raises:
+        InputError: the inputs do not fit the net.
+    """
     batch = np.asarray(inputs, dtype=np.float64)
     if batch.size and net.axes < 2 and batch.ndim >= net.axes + 2:
         batch = batch.reshape(*batch.shape[: net.axes + 1], -1)
     if batch.ndim != net.axes + 2 or batch.shape[1] != net.stem.fan_in or not batch.size:
         expected = f"(batch, {net.stem.fan_in}) and {net.axes} position axes"
         raise InputError(f"inputs have shape {np.shape(inputs)}; expected {expected}")
+    return batch
+
+
+def _on_batch(net: WideNet, inputs: ArrayLike) -> tuple["_WideLimit", Array]:
+    """(The computation for the positions of a batch, the Gram matrix of its inputs (N, N))."""
+    batch = checked_batch(net, inputs)
     columns = np.moveaxis(batch, 1, 0).reshape(net.stem.fan_in, -1)
     return _WideLimit(net, len(batch), batch.shape[2:]), columns.T @ columns
 
