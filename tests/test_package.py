@@ -45,6 +45,36 @@ def test_help_does_not_import_torch() -> None:
     assert _python(code).strip() == "[]"
 
 
+HEAVY = ("torch", "numpy", "pandas", "matplotlib", "scipy", "pydantic")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "exponent nosuch",
+        "exponent no_package.models:make_net",
+        "exponent cnn --data nosuch",
+        "check nosuch --expected -1.5",
+        "check cnn",
+        "depth nosuch",
+        "transfer cnn --lr -1 --from 2 --to 4",
+        "transfer cnn --lr 0.1 --from 4 --to 4",
+        "fit none.db",
+        "fit none.json",
+        "report none.db -o page.html",
+        "sweep none.toml --store runs.db",
+        "sweep none --store runs.db",
+    ],
+)
+def test_a_wrong_name_is_reported_before_anything_heavy_is_imported(command: str) -> None:
+    code = (
+        "import sys; from click.testing import CliRunner; from ammup.cli import cli;"
+        f"result = CliRunner().invoke(cli, {command.split()!r});"
+        f"print(result.exit_code, [m for m in {HEAVY} if m in sys.modules])"
+    )
+    assert _python(code).strip() == "2 []"
+
+
 @pytest.mark.parametrize("name", [n for n in ammup.__all__ if n != "__version__"])
 def test_every_public_name_resolves_and_has_a_docstring(name: str) -> None:
     assert getattr(ammup, name).__doc__

@@ -113,6 +113,14 @@ class BatchOptions:
                 words += [f"--{option.name.replace('_', '-')}", str(value)]
         return words
 
+    def check(self, family: str) -> None:
+        """Raise InputError for a wrong name of a family or of a data set, before PyTorch is imported."""
+        from ammup.data.names import check_source_name
+        from ammup.models.names import check_factory_name
+
+        check_factory_name(family)
+        check_source_name(self.data)
+
     def load(self, family: str, *, progress: bool) -> "Batch":
         """Load the images and import the factory.
 
@@ -120,6 +128,7 @@ class BatchOptions:
             family: mlp, cnn, resnet or PACKAGE.MODULE:FACTORY.
             progress: show progress while images are decoded.
         """
+        self.check(family)
         from ammup.data.dataset import load_data
         from ammup.measurement.specification import MeasurementSpec
         from ammup.models.device import default_device

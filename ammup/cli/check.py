@@ -80,16 +80,17 @@ def check(
       ammup check my_package.models:make_net --data ~/cifar10 --image-size 16 --baseline depth.json --record
       ammup check cnn --depths 2,4,8 --expected -1.2 --margin 0.3 --junit report.xml --plot law.png
     """  # noqa: D301  (click reads the \b)
-    from ammup.gate.allowed import Allowed, Draws
-    from ammup.gate.depth_baseline import read_baseline
-    from ammup.gate.law_check import BaselineFile, check_law
-
     started = time.perf_counter()
-    _check_writable(plot, baseline, junit)
     if expected is None and baseline is None:
         raise InputError("pass --expected SLOPE, or --baseline FILE to record the slope of this run")
     if baseline is None and record:
         raise InputError("--record was given without --baseline FILE; add the file to record")
+    _check_writable(plot, baseline, junit)
+    batch.check(family)
+    from ammup.gate.allowed import Allowed, Draws
+    from ammup.gate.depth_baseline import read_baseline
+    from ammup.gate.law_check import BaselineFile, check_law
+
     if baseline is not None:
         read_baseline(baseline, record=record)  # an invalid or missing file is reported before the images are loaded
     loaded = batch.load(family, progress=not as_json)

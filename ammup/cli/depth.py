@@ -46,12 +46,15 @@ def depth(family: str, depths: tuple[int, ...], convention: str, shape: tuple[in
       ammup depth my_package.models:make_net --shape 3,32,32
       ammup depth timm:resnet18 --depths 4,8
     """  # noqa: D301  (click reads the \b)
+    from ammup.models.names import check_factory_name, is_published
+
+    check_factory_name(family)
     import torch
 
     from ammup.errors import check_known
     from ammup.models.depth import CONVENTIONS, check_depths_differ, structure_of
     from ammup.models.factory import build_model, family_factory
-    from ammup.models.published import depth_arguments, is_published
+    from ammup.models.published import depth_arguments
     from ammup.stats.power_law import checked_depths
 
     check_known("convention", convention, CONVENTIONS)

@@ -52,6 +52,7 @@ def exponent(
     """  # noqa: D301  (click reads the \b)
     if plot is not None:
         check_new_figure(plot)
+    batch.check(family)
     from ammup.measurement.depth_exponent import measure_depth_law
 
     loaded = batch.load(family, progress=not as_json)

@@ -14,6 +14,19 @@ def check_new_file(path: Path, *, suffixes: tuple[str, ...]) -> None:
     check_folder(path)
 
 
+def check_sweeps(path: Path) -> None:
+    """Raise InputError unless a store RUNS.db or a record RECORD.json can be opened, before pandas is imported."""
+    if path.suffix != ".json":
+        from ammup.experiments.database import check_is_file
+
+        check_is_file(path)
+        return
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error}") from error
+
+
 def check_folder(path: Path) -> None:
     """Raise InputError unless the folder of ``path`` exists."""
     if not path.absolute().parent.is_dir():

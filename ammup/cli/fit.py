@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ammup.cli.files import check_new_figure, check_new_file, check_sweeps
 from ammup.errors import InputError
 
 if TYPE_CHECKING:
@@ -78,12 +79,13 @@ def fit(
       ammup fit runs.db --experiment cnn-relu-cifar10-small --figure panel --plot fig2a.png
       ammup fit circular.json --against zero.json --figure overlay --plot fig4.png
     """  # noqa: D301  (click reads the \b)
-    from ammup.experiments.analysis import law_of, read_sweep, regret_of
-    from ammup.experiments.status import unique_names
-
     _check_options(plot, export, figure, against)
     if transfer and optimum == "edge":
         raise InputError("--transfer carries the best learning rate, not the edge; use --optimum smoothed or argmax")
+    check_sweeps(store)
+    from ammup.experiments.analysis import law_of, read_sweep, regret_of
+    from ammup.experiments.status import unique_names
+
     record = read_sweep(store, name)
     fit_record = partial(law_of, kind=optimum, keep_flagged=keep_flagged, chance=chance)
     law = fit_record(record)
@@ -105,8 +107,6 @@ def fit(
 
 def _check_options(plot: Path | None, export: Path | None, figure: str, against: tuple[str, ...]) -> None:
     """Raise InputError for files that cannot be written and for options that exclude each other."""
-    from ammup.cli.files import check_new_figure, check_new_file
-
     if plot is not None:
         check_new_figure(plot)
     if export is not None:

@@ -22,10 +22,12 @@ def report(store: Path, output: Path, as_json: bool) -> None:
     """  # noqa: D301  (click reads the \b)
     import json
 
-    from ammup.cli.files import check_new_file
-    from ammup.report.summary import html_report
+    from ammup.cli.files import check_new_file, check_sweeps
 
     check_new_file(output, suffixes=(".html",))
+    check_sweeps(store)
+    from ammup.report.summary import html_report
+
     page = html_report(store)
     output.write_text(page, encoding="utf-8")
     click.echo(json.dumps({"written": str(output), "bytes": len(page.encode())}) if as_json else f"written: {output}")

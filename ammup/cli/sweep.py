@@ -26,7 +26,7 @@ def _list_experiments(ctx: click.Context, _param: click.Parameter, value: bool) 
     """Print the experiments that ammup includes, and exit (a click callback)."""
     if not value:
         return
-    from ammup.experiments.files import described
+    from ammup.experiments.shipped import described
 
     for name, first in described().items():
         click.echo(f"{name:<32}{first}")
@@ -103,6 +103,10 @@ def sweep(
         return
     if experiment is None and not status:
         raise InputError("no experiment was given; give a file or a name, or one of --status, --list or --merge")
+    if experiment is not None:
+        from ammup.experiments.shipped import read_text
+
+        read_text(experiment)  # raises for a missing file before pandas and PyTorch are imported
     if not (status or as_json):
         announce(f"ammup sweep: loading PyTorch and {experiment}")
     from ammup.experiments.files import read_experiments

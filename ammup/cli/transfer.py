@@ -72,16 +72,18 @@ def transfer(
       ammup transfer my_package.models:make_net --lr 0.1 --from 1 --to 3,5 --data ~/cifar10 --probe-edges
     """  # noqa: D301  (click reads the \b)
     from ammup.errors import InputError
-    from ammup.measurement.depth_exponent import measure_depth_law
-    from ammup.transfer.carry import transfer_lr
+    from ammup.transfer.tuned_lr import check_lr
 
-    transfer_lr(lr, from_depth, from_depth, rule="constant")  # raises for an invalid lr before the measurement
+    check_lr(lr)  # before the measurement, and before PyTorch is imported
     if from_depth in to_depths:
         raise InputError(
             f"--from {from_depth} and --to {from_depth} are equal: the learning rate does not change; give another "
             "depth"
         )
     measuring.edges.check()
+    batch.check(family)
+    from ammup.measurement.depth_exponent import measure_depth_law
+
     loaded = batch.load(family, progress=not as_json)
     depths = tuple(sorted({from_depth, *to_depths}))
     law = measure_depth_law(loaded.factory, depths, loaded.spec, seeds=seeds, progress=not as_json)

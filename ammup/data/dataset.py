@@ -18,8 +18,9 @@ from torch import Tensor
 
 from ammup.data.cache import Splits
 from ammup.data.checks import checked_images, checked_labels
-from ammup.data.objects import FUNCTION, call_function, read_object
-from ammup.data.readers import NAMES, read_folder, read_npz, read_torchvision
+from ammup.data.names import NAMES, check_source_name, is_function
+from ammup.data.objects import call_function, read_object
+from ammup.data.readers import read_folder, read_npz, read_torchvision
 from ammup.data.selection import Images as Images
 from ammup.data.selection import Selection as Selection
 from ammup.data.splitting import divided
@@ -200,7 +201,7 @@ def load_data(
     """
     if image_size is not None and image_size < 1:
         raise InputError(f"image_size={image_size} must be at least 1")
-    named = isinstance(source, str) and FUNCTION.fullmatch(source) and not Path(source).exists()
+    named = isinstance(source, str) and is_function(source)
     if arguments and not named:
         raise InputError(f"arguments={arguments!r} are those of a function; give the source as package.module:function")
     name = str(source) if isinstance(source, str | Path) else type(source).__name__
@@ -226,11 +227,5 @@ def _read(source: str | Path, image_size: int | None, seed: int, progress: bool)
     if source in NAMES:
         return read_torchvision(str(source), image_size, progress)
     path = Path(source).expanduser()
-    if path.is_dir():
-        return read_folder(path, image_size, progress)
-    if path.is_file() and path.suffix == ".npz":
-        return read_npz(path, image_size, progress)
-    raise InputError(
-        f"unknown data source {str(source)!r}; expected one of: {', '.join(NAMES)}, an existing folder or .npz file, "
-        "or package.module:function"
-    )
+    check_source_name(source)
+    return read_folder(path, image_size, progress) if path.is_dir() else read_npz(path, image_size, progress)

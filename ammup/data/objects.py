@@ -1,7 +1,6 @@
 """Data sets that are Python objects: arrays, tensors, data sets of torch and Hugging Face, loaders and streams."""
 
 import math
-import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -17,9 +16,7 @@ from ammup.data.items import Columns, find_columns, input_batch, label_batch
 from ammup.data.readers import resized
 from ammup.data.selection import Rows
 from ammup.errors import InputError
-from ammup.models.factory import imported
-
-FUNCTION = re.compile(r"[\w.]+:[\w.]+")
+from ammup.models.names import imported
 
 Part = tuple[Rows, NDArray[np.int64] | None]  # inputs and labels of a split; None: the inputs read them
 ALLOWED = (

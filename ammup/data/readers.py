@@ -20,7 +20,6 @@ from ammup.errors import InputError
 from ammup.progress import tracked
 
 # Sources given by name instead of by path.
-NAMES = ("synthetic", "cifar10", "cifar100")
 # Number of classes of the sources above, which folders of the same name have as well.
 CLASSES = {"synthetic": 10, "cifar10": 10, "cifar100": 100}
 SUFFIXES = (".jpg", ".jpeg", ".png")

@@ -24,6 +24,12 @@ APPLICATION_ID = 0x616D6D75  # "ammu" in ASCII; it distinguishes stores of ammup
 MAX_CHECKED_BYTES = 64 << 20
 
 
+def check_is_file(path: Path) -> None:
+    """Raise InputError unless the file of a store exists."""
+    if not path.is_file():
+        raise InputError(f"{path} does not exist; `ammup sweep EXPERIMENT.toml --store {path}` creates it")
+
+
 class Database:
     """An open SQLite file.
 
@@ -101,10 +107,7 @@ class Database:
             raise InputError(_error_message(self.path, error)) from error
 
     def _open_for_reading(self) -> sqlite3.Connection:
-        if not self.path.is_file():
-            raise InputError(
-                f"{self.path} does not exist; `ammup sweep EXPERIMENT.toml --store {self.path}` creates it"
-            )
+        check_is_file(self.path)
         log, folder = Path(f"{self.path}-wal"), self.path.absolute().parent
         if os.access(self.path, os.W_OK) and os.access(folder, os.W_OK):
             connection = self._connect("mode=rw")  # so that the last connection removes the WAL files when it closes

@@ -12,7 +12,8 @@ from typing import Any, ClassVar
 import tomli_w
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from ammup.data.readers import CLASSES, NAMES
+from ammup.data.names import NAMES
+from ammup.data.readers import CLASSES
 from ammup.errors import InputError, check_known
 from ammup.experiments.changes import apply_change, name_suffix
 from ammup.experiments.grid import Grid

@@ -1,17 +1,15 @@
 """Experiment files: a TOML file defines an experiment, its variants, and profiles that make it smaller."""
 
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from ammup.errors import InputError, unknown
+from ammup.errors import InputError
 from ammup.experiments.experiment import Experiment
+from ammup.experiments.shipped import read_text
 from ammup.parsing import parse_toml
 
 Table = dict[str, Any]
-
-SHIPPED = files("ammup.experiments")
 
 
 def read_experiments(
@@ -25,7 +23,8 @@ def read_experiments(
     name replaces "FILE-VARIANT".
 
     Args:
-        source: path of the TOML file, or the name of an experiment that comes with ammup, see :func:`shipped`.
+        source: path of the TOML file, or the name of an experiment that comes with ammup, see
+                :func:`ammup.experiments.shipped.shipped`.
         profile: name of a profile, such as "small"; None uses the full size.
         variant: name of a variant; None returns an experiment for each variant.
         changes: settings such as "grid.seeds=3", applied to every experiment.
@@ -33,7 +32,7 @@ def read_experiments(
     Raises:
         InputError: the file cannot be read, a name is unknown, or the content is not an experiment.
     """
-    text = _read_text(source)
+    text = read_text(source)
     try:
         content = parse_toml(text)
         variants, profiles = _pop_tables(content, "variants"), _pop_tables(content, "profiles")
@@ -61,33 +60,6 @@ def read_experiment(
         names = ", ".join(one.name for one in experiments)
         raise InputError(f"{source} has {len(experiments)} variants ({names}); choose one with variant=")
     return experiments[0]
-
-
-def shipped() -> tuple[str, ...]:
-    """Return the names of the experiments that come with ammup."""
-    return tuple(
-        sorted(entry.name.removesuffix(".toml") for entry in SHIPPED.iterdir() if entry.name.endswith(".toml"))
-    )
-
-
-def described() -> dict[str, str]:
-    """Return a description of each experiment that comes with ammup, by name: the first line of its file."""
-    return {name: _read_text(Path(name)).splitlines()[0].removeprefix("# ") for name in shipped()}
-
-
-def _read_text(path: str | Path) -> str:
-    """Read the file; if it does not exist, the shipped experiment of this name."""
-    name, source = str(path), Path(path)
-    if name in shipped() and not source.exists():
-        return (SHIPPED / f"{name}.toml").read_text(encoding="utf-8")
-    try:
-        return source.read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        if source.suffix:
-            raise InputError(f"{source}: {error}") from error
-        raise unknown("experiment", name, shipped(), "or give the path of a .toml file") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{source}: {error}") from error
 
 
 def _pop_tables(content: Table, name: str) -> Mapping[str, Table]:

@@ -1,11 +1,10 @@
 """Model factories by name: the families, with sizes that fit the data, or a user's own factory."""
 
-import importlib
 import inspect
 import math
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import nn
@@ -14,7 +13,8 @@ from ammup.architecture.architecture import Architecture
 from ammup.errors import InputError
 from ammup.models.device import usable_device
 from ammup.models.families import cnn, mlp, resnet
-from ammup.models.published import is_published, published_factory, published_sizes
+from ammup.models.names import check_family_name, imported, is_published
+from ammup.models.published import published_factory, published_sizes
 from ammup.models.readings import CONSTANTS
 from ammup.models.streams import seeded
 
@@ -64,11 +64,7 @@ def family_factory(name: str) -> Factory:
         return published_factory(name)
     if ":" in name:
         return imported(name, what="factory")
-    if name not in FAMILIES:
-        raise InputError(
-            f"unknown family {name!r}; expected one of: {', '.join(FAMILIES)}, torchvision:NAME, timm:NAME or "
-            "hf:CONFIG, or PACKAGE.MODULE:FACTORY for your own"
-        )
+    check_family_name(name)
     return FAMILIES[name]
 
 
@@ -99,22 +95,6 @@ def architecture_of(factory: Factory, depth: int) -> Architecture | None:
     }
     fields = {_FIELDS.get(name, name): value for name, value in {**defaults, **given}.items()}
     return Architecture(family=family, depth=depth, **fields)
-
-
-def imported(name: str, *, what: str) -> Callable[..., Any]:
-    """The callable PACKAGE.MODULE:NAME, which is imported; ``what`` names it in errors, such as "factory".
-
-    Raises:
-        InputError: the import fails, or the object is not callable.
-    """
-    module, _, attribute = name.partition(":")
-    try:
-        found = getattr(importlib.import_module(module), attribute)
-    except Exception as error:  # importing runs the user's code, which can raise anything
-        raise InputError(f"{what} {name!r} cannot be imported: {type(error).__name__}: {error}") from error
-    if not callable(found):
-        raise InputError(f"{what} {name!r} is a {type(found).__name__}; it must be callable")
-    return cast(Callable[..., Any], found)
 
 
 def build_model(factory: Factory, depth: int, seed: int, device: torch.device | str | None = None) -> nn.Module:

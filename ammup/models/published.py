@@ -18,8 +18,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from ammup.errors import InputError, unknown
-
-PACKAGES = {"torchvision": "torchvision", "timm": "timm", "hf": "transformers"}
+from ammup.models.names import PACKAGES
 
 # Builders of torchvision: (blocks of a ResNet, its other arguments); widths of the stages of a ConvNeXt; the patch,
 # heads, width and width of the MLP of a vision transformer.
@@ -57,11 +56,6 @@ _TIMM = {
 _SIZED = ("swin_transformer", "swin_transformer_v2", "vision_transformer", "deit", "beit")
 
 Arguments = dict[str, Any]
-
-
-def is_published(name: str) -> bool:
-    """Whether a name has the form PACKAGE:NAME of one of these packages."""
-    return name.partition(":")[0] in PACKAGES and ":" in name
 
 
 def depth_arguments(name: str, depth: int) -> Arguments:

@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ConstantLR, LinearLR, LRScheduler, ReduceLROnPlateau, SequentialLR
 
 from ammup.errors import InputError, unknown
-from ammup.models.factory import imported
+from ammup.models.names import imported
 from ammup.training.components import Component
 from ammup.training.runs import Training
 

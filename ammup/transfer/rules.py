@@ -12,6 +12,7 @@ from ammup.errors import InputError, check_known, check_level, checked_integer
 from ammup.theory.finite_depth import finite_depth_law
 from ammup.theory.pathsum import log_path_sum
 from ammup.transfer.measured_curve import Measured, MeasuredCurve
+from ammup.transfer.tuned_lr import check_lr
 
 Law = Callable[[Sequence[int]], ArrayLike]
 
@@ -143,7 +144,7 @@ class DepthChange:
             InputError: the learning rate or level is invalid, the rule is unknown or lacks an argument, or the result
                 overflows or underflows.
         """
-        _check_lr(lr)
+        check_lr(lr)
         check_level(level)
         check_known("rule", rule, RULES)
         if rule not in self.rules:
@@ -206,12 +207,3 @@ class DepthChange:
                 "ammup.theory.pathsum.enumerate_path_sum computes it for any small graph"
             )
         return math.log(self.path_sums[depth])
-
-
-def _check_lr(lr: float) -> None:
-    if not 0 < lr < math.inf:
-        raise InputError(
-            f"lr={lr!r} must be positive and finite",
-            python="give the learning rate tuned at from_depth",
-            option="give the learning rate that was tuned at the depth of --from",
-        )

@@ -1,0 +1,25 @@
+"""Names of data sources, without NumPy and PyTorch: a wrong name is reported before they are imported."""
+
+import re
+from pathlib import Path
+
+from ammup.errors import InputError
+
+NAMES = ("synthetic", "cifar10", "cifar100")
+FUNCTION = re.compile(r"[\w.]+:[\w.]+")
+
+
+def is_function(source: str) -> bool:
+    """Whether a source is a function package.module:function, and no existing file."""
+    return FUNCTION.fullmatch(source) is not None and not Path(source).exists()
+
+
+def check_source_name(source: str | Path) -> None:
+    """Raise InputError unless a source is a name, a folder, a file of arrays, or a function."""
+    path = Path(source).expanduser()
+    known = source in NAMES or path.is_dir() or (path.is_file() and path.suffix == ".npz")
+    if not known and not is_function(str(source)):
+        raise InputError(
+            f"unknown data source {str(source)!r}; expected one of: {', '.join(NAMES)}, an existing folder or .npz "
+            "file, or package.module:function"
+        )
