@@ -21,9 +21,9 @@ import numpy as np
 
 import ammup
 from ammup.experiments.experiment import Experiment
+from ammup.experiments.invocation import this_invocation
 from ammup.experiments.schema import StoredExperiment, Worker
 from ammup.experiments.store import Store
-from ammup.experiments.sweep import this_invocation
 from ammup.provenance import versions
 
 DEPTHS, POINTS = 25, 40

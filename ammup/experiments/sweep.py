@@ -1,6 +1,5 @@
 """Run the cells of a grid that are not yet stored, and store each block of cells when it finishes."""
 
-import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import asdict
@@ -12,16 +11,16 @@ import pandas as pd
 from ammup.errors import InputError
 from ammup.experiments.block import Block, Outcome, run_block, time_strategies
 from ammup.experiments.experiment import Cell, Experiment
+from ammup.experiments.invocation import this_invocation
 from ammup.experiments.live import Display
 from ammup.experiments.measuring import ShortRunJob, compute_laws, missing_short_runs, run_short_run
 from ammup.experiments.pool import WorkerPool, usable_cores, worker_pool
-from ammup.experiments.schema import Invocation, LeftOut, StoredExperiment
+from ammup.experiments.schema import LeftOut, StoredExperiment
 from ammup.experiments.search import run_search
 from ammup.experiments.status import rows_in_grid
 from ammup.experiments.store import Store
 from ammup.models.device import default_device
 from ammup.progress import tracked
-from ammup.provenance import ammup_commit, commit_of, versions
 from ammup.training.runs import Run
 
 
@@ -216,18 +215,3 @@ def check_digest(experiment: Experiment, stored: str | None, digest: str, path: 
 def default_workers(device: str | None) -> int:
     """Return the default number of workers: the number of cores, or 1 if there is a GPU."""
     return usable_cores() if (device or default_device()) == "cpu" else 1
-
-
-def this_invocation() -> Invocation:
-    """Describe the running command, with the commits of its working directory and of ammup."""
-    commit, dirty = commit_of(Path.cwd())
-    built_from, built_dirty = ammup_commit()
-    return Invocation(
-        command=" ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-        folder=str(Path.cwd()),
-        commit=commit,
-        dirty=dirty,
-        ammup_commit=built_from,
-        ammup_dirty=built_dirty,
-        versions=versions(),
-    )

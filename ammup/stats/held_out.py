@@ -22,6 +22,10 @@ Rules = Mapping[str, Law | Callable[[tuple[int, ...]], Law]]
 SWEPT = "swept"
 # With more splits than this, that many are drawn at random (from a fixed seed).
 MOST_SPLITS = 128
+# With more splits than this, they are too many to be listed, and they are drawn without a list: 4 or more, such that
+# the number of splits times that of the seeds is at most 4096.
+MOST_LISTED = 200_000
+FEWEST_SPLITS, MOST_SPLIT_SEEDS = 4, 4096
 OFF_BY = 2.0
 COLUMNS = ("rule", "depth", "held_out_accuracy", "held_out", "off_by_two")
 
@@ -38,10 +42,26 @@ def splits(seeds: Sequence[int]) -> list[tuple[tuple[int, ...], tuple[int, ...]]
     sizes = sorted({n // 2, n - n // 2} - {0, n})
     every: Iterable[tuple[int, ...]] = chain.from_iterable(combinations(range(n), size) for size in sizes)
     total = sum(comb(n, size) for size in sizes)
-    if total > MOST_SPLITS:
+    if total > MOST_LISTED:
+        every = _random_halves(n)
+    elif total > MOST_SPLITS:
         places = set(np.random.default_rng(0).choice(total, MOST_SPLITS, replace=False).tolist())
         every = (chosen for place, chosen in enumerate(every) if place in places)
-    return [(tuple(seeds[i] for i in chosen), tuple(seeds[i] for i in range(n) if i not in chosen)) for chosen in every]
+    return [_division(seeds, set(chosen)) for chosen in every]
+
+
+def _division(seeds: Sequence[int], chosen: set[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """(The seeds at these places, the others)."""
+    ordered = sorted(chosen)
+    return tuple(seeds[i] for i in ordered), tuple(seed for i, seed in enumerate(seeds) if i not in chosen)
+
+
+def _random_halves(n: int) -> Iterator[tuple[int, ...]]:
+    """Random halves of many seeds. A division of many seeds has little noise, so fewer are needed."""
+    rng = np.random.default_rng(0)
+    for number in range(max(FEWEST_SPLITS, min(MOST_SPLITS, MOST_SPLIT_SEEDS // n))):
+        size = (n + number % 2) // 2  # both sizes if n is odd
+        yield tuple(sorted(rng.choice(n, size, replace=False).tolist()))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from ammup.experiments.invocation import this_invocation
 from ammup.experiments.store import Store
-from ammup.experiments.sweep import this_invocation
 from ammup.parsing import parse_json
 from ammup.tuning.progress import TuningRun
 

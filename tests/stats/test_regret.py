@@ -200,6 +200,17 @@ def test_many_seeds_are_divided_at_random_into_halves() -> None:
     assert splits([7]) == []
 
 
+@pytest.mark.parametrize("n", [21, 40, 1000])
+def test_many_seeds_are_divided_at_random_in_halves(n: int) -> None:
+    """2^n divisions can be neither listed nor counted in 64 bits; the work stays bounded."""
+    found = splits(range(100, 100 + n))
+    assert all(sorted(chosen + others) == list(range(100, 100 + n)) for chosen, others in found)
+    assert {len(chosen) for chosen, _ in found} == {n // 2, n - n // 2}
+    assert len(set(found)) == len(found) >= 4
+    assert len(found) * n <= 4096
+    assert found == splits(range(100, 100 + n))
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
