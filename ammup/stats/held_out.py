@@ -107,7 +107,7 @@ class HeldOut:
         on = {depth: one.without(np.array(others)) for depth, one in curves.items()}
         if any(not _trained(one) for one in on.values()):
             return
-        swept = {depth: one.optimum().lr_star(self.kind)[0] for depth, one in on.items()}
+        swept = {depth: one.tuned_lr(self.kind) for depth, one in on.items()}
         measured = {depth: (np.log(one.lrs), _accuracy(one.without(np.array(chosen)))) for depth, one in curves.items()}
         for rule, law in {**self.rules, SWEPT: swept}.items():
             values = law(chosen) if callable(law) else law

@@ -150,6 +150,11 @@ class SeedCurves:
         edge = self.edge(self.lowest if chance is None else chance)
         return self.optimum_with(edge, float(edge_errors([edge])[0]))
 
+    def tuned_lr(self, kind: str) -> float:
+        """The best learning rate, "smoothed" or "argmax", without the edge, which takes most of the time."""
+        unknown = Edge(lr=float("nan"), scatter=0.0, seeds=0, grid=0.0, flags=())
+        return self.optimum_with(unknown, float("nan")).lr_star(kind)[0]
+
     @property
     def lowest(self) -> float:
         """The lowest mean accuracy over the seeds of a learning rate."""

@@ -174,7 +174,7 @@ class _Comparison:
 
     def regret(self, curves: "Mapping[int, _DepthCurves]") -> pd.DataFrame:
         """``Regret.by_depth`` without its intervals."""
-        swept = {depth: one.accuracy.optimum().lr_star(self.kind)[0] for depth, one in curves.items()}
+        swept = {depth: one.accuracy.tuned_lr(self.kind) for depth, one in curves.items()}
         tuned = swept[self.base]
         laws = laws_of(self.rules, curves[self.base].accuracy.seeds)
         predicted = {
