@@ -72,7 +72,7 @@ class StackedReplicas(ReplicaGroup):
         if training.momentum:
             self.momentum = {name: torch.zeros_like(stack) for name, stack in self.parameters.items()}
         self.lrs = torch.tensor(lrs, dtype=DTYPES[training.dtype], device=feed.device)
-        self._dense = dense_step(model, training)
+        self._dense = dense_step(model, training, self.parameters, self.lrs)
         self._recorder = StepRecorder(feed.device)
 
     @_translate_errors()
@@ -103,11 +103,14 @@ class StackedReplicas(ReplicaGroup):
             for stacks in (self.parameters, self.buffers, self.momentum)
         )
         self.lrs = self.lrs[mask]
+        self._dense = dense_step(self.model, self.training, self.parameters, self.lrs)
         self._recorder.reset()
 
     def release_cache(self) -> None:
-        """Delete the recorded step, which owns the memory of a complete step."""
+        """Delete the recorded step and the buffers, which own the memory of a complete step."""
         self._recorder.reset()
+        if self._dense is not None:
+            self._dense.release_buffers()
 
     def _state(self) -> list[Tensor]:
         """The tensors that a step writes to."""
@@ -116,7 +119,7 @@ class StackedReplicas(ReplicaGroup):
     def _eager_step(self, images: Tensor, labels: Tensor) -> Float[Tensor, " R"]:
         """A step of every active replica, in place and without a recording."""
         if self._dense is not None:
-            return self._dense(self.parameters, self.lrs, images, labels)
+            return self._dense(images, labels)
 
         def loss(parameters: Stack, buffers: Stack) -> tuple[Tensor, Stack]:
             with autocast(self.training, images.device):

@@ -9,7 +9,8 @@ from torch import nn
 from torch.nn import functional as F
 
 import ammup
-from ammup.training.dense import dense_step
+from ammup.training import dense
+from ammup.training.dense import DenseStep, dense_step
 from ammup.training.runs import Training
 
 PLAIN = Training(dtype="float64")
@@ -20,16 +21,30 @@ def _mlp(activation: str, depth: int = 3, seed: int = 0) -> nn.Module:
     return ammup.mlp(depth, width=7, in_features=12, out_features=4, activation=activation, seed=seed).double()
 
 
+def _stack(model: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: p.detach().expand(len(LRS), *p.shape).clone() for name, p in model.named_parameters()}
+
+
+def _step(model: nn.Module, training: Training = PLAIN) -> DenseStep | None:
+    return dense_step(model, training, _stack(model), torch.tensor(LRS))
+
+
+@pytest.mark.parametrize("part_bytes", [0, 2 * 25 * 5 * 8, dense.PART_BYTES], ids=["one", "two", "all"])
 @pytest.mark.parametrize("depth", [1, 3])
 @pytest.mark.parametrize("activation", ["relu", "gelu", "linear"])
-def test_steps_equal_those_of_autograd_and_sgd(activation: str, depth: int) -> None:
+def test_steps_equal_those_of_autograd_and_sgd(
+    activation: str, depth: int, part_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Parts of one, two and one, and three replicas; the last minibatch is smaller, as in an epoch."""
+    monkeypatch.setattr(dense, "PART_BYTES", part_bytes)
     torch.manual_seed(0)
-    batches = [(torch.randn(5, 3, 2, 2, dtype=torch.float64), torch.randint(4, (5,))) for _ in range(4)]
+    sizes = (5, 5, 3, 5)
+    batches = [(torch.randn(size, 3, 2, 2, dtype=torch.float64), torch.randint(4, (size,))) for size in sizes]
     model = _mlp(activation, depth)
-    step = dense_step(model, PLAIN)
+    stack = _stack(model)
+    step = dense_step(model, PLAIN, stack, torch.tensor(LRS, dtype=torch.float64))
     assert step is not None
-    stack = {name: p.detach().expand(len(LRS), *p.shape).clone() for name, p in model.named_parameters()}
-    losses = [step(stack, torch.tensor(LRS, dtype=torch.float64), x, y) for x, y in batches]
+    losses = [step(x, y) for x, y in batches]
     for row, lr in enumerate(LRS):
         naive = _mlp(activation, depth)
         sgd = torch.optim.SGD(naive.parameters(), lr=lr)
@@ -86,10 +101,10 @@ OTHERS = {
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_other_models_have_no_dense_step(name: str) -> None:
-    assert dense_step(OTHERS[name](), PLAIN) is None
+    assert _step(OTHERS[name]()) is None
 
 
 @pytest.mark.parametrize("options", [{"momentum": 0.9}, {"weight_decay": 0.1}, {"dtype": "bfloat16"}])
 def test_other_training_has_no_dense_step(options: dict) -> None:
-    assert dense_step(_mlp("relu"), PLAIN) is not None
-    assert dense_step(_mlp("relu"), Training(**options)) is None
+    assert _step(_mlp("relu")) is not None
+    assert _step(_mlp("relu"), Training(**options)) is None
