@@ -73,6 +73,7 @@ class Feed:
         self.batch_size, self.device, self.dtype = batch_size, usable_device(device), dtype
         self.mean = torch.tensor(255 * mean, dtype=dtype, device=self.device)
         self.scale = torch.tensor(1 / (255 * deviation), dtype=dtype, device=self.device)
+        self._items: tuple[Tensor, Tensor] | None = None
         self.resident = _fits(data, self.device) if resident is None else resident
         self.loader_workers, self.augment = loader_workers, augment
         self.train = self._placed(data.train_images, data.train_labels)
@@ -145,7 +146,14 @@ class Feed:
         """Images as the model receives them: (B, C, H, W); other inputs in the dtype of the weights, or as indices."""
         if not self.standardized:
             return images.to(self.dtype if images.is_floating_point() else torch.int64)
-        return images.to(self.dtype).sub_(self.mean).mul_(self.scale).permute(0, 3, 1, 2)
+        mean, scale = self._per_item(images.shape[1:])
+        return images.to(self.dtype).sub_(mean).mul_(scale).permute(0, 3, 1, 2)
+
+    def _per_item(self, shape: torch.Size) -> tuple[Tensor, Tensor]:
+        """The mean and scale of every number of an image. Torch does not vectorize a broadcast over three channels."""
+        if self._items is None or self._items[0].shape != shape:
+            self._items = self.mean.expand(shape).contiguous(), self.scale.expand(shape).contiguous()
+        return self._items
 
 
 class _Source(Dataset[tuple[Tensor, Tensor]]):
@@ -159,7 +167,9 @@ class _Source(Dataset[tuple[Tensor, Tensor]]):
 
     def __getitem__(self, indices: Int64[Tensor, "B"]) -> tuple[Tensor, Tensor]:
         if isinstance(self.images, Tensor) and isinstance(self.labels, Tensor):
-            return self.images[indices], self.labels[indices]
+            # One copy of each image; an index of this tensor with four axes would copy number by number.
+            images = self.images.flatten(1).index_select(0, indices)
+            return images.view(-1, *self.images.shape[1:]), self.labels[indices]
         rows = indices.numpy()
         return torch.tensor(self.images[rows]), torch.tensor(self.labels[rows])
 
