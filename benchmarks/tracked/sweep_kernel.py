@@ -33,6 +33,11 @@ CASES = {
         {"replicas": 8, "width": 8, "image_size": 8},
         {"replicas": 8, "width": 8, "image_size": 8, "strategy": "stacked"},
         {"replicas": 8, "family": "mlp", "width": 64, "image_size": 8, "strategy": "stacked"},
+        *(
+            {"replicas": replicas, "family": "mlp", "width": width, "image_size": 8, "depth": 8, "strategy": "stacked"}
+            for width in (64, 128)
+            for replicas in (4, 40)
+        ),
     )
 }
 
@@ -133,10 +138,13 @@ Rates.track_share_of_gemm_peak.unit = "of the matrix product"
 
 
 class TimesObvious:
-    """Time of a plain PyTorch loop divided by that of the kernel, alternating in one thread; more is better."""
+    """Time of a plain PyTorch loop divided by that of the kernel, alternating in one thread; more is better.
+
+    The plain loop has the dtype of the weights, which is float32 for a kernel in bfloat16.
+    """
 
     version = "1"
-    params = tuple(name for name, changed in CASES.items() if changed.get("dtype", "float32") == "float32")
+    params = tuple(name for name, changed in CASES.items() if changed.get("dtype", "float32") != "float64")
     param_names = ("case",)
     timeout = 600
     unit = "times"
@@ -150,3 +158,22 @@ class TimesObvious:
             kernel.train_reference()
             pairs = [(seconds(kernel.train_reference), seconds(kernel.train)) for _ in range(2 * ROUNDS)]
         return statistics.median(reference / ours for reference, ours in pairs)
+
+
+class OfPlain:
+    """Time of a residual net divided by that of the same net with another layer, alternating; more is better."""
+
+    version = "1"
+    params = ("resnet with batch norm", "resnet with dropout")
+    param_names = ("family",)
+    timeout = 600
+    unit = "of plain"
+
+    def track_of_plain(self, family: str) -> float:
+        """The median over rounds."""
+        from .kernel import ROUNDS, Case, Kernel, seconds
+
+        with module("ammup.training.allocator").freed_memory_kept():
+            plain, other = Kernel(Case(family="resnet")), Kernel(Case(family=family))
+            pairs = [(seconds(plain.train), seconds(other.train)) for _ in range(2 * ROUNDS)]
+        return statistics.median(base / changed for base, changed in pairs)
