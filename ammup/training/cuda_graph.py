@@ -1,7 +1,9 @@
 """Records a training step as a CUDA graph and replays it, because kernel launches dominate the time of small nets."""
 
+import random
 from collections.abc import Callable, Iterable
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -43,7 +45,7 @@ class StepRecorder:
     """Calls a step directly, or replays a recording of it if that is faster and the step can be recorded.
 
     The first call is never recorded. It is used to detect whether the step draws random numbers: a recording would
-    repeat the same numbers.
+    repeat the same numbers, or the branch that a number drawn on the CPU selected.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -66,9 +68,9 @@ class StepRecorder:
         self.recorded = None
 
     def _first_step(self, step: Step, images: Tensor, labels: Tensor) -> Tensor:
-        before = random_state(images.device)
+        before = _random_states(images.device)
         losses = step(images, labels)
-        self.enabled = torch.equal(before, random_state(images.device))
+        self.enabled = before == _random_states(images.device)
         self.first_call = False
         return losses
 
@@ -86,6 +88,13 @@ class StepRecorder:
 def recording_helps(device: torch.device) -> bool:
     """Whether a recorded step is faster: only on a GPU."""
     return device.type == "cuda"
+
+
+def _random_states(device: torch.device) -> tuple[object, ...]:
+    """States of the generators that a step may draw from: torch's on the device and on the CPU, NumPy's, Python's."""
+    name, keys, *position = np.random.get_state(legacy=True)  # noqa: NPY002  (the global generator of users' modules)
+    torch_states = (random_state(device), torch.get_rng_state())
+    return (*(bytes(state.numpy()) for state in torch_states), name, bytes(keys), *position, random.getstate())
 
 
 def record(step: Callable[[], Tensor], state: list[Tensor]) -> tuple[Callable[[], None], Tensor]:
@@ -114,8 +123,9 @@ def record(step: Callable[[], Tensor], state: list[Tensor]) -> tuple[Callable[[]
 
 def _warm_up(step: Callable[[], Tensor], state: list[Tensor], stream: torch.cuda.Stream) -> None:
     """Call the step a few times on the stream and restore the state."""
-    before = [tensor.clone() for tensor in state]
     with torch.cuda.stream(stream):
+        # On the same stream as the steps: a copy on another one could read values that a step has already overwritten.
+        before = [tensor.clone() for tensor in state]
         try:
             for _ in range(WARM_UP):
                 step()

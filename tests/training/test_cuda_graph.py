@@ -1,10 +1,16 @@
 """Recorded steps give the results of eager ones; on a CPU, a replacement for CUDA graphs replays them."""
 
-from collections.abc import Callable
+import inspect
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import ammup
 from ammup.data.dataset import Data
@@ -96,6 +102,33 @@ def test_a_recording_does_not_change_the_state(device: str) -> None:
     assert (recorded.accepts(images), recorded.accepts(images[:1])) == (True, False)
 
 
+def test_the_warm_up_copies_and_restores_the_state_on_the_stream_of_its_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Streams are concurrent: a copy of the state on another stream could read what a step has already written."""
+    current = "default"
+    streams: list[tuple[str, str]] = []
+
+    @contextmanager
+    def on_stream(stream: str) -> Iterator[None]:
+        nonlocal current
+        previous, current = current, stream
+        yield
+        current = previous
+
+    class Operators(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            streams.append((func.overloadpacket.__name__, current))
+            return func(*args, **(kwargs or {}))
+
+    monkeypatch.setattr(torch.cuda, "stream", on_stream)
+    state = torch.zeros(3)
+    warm_up: Any = inspect.unwrap(cuda_graph._warm_up)  # without type checks: there is no stream without a GPU
+    with Operators():
+        warm_up(lambda: state.add_(1), [state], "side")
+    assert state.tolist() == [0.0] * 3
+    names = ["clone", *["add_"] * cuda_graph.WARM_UP, "copy_"]
+    assert streams == [(name, "side") for name in names]
+
+
 def test_a_recorder_records_after_the_first_call_and_again_after_a_reset(
     device: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -132,6 +165,23 @@ def test_an_out_of_memory_error_during_a_recording_is_raised(
     recorder.run(lambda x, y: x, lambda: [images], images, images)
     with pytest.raises(torch.OutOfMemoryError):
         recorder.run(lambda x, y: x, lambda: [images], images, images)
+
+
+@pytest.mark.parametrize("name", ["random", "numpy", "torch on the CPU", "none"])
+def test_a_step_that_draws_on_the_cpu_is_not_recorded(name: str, device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For example stochastic depth: a recording would contain one of its branches."""
+    monkeypatch.setattr(cuda_graph, "recording_helps", lambda device: True)
+    recorder, total = StepRecorder(torch.device(device)), torch.zeros(1, device=device)
+    generators: dict[str, Callable[[], float]] = {
+        "random": random.random,
+        "numpy": np.random.random,
+        "torch on the CPU": lambda: torch.rand(1).item(),
+        "none": lambda: 0.0,
+    }
+    draw, images = generators[name], torch.ones(2, device=device)
+    for _ in range(3):
+        recorder.run(lambda x, y: total + x.sum() * (draw() < 0.5), lambda: [total], images, images)
+    assert (recorder.recorded is None) == (name != "none")
 
 
 def test_without_a_gpu_steps_are_eager() -> None:
