@@ -42,15 +42,20 @@ FEATURES = {"mlp": _mlp, "cnn": _cnn, "resnet": _resnet}
 def in_jax(case: Case) -> Prepared:
     """Training of all replicas in JAX, from the initial weights of torch."""
     jax.config.update("jax_enable_x64", case.dtype == "float64")
-    start = {name: jnp.asarray(p.detach().numpy(), dtype=case.dtype) for name, p in case.model().named_parameters()}
+    dtype = "float64" if case.dtype == "float64" else "float32"
+    lower = jnp.bfloat16 if case.dtype == "bfloat16" else dtype  # what products are computed in, as in autocast
+    # By default, JAX computes float32 products of a GPU in TF32.
+    jax.config.update("jax_default_matmul_precision", "tensorfloat32" if case.dtype == "tf32" else "highest")
+    start = {name: jnp.asarray(p.detach().numpy(), dtype=dtype) for name, p in case.model().named_parameters()}
     *hidden, readout = start
     images, labels = (
         jnp.stack([jnp.asarray(part.numpy()) for part in parts]) for parts in zip(*case.batches(), strict=True)
     )
 
     def loss(weights: dict[str, Any], x: Any, y: Any) -> Any:
-        features = FEATURES[case.family]([weights[name] for name in hidden], x)
-        return -jnp.take_along_axis(jax.nn.log_softmax(features @ weights[readout].T), y[:, None], 1).mean()
+        features = FEATURES[case.family]([weights[name].astype(lower) for name in hidden], x.astype(lower))
+        logits = (features @ weights[readout].astype(lower).T).astype(dtype)
+        return -jnp.take_along_axis(jax.nn.log_softmax(logits), y[:, None], 1).mean()
 
     def train(lr: Any) -> Any:
         def step(weights: Any, batch: Any) -> Any:
@@ -60,7 +65,7 @@ def in_jax(case: Case) -> Prepared:
         return lax.scan(step, start, (images, labels))[0]
 
     grid = jax.jit(jax.vmap(train))
-    lrs = jnp.asarray(case.lrs, dtype=case.dtype)
+    lrs = jnp.asarray(case.lrs, dtype=dtype)
     return Prepared(
         run=lambda: jax.block_until_ready(grid(lrs)),
         weights=lambda p: [{n: np.asarray(w[i]) for n, w in p.items()} for i in range(case.replicas)],

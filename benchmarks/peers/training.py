@@ -8,9 +8,9 @@ process with all threads, "ours, stacked" all replicas simultaneously, and "ours
 process with one thread for each core, which uses the faster of the two.
 
 First, the script checks in float64 that all methods give the same weights. Then they alternate in separate processes.
-A table cell is the median, over the turns, of training images times replicas per second, and the compilation time. A
-dash marks a method that fails, that takes more than 20 seconds in a turn after its first, or that is not installed
-(pip install jax).
+A table cell is the median, over the turns, of training images times replicas per second, and the compilation time. "<"
+is the bound of a method that was stopped: after 120 seconds of its first turn, or 20 seconds of a later one. "failed"
+marks a method that raised; the reason is printed. JAX must be installed (pip install jax).
 
     python -m benchmarks.peers.training --turns 5
     python -m benchmarks.peers.training --device cuda
@@ -20,7 +20,6 @@ import argparse
 import importlib.util
 import itertools
 import math
-import multiprocessing
 import os
 import statistics
 import time
@@ -31,7 +30,7 @@ from functools import partial
 import numpy as np
 import torch
 
-from ammup.experiments.pool import LocalPool
+from ammup.experiments.pool import LocalPool, _RecordingContext
 from ammup.training.precision import precision
 from benchmarks.peers.ways import BATCH, Case, Prepared, Weights, obvious, ours, vmapped
 
@@ -110,7 +109,8 @@ class SingleProcess(LocalPool):
     """A process with all threads, which can be killed and restarted."""
 
     def __init__(self) -> None:
-        ProcessPoolExecutor.__init__(self, 1, mp_context=multiprocessing.get_context("spawn"))
+        self.context = _RecordingContext()  # for kill(); LocalPool itself would limit the process to one thread
+        ProcessPoolExecutor.__init__(self, 1, mp_context=self.context)
 
 
 def check_equality(case: Case, processes: dict[str, SingleProcess]) -> None:
@@ -124,7 +124,7 @@ def check_equality(case: Case, processes: dict[str, SingleProcess]) -> None:
 
 
 def in_turn(processes: dict[str, SingleProcess], way: str, case: Case, limit: float) -> float:
-    """Seconds of one turn; for a peer that fails, print the reason and return NaN."""
+    """Seconds of one turn: minus the limit of a peer that exceeds it, NaN if it fails; the reason is printed."""
     try:
         return processes[way].submit(seconds, way, case).result(timeout=limit)
     except TimeoutError:
@@ -132,41 +132,53 @@ def in_turn(processes: dict[str, SingleProcess], way: str, case: Case, limit: fl
         reason = f"stopped after {limit} seconds: fewer than {images / limit:.0f} images per second"
         processes[way].kill()
         processes[way] = SingleProcess()
+        result = -limit
     except Exception as error:  # a peer can raise anything
         if way.startswith("ours"):
             raise
-        reason = f"{type(error).__name__}: {str(error).splitlines()[0][:100]}"
+        reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:100]}"
+        result = float("nan")
     print(f"   {way}: {reason}", flush=True)
-    return float("nan")
+    return result
 
 
 def compare(
     case: Case, turns: int, processes: dict[str, SingleProcess], pools: list[LocalPool]
 ) -> dict[str, tuple[float, float]]:
-    """(Images × replicas per second, additional seconds of the first training) of each method."""
+    """(Images × replicas per second, additional seconds of the first training) of each method.
+
+    The rate is NaN if the method failed, and minus its upper bound if it was stopped.
+    """
     ways = [*processes, *([PROCESSES] if pools else [])]
     times: dict[str, list[float]] = {way: [] for way in ways}
     for turn in range(turns + 1):
         for way in ways:
-            if times[way] and math.isnan(times[way][-1]):
-                times[way].append(float("nan"))
+            if times[way] and not times[way][-1] > 0:  # stopped or failed
+                times[way].append(times[way][-1])
             elif way == PROCESSES:
                 times[way].append(in_processes(pools, case))
             else:
                 times[way].append(in_turn(processes, way, case, LIMIT if turn else FIRST_LIMIT))
     images = BATCH * case.steps * case.replicas
-    medians = {way: statistics.median(seconds[1:]) for way, seconds in times.items()}
+    # A method that was stopped in a later turn has only the bound of that turn.
+    medians = {way: statistics.median(t[1:]) if t[-1] > 0 else t[-1] for way, t in times.items()}
     return {way: (images / medians[way], seconds[0] - medians[way]) for way, seconds in times.items()}
+
+
+def _cell(rate: float, extra: float) -> str:
+    if math.isnan(rate):
+        return f"{'failed':>18}"
+    return f"{rate:>11.0f} ({extra:>4.1f})" if rate > 0 else f"{f'< {-rate:.0f}':>18}"
 
 
 def row(case: Case, names: list[str], rates: dict[str, tuple[float, float]]) -> str:
     """One line of the table."""
-    finite = {way: rate for way, (rate, _) in rates.items() if not math.isnan(rate)}
+    finite = {way: rate for way, (rate, _) in rates.items() if rate > 0}
     best = max(rate for way, rate in finite.items() if way.startswith("ours"))
     others = [rate for way, rate in finite.items() if not way.startswith("ours")]
-    cells = [f"{rates[name][0]:>11.0f} ({rates[name][1]:>4.1f})" if name in finite else f"{'–':>18}" for name in names]
+    cells = [_cell(*rates[name]) for name in names]
     ratios = [
-        f"{best / rate:.2f}×" if rate else "–" for rate in (finite.get("obvious loop"), max(others, default=None))
+        f"{best / rate:.2f}×" if rate else "unknown" for rate in (finite.get("obvious loop"), max(others, default=None))
     ]
     net = f"{case.family}, {case.width}, {case.side}×{case.side}, {case.replicas} rates"
     return "".join([f"{net:<28}", *cells, f"{ratios[0]:>14}{ratios[1]:>16}"])
