@@ -10,8 +10,9 @@ import pytest
 from ammup.claims import baselines
 from ammup.claims.statements import CLAIMS
 from ammup.experiments.analysis import rule_curves
-from ammup.experiments.files import read_experiments, shipped
+from ammup.experiments.files import read_experiments
 from ammup.experiments.record import SweepRecord
+from ammup.experiments.shipped import shipped
 
 ROOT = Path(__file__).parents[1]
 

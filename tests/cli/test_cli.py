@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from importlib.metadata import version
+from pathlib import Path
 
 import click
 import pytest
@@ -27,17 +28,19 @@ from ammup.provenance import commit_text
     ],
 )
 def test_an_error_is_one_line_and_its_traceback_is_shown_on_request(
-    error: Exception, code: int, message: str, monkeypatch: pytest.MonkeyPatch
+    error: Exception, code: int, message: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     def fail(*_arguments: object) -> None:
         raise error
 
     monkeypatch.setattr("ammup.experiments.analysis.read_sweep", fail)
-    quiet = run("fit", "runs.db")
+    store = tmp_path / "runs.db"
+    store.touch()  # a missing file is reported earlier
+    quiet = run("fit", str(store))
     assert (quiet.exit_code, quiet.stdout) == (code, "")
     assert message in quiet.stderr
     assert len(quiet.stderr.splitlines()) == 1
-    shown = run("--debug", "fit", "runs.db")
+    shown = run("--debug", "fit", str(store))
     assert shown.exit_code == code
     assert "Traceback" in shown.stderr
     assert "in fail\n" in shown.stderr

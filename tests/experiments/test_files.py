@@ -8,7 +8,8 @@ import pytest
 
 from ammup.errors import InputError
 from ammup.experiments.experiment import Experiment
-from ammup.experiments.files import SHIPPED, described, read_experiment, read_experiments, shipped
+from ammup.experiments.files import read_experiment, read_experiments
+from ammup.experiments.shipped import SHIPPED, described, shipped
 
 TEXT = """
 name = "demo"

@@ -7,7 +7,8 @@ import pytest
 
 from ammup import InputError
 from ammup.experiments.experiment import Experiment
-from ammup.experiments.files import read_experiments, shipped
+from ammup.experiments.files import read_experiments
+from ammup.experiments.shipped import shipped
 
 # Recorded before the training settings below existed. Stored runs are found by these keys.
 RECORDED = json.loads((Path(__file__).parent / "keys.json").read_text(encoding="utf-8"))
