@@ -2,10 +2,8 @@
 
 import gc
 import os
-import sys
 from itertools import count
 from pathlib import Path
-from types import ModuleType
 
 # One thread in each process of the tests and in those that they start: there are as many processes as cores. Read when
 # numpy and torch are imported.
@@ -13,20 +11,15 @@ os.environ.update({f"{library}_NUM_THREADS": "1" for library in ("OMP", "MKL", "
 
 import pytest
 import torch
-from beartype import BeartypeConf, beartype
-from jaxtyping import config, install_import_hook
-
-# Check the signatures of the package while it is tested: shapes (jaxtyping) and types, an int passing for a float as in
-# Python's own typing rules. The hook takes the name of a checker, so ours needs a module.
-_checker = ModuleType("ammup_type_checker")
-_checker.check = beartype(conf=BeartypeConf(is_pep484_tower=True))
-sys.modules[_checker.__name__] = _checker
+from jaxtyping import config
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Install the checks, but not where thousands of nets are drawn: there they would take most of the time."""
     if config.option.markexpr != "statistical":
-        install_import_hook("ammup", "ammup_type_checker.check")
+        import type_checks
+
+        type_checks.install()
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -42,11 +35,12 @@ _trace = torch.fx.Tracer.trace
 
 def _trace_unchecked(*args: object, **kwargs: object) -> torch.fx.Graph:
     """A tracer hands proxies to the forwards, and a proxy has no shape to check."""
+    before = config.jaxtyping_disable
     config.update("jaxtyping_disable", True)
     try:
         return _trace(*args, **kwargs)
     finally:
-        config.update("jaxtyping_disable", False)
+        config.update("jaxtyping_disable", before)
 
 
 torch.fx.Tracer.trace = _trace_unchecked

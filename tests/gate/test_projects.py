@@ -18,7 +18,7 @@ GATE = """
 
 
     def test_depth_exponent(depth_law):
-        images, labels = ammup.load_data("synthetic", image_size=8).batch(8)
+        images, labels = ammup.load_data("synthetic", image_size=8).batch(16)
         depth_law(
             make_net, [2, 4, 8], inputs=images, targets=labels, loss="cross_entropy", expected=EXPECTED, margin=MARGIN
         )
