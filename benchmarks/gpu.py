@@ -9,9 +9,12 @@ relative to a matrix product and a copy measured on the same device.
 import argparse
 import importlib.util
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -69,15 +72,19 @@ class Clock:
         return min(seconds, self.end - reserve - time.monotonic())
 
 
-def command(arguments: list[str], limit: float) -> str:
-    """Run a command; returns "passed" or why it did not pass."""
+def command(arguments: list[str], limit: float, **environment: str) -> str:
+    """Run a command; returns "passed" or why it did not pass. Its child processes are stopped with it."""
     if limit <= 0:
         return NOT_REACHED
     print(f"$ {' '.join(arguments)}", flush=True)
-    try:
-        code = subprocess.run(arguments, cwd=ROOT, timeout=limit, check=False).returncode
-    except subprocess.TimeoutExpired:
-        return f"stopped after {limit:.0f} s"
+    with subprocess.Popen(arguments, cwd=ROOT, start_new_session=True, env=os.environ | environment) as process:
+        try:
+            code = process.wait(timeout=limit)
+        except BaseException as error:
+            os.killpg(process.pid, signal.SIGKILL)  # asv and pytest have processes of their own
+            if isinstance(error, subprocess.TimeoutExpired):
+                return f"stopped after {limit:.0f} s"
+            raise
     return "passed" if code == 0 else f"exit code {code}"
 
 
@@ -130,17 +137,29 @@ def asv(machine: str, commit: str, size: Size, clock: Clock) -> str:
     """Record the cases of asv under the machine's name, which is the folder in baselines/asv."""
     if importlib.util.find_spec("asv") is None:
         return "asv is not installed"
-    program = [sys.executable, "-m", "asv"]
-    stated = command([*program, "machine", "--yes", "--machine", machine], clock.limit(30))
-    if stated != "passed":
-        return stated
-    benchmarks = rf"sweep_kernel\.Steps\.time_steps\(.*'{size.device}'\)"
-    where = ["--machine", machine, "--set-commit-hash", commit]
-    dry = ["--dry-run"] if size is DRY else []
-    return command(
-        [*program, "run", "--quick", "-E", f"existing:{sys.executable}", "--bench", benchmarks, *where, *dry],
-        clock.limit(size.limits[2]),
-    )
+    with tempfile.TemporaryDirectory() as scratch:
+        config, environment, case = ROOT / "asv.conf.json", {}, ".*"
+        if size is DRY:  # asv writes its list of benchmarks and of machines even with its own --dry-run
+            config, environment, case = _scratch_config(Path(scratch)), {"HOME": scratch}, "'default'"
+        program, where = [sys.executable, "-m", "asv", "--config", str(config)], ["--machine", machine]
+        stated = command([*program, "machine", "--yes", *where], clock.limit(30), **environment)
+        if stated != "passed":
+            return stated
+        benchmarks = ["--bench", rf"sweep_kernel\.Steps\.time_steps\({case}, '{size.device}'\)"]
+        this = ["--quick", "-E", f"existing:{sys.executable}", "--set-commit-hash", commit]
+        return command([*program, "run", *this, *benchmarks, *where], clock.limit(size.limits[2]), **environment)
+
+
+def _scratch_config(folder: Path) -> Path:
+    """The configuration of asv with its results in a folder."""
+    from asv.config import Config  # optional
+
+    conf = Config.load(str(ROOT / "asv.conf.json"))
+    paths = {"repo": str(ROOT), "benchmark_dir": str(ROOT / conf.benchmark_dir), "env_dir": str(folder / "env")}
+    overrides = {"version": conf.api_version, "results_dir": str(folder / "results"), "html_dir": str(folder / "html")}
+    path = folder / "asv.conf.json"
+    path.write_text(json.dumps(vars(conf) | paths | overrides))
+    return path
 
 
 def main() -> None:
