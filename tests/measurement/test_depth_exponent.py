@@ -84,7 +84,7 @@ def test_seeds_in_blocks_equal_seeds_at_once(monkeypatch) -> None:
         (partial(SMALL, out_features=4), {"part": "total"}, True),
         (SMALL, {"part": "label", "loss": "cross_entropy"}, True),
         (SMALL, {"part": "label", "inputs": torch.ones(2, 16)}, True),
-        (SMALL, {"part": "label", "inputs": torch.ones(4000, 16)}, False),
+        (SMALL, {"part": "label", "inputs": torch.ones(7000, 16)}, False),
         (partial(ammup.cnn, width=8, head="field"), {"part": "label", "inputs": torch.ones(2, 3, 4, 4)}, True),
         (partial(ammup.cnn, width=8, head="field", dims=1), {"part": "label", "inputs": torch.ones(2, 3, 4, 4)}, True),
         (partial(ammup.cnn, width=8), {"part": "label", "inputs": torch.ones(2, 3, 4, 4)}, True),
