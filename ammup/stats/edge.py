@@ -54,8 +54,8 @@ class Edge:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Fall:
-    """The fall of one seed's curve; positions are log10 of learning rates, NaN without a fall.
+class _Falls:
+    """The falls of the curves of all seeds, each field [S]; positions are log10 of learning rates, NaN without a fall.
 
     Attributes:
         first: first crossing above the best learning rate.
@@ -68,13 +68,13 @@ class _Fall:
         rise: best accuracy minus chance.
     """
 
-    first: float
-    last: float
-    gap: float
-    width: float
-    at_start: bool
-    at_end: bool
-    rise: float
+    first: Array
+    last: Array
+    gap: Array
+    width: Array
+    at_start: NDArray[np.bool_]
+    at_end: NDArray[np.bool_]
+    rise: Array
 
 
 def edge_of(
@@ -93,11 +93,10 @@ def edge_of(
         least_rise: a seed whose best accuracy exceeds chance by at most this share of chance is flagged.
     """
     values = np.where(diverged, chance, accuracy)
-    falls = [_fall(u, row, chance) for row in values]
-    last = np.array([fall.last for fall in falls])
-    edges = last[np.isfinite(last)]
-    position = float(np.where(np.isfinite(last), last, u[-1]).mean())
-    gaps = np.array([fall.gap for fall in falls])[np.isfinite(last)]
+    falls = _falls(u, values, chance)
+    found = np.isfinite(falls.last)
+    edges, gaps = falls.last[found], falls.gap[found]
+    position = float(np.where(found, falls.last, u[-1]).mean())
     return Edge(
         lr=float(10**position),
         scatter=float(edges.var(ddof=1)) if edges.size > 1 else 0.0,
@@ -129,58 +128,99 @@ def edge_errors(edges: list[Edge]) -> Array:
     return np.asarray(np.sqrt((enlarged**2 * variance + grid) / np.maximum(seeds, 1) + shared))
 
 
-def _fall(u: Array, values: Array, chance: float) -> _Fall:
-    """The fall of one curve; NaN marks learning rates that were not trained."""
+def _falls(u: Array, values: Array, chance: float) -> _Falls:
+    """The falls of all curves; NaN marks learning rates that were not trained. A seed without a run does not rise."""
     trained = np.isfinite(values)
-    x, y = u[trained], values[trained]
-    if y.size == 0:
-        return _Fall(first=np.nan, last=np.nan, gap=np.nan, width=np.nan, at_start=False, at_end=False, rise=0.0)
-    best = int(np.argmax(y))
-    places, crossings = _crossings(x, y, best, chance + SHARE * (y[best] - chance))
-    first, last = (crossings[0], crossings[-1]) if places.size else (np.nan, np.nan)
-    end = int(places[-1]) if places.size else -1
-    return _Fall(
-        first=float(first),
-        last=float(last),
-        gap=float(x[end + 1] - x[end]) if places.size else np.nan,
-        width=_width(x, y, best, chance) if places.size else np.nan,
-        at_start=bool(x[best] == u[0]),
-        at_end=bool(places.size and x[end + 1] == u[-1]),
-        rise=float(y[best] - chance),
+    seeds = np.arange(len(values))
+    best = np.where(trained, values, -np.inf).argmax(axis=1)
+    rise = np.where(trained.any(axis=1), values[seeds, best] - chance, 0.0)
+    before, after = _neighbours(trained)
+    crossings = [_Crossings.of(u, values, before, after, chance + share * rise) for share in (SHARE, *GRADUAL_SHARES)]
+    edge, high, low = crossings
+    first, last = edge.first(best), edge.last(best)
+    # The place of the last crossing; from there on, the curve is compared with the lowest level.
+    place = edge.last_place(best)
+    ends = low.first(place)
+    greatest = np.where(trained, u, -np.inf).max(axis=1)
+    width = np.where(np.isfinite(ends), ends, greatest) - high.last(best)
+    upper = after[seeds, place]
+    return _Falls(
+        first=first,
+        last=last,
+        gap=np.where(np.isfinite(last), u[upper] - u[place], np.nan),
+        width=np.where(np.isfinite(last), width, np.nan),
+        at_start=trained.any(axis=1) & (best == 0),
+        at_end=np.isfinite(last) & (upper == u.size - 1),
+        rise=rise,
     )
 
 
-def _crossings(x: Array, y: Array, start: int, level: float) -> tuple[NDArray[np.intp], Array]:
-    """(Index of the grid point before it, interpolated position) of each fall through a level, from ``start`` on."""
-    above = y - level
-    places = np.flatnonzero((above[start:-1] >= 0) & (above[start + 1 :] < 0)) + start
-    return places, x[places] + np.diff(x)[places] * above[places] / (above[places] - above[places + 1])
+def _neighbours(trained: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], NDArray[np.intp]]:
+    """(Whether a trained learning rate has a greater trained one, the index of the next one), each [S, P]."""
+    n = trained.shape[1]
+    places = np.where(trained, np.arange(n), n)
+    following = np.minimum.accumulate(places[:, ::-1], axis=1)[:, ::-1]  # the first trained one from here on
+    after = np.concatenate([following[:, 1:], np.full((len(trained), 1), n)], axis=1)
+    return trained & (after < n), np.minimum(after, n - 1)
 
 
-def _width(x: Array, y: Array, best: int, chance: float) -> float:
-    """See ``_Fall.width``."""
-    high, low = (chance + share * (y[best] - chance) for share in GRADUAL_SHARES)
-    _, begins = _crossings(x, y, best, high)
-    edge_places, _ = _crossings(x, y, best, chance + SHARE * (y[best] - chance))
-    _, ends = _crossings(x, y, int(edge_places[-1]), low)
-    return float((ends[0] if ends.size else x[-1]) - begins[-1])
+@dataclass(frozen=True, kw_only=True)
+class _Crossings:
+    """Where the curve of each seed falls through its level.
+
+    Attributes:
+        falls: whether it falls between a learning rate and the next trained one, [S, P].
+        position: interpolated position of each fall, [S, P].
+    """
+
+    falls: NDArray[np.bool_]
+    position: Array
+
+    @classmethod
+    def of(
+        cls, u: Array, values: Array, before: NDArray[np.bool_], after: NDArray[np.intp], levels: Array
+    ) -> "_Crossings":
+        above = values - levels[:, None]
+        below = np.take_along_axis(above, after, axis=1)
+        falls = before & (above >= 0) & (below < 0)
+        share = np.divide(above, above - below, out=np.zeros_like(above), where=falls)
+        return cls(falls=falls, position=u + (u[after] - u) * share)
+
+    def _from(self, start: NDArray[np.intp]) -> NDArray[np.bool_]:
+        return self.falls & (np.arange(self.falls.shape[1]) >= start[:, None])
+
+    def first(self, start: NDArray[np.intp]) -> Array:
+        """The position of the first fall from ``start`` on, NaN without one."""
+        return self._at(self._from(start).argmax(axis=1), start)
+
+    def last(self, start: NDArray[np.intp]) -> Array:
+        """The position of the last fall from ``start`` on, NaN without one."""
+        return self._at(self.last_place(start), start)
+
+    def last_place(self, start: NDArray[np.intp]) -> NDArray[np.intp]:
+        """The index of the last fall from ``start`` on; without one, that of the greatest learning rate."""
+        return np.asarray(self.falls.shape[1] - 1 - self._from(start)[:, ::-1].argmax(axis=1))
+
+    def _at(self, place: NDArray[np.intp], start: NDArray[np.intp]) -> Array:
+        """The position at a place for each seed with a fall from ``start`` on."""
+        found = self._from(start).any(axis=1)
+        return np.where(found, self.position[np.arange(place.size), place], np.nan)
 
 
-def _flags(falls: list[_Fall], *, least: float, early: bool) -> Iterator[str]:
+def _flags(falls: _Falls, *, least: float, early: bool) -> Iterator[str]:
     """The flags of a depth; ``early`` is whether a replica diverged far below the edge, ``least`` the smallest rise."""
-    distance = np.array([fall.last - fall.first for fall in falls])
-    if any(fall.rise <= least for fall in falls):
+    distance = falls.last - falls.first
+    if (falls.rise <= least).any():
         yield NO_RISE
     if np.isnan(distance).any():
         yield NO_CLIFF
-    if any(fall.at_end for fall in falls):
+    if falls.at_end.any():
         yield AT_END
-    if any(fall.at_start for fall in falls):
+    if falls.at_start.any():
         yield AT_START
     if np.isfinite(distance).any() and np.nanmean(distance) > AMBIGUITY:
         yield SEVERAL
     if early:
         yield DIVERGED
-    width = np.array([fall.width for fall in falls])
-    if np.isfinite(width).any() and np.nanmean(width) > WIDEST:
+    if np.isfinite(falls.width).any() and np.nanmean(falls.width) > WIDEST:
         yield GRADUAL

@@ -10,7 +10,18 @@ from scipy import stats
 from ammup.errors import InputError
 from ammup.experiments.analysis import law_of
 from ammup.experiments.record import SweepRecord
-from ammup.stats.edge import AT_END, AT_START, DIVERGED, GRADUAL, NO_CLIFF, NO_RISE, SEVERAL, edge_errors, edge_of
+from ammup.stats.edge import (
+    AT_END,
+    AT_START,
+    DIVERGED,
+    GRADUAL,
+    NO_CLIFF,
+    NO_RISE,
+    SEVERAL,
+    _falls,
+    edge_errors,
+    edge_of,
+)
 from ammup.stats.optimum import fit_sweep
 from ammup.stats.peak import INCOMPLETE, optimum_of
 
@@ -166,3 +177,37 @@ def test_intervals_cover_the_edge_as_often_as_they_state(seeds: int, step: int, 
         covered += (np.abs(np.log10([edge.lr for edge in edges]) - truth) < 1.96 * edge_errors(edges)).tolist()
     assert stats.binom.cdf(0.92 * 300, 300, 0.95) < 0.02
     assert np.mean(covered) >= 0.92
+
+
+def _naive_edge(u: np.ndarray, values: np.ndarray, chance: float) -> tuple[float, float, float]:
+    """(First crossing, last crossing, width of the fall) of one curve, by a loop over its trained points."""
+    points = [(x, y) for x, y in zip(u, values, strict=True) if np.isfinite(y)]
+    best = max(range(len(points)), key=lambda i: points[i][1], default=0)
+    rise = points[best][1] - chance if points else 0.0
+
+    def crossings(start: int, level: float) -> list[tuple[int, float]]:
+        found = []
+        for i in range(start, len(points) - 1):
+            (x0, y0), (x1, y1) = points[i], points[i + 1]
+            if y0 >= level > y1:
+                found.append((i, x0 + (x1 - x0) * (y0 - level) / (y0 - y1)))
+        return found
+
+    halves = crossings(best, chance + 0.5 * rise)
+    if not halves:
+        return np.nan, np.nan, np.nan
+    begins = crossings(best, chance + 0.9 * rise)
+    ends = crossings(halves[-1][0], chance + 0.1 * rise)
+    return halves[0][1], halves[-1][1], (ends[0][1] if ends else points[-1][0]) - begins[-1][1]
+
+
+def test_the_falls_of_all_seeds_are_those_of_a_loop() -> None:
+    rng = np.random.default_rng(0)
+    values = np.round(rng.uniform(0.1, 0.5, (300, 12)) * (np.arange(12) < rng.integers(0, 13, (300, 1))), 1)
+    values[rng.uniform(size=values.shape) < 0.2] = np.nan
+    values[0] = np.nan
+    u = np.sort(rng.uniform(-3, 1, 12))
+    falls = _falls(u, values, 0.1)
+    loop = np.array([_naive_edge(u, row, 0.1) for row in values])
+    np.testing.assert_allclose(np.stack([falls.first, falls.last, falls.width], axis=1), loop, rtol=1e-12)
+    assert 50 < np.isfinite(loop[:, 0]).sum() < 300
