@@ -1,8 +1,8 @@
 """The package's signatures are checked while it is tested, with and without shapes, and each only once."""
 
-import importlib.util
+import importlib
+import sys
 from collections.abc import Callable, Iterator
-from types import ModuleType
 from typing import Any
 
 import beartype.roar
@@ -13,6 +13,8 @@ import torch
 import type_checks
 from jaxtyping import Float
 from torch import Tensor
+
+import ammup
 
 Matrix = Float[np.ndarray, "N N"]
 
@@ -51,22 +53,14 @@ def test_arguments_and_results_are_checked_without_and_with_shapes() -> None:
         shaped(torch.ones(2, 3))
 
 
-def test_the_functions_of_the_package_are_checked() -> None:
+def test_the_functions_of_the_package_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
     """Imported anew, for the conftest.py of a folder that is given on the command line is loaded before the checks."""
-    module = fresh("ammup.format")
+    monkeypatch.delitem(sys.modules, "ammup.format")
+    monkeypatch.setattr(ammup, "format", None, raising=False)  # a new import sets it
+    module = importlib.import_module("ammup.format")
     assert module.brief_repr(1, "words")
     with pytest.raises(beartype.roar.BeartypeCallHintViolation):
         module.brief_repr(1, 2)
-
-
-def fresh(name: str) -> ModuleType:
-    """A module of the package that is imported now, and not kept."""
-    spec = importlib.util.find_spec(name)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def test_nothing_is_checked_where_the_checks_are_off(unchecked: None) -> None:

@@ -1,8 +1,8 @@
 """Records a training step as a CUDA graph and replays it, because kernel launches dominate the time of small nets."""
 
-import pickle
 import random
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 import torch
@@ -93,9 +93,10 @@ def recording_helps(device: torch.device) -> bool:
 
 def _random_states(device: torch.device) -> tuple[object, ...]:
     """States of the generators that a step may draw from: torch's on the device and on the CPU, NumPy's, Python's."""
-    numpy_state = pickle.dumps(np.random.get_state())  # noqa: NPY002  (the global generator of users' modules)
+    state: Any = np.random.get_state(legacy=True)  # noqa: NPY002  (the global generator of users' modules)
+    name, keys, *position = state
     torch_states = (random_state(device), torch.get_rng_state())
-    return (*(bytes(state.numpy()) for state in torch_states), numpy_state, random.getstate())
+    return (*(bytes(state.numpy()) for state in torch_states), name, bytes(keys), *position, random.getstate())
 
 
 def record(step: Callable[[], Tensor], state: list[Tensor]) -> tuple[Callable[[], None], Tensor]:

@@ -145,12 +145,15 @@ def _large() -> Problem:
 def test_costs_are_those_of_the_run() -> None:
     case = Case(name="large", group="", build=_large)
 
-    def train_thrice(problem: Problem) -> None:
-        for _ in range(3):
+    def train_often(problem: Problem) -> None:
+        for _ in range(20):
             train(problem)
 
-    seconds, training_seconds = cpu_times(case, train_thrice)
-    assert 1.5 < seconds / training_seconds < 6
+    # Margins of a factor of 20 and more, because other processes may share the core.
+    seconds, training_seconds = cpu_times(case, train_often)
+    assert seconds > training_seconds > 0
+    seconds, training_seconds = cpu_times(case, lambda _: None)
+    assert seconds < training_seconds
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc")
