@@ -32,6 +32,24 @@ FORMER_NAMES = {
     "with_arguments": "having",
 }
 
+# Names that pytest adds to functions with an assert statement, if it rewrites those of the package. They are left out,
+# so that a digest is the same in tests and on the command line.
+ADDED_BY_PYTEST = {
+    "@py_builtins",
+    "@pytest_ar",
+    "AssertionError",
+    "locals",
+    "_call_assertion_pass",
+    "_call_reprcompare",
+}
+ADDED_BY_PYTEST |= {
+    "_format_assertmsg",
+    "_format_boolop",
+    "_format_explanation",
+    "_saferepr",
+    "_should_repr_global_name",
+}
+
 
 def digest(*parts: object) -> str:
     """The BLAKE2b digest of the description of the parts, as 16 hexadecimal digits."""
@@ -80,7 +98,7 @@ def _describe_callable(value: object, seen: frozenset[object]) -> Any:
 
 def _describe_function(function: FunctionType, seen: frozenset[object]) -> Any:
     code = function.__code__
-    names = set(_names(code))
+    names = set(_names(code)) - ADDED_BY_PYTEST
     used = {name: function.__globals__[name] for name in names if name in function.__globals__}
     data = {_described_name(name): one for name, one in used.items() if _is_described(one, function.__module__)}
     cells = (cell.cell_contents for cell in function.__closure__ or ())

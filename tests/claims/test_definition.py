@@ -1,11 +1,13 @@
 """The digest of the definition of a claim."""
 
+import ast
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, partial, wraps
 
 import numpy as np
 import pytest
+from _pytest.assertion.rewrite import rewrite_asserts
 from claim_records import claim_keys
 
 from ammup.claims import definition
@@ -137,3 +139,16 @@ def test_no_two_claims_have_the_same_definition() -> None:
 def test_the_keys_are_the_same_in_another_process() -> None:
     assert claim_keys("1") == claim_keys("2")
     assert len(claim_keys("1")) == len(CLAIMS)
+
+
+def test_assertions_that_pytest_rewrites_change_no_description() -> None:
+    source = (
+        "def gap(values):\n    assert values is not None\n    assert len(values) == 2, values\n    return sum(values)\n"
+    )
+    plain, rewritten = {}, {}
+    exec(compile(source, "claims.py", "exec"), plain)
+    tree = ast.parse(source)
+    rewrite_asserts(tree, source.encode())
+    exec(compile(tree, "claims.py", "exec"), rewritten)
+    assert set(rewritten["gap"].__code__.co_names) - set(plain["gap"].__code__.co_names)  # they are rewritten
+    assert describe(rewritten["gap"]) == describe(plain["gap"])
