@@ -18,18 +18,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from pool_parts import bootstraps
-from pool_parts.bootstraps import BOOTSTRAPS
+from pool_parts.bootstraps import BOOTSTRAPS, CHUNK_VALUES, SAMPLES
 from pool_parts.coverage_cases import cases
-from pool_parts.coverage_table import BOOTSTRAP_BESIDE, bootstrap_table, coverage_tables
-from pool_parts.resampling import CLOSED, Case, chunks, moments_of
+from pool_parts.coverage_table import ALPHAS, BOOTSTRAP_BESIDE, bootstrap_table, coverage_tables
+from pool_parts.resampling import CLOSED, Array, Bounds, Case, chunks, moments_of
 from pool_parts.store import FOLDER
 
 from ammup.atomic import write_atomically
-from ammup.claims.claim import ALPHA
 
-ALPHAS = (0.025, 0.005, 0.0005, ALPHA)
 DRAWS = (8, 16, 32, 64, 128)
 RESULTS = FOLDER / "coverage.json"
 BOOTSTRAPPED = FOLDER / "bootstraps.json"
@@ -41,6 +37,7 @@ CLAIM_DRAWS, FRACTION = 64, 4
 
 def count(case: Case, n: int, resamples: int, seed: int) -> dict[str, Any]:
     """Misses below and above the truth and mean widths relative to Student's, by method and level."""
+    resamples = resamples if n >= CLAIM_DRAWS else resamples // FRACTION
     rng = np.random.default_rng(seed)
     truth, columns = case.truth, case.weights.size
     counts = {name: np.zeros((len(ALPHAS), 3)) for name in CLOSED}
@@ -48,8 +45,7 @@ def count(case: Case, n: int, resamples: int, seed: int) -> dict[str, Any]:
         moments = moments_of(case.resamples(n, size, rng), case.weights)
         for name, method in CLOSED.items():
             for i, alpha in enumerate(ALPHAS):
-                low, high = method(moments, alpha)
-                counts[name][i] += (high < truth).sum(), (low > truth).sum(), np.nansum(high - low)
+                counts[name][i] += _misses(method(moments, alpha), truth)
     return _relative(resamples, counts)
 
 
@@ -57,18 +53,24 @@ def count_bootstraps(case: Case, n: int, resamples: int, seed: int) -> dict[str,
     """As :func:`count`, for the bootstraps, and for Student's t and the interval of ammup on the same resamples."""
     rng = np.random.default_rng(seed)
     counts = {name: np.zeros((len(BOOTSTRAP_ALPHAS), 3)) for name in (*BOOTSTRAP_BESIDE, *BOOTSTRAPS)}
-    for i, size in enumerate(bootstraps.chunks(resamples, n, case.weights.size)):
+    for i, size in enumerate(chunks(resamples, n * SAMPLES, case.weights.size, CHUNK_VALUES)):
         rows = case.resamples(n, size, rng)
         moments = moments_of(rows, case.weights)
         bounds = {name: [CLOSED[name](moments, alpha) for alpha in BOOTSTRAP_ALPHAS] for name in BOOTSTRAP_BESIDE}
         bounds |= {name: method(rows, case.weights, BOOTSTRAP_ALPHAS, i) for name, method in BOOTSTRAPS.items()}
         for name, by_level in bounds.items():
-            for level, (low, high) in enumerate(by_level):
-                counts[name][level] += (high < case.truth).sum(), (low > case.truth).sum(), np.nansum(high - low)
+            for level, ends in enumerate(by_level):
+                counts[name][level] += _misses(ends, case.truth)
     return _relative(resamples, counts)
 
 
-def _relative(resamples: int, counts: dict[str, NDArray[np.float64]]) -> dict[str, Any]:
+def _misses(bounds: Bounds, truth: float) -> tuple[float, float, float]:
+    """(Intervals below the truth, intervals above it, sum of their widths)."""
+    low, high = bounds
+    return (high < truth).sum(), (low > truth).sum(), np.nansum(high - low)
+
+
+def _relative(resamples: int, counts: dict[str, Array]) -> dict[str, Any]:
     """The counts, with mean widths relative to Student's."""
     widths = counts["Student"][:, 2].copy()
     for one in counts.values():
@@ -102,8 +104,7 @@ def add(path: Path, draws: Sequence[int], resamples: int, pattern: str, counted:
     for case in cases() if resamples else ():
         for n in draws:
             if pattern in case.name and str(n) not in results.get(case.name, {}):
-                number = resamples if n >= CLAIM_DRAWS or counted is not count else resamples // FRACTION
-                results.setdefault(case.name, {})[str(n)] = counted(case, n, number, seed=n)
+                results.setdefault(case.name, {})[str(n)] = counted(case, n, resamples, seed=n)
                 write_atomically(path, json.dumps(results))
                 print(f"{case.name}, n = {n}", flush=True)
 

@@ -41,8 +41,6 @@ ADDED_BY_PYTEST = {
     "locals",
     "_call_assertion_pass",
     "_call_reprcompare",
-}
-ADDED_BY_PYTEST |= {
     "_format_assertmsg",
     "_format_boolop",
     "_format_explanation",

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ammup.errors import InputError
 
+# Sources given by name instead of by path.
 NAMES = ("synthetic", "cifar10", "cifar100")
 FUNCTION = re.compile(r"[\w.]+:[\w.]+")
 

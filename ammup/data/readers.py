@@ -19,8 +19,7 @@ from ammup.data.cache import SPLITS, Images, Labels, Splits, cache_folder, conte
 from ammup.errors import InputError
 from ammup.progress import tracked
 
-# Sources given by name instead of by path.
-# Number of classes of the sources above, which folders of the same name have as well.
+# Number of classes of the sources with a name, which folders of the same name have as well.
 CLASSES = {"synthetic": 10, "cifar10": 10, "cifar100": 100}
 SUFFIXES = (".jpg", ".jpeg", ".png")
 # Exceptions that numpy and zipfile raise for a damaged file: MemoryError if a header declares an impossible shape,

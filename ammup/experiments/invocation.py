@@ -1,4 +1,4 @@
-"""The running command as it is recorded in a store, without the imports that a sweep needs."""
+"""The description of the running command that a store keeps. It needs neither PyTorch nor pandas."""
 
 import sys
 from pathlib import Path

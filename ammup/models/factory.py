@@ -13,14 +13,14 @@ from ammup.architecture.architecture import Architecture
 from ammup.errors import InputError
 from ammup.models.device import usable_device
 from ammup.models.families import cnn, mlp, resnet
-from ammup.models.names import check_family_name, imported, is_published
+from ammup.models.names import FAMILY_NAMES, check_family_name, imported, is_published
 from ammup.models.published import published_factory, published_sizes
 from ammup.models.readings import CONSTANTS
 from ammup.models.streams import seeded
 
 Factory = Callable[..., nn.Module]
 
-FAMILIES: Mapping[str, Factory] = {"mlp": mlp, "cnn": cnn, "resnet": resnet}
+FAMILIES: Mapping[str, Factory] = dict(zip(FAMILY_NAMES, (mlp, cnn, resnet), strict=True))
 FAMILY_WIDTH = 128
 _FIELDS = {
     "in_channels": "in_features",

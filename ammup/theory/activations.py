@@ -14,6 +14,11 @@ _TERMS = 128
 CLOSED_FORMS = ("relu", "linear")  # the activations without quadrature
 
 
+def closed_slope(activation: Activation, scale: Array) -> Array:
+    """E φ'(z_p), which is also E φ'(z_p)², of ReLU or the identity; ``scale`` is positive where z_p varies."""
+    return np.where(scale > 0, 0.5, 0.0) if activation == "relu" else np.ones_like(scale)
+
+
 @dataclass(frozen=True, kw_only=True)
 class ActivationMoments:
     """Gaussian moments of an activation φ at input variance s: E φ(√s u)², E φ'(√s u)² and E φ'(√s u)⁴."""
@@ -125,7 +130,7 @@ class Gaussians:
     def square(self) -> Array:
         """E φ'(z_p)², shape (N,)."""
         if self.activation in CLOSED_FORMS:
-            return np.where(self.scale > 0, 0.5, 0.0) if self.activation == "relu" else np.ones_like(self.scale)
+            return closed_slope(self.activation, self.scale)
         return np.asarray(self._expand("square")[0])
 
     def value_pairs(self, covariance: Array) -> Array:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ammup.arrays import Array
+from ammup.theory.activations import closed_slope
 from ammup.theory.positions import Support
 from ammup.theory.wide_net import WideLayer, WideNet
 
@@ -57,7 +58,7 @@ class Diagonals:
 
     def slopes(self, variance: Array) -> Array:
         """E φ'(z_p), which is also E φ'(z_p)², shape (N,)."""
-        return np.where(variance > 0, 0.5, 0.0) if self.net.activation == "relu" else np.ones_like(variance)
+        return closed_slope(self.net.activation, variance)
 
     def _sum(self, layer: WideLayer, values: Array, *, reverse: bool = False) -> Array:
         """Σ_Δ x[p + Δ], or Σ_Δ x[p - Δ]."""

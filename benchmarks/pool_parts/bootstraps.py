@@ -4,7 +4,7 @@ Axes: R resample of the pool, B bootstrap sample, D draw, C column.
 """
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from scipy import stats
@@ -12,7 +12,7 @@ from scipy import stats
 from pool_parts.resampling import Array, Bounds, moments_of
 
 SAMPLES = 1_000
-# Resamples of the pool that are bootstrapped in one call, for the memory of a small machine.
+# Values of the bootstrap samples of the resamples that are bootstrapped in one call.
 CHUNK_VALUES = 20_000_000
 
 
@@ -61,10 +61,3 @@ def bca(rows: Array, weights: Array, alphas: Sequence[float], seed: int, samples
 
 
 BOOTSTRAPS = {"bootstrap-t": bootstrap_t, "BCa": bca}
-
-
-def chunks(total: int, n: int, columns: int) -> Iterator[int]:
-    """Sizes of chunks of resamples for one call."""
-    size = max(1, CHUNK_VALUES // (SAMPLES * n * columns))
-    for start in range(0, total, size):
-        yield min(size, total - start)

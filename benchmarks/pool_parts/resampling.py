@@ -185,8 +185,8 @@ CLOSED: Mapping[str, Callable[[Moments, float], Bounds]] = {
 }
 
 
-def chunks(total: int, n: int, columns: int) -> Iterator[int]:
+def chunks(total: int, n: int, columns: int, values: int = 2_000_000) -> Iterator[int]:
     """Sizes of chunks of resamples that fit in the cache of a machine with little memory."""
-    size = max(1, 2_000_000 // (n * columns))
+    size = max(1, values // (n * columns))
     for start in range(0, total, size):
         yield min(size, total - start)
