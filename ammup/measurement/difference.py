@@ -13,6 +13,9 @@ For training under autocast, only g is computed under autocast, in the precision
 the step for this g. The change of the units along the step is measured without autocast: in bfloat16 it would be lost
 in rounding. See :mod:`ammup.measurement.autocast`.
 
+Weights that no pass changes get the data of another tensor instead of being changed in place, so that they are neither
+copied nor compared.
+
 Axes: R residual row, B batch, U depth unit.
 """
 
@@ -20,6 +23,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -39,19 +43,23 @@ from ammup.measurement.specification import MeasurementSpec
 from ammup.models.depth import Forward, cannot_be_run
 from ammup.models.eager import run_eagerly
 from ammup.models.flow import check_outside_transforms
+from ammup.models.purity import constant_weights
 from ammup.models.state import ModelState
 from ammup.models.streams import random_stream, seeded
 
 Weights = dict[str, Tensor]
 Gradients = tuple[list[Weights], list[Weights]]  # of the fixed and of the drawn residual rows
 
-# The ε that are tried, given as relative change of the unit that changes most: 1e-6 for smooth models in float64, and
-# larger ones for models that compute partly in float32, whose rounding errors are 1e-7 of a pre-activation.
-RELATIVE_STEPS = (1e-6, 1e-4, 1e-3)
+# The ε that are tried, given as relative change of the unit that changes most: 1e-7 for models in float64, where few
+# units of a ReLU become active in the step, and larger ones for models that compute partly in float32, whose rounding
+# errors are 1e-7 of a pre-activation.
+RELATIVE_STEPS = (1e-7, 1e-4, 1e-3)
 # The search for a better ε ends if no curvature is larger than this.
-SMALL_CURVATURE = 1e-4
-# The first ε is estimated from the size of the weights. It is corrected if the units change by more than this factor
-# more or less than intended.
+SMALL_CURVATURE = 1e-3
+# The first ε assumes that the unit that changes most changes by this factor more than any weight, both relative to
+# their size: 10 to 1000 in torchvision's nets. ε is corrected if the units change by more than LARGEST_RATIO times more
+# or less than intended, which takes another forward pass.
+AMPLIFICATION = 100.0
 LARGEST_RATIO = 30.0
 
 
@@ -91,7 +99,9 @@ class Difference:
         self.units = checked_units(model, units)
         self.weights = trainable(model)
         spec.check_factors(self.weights)
-        self.state = ModelState(model)
+        self.constant = constant_weights(model) if spec.forward is None else []
+        self.state = ModelState(model, constant=self.constant)
+        self._moved: Weights = {}  # memory of the changed constant weights
         like = next(iter(self.weights.values()))
         self.inputs = spec.inputs_on(like)
         self.targets = spec.targets_on(like)
@@ -166,34 +176,59 @@ class Difference:
 
     def _moments(self, direction: Weights, z0: list[Tensor]) -> tuple[Array, Array]:
         """(S_l, curvature) of every unit along a direction, each at the ε for which its curvature is smallest."""
-        size = math.sqrt(sum(float(squared_norm(d)) for d in direction.values()))
-        scale = math.sqrt(sum(float(squared_norm(w)) for w in self.weights.values()))
-        if size == 0:
+        self.state.restore()
+        change = self._relative_change(direction)
+        if change == 0:
             return np.zeros(len(z0)), np.zeros(len(z0))
-        epsilon = RELATIVE_STEPS[0] * (scale or 1.0) / size
+        epsilon, plus = self._first_step(direction, change, z0)
         best_S, best_curvature = np.zeros(len(z0)), np.full(len(z0), np.inf)
-        for number, intended in enumerate(RELATIVE_STEPS):
+        for intended, larger in zip_longest(RELATIVE_STEPS, RELATIVE_STEPS[1:]):
+            S, curvature = central_difference(plus, z0, self.outputs_at(direction, -epsilon), epsilon)
+            better = (curvature < best_curvature) | np.isinf(best_curvature)
+            best_S, best_curvature = np.where(better, S, best_S), np.where(better, curvature, best_curvature)
+            if larger is None or (best_curvature <= SMALL_CURVATURE).all():
+                break
+            epsilon *= larger / (largest_change(plus, z0) or intended)
+            plus = self.outputs_at(direction, epsilon)
+        return best_S, np.where(best_S > 0, best_curvature, 0.0)
+
+    def _first_step(self, direction: Weights, change: float, z0: list[Tensor]) -> tuple[float, list[Tensor]]:
+        """The first ε, and every unit's output there; ``change`` is the relative change of the weights at ε = 1."""
+        epsilon = RELATIVE_STEPS[0] / (change * AMPLIFICATION)
+        plus = self.outputs_at(direction, epsilon)
+        moved = largest_change(plus, z0)
+        if moved == 0:  # the change may be smaller than a rounding error
+            epsilon = RELATIVE_STEPS[-1] / change
             plus = self.outputs_at(direction, epsilon)
             moved = largest_change(plus, z0)
-            if number == 0 and moved and not 1 / LARGEST_RATIO < moved / intended < LARGEST_RATIO:
-                epsilon *= intended / moved
-                plus = self.outputs_at(direction, epsilon)
-                moved = largest_change(plus, z0)
-            S, curvature = central_difference(plus, z0, self.outputs_at(direction, -epsilon), epsilon)
-            better = (curvature < best_curvature) | (number == 0)
-            best_S, best_curvature = np.where(better, S, best_S), np.where(better, curvature, best_curvature)
-            if (best_curvature <= SMALL_CURVATURE).all():
-                break
-            if moved and number + 1 < len(RELATIVE_STEPS):
-                epsilon *= RELATIVE_STEPS[number + 1] / moved
-        return best_S, best_curvature
+        if moved and not 1 / LARGEST_RATIO < moved / RELATIVE_STEPS[0] < LARGEST_RATIO:
+            epsilon *= RELATIVE_STEPS[0] / moved
+            plus = self.outputs_at(direction, epsilon)
+        return epsilon, plus
+
+    def _relative_change(self, direction: Weights) -> float:
+        """The largest change of a weight in one step at learning rate 1, relative to its norm.
+
+        If every weight that changes is zero, it is the norm of the step; if none changes, it is 0.
+        """
+        steps = {name: math.sqrt(float(squared_norm(d))) for name, d in direction.items()}
+        sizes = {name: math.sqrt(float(squared_norm(self.weights[name]))) for name in steps}
+        largest = max(steps[name] / sizes[name] if sizes[name] > 0 else 0.0 for name in steps)
+        return largest or math.hypot(*steps.values())
 
     def outputs_at(self, direction: Weights, epsilon: float) -> list[Tensor]:
         """Every unit's output at the weights plus ε times the direction."""
         outputs: dict[str, Tensor] = {}
         self.state.restore()
+        constant = {id(w) for w in self.constant}
         for name, d in direction.items():
-            self.weights[name].data.add_(d, alpha=epsilon)
+            w = self.weights[name]
+            if id(w) in constant:
+                if name not in self._moved:
+                    self._moved[name] = torch.empty_like(w.detach())
+                w.data = torch.add(w.detach(), d, alpha=epsilon, out=self._moved[name])  # the state restores the data
+            else:
+                w.data.add_(d, alpha=epsilon)
         record = partial(_record, outputs)
         # With gradients enabled, as in training, because some modules use other kernels without (such as attention).
         with torch.enable_grad(), seeded("masks", self.stream), observed_units(self.model, self.units, record):
@@ -211,16 +246,13 @@ def largest_change(plus: list[Tensor], z0: list[Tensor]) -> float:
 def central_difference(
     plus: list[Tensor], z0: list[Tensor], minus: list[Tensor], epsilon: float
 ) -> tuple[Array, Array]:
-    """(S_l, curvature) of the units, from their outputs at ε, 0 and -ε."""
+    """(S_l, curvature) of the units, from their outputs at ε, 0 and -ε; a unit that does not change has curvature ∞."""
     S, curvature = [], []
     for ahead, middle, behind in zip(plus, z0, minus, strict=True):
         first = float(squared_norm(ahead - behind))
         second = float(squared_norm((ahead - middle) + (behind - middle)))
         S.append(first / (4 * epsilon**2) / max(1, ahead.numel()))
-        if first > 0:
-            curvature.append(math.sqrt(second / first))
-        else:
-            curvature.append(0.0 if second == 0 else math.inf)
+        curvature.append(math.sqrt(second / first) if first > 0 else math.inf)
     return np.array(S), np.array(curvature)
 
 

@@ -4,7 +4,7 @@ Axes: W weight draw, R residual row, U depth unit.
 """
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import ExitStack
 from dataclasses import replace
 
 import torch
@@ -14,13 +14,14 @@ from torch.func import vmap
 
 from ammup.arrays import Array
 from ammup.measurement.jvp_error import PassComparison
+from ammup.measurement.method import LARGEST_ERROR
 from ammup.measurement.moments import UpdateMoments, combined_moments, to_numpy
 from ammup.measurement.norms import inner_product, squared_norm
+from ammup.measurement.rounding import InaccurateError, amplifies_rounding, rounding_error
 from ammup.measurement.specification import MeasurementSpec
 from ammup.measurement.step import OUTPUT, Step, Weights
 from ammup.models.depth import Forward
 from ammup.models.modes import default_modes
-from ammup.models.purity import constant_weights
 from ammup.models.state import ModelState, preserved
 
 # If the largest weight and the largest unit (over the batch) have at most this many elements, many weight draws and
@@ -46,24 +47,35 @@ def measure_by_jvp(
         models: modules that differ only in their weights.
         spec: the specification of the measurement.
         streams: for each model, the key of the random numbers for its labels and dropout masks.
+
+    Raises:
+        InputError: as in :func:`ammup.measurement.updates.measure_updates`.
+        InaccurateError: the method is "auto" and the estimated relative error of a result is too large.
     """
+    auto = spec.method == "auto"
     with ExitStack() as stack:
         stack.enter_context(default_modes())
         steps: list[Step] = []
         for model in models:
-            state = None if _is_stateless(model, spec.forward) else stack.enter_context(_preserved(model, spec.forward))
+            state: ModelState | None = None
+            if not _is_stateless(model, spec.forward):
+                state = stack.enter_context(preserved(model, only_passes=spec.forward is None))
             steps.append(Step.from_model(model, spec, state=state))
             if spec.units is None:
                 spec = steps[0].spec_for_draws(spec)
+        dtype = next(iter(steps[0].weights.values())).dtype
+        if auto and dtype is not torch.float64 and amplifies_rounding(models[0]) and spec.forward is None:
+            _check_accuracy(rounding_error(steps[0], streams[0]), dtype, steps[0].units)
         measure = measure_stacked if stack_size(steps[0]) > 1 else measure_each
-        return measure(steps, streams)
+        results = measure(steps, streams)
+        if auto:
+            _check_accuracy(max(moments.error for moments in results), dtype, steps[0].units)
+        return results
 
 
-def _preserved(model: nn.Module, forward: Forward | None) -> AbstractContextManager[ModelState]:
-    """A context that restores the model. Weights that no pass changes are neither copied nor compared."""
-    with default_modes():
-        constant = constant_weights(model) if forward is None else ()
-        return preserved(model, ModelState(model, constant=constant))
+def _check_accuracy(error: float, dtype: torch.dtype, units: tuple[str, ...]) -> None:
+    if error > LARGEST_ERROR:
+        raise InaccurateError(dtype, error, units)
 
 
 def _is_stateless(model: nn.Module, forward: Forward | None) -> bool:

@@ -23,6 +23,7 @@ from ammup.measurement.jvp import measure_by_jvp
 from ammup.measurement.loss import Loss, Targets
 from ammup.measurement.method import LARGEST_ERROR, reason_against_jvp
 from ammup.measurement.moments import UpdateMoments, combined_moments
+from ammup.measurement.rounding import InaccurateError
 from ammup.measurement.specification import MeasurementSpec
 from ammup.measurement.step import Step
 from ammup.models.depth import Forward, structure_of, units_of
@@ -168,35 +169,18 @@ def measure_draws(
     reason = {"auto": unreliable, "jvp": "", "difference": "method='difference' was requested"}[spec.method]
     if not reason:
         try:
-            results = measure_by_jvp(models, spec, streams)
+            return measure_by_jvp(models, spec, streams)
+        except InaccurateError as error:
+            reason, spec = str(error), replace(spec, units=error.units)
         except InputError as error:
             if spec.method == "jvp":
                 raise
             reason = f"jvp failed: {error}"
-        else:
-            largest = max(moments.error for moments in results)
-            if largest <= LARGEST_ERROR or spec.method == "jvp":
-                return results
-            reason = f"the relative error of jvp in {next(models[0].parameters()).dtype} may be {largest:.1g}"
-            spec = replace(spec, units=results[0].units)
-            return [_measure_again(m, spec, stream, reason) for m, stream in zip(models, streams, strict=True)]
     results = []
     for model, stream in zip(models, streams, strict=True):
         results.append(_measure_by_difference(model, spec, stream, reason))
         spec = replace(spec, units=results[0].units) if spec.units is None else spec
     return results
-
-
-def _measure_again(model: nn.Module, spec: MeasurementSpec, stream: object, reason: str) -> UpdateMoments:
-    """The moments by jvp in float64 or, if that is not possible or not accurate either, by the method "difference"."""
-
-    def by_jvp(problem: str) -> UpdateMoments | None:
-        if problem:
-            return None
-        (moments,) = measure_by_jvp([model], spec, [stream])
-        return replace(moments, reason=f"{reason}; measured in float64") if moments.error <= LARGEST_ERROR else None
-
-    return in_double_precision(model, by_jvp) or _measure_by_difference(model, spec, stream, reason)
 
 
 def prepared_for_draws(model: nn.Module, spec: MeasurementSpec, stream: object) -> MeasurementSpec:
@@ -235,7 +219,7 @@ def _measure_by_difference(model: nn.Module, spec: MeasurementSpec, stream: obje
         why = f"{reason}; the model does not run in float64 ({problem})" if problem else reason
         return _difference(model, spec, stream, why, trained)
 
-    return in_double_precision(model, measure)
+    return in_double_precision(model, measure, only_passes=spec.forward is None)
 
 
 def _with_units(model: nn.Module, spec: MeasurementSpec) -> MeasurementSpec:

@@ -136,7 +136,7 @@ def structure_of(
         check_initialized(model)
         example_input = _array_for(model, example_input) if forward is None else example_input
         inputs = [leaf for leaf in tree_leaves(example_input) if isinstance(leaf, Tensor)]
-        with preserved(model, state):
+        with preserved(model, state, only_passes=forward is None):
             return _checked(model, recorded(model, inputs, lambda: _run(model, example_input, forward)))
     if type(model).__module__ != OWN_NETS:
         with preserved(model, state), seeded("structure"):  # the traced forward may store its proxies in the model

@@ -16,7 +16,7 @@ DOUBLE = {torch.float32: torch.float64, torch.float16: torch.float64, torch.bflo
           torch.complex64: torch.complex128}  # fmt: skip
 
 
-def in_double_precision(model: nn.Module, measure: Callable[[str], T]) -> T:
+def in_double_precision(model: nn.Module, measure: Callable[[str], T], *, only_passes: bool = False) -> T:
     """The result of ``measure`` in float64 or, if the model does not run in float64, in its own precision.
 
     If several processes train the model, it is measured in its own precision: exchanging the data of a weight for
@@ -26,11 +26,12 @@ def in_double_precision(model: nn.Module, measure: Callable[[str], T]) -> T:
     Args:
         model: the module; it is restored before the second attempt and at the end.
         measure: receives "", or in the second attempt the error of the first one.
+        only_passes: as in :func:`ammup.models.state.preserved`.
 
     Raises:
         InputError: the second attempt fails as well.
     """
-    with preserved(model) as state:
+    with preserved(model, only_passes=only_passes) as state:
         if _trains_in_several_processes():
             return measure("float64 would remove the hooks that average gradients between processes")
         try:

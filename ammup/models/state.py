@@ -31,6 +31,7 @@ from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from ammup.errors import InputError
 from ammup.models.modes import default_modes
+from ammup.models.purity import constant_weights
 from ammup.models.tensor_state import LAZY, StorageState, TensorState, restore_dict
 
 Restore = Callable[[], Any]
@@ -49,7 +50,7 @@ class ModelState:
         model: the module.
         record: False only collects the tensors, without copies; nothing can be restored then.
         constant: tensors whose elements and gradients do not change. They are not copied, so that only their other
-            properties can be restored; see :func:`ammup.models.purity.constant_weights`.
+            properties can be restored.
 
     Attributes:
         tensors: every tensor of the model, in the order of the search.
@@ -145,7 +146,7 @@ class ModelState:
 
 
 @contextmanager
-def preserved(model: nn.Module, state: ModelState | None = None) -> Iterator[ModelState]:
+def preserved(model: nn.Module, state: ModelState | None = None, *, only_passes: bool = False) -> Iterator[ModelState]:
     """Restore the model at the end of the context, also after an exception.
 
     The state that is yielded can restore it earlier. Inside, torch is in its default modes.
@@ -153,9 +154,11 @@ def preserved(model: nn.Module, state: ModelState | None = None) -> Iterator[Mod
     Args:
         model: the module.
         state: the recorded state of the model; None records it, which copies its tensors.
+        only_passes: whether nothing but forward and backward passes of the model itself happens in the context. The
+            weights that they cannot change are then not copied; see :func:`ammup.models.purity.constant_weights`.
     """
     with default_modes():
-        state = state or ModelState(model)
+        state = state or ModelState(model, constant=constant_weights(model) if only_passes else ())
         try:
             yield state
         finally:

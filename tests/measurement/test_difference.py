@@ -140,14 +140,11 @@ def test_relative_curvature_of_a_square() -> None:
         assert largest_change(plus, [x]) == pytest.approx(2 * epsilon + epsilon**2)
 
 
-@pytest.mark.parametrize(("scale", "passes"), [(1.0, 2), (1e4, 3)])
-def test_the_first_step_is_corrected_by_one_more_forward(
-    scale: float, passes: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The step is estimated from the size of all weights, here of one that has no effect."""
+@pytest.mark.parametrize(("amplification", "passes"), [(1.0, 2), (1e4, 3), (1e-4, 3), (1e20, 4)])
+def test_a_wrong_first_step_is_corrected(amplification: float, passes: int, monkeypatch: pytest.MonkeyPatch) -> None:
     net = _linear()
-    net.register_parameter("idle", nn.Parameter(torch.tensor([scale])))
     steps: list[float] = []
+    monkeypatch.setattr("ammup.measurement.difference.AMPLIFICATION", amplification)
     run = Difference.outputs_at
     monkeypatch.setattr(Difference, "outputs_at", lambda self, d, e: (steps.append(e), run(self, d, e))[1])
     found = ammup.measure_updates(net, X, Y, loss="mse", units=["0", "1"], method="difference")
@@ -228,3 +225,30 @@ def test_a_model_without_trainable_weights_is_rejected() -> None:
 
 def test_relative_steps_increase() -> None:
     assert list(RELATIVE_STEPS) == sorted(RELATIVE_STEPS)
+
+
+def test_a_unit_in_float32_behind_one_in_float64_is_measured() -> None:
+    """The first, small step changes only the unit in float64; the other one needs a larger step."""
+
+    class Rounded(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = nn.Linear(3, 4, bias=False), nn.Linear(4, 2, bias=False)
+            self.unit = nn.Identity()
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.unit(self.second(self.first(x)).float()).to(x.dtype)
+
+    torch.manual_seed(2)
+    net = Rounded()
+    found = ammup.measure_updates(net, X, Y, loss="mse", units=["first", "unit"], method="difference")
+    expected = ammup.measure_updates(_linear(), X, Y, loss="mse", units=["0", "1"], method="jvp")
+    np.testing.assert_allclose(found.S, expected.S, rtol=1e-3)
+
+
+def test_later_rows_take_the_step_from_the_original_weights() -> None:
+    """A weight that starts at zero has a tiny norm after the passes of the first row, if it is not restored."""
+    net = ammup.resnet(2, width=8, batchnorm=True).double()
+    inputs = torch.randn((3, 3, 2, 2), generator=torch.Generator().manual_seed(0))
+    exact, found = (ammup.measure_updates(net, inputs, method=method, seed=4) for method in ("jvp", "difference"))
+    np.testing.assert_allclose(found.S, exact.S, rtol=1e-5)

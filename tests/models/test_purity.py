@@ -33,6 +33,20 @@ def test_hooks_and_replaced_forwards_are_code_of_the_user() -> None:
         handle.remove()
 
 
+def test_weights_that_share_elements_are_not_pure() -> None:
+    net = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4), nn.BatchNorm1d(4))
+    nn.utils.vector_to_parameters(nn.utils.parameters_to_vector(net.parameters()), net.parameters())
+    assert reason_against_purity(net) == ""  # parts of one vector, but no common elements
+    assert constant_weights(net) == []  # because the vector could be changed through another weight
+    net[0].bias = net[1].bias  # one object under two names
+    assert reason_against_purity(net) == ""
+    net[1].bias.data = net[0].weight.data[1]
+    assert reason_against_purity(net) == "'0.weight' and '0.bias' share memory"
+    net = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4))
+    net[1].running_mean.data = net[0].bias.data
+    assert reason_against_purity(net) == "'0.bias' and '1.running_mean' share memory"
+
+
 def test_weights_with_a_maximal_norm_are_not_constant() -> None:
     net = nn.Sequential(nn.Embedding(3, 4, max_norm=1.0), nn.Linear(4, 2))
     assert [id(p) for p in constant_weights(net)] == [id(p) for p in net[1].parameters()]

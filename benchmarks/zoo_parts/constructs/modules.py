@@ -322,3 +322,11 @@ def callable_model_with_call_override() -> Problem:
 
     model = Overridden(*dense(nn.ReLU()))
     return Problem(model=model, inputs=drawn(8, 6), targets=labels(), forward=call)
+
+
+@modules.case
+def weights_in_one_vector() -> Problem:
+    """As after vector_to_parameters: the weights are disjoint parts of one vector."""
+    model = dense(nn.ReLU(), nn.Linear(8, 8), nn.ReLU())
+    nn.utils.vector_to_parameters(nn.utils.parameters_to_vector(model.parameters()), model.parameters())
+    return vectors(model)
