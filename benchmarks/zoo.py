@@ -5,10 +5,10 @@
     python benchmarks/zoo.py torchvision --json baselines/zoo/torchvision.jsonl.gz --report
 
 The result of each case is right (S̄ within 1 %), wrong, flagged (wrong with a warning), refused (InputError), crash or
-hang (300 CPU seconds). In addition, a case is damaged if the measurement changed its model. ``--json`` appends one record for each
-finished case, and ``--resume`` skips the cases in that file; ``--report`` prints the tables of the records in that file
-(which may be compressed by gzip) without running a case. The exit code is 1 if any case is wrong, damaged, a crash
-or a hang. The collections timm and transformers need these packages; no weights are downloaded.
+hang (300 CPU seconds). In addition, a case is damaged if the measurement changed its model. ``--json`` appends one
+record for each finished case, and ``--resume`` skips the cases in that file; ``--report`` prints the tables of the
+records in that file (which may be compressed by gzip) without running a case. The exit code is 1 if any case is wrong,
+damaged, a crash or a hang. The collections timm and transformers need these packages; no weights are downloaded.
 """
 
 import argparse

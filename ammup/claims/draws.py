@@ -20,6 +20,7 @@ from ammup.arrays import Array
 from ammup.errors import InputError
 from ammup.measurement.jvp import stack_size
 from ammup.measurement.moments import UpdateMoments
+from ammup.measurement.norms import squared_norm
 from ammup.measurement.specification import MeasurementSpec
 from ammup.measurement.step import Step
 from ammup.measurement.updates import measure_draws
@@ -27,8 +28,9 @@ from ammup.models.device import default_device as device
 from ammup.models.factory import FAMILIES, architecture_of, build_model
 from ammup.models.streams import random_stream
 from ammup.stats.equivalence import controlled
+from ammup.theory.diagonals import unit_squares
 from ammup.theory.loss_gradient import LossGradient
-from ammup.theory.wide_limit import gradient_squares, unit_moments
+from ammup.theory.wide_limit import checked_batch, gradient_squares, unit_moments
 from ammup.theory.wide_net import WideNet, wide_net
 
 Seeds = range
@@ -122,12 +124,13 @@ class Setting:
     def S_bar_controlled(self, seeds: Seeds) -> Array:  # noqa: N802
         """S̄ with a control variate, which reduces its variance; shape (D, L).
 
-        The control variate is the mean over l of ‖∂loss/∂W_l‖², relative to its expectation. It correlates with S̄,
-        because both are large in draws in which the activations or the gradients have large norms.
+        The control variate is the mean over l of ‖∂loss/∂W_l‖² or, if its expectation is not known exactly, of the
+        mean square of unit l, both relative to their expectations. It correlates with S̄, because both are large in
+        draws in which the gradients or the activations have large norms.
 
         Raises:
-            InputError: the expectation is not known exactly. It is known for plain dense ReLU and linear nets on one
-                sample, with mse and the label part.
+            InputError: no expectation is known exactly. That of the units is known for ReLU and linear nets, and that
+                of the gradients for plain dense ones on one sample, with mse and the label part.
         """
         columns = [self._S_bar_controlled(depth, seeds) for depth in self.depths]
         return np.array(columns).T
@@ -143,12 +146,11 @@ class Setting:
             InputError: its expectation is not known exactly.
         """
         net, batch, gradient = self.law_arguments(depth)
-        plain_dense = net.activation in ("relu", "linear") and not (net.residual or net.axes)
-        if not plain_dense or len(batch) != 1 or (self.loss, self.part) != ("mse", "label"):
-            raise InputError(
-                f"{self}: the expected squared gradients are exact only for plain dense ReLU nets on one sample with "
-                "loss='mse' and part='label'; use S_bar"
-            )
+        if net.residual or net.axes or len(batch) != 1 or (self.loss, self.part) != ("mse", "label"):
+            expected = unit_squares(net, checked_batch(net, batch))
+            return np.asarray((_unit_squares(self, depth, seeds) / expected).mean(axis=1))
+        if net.activation not in ("relu", "linear"):
+            raise InputError(f"{self}: the expected squared gradients are exact only for ReLU and linear; use S_bar")
         expected = gradient_squares(net, batch, gradient)
         squares = [list(m.gradient_squares.values())[: len(expected)] for m in moments(self, depth, seeds)]
         return np.asarray((np.array(squares) / expected).mean(axis=1))
@@ -207,6 +209,19 @@ def moments(setting: Setting, depth: int, seeds: Seeds) -> list[UpdateMoments]:
         models = [build_model(setting.factory, depth, seed, device()) for seed in block]
         results += measure_draws(models, spec, streams=[(depth, seed) for seed in block])
     return results
+
+
+@memoize
+def _unit_squares(setting: Setting, depth: int, seeds: Seeds) -> Array:
+    """The mean square of every unit in each weight draw, shape (D, U). The result is cached."""
+    inputs, _ = setting.batch
+    squares = []
+    for seed in seeds:
+        step = Step.from_model(build_model(setting.factory, depth, seed, device()), MeasurementSpec(inputs=inputs))
+        with torch.no_grad():
+            units = step.pre_activations(step.weights, None)
+        squares.append([float(squared_norm(z)) / z.numel() for z in units])
+    return np.array(squares)
 
 
 def _per_tap_factors(model: nn.Module) -> dict[str, float]:

@@ -8,11 +8,35 @@ from dataclasses import dataclass
 import numpy as np
 
 from ammup.arrays import Array
+from ammup.errors import InputError
 from ammup.theory.activations import closed_slope
 from ammup.theory.positions import Support
 from ammup.theory.wide_net import WideLayer, WideNet
 
 Key = tuple[int, int]
+
+
+def unit_squares(net: WideNet, batch: Array) -> Array:
+    """E z² of every depth unit, the mean over channels, positions and samples; exact at any width.
+
+    The sign of a channel's weights is symmetric, so that the gate of a ReLU is independent of z² at each position, and
+    the branch of a residual block is uncorrelated with its trunk.
+
+    Args:
+        net: a ReLU or linear net.
+        batch: inputs (B, channels, *positions) that fit the net.
+
+    Returns:
+        (number of depth units,)
+
+    Raises:
+        InputError: the activation is another one.
+    """
+    if net.activation not in ("relu", "linear"):
+        raise InputError(f"activation {net.activation!r}: E z² is exact only for 'relu' and 'linear'")
+    columns = np.moveaxis(batch, 0, -1).reshape(batch.shape[1], -1)
+    found = Diagonals(net, batch.shape[2:], len(batch)).variances((columns**2).sum(axis=0))
+    return np.array([found[m, 0].mean() for m in range(int(net.residual), len(net.blocks) + 1)])
 
 
 @dataclass(frozen=True, eq=False)

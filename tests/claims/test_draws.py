@@ -10,11 +10,13 @@ import torch
 import ammup
 from ammup import InputError
 from ammup.claims import draws
-from ammup.claims.draws import Setting, moments, random_direction, step_of, unit_vjp
+from ammup.claims.draws import Setting, _unit_squares, moments, random_direction, step_of, unit_vjp
 from ammup.measurement.moments import UpdateMoments
 from ammup.measurement.specification import MeasurementSpec
 from ammup.measurement.updates import measure_draws
+from ammup.theory.diagonals import unit_squares
 from ammup.theory.wide_limit import gradient_squares
+from ammup.theory.wide_net import wide_net
 
 DENSE = Setting(
     family="mlp",
@@ -217,6 +219,37 @@ def test_the_squared_gradients_of_a_narrow_relu_net_have_exactly_the_expectation
     assert control.mean() == pytest.approx(1, abs=4 * control.std(ddof=1) / 8)
     assert control.std(ddof=1) / 8 < 0.25  # otherwise the previous line would test nothing
     np.testing.assert_array_less(abs(shares.mean(axis=0) - 1), 4 * shares.std(axis=0, ddof=1) / 8)
+
+
+SMALL_RESIDUAL = Setting(family="resnet", depths=(4,), inputs=("noise", 2, 3, 3, 3), arguments=(("width", 8),))
+
+
+@pytest.mark.parametrize("padding", ["circular", "zero"])
+@pytest.mark.parametrize("family", ["cnn", "resnet"])
+def test_the_squares_of_narrow_units_have_exactly_the_expectation_of_the_law(family: str, padding: str) -> None:
+    setting = replace(SMALL_RESIDUAL, family=family).with_arguments(padding=padding)
+    squares = _unit_squares(setting, 4, range(200))
+    expected = unit_squares(wide_net(setting.architecture(4)), setting.batch[0].double().numpy())
+    assert squares.shape == (200, 4)
+    error = squares.std(axis=0, ddof=1) / 200**0.5
+    assert (error < 0.1 * expected).all()  # a factor of the kernel cardinality or the number of blocks would be seen
+    np.testing.assert_array_less(abs(squares.mean(axis=0) - expected), 4 * error)
+
+
+@pytest.mark.parametrize("family", ["cnn", "resnet"])
+def test_a_controlled_s_bar_of_convolutions_has_the_same_mean_and_less_scatter(family: str) -> None:
+    setting, seeds = replace(SMALL_RESIDUAL, family=family).with_arguments(width=16), range(128)
+    plain, adjusted = setting.S_bar(seeds), setting.S_bar_controlled(seeds)
+    difference = adjusted - plain
+    np.testing.assert_array_less(abs(difference.mean(axis=0)), 4 * difference.std(axis=0, ddof=1) / 128**0.5)
+    np.testing.assert_array_less(adjusted.var(axis=0), 0.8 * plain.var(axis=0))
+
+
+def test_a_controlled_s_bar_needs_an_exact_expectation() -> None:
+    with pytest.raises(InputError, match="gelu"):
+        SMALL_RESIDUAL.with_arguments(activation="gelu").S_bar_controlled(range(4))
+    with pytest.raises(InputError, match="use S_bar"):
+        NARROW.with_arguments(activation="gelu").S_bar_controlled(range(4))
 
 
 def test_a_controlled_s_bar_has_the_same_mean_and_less_scatter() -> None:
