@@ -1,11 +1,11 @@
 """CPU time to a standard error of 0.02 of the slope over depths, with and without variance reduction.
 
-The nets are ReLU nets with the label part: dense ones on one sample over L = 4, 8, 16, 32, and convolutional and residual
-ones on four images of 6x6 over L = 4, 8, 16. "one net at a time" is the public function on one net after another, with
-four labels in each forward pass. "library" measures many nets in one call. "control variate" also uses a control variate
-whose expectation is exact at any width: the squared gradient norms of dense nets on one sample, and otherwise the mean
-squares of the units. The time of each method is multiplied by (s.e./0.02)², because the standard error decreases with the
-square root of the number of draws. The methods alternate in one process.
+The nets are ReLU nets with the label part: dense ones on one sample over L = 4, 8, 16, 32, and convolutional and
+residual ones on four images of 6x6 over L = 4, 8, 16. "one net at a time" is the public function on one net after
+another, with four labels in each forward pass. "library" measures many nets in one call. "control variate" also uses
+a control variate whose expectation is exact at any width: the squared gradient norms of dense nets on one sample, and
+otherwise the mean squares of the units. The time of each method is multiplied by (s.e./0.02)², because the standard
+error decreases with the square root of the number of draws. The methods alternate in one process.
 
     python benchmarks/variance_reduction.py --rounds 3
 """
@@ -95,9 +95,7 @@ def main() -> None:
     parser.add_argument("--families", choices=FAMILIES, nargs="+", default=FAMILIES)
     args = parser.parse_args()
     torch.set_num_threads(1)
-    print(
-        f"{'family':<7} {'width':>5} {'method':<30} {'slope':>7} {'s.e.':>6} {'CPU s':>7} {'CPU s to 0.02':>14} {'gain':>6}"
-    )
+    print(f"{'family':<7} {'width':>5} {'method':<30} {'slope':>7}   s.e.   CPU s        to 0.02   gain")
     for family in args.families:
         for width in args.widths:
             table(family, width, draws=args.draws, rounds=args.rounds)
