@@ -18,7 +18,8 @@ to it. The full grid, which chooses the smoothed optimum of the first seed, also
 * random, n trials: complete runs at random rates of the grid.
 * torch-lr-finder, fastai valley: its range test at the target (users' recipes only), and the rules of both packages.
 * full grid: all rates at the target.
-* Prodigy, D-Adaptation, DoG, schedule-free: a complete training without a learning rate (users' recipes only).
+* Prodigy, D-Adaptation, DoG, schedule-free: a complete training without a learning rate (users' recipes only), and one
+  of as many steps as others spend on tuning and the final training.
 
 Costs are what is spent before the final training, in complete trainings.
 
@@ -40,7 +41,7 @@ from benchmarks.peers.tuning_parts.methods import rates
 from benchmarks.peers.tuning_parts.picture import plot_frontier
 from benchmarks.peers.tuning_parts.records import Record
 from benchmarks.peers.tuning_parts.replay import ours
-from benchmarks.peers.tuning_parts.without_rate import WITHOUT_RATE
+from benchmarks.peers.tuning_parts.without_rate import WITHOUT_RATE_RUNS
 from benchmarks.tracked.search import Grids
 
 Row = dict[str, object]
@@ -76,11 +77,13 @@ def best_test(goals: list[Curves]) -> tuple[float, float]:
 def without_rate(family: Family) -> Iterator[Row]:
     """One row for each stored run without a learning rate, evaluated by itself."""
     for (kind, seed, depth), record in family.others.items():
-        if kind in WITHOUT_RATE and seed in family.seeds:
+        if kind in WITHOUT_RATE_RUNS and seed in family.seeds:
             _, best = best_test([curves[depth] for curves in family.seeds.values()])
+            _, trainings = WITHOUT_RATE_RUNS[kind]
+            before = record.steps * (trainings - 1) // trainings  # one training is the final one
             yield {
-                "group": family.group, "family": family.name, "seed": seed, "depth": depth, "method": kind, "steps": 0,
-                "trainings": 0.0, "lost": 1 - _accuracy(record) / best,
+                "group": family.group, "family": family.name, "seed": seed, "depth": depth, "method": kind,
+                "steps": before, "trainings": trainings - 1.0, "lost": 1 - _accuracy(record) / best,
             }  # fmt: skip
 
 

@@ -1,8 +1,9 @@
 """Make the trainings that `python -m benchmarks.peers.tuning` replays, and store them in baselines/tuning.
 
-For each recipe (a ResNet with momentum and cosine, a vision transformer with AdamW, warm-up and cosine; on 4,000 images
-of CIFAR-10 at 8×8), depth and seed: a full grid of learning rates, the range test of torch-lr-finder, and at the target
-depths the optimizers that need no learning rate. Each run is stored when it ends, and stored runs are not made again.
+For each recipe (a ResNet with momentum and cosine, a vision transformer with AdamW, warm-up and cosine; on 4,000
+images of CIFAR-10 at 8×8), depth and seed: a full grid of learning rates, the range test of torch-lr-finder, and at
+the target depths the optimizers that need no learning rate, for as many steps as one run and as the tuning of a rate.
+Each run is stored when it ends, and stored runs are not made again.
 
     pip install '.[peers]'
     python -m benchmarks.peers.tuning_runs ~/cifar10 --seeds 2       # ten minutes of one core
@@ -18,7 +19,7 @@ import torch
 from benchmarks.peers.tuning_parts.real_runs import RANGE, Images, grid_of, range_test, run_without_rate
 from benchmarks.peers.tuning_parts.recipes import RECIPES, Recipe
 from benchmarks.peers.tuning_parts.records import GRID, NO_RATE, RANGE_TEST, Record, read, write
-from benchmarks.peers.tuning_parts.without_rate import WITHOUT_RATE
+from benchmarks.peers.tuning_parts.without_rate import WITHOUT_RATE_RUNS
 
 Key = tuple[str, int, float, int]
 
@@ -38,7 +39,7 @@ def others(recipe: Recipe, images: Images, seed: int, depths: tuple[int, ...]) -
         if depth == recipe.depths[0]:
             continue
         yield (RANGE_TEST, depth, RANGE[1], seed), partial(_one, range_test, recipe, images, depth=depth, seed=seed)
-        for name in WITHOUT_RATE:
+        for name in WITHOUT_RATE_RUNS:
             run = partial(_one, run_without_rate, recipe, images, name, depth=depth, seed=seed)
             yield (name, depth, NO_RATE, seed), run
 

@@ -20,7 +20,7 @@ import ammup
 from .recipes import Recipe
 from .records import GRID, NO_RATE, RANGE_TEST, Record
 from .replicas import grid_runs
-from .without_rate import WITHOUT_RATE, Training
+from .without_rate import WITHOUT_RATE, WITHOUT_RATE_RUNS, Training
 
 SIZE, TRAIN, VALIDATION, TEST, BATCH = 8, 4000, 500, 2000, 50
 STEPS, PARTS, RUNGS = 120, 40, 8
@@ -78,26 +78,29 @@ def accuracy(net: nn.Module, images: Tensor, labels: Tensor) -> float:
     return right / len(labels)
 
 
-def trained(recipe: Recipe, images: Images, make: Make, *, kind: str, depth: int, lr: float, seed: int) -> Record:
+def trained(
+    recipe: Recipe, images: Images, make: Make, *, kind: str, depth: int, lr: float, seed: int, steps: int = STEPS
+) -> Record:
     """A complete run; it ends early if the loss is not finite."""
     begin = time.process_time()
     torch.manual_seed(seed)
     training = make(recipe.build(depth).train())
     random, again = (torch.Generator().manual_seed(seed + start) for start in (1000, 2000))
     losses, scores, test = list[float](), list[float](), None
-    schedule = recipe.schedule(training.optimizer, STEPS) if training.scheduled else None
-    for step in range(1, STEPS + 1):
+    schedule = recipe.schedule(training.optimizer, steps) if training.scheduled else None
+    for step in range(1, steps + 1):
         losses.append(_step(training, *images.batch(random)))
         if not math.isfinite(losses[-1]):
             break
         if schedule is not None:
             schedule.step()
-        if step % (STEPS // RUNGS) == 0:
+        if step % (steps // RUNGS) == 0:
             with training.evaluated(lambda: images.batch(again)) as net:
                 scores.append(accuracy(net, *images.validation))
-                test = round(accuracy(net, *images.test), 5) if step == STEPS else None
+                test = round(accuracy(net, *images.test), 5) if step == steps else None
+    parts = _parts(losses, steps // PARTS)
     return Record(
-        kind=kind, depth=depth, lr=lr, seed=seed, steps=STEPS, losses=_parts(losses), scores=tuple(scores), test=test,
+        kind=kind, depth=depth, lr=lr, seed=seed, steps=steps, losses=parts, scores=tuple(scores), test=test,
         seconds=round(time.process_time() - begin, 2),
     )  # fmt: skip
 
@@ -112,9 +115,8 @@ def _step(training: Training, images: Tensor, labels: Tensor) -> float:
     return loss.item()
 
 
-def _parts(losses: list[float]) -> tuple[float, ...]:
-    """The mean of each part, of finite losses; the part in which a run diverged is left out."""
-    size = STEPS // PARTS
+def _parts(losses: list[float], size: int) -> tuple[float, ...]:
+    """The mean of each part of this size, of finite losses; the part in which a run diverged is left out."""
     parts = [losses[k : k + size] for k in range(0, len(losses), size)]
     return tuple(round(float(np.mean(part)), 4) for part in parts if len(part) == size and math.isfinite(part[-1]))
 
@@ -137,10 +139,12 @@ def grid_run(recipe: Recipe, images: Images, *, depth: int, lr: float, seed: int
     return trained(recipe, images, make, kind=GRID, depth=depth, lr=lr, seed=seed)
 
 
-def run_without_rate(recipe: Recipe, images: Images, name: str, *, depth: int, seed: int) -> Record:
-    """A run with an optimizer that needs no learning rate."""
-    make = partial(WITHOUT_RATE[name], recipe, steps=STEPS)
-    return trained(recipe, images, make, kind=name, depth=depth, lr=NO_RATE, seed=seed)
+def run_without_rate(recipe: Recipe, images: Images, kind: str, *, depth: int, seed: int) -> Record:
+    """A run with an optimizer that needs no learning rate; ``kind`` is a key of `WITHOUT_RATE_RUNS`."""
+    name, trainings = WITHOUT_RATE_RUNS[kind]
+    steps = trainings * STEPS
+    make = partial(WITHOUT_RATE[name], recipe, steps=steps)
+    return trained(recipe, images, make, kind=kind, depth=depth, lr=NO_RATE, seed=seed, steps=steps)
 
 
 class _Batches(Dataset[tuple[Tensor, Tensor]]):

@@ -126,3 +126,11 @@ def schedule_free(recipe: Recipe, net: nn.Module, steps: int) -> Training:
 WITHOUT_RATE: dict[str, Callable[[Recipe, nn.Module, int], Training]] = {
     "Prodigy": prodigy, "D-Adaptation": d_adaptation, "DoG": dog, "schedule-free": schedule_free,
 }  # fmt: skip
+# Complete trainings that a method which tunes the rate spends, together with the final one, at about 10 trials.
+EQUAL = 11
+# The kind of a run: (optimizer, length in complete trainings).
+WITHOUT_RATE_RUNS = {
+    f"{name}{label}": (name, trainings)
+    for label, trainings in (("", 1), (f", {EQUAL} times as long", EQUAL))
+    for name in WITHOUT_RATE
+}
