@@ -7,9 +7,9 @@ result is wrong if the state, threads or random numbers of a model differ betwee
 "difference": ordinary backward passes, and forward passes at changed weights (:mod:`ammup.measurement.difference`). It
 includes all of these effects.
 
-"auto" uses jvp for models that consist only of modules of torch, torchvision and this package, without hooks, and
-repeats it in float64 if its rounding errors are too large. It uses difference for all other models, for gradients under
-autocast, and if jvp fails.
+"auto" uses jvp for models that consist only of modules of torch, torchvision and this package, without hooks, and whose
+rounding errors are small enough. It uses difference, in float64, for all other models, for gradients under autocast,
+and if jvp fails.
 """
 
 import torch
