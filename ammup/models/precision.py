@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ammup.errors import InputError
+from ammup.models.modes import default_modes
 from ammup.models.state import ModelState, preserved
 
 T = TypeVar("T")
@@ -26,20 +27,25 @@ def in_double_precision(model: nn.Module, measure: Callable[[str], T], *, only_p
     Args:
         model: the module; it is restored before the second attempt and at the end.
         measure: receives "", or in the second attempt the error of the first one.
-        only_passes: as in :func:`ammup.models.state.preserved`.
+        only_passes: as in :func:`ammup.models.state.preserved`, for the second attempt.
 
     Raises:
         InputError: the second attempt fails as well.
     """
-    with preserved(model, only_passes=only_passes) as state:
-        if _trains_in_several_processes():
-            return measure("float64 would remove the hooks that average gradients between processes")
+    problem = "float64 would remove the hooks that average gradients between processes"
+    if not _trains_in_several_processes():
         try:
-            with double_precision(model):
+            # The original elements cannot change while the model has copies, so they are not copied once more.
+            with (
+                default_modes(),
+                preserved(model, ModelState(model, constant=_convertible(model))),
+                double_precision(model),
+            ):
                 return measure("")
         except InputError as error:
-            state.restore()
-            return measure(str(error))
+            problem = str(error)
+    with preserved(model, only_passes=only_passes):
+        return measure(problem)
 
 
 def _trains_in_several_processes() -> bool:
@@ -58,18 +64,23 @@ def double_precision(model: nn.Module) -> Iterator[None]:
     copies: dict[tuple[int, torch.dtype], torch.UntypedStorage] = {}
     exchanged: list[tuple[Tensor, Tensor, Tensor | None]] = []
     try:
-        for tensor in ModelState(model, record=False).tensors:
-            if tensor.dtype in DOUBLE and tensor.is_leaf and _is_plain(tensor):
-                original = tensor.detach()
-                exchanged.append((tensor, original, tensor.grad))
-                tensor.grad = None  # a gradient must have the dtype of its tensor
-                tensor.data = _double(original, copies)
+        for tensor in _convertible(model):
+            original = tensor.detach()
+            exchanged.append((tensor, original, tensor.grad))
+            tensor.grad = None  # a gradient must have the dtype of its tensor
+            tensor.data = _double(original, copies)
         yield
     finally:
         for tensor, original, gradient in exchanged:
             tensor.grad = None
             tensor.data = original
             tensor.grad = gradient
+
+
+def _convertible(model: nn.Module) -> list[Tensor]:
+    """The tensors of a model that have other data in double precision."""
+    tensors = ModelState(model, record=False).tensors
+    return [tensor for tensor in tensors if tensor.dtype in DOUBLE and tensor.is_leaf and _is_plain(tensor)]
 
 
 def _is_plain(tensor: Tensor) -> bool:
