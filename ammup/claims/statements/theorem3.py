@@ -1,5 +1,6 @@
 """Theorem 3 and the corollaries of appendix C.1: η*(L) = Θ(L^(-3/2)) for residual nets."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -8,7 +9,14 @@ from ammup.arrays import Array
 from ammup.claims.claim import Claim
 from ammup.claims.draws import Setting
 from ammup.claims.statements.settings import DENSE, DIFFERENCE_MARGIN, IMAGES
-from ammup.claims.statistics import around_slope_of_law, log_ratio, side_by_side, slope_difference, slope_over
+from ammup.claims.statistics import (
+    around_slope_of_law,
+    log_ratio,
+    side_by_side,
+    slope_difference,
+    slope_of_law,
+    slope_over,
+)
 from ammup.stats.equivalence import Region
 from ammup.theory.wide_limit import unit_moments
 
@@ -34,7 +42,9 @@ def _exponent(name: str, where: str, setting: Setting, words: str, regime: str, 
     )
 
 
-def _unchanged(name: str, words: str, changed: Setting, *, remark: str = "") -> Claim:
+def _unchanged(
+    name: str, words: str, changed: Setting, *, law: Callable[[], Region] | None = None, remark: str = ""
+) -> Claim:
     return Claim(
         id=f"theorem-3.{name}",
         where="Theorem 3, section 3.2",
@@ -44,9 +54,16 @@ def _unchanged(name: str, words: str, changed: Setting, *, remark: str = "") -> 
         rows=side_by_side(IMAGES, changed),
         statistic=slope_difference(IMAGES.depths),
         stated=Region.around(0, DIFFERENCE_MARGIN),
+        law=law,
         n=128,
         remark=remark,
     )
+
+
+def _law_of_last_scaled() -> Region:
+    """The slope of the law with only the last layer of each branch scaled, minus that with all layers scaled."""
+    slopes = [slope_of_law(IMAGES.with_arguments(scaled=scaled)) for scaled in ("all", "last")]
+    return Region.around(slopes[1] - slopes[0], DIFFERENCE_MARGIN)
 
 
 # The units l at which S_l is compared.
@@ -131,6 +148,7 @@ CLAIMS = (
         "batch-norm",
         "batch normalization in the branches (appendix D.2, here at initialization) changes",
         IMAGES.with_arguments(batchnorm=True),
+        law=_law_of_last_scaled,
         remark="batch normalization cancels the factor 1/K in the variance of the layer before it, so the net behaves "
         "as if only the last layer of each branch were scaled by 1/K",
     ),
