@@ -27,18 +27,21 @@ RESULTS = FOLDER / "roots.json"
 
 
 def measured(claim: Claim, root: int) -> dict[str, object]:
-    """The verdict of one claim with one root, and the reasons of an alarm, with which its test would fail."""
+    """The result of one claim with one root: the estimate, its standard error and the CPU seconds.
+
+    The number of looks is added if it is not 1, the verdict if it is not that of the baseline, and the reasons of an
+    alarm, with which the test of the claim would fail.
+    """
     start = time.process_time()
     (comparison,) = measure([claim], root=root)
-    new = comparison.new
+    new, reasons = comparison.new, alarms(comparison)
     return {
-        "looks": new.looks,
-        "verdict": new.verdict,
-        "other": comparison.verdict_changed,
         "value": float(f"{new.estimate:.6g}"),
         "se": float(f"{new.se:.3g}"),
-        "alarms": alarms(comparison),
         "cpu": round(time.process_time() - start, 1),
+        **({"looks": new.looks} if new.looks > 1 else {}),
+        **({"verdict": new.verdict} if comparison.verdict_changed else {}),
+        **({"alarms": reasons} if reasons else {}),
     }
 
 
@@ -49,17 +52,17 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=RESULTS)
     args = parser.parse_args()
     torch.set_num_threads(1)
-    results: RootResults = json.loads(args.results.read_text()) if args.results.exists() else {}
+    stored: RootResults = json.loads(args.results.read_text()) if args.results.exists() else {}
+    keys = {claim.id: claim.key for claim in CLAIMS if not claim.exact}
+    results = {name: one for name, one in stored.items() if one["key"] == keys.get(name)}
     for root in range(1, args.roots + 1):
         for claim in CLAIMS:
             if claim.exact or claim.id not in (args.claims or [claim.id]):
                 continue
-            if results.get(claim.id, {}).get("key") != claim.key:
-                results[claim.id] = {"key": claim.key, "roots": {}}
-            stored = results[claim.id]["roots"]
-            if str(root) in stored:
+            of_roots = results.setdefault(claim.id, {"key": keys[claim.id], "roots": {}})["roots"]
+            if str(root) in of_roots:
                 continue
-            stored[str(root)] = one = measured(claim, root)
+            of_roots[str(root)] = one = measured(claim, root)
             write_atomically(args.results, json.dumps(results))
             print(root, claim.id, json.dumps(one), flush=True)
         clear_cache()

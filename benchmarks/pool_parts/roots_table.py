@@ -34,19 +34,19 @@ def roots_table(results: Mapping[str, Any]) -> str:
     looks = sum(one[0] for claim in counts.values() for one in claim)
     lines += [
         "",
-        f"{looks} of the {len(roots) * len(results)} measurements took a second look. {_scatter(results, roots)}",
+        f"{looks} of the {len(roots) * len(results)} measurements took a second look.{_scatter(results, roots)}",
     ]
     lines += [
         f"Root {root}, {name}: {'; '.join(results[name]['roots'][root]['alarms'])}."
         for name in alarmed
         for root in roots
-        if results[name]["roots"][root]["alarms"]
+        if "alarms" in results[name]["roots"][root]
     ]
     return "\n".join(lines)
 
 
 def _happened(result: Mapping[str, Any]) -> tuple[bool, bool, bool]:
-    return result["looks"] > 1, result["other"], bool(result["alarms"])
+    return "looks" in result, "verdict" in result, "alarms" in result
 
 
 def _line(name: str, happened: np.ndarray) -> str:
@@ -62,7 +62,7 @@ def _scatter(results: Mapping[str, Any], roots: list[str]) -> str:
     ratios = []
     for one in results.values():
         # Values after different numbers of looks have different errors.
-        first = [one["roots"][root] for root in roots if one["roots"][root]["looks"] == 1]
+        first = [one["roots"][root] for root in roots if "looks" not in one["roots"][root]]
         if len(first) >= 3:
             errors = np.mean([result["se"] ** 2 for result in first]) ** 0.5
             ratios.append(np.std([result["value"] for result in first], ddof=1) / errors)
