@@ -20,7 +20,7 @@ from power_parts.edits import planted
 from power_parts.fault import Fault
 
 # Further real roots are measured if the earlier ones took at most that many CPU seconds in total.
-CHEAP_SECONDS = 8.0
+CHEAP_SECONDS = 3.0
 REAL_ROOTS = 3
 # Rows that vary less, relative to their mean, differ by rounding errors only.
 SMALLEST_SPREAD = 1e-5

@@ -52,11 +52,11 @@ THEORY_FAULTS: dict[str, Fault] = {
         "law.plain-batch", "theory.wide_limit:_plain_sum", "S = np.array([",
         "passages = passages[:-1]\n    S = np.array(["
     ),
-    "covariance of the gates of GELU twice": fault(
-        "law.pooled-gelu", "theory.wide_limit:_TangentSums.gated",
+    "covariance of the gates counted twice in the law": fault(
+        "law.plain-batch", "theory.wide_limit:_TangentSums.gated",
         "total = x.square * self.ungated + 2 *", "total = x.square * self.ungated + 4 *",
     ),
-    "fast mean of the law without the own weights": fault(
+    "fast mean of the law 10 % too small": fault(
         "law.plain-dense", "theory.mean_moment:mean_unit_moments", "[found[i] for i in range(len(nets))]",
         "[0.9 * found[i] for i in range(len(nets))]",
     ),
