@@ -1,7 +1,6 @@
 """Read an experiment from a store or a record, fit its optima, and predict them with each transfer rule."""
 
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,9 @@ from ammup.experiments.status import rows_in_grid
 from ammup.experiments.store import Store
 from ammup.parsing import parse_json
 from ammup.stats.held_out import Rules
-from ammup.stats.optimum import SweepLaw, fit_sweep
+from ammup.stats.optimum import SweepLaw, curves_of, fit_sweep
 from ammup.stats.regret import Regret, transfer_regret
+from ammup.stats.seed_edges import SeedEdges
 from ammup.transfer.rules import EXPONENTS
 
 Curves = dict[str, dict[int, float]]
@@ -129,18 +129,13 @@ def regret_of(record: SweepRecord, *, base: int | None = None, kind: str = "smoo
             f'{record.experiment.name!r} is an adaptive search (search = "adaptive"), but regret needs the full grid; '
             "`ammup sweep … --set search=full` trains the missing cells"
         )
-    rules: Rules = {**rule_curves(record), EDGE: partial(swept_edges, record)}
+    rules: Rules = {**rule_curves(record), EDGE: edge_rule(record)}
     return transfer_regret(record.runs, rules, base=base or int(record.runs["depth"].min()), kind=kind)
 
 
-def swept_edges(record: SweepRecord, seeds: tuple[int, ...]) -> dict[int, float]:
-    """Estimate the edge at every depth from the runs with these seeds; flagged edges are included."""
-    return _edges(record.runs[record.runs["seed"].isin(seeds)], record.experiment.data.chance)
-
-
-def _edges(runs: pd.DataFrame, chance: float | None) -> dict[int, float]:
-    law = fit_sweep(runs, kind="edge", keep_flagged=True, chance=chance)
-    return {depth: law.lr_star(depth)[0] for depth in law.optima}
+def edge_rule(record: SweepRecord) -> SeedEdges:
+    """The rule that estimates the edge at every depth from the runs with some seeds; flagged edges are included."""
+    return SeedEdges.from_curves(curves_of(record.runs), chance=record.experiment.data.chance)
 
 
 def _lr_stars(S_bar: Mapping[Any, float]) -> dict[int, float]:

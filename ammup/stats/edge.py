@@ -108,6 +108,11 @@ def edge_of(
     )
 
 
+def seed_edges(u: Array, accuracy: Array, diverged: NDArray[np.bool_], *, chance: float) -> Array:
+    """log10 of the edge of each seed, [S], of which :func:`edge_of` takes the mean; NaN for a seed without a fall."""
+    return _falls(u, np.where(diverged, chance, accuracy), chance).last
+
+
 def edge_errors(edges: list[Edge]) -> Array:
     """Standard error of log10 of the edge at each depth; NaN if no depth has several seeds.
 

@@ -13,6 +13,7 @@ import pandas as pd
 
 from ammup.arrays import Array
 from ammup.stats.peak import SeedCurves
+from ammup.stats.subsets import mean_accuracies, trained, tuned_lrs
 
 # η* by depth, up to a factor, or a function that estimates it from runs with the given seeds only.
 Law = Mapping[int, float]
@@ -85,57 +86,70 @@ class HeldOut:
         the rate that is tuned at this depth on the same seeds; off_by_two, the same if the prediction is wrong by a
         factor of two, the worse of both directions. There are no rows with fewer than two seeds.
         """
-        seeds = sorted({int(seed) for one in curves.values() for seed in one.seeds})
-        parts = [row for chosen, others in splits(seeds) for row in self._split(curves, chosen, others)]
-        if not parts:
+        seeds = np.unique(np.concatenate([one.seeds for one in curves.values()]))
+        divisions = [chosen for chosen, _ in splits(seeds.tolist())]
+        subsets = np.array([np.isin(seeds, chosen) for chosen in divisions], dtype=bool).reshape(-1, seeds.size)
+        members = {depth: subsets[:, np.searchsorted(seeds, one.seeds)] for depth, one in curves.items()}
+        usable = np.logical_and.reduce([trained(one, members[depth]) for depth, one in curves.items()])
+        if not usable.any():
             return pd.DataFrame(columns=list(COLUMNS))
-        columns = ["rule", "depth", "tuned", "here", "below", "above"]
-        means = pd.DataFrame(parts, columns=columns).groupby(["rule", "depth"], sort=False).mean()
-        table = pd.DataFrame(
-            {
-                "held_out_accuracy": means["here"],
-                "held_out": _lost(means["here"], means["tuned"]),
-                "off_by_two": _lost(means[["below", "above"]].min(axis=1), means["tuned"]),
-            }
-        )
-        return table.reset_index()[list(COLUMNS)]
+        chosen = [division for division, known in zip(divisions, usable, strict=True) if known]
+        members = {depth: member[usable] for depth, member in members.items()}
+        swept = {depth: tuned_lrs(one, members[depth], self.kind) for depth, one in curves.items()}
+        measured = {depth: (np.log(one.lrs), mean_accuracies(one, ~members[depth])) for depth, one in curves.items()}
+        rows = [
+            (rule, depth, *_accuracies(swept[depth], lr, *measured[depth]))
+            for rule, lrs in self._predictions(swept, chosen).items()
+            for depth, lr in lrs.items()
+            if depth != self.base and np.isfinite(lr).any()
+        ]
+        means = pd.DataFrame(rows, columns=["rule", "depth", "tuned", "here", "below", "above"])
+        return means.assign(
+            held_out_accuracy=means["here"],
+            held_out=_lost(means["here"], means["tuned"]),
+            off_by_two=_lost(means[["below", "above"]].min(axis=1), means["tuned"]),
+        )[list(COLUMNS)]
 
-    def _split(
-        self, curves: Mapping[int, SeedCurves], chosen: tuple[int, ...], others: tuple[int, ...]
-    ) -> Iterator[tuple[str, int, float, float, float, float]]:
-        """(Rule, depth, accuracy at the tuned rate, at the predicted one, at half of it, at twice it) of one split."""
-        on = {depth: one.without(np.array(others)) for depth, one in curves.items()}
-        if any(not _trained(one) for one in on.values()):
-            return
-        swept = {depth: one.tuned_lr(self.kind) for depth, one in on.items()}
-        measured = {depth: (np.log(one.lrs), _accuracy(one.without(np.array(chosen)))) for depth, one in curves.items()}
-        for rule, law in {**self.rules, SWEPT: swept}.items():
-            values = law(chosen) if callable(law) else law
-            for depth in curves:
-                if depth == self.base or depth not in values:
-                    continue
-                lr = swept[depth] if rule == SWEPT else swept[self.base] * values[depth] / values[self.base]
-                rates = np.log([swept[depth], lr, lr / OFF_BY, lr * OFF_BY])
-                tuned, here, below, above = np.interp(rates, *measured[depth]).tolist()
-                yield rule, depth, tuned, here, below, above
+    def _predictions(
+        self, swept: Mapping[int, Array], chosen: Sequence[tuple[int, ...]]
+    ) -> dict[str, dict[int, Array]]:
+        """Predicted learning rates by rule and depth, one for each division; NaN where a rule has no value."""
+        predictions = {}
+        for rule, law in self.rules.items():
+            laws = [law(seeds) for seeds in chosen] if callable(law) else [law] * len(chosen)
+            base = np.array([one[self.base] for one in laws])
+            predictions[rule] = {
+                depth: swept[self.base] * np.array([one.get(depth, np.nan) for one in laws]) / base for depth in swept
+            }
+        return {**predictions, SWEPT: dict(swept)}
+
+
+def _accuracies(tuned: Array, lr: Array, u: Array, accuracy: Array) -> tuple[float, float, float, float]:
+    """Mean accuracies over the divisions at the tuned rate, the predicted one, half of it and twice it.
+
+    Args:
+        tuned: the tuned rate of each division, [K].
+        lr: the predicted rate of each division, [K]; a division without one is ignored.
+        u: logarithms of the learning rates, [P].
+        accuracy: measured on the other seeds of each division, [K, P].
+    """
+    known = np.isfinite(lr)
+    rates = np.log([rate[known] for rate in (tuned, lr, lr / OFF_BY, lr * OFF_BY)])
+    one, two, three, four = _interpolate(rates, u, accuracy[known]).mean(axis=1).tolist()
+    return one, two, three, four
+
+
+def _interpolate(x: Array, u: Array, values: Array) -> Array:
+    """np.interp for many curves: x is [R, K], u is [P], values are [K, P]; the result is [R, K]."""
+    inside = np.clip(x, u[0], u[-1])
+    left = np.clip(np.searchsorted(u, inside, side="right") - 1, 0, max(u.size - 2, 0))
+    right = np.minimum(left + 1, u.size - 1)
+    curve = np.arange(len(values))
+    start, end = values[curve, left], values[curve, right]
+    share = (inside - u[left]) / np.where(right > left, u[right] - u[left], 1.0)
+    return np.asarray(start + (end - start) * share)
 
 
 def _lost(accuracy: pd.Series, tuned: pd.Series) -> pd.Series:
     """The relative loss; 0 if nothing is trained."""
     return (1 - accuracy / tuned.where(tuned > 0)).fillna(0.0)
-
-
-def _trained(curves: SeedCurves) -> bool:
-    """Whether a learning rate trained without divergence on every seed."""
-    return bool((np.isfinite(curves.accuracy) & ~curves.diverged.any(axis=0)).any())
-
-
-def _accuracy(curves: SeedCurves) -> Array:
-    """Mean accuracy over seeds at each learning rate, [P]; a diverged replica counts with the lowest mean."""
-    known = np.isfinite(curves.accuracy) & ~curves.diverged
-    sums = np.where(known, curves.accuracy, 0.0).sum(axis=0)
-    clean = known.any(axis=0) & ~curves.diverged.any(axis=0)
-    lowest = float((sums / np.maximum(known.sum(axis=0), 1))[clean].min()) if clean.any() else 0.0
-    values = np.where(known, curves.accuracy, np.where(curves.diverged, lowest, np.nan))
-    count = np.isfinite(values).sum(axis=0)
-    return np.where(count > 0, np.nansum(values, axis=0) / np.maximum(count, 1), lowest)

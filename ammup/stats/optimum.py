@@ -138,8 +138,7 @@ def fit_sweep(
             diverged run.
     """
     check_known("optimum", kind, OPTIMA)
-    runs = checked_runs(runs, RUN_COLUMNS)
-    curves = _curves(runs, left_out)
+    curves = curves_of(runs, left_out=left_out)
     chance = min(one.lowest for one in curves.values()) if chance is None else _checked_chance(chance)
     optima = _optima(curves, chance)
     used = tuple(depth for depth, optimum in optima.items() if keep_flagged or not optimum.flags_of(kind))
@@ -156,8 +155,12 @@ def fit_sweep(
     return SweepLaw(optima=optima, kind=kind, chance=chance, used=used, power_law=line, predictions=predictions)
 
 
-def _curves(runs: pd.DataFrame, left_out: pd.DataFrame | None) -> dict[int, SeedCurves]:
-    """The curves of each depth."""
+def curves_of(runs: pd.DataFrame, *, left_out: pd.DataFrame | None = None) -> dict[int, SeedCurves]:
+    """The curves of each depth.
+
+    The arguments and errors are those of :func:`fit_sweep`.
+    """
+    runs = checked_runs(runs, RUN_COLUMNS)
     others = pd.DataFrame(columns=["depth", "lr", "seed"]) if left_out is None else left_out
     return {
         int(str(depth)): SeedCurves.from_runs(group, left_out=others[others["depth"] == depth])

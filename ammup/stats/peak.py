@@ -14,24 +14,18 @@ from ammup.arrays import Array
 from ammup.errors import InputError
 from ammup.format import brief_fields
 from ammup.stats.edge import Edge, edge_errors, edge_of
-from ammup.stats.parabola import parabola_top, seed_scatter
+from ammup.stats.parabola import neighbourhoods, parabola_top, seed_scatter
 
 # The two estimates of the best learning rate, which can be transferred to other depths.
 TUNED = ("smoothed", "argmax")
 OPTIMA = (*TUNED, "edge")
-# The neighbourhood of a maximum: adjacent learning rates whose mean accuracy lies at most this share of the curve's
-# range below it.
-NEAR = 0.25
-# The smallest number of points in a neighbourhood: two more than a parabola has coefficients, so that its error can be
-# estimated from the residuals.
-FEWEST = 5
-
 EDGE, DIVERGENCE, NO_MAXIMUM, INCOMPLETE = (
     "edge of the grid",
     "next to a diverged run",
     "no maximum",
     "cells are missing",
 )
+ALL_DIVERGED = "every learning rate of a depth diverged; extend the grid to smaller ones"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,11 +144,6 @@ class SeedCurves:
         edge = self.edge(self.lowest if chance is None else chance)
         return self.optimum_with(edge, float(edge_errors([edge])[0]))
 
-    def tuned_lr(self, kind: str) -> float:
-        """The best learning rate, "smoothed" or "argmax", without the edge, which takes most of the time."""
-        unknown = Edge(lr=float("nan"), scatter=0.0, seeds=0, grid=0.0, flags=())
-        return self.optimum_with(unknown, float("nan")).lr_star(kind)[0]
-
     @property
     def lowest(self) -> float:
         """The lowest mean accuracy over the seeds of a learning rate."""
@@ -172,7 +161,8 @@ class SeedCurves:
         mean = self._mean(accuracy)
         best = int(np.argmax(mean))
         spacing = float(np.median(np.diff(u))) if u.size > 1 else 0.0
-        near = _neighbourhood(mean, best)
+        (low,), (high,) = neighbourhoods(mean[None], np.array([best]))
+        near = np.arange(low, high + 1)
         top, error = parabola_top(u[near], accuracy[:, near])
         error = max(error, seed_scatter(u[near], accuracy[:, near]))
         error = min(error, float(np.ptp(u[near])))
@@ -202,7 +192,7 @@ class SeedCurves:
         """
         counted = np.isfinite(accuracy).sum(axis=0)
         if not counted.any():
-            raise InputError("every learning rate of a depth diverged; extend the grid to smaller ones")
+            raise InputError(ALL_DIVERGED)
         used = counted == counted.max() if self.searched else counted > 0
         return np.where(used, np.nansum(accuracy, axis=0) / np.maximum(counted, 1), -np.inf)
 
@@ -211,29 +201,6 @@ def _mean_argmax(u: Array, accuracy: Array) -> tuple[float, float]:
     """(Mean over seeds of log10 of each seed's best learning rate, variance of that mean)."""
     best = u[np.nanargmax(accuracy[np.isfinite(accuracy).any(axis=1)], axis=1)]
     return float(best.mean()), float(best.var(ddof=1) / best.size) if best.size > 1 else 0.0
-
-
-def _neighbourhood(mean: Array, best: int) -> NDArray[np.intp]:
-    """Adjacent indices around the best one, above the threshold; at least FEWEST if the grid has them."""
-    finite = np.isfinite(mean)
-    threshold = mean[best] - NEAR * (mean[best] - mean[finite].min())
-    low = high = best
-    while low > 0 and mean[low - 1] >= threshold:
-        low -= 1
-    while high < mean.size - 1 and mean[high + 1] >= threshold:
-        high += 1
-    while high - low + 1 < FEWEST:
-        can_lower, can_raise = _is_true_at(finite, low - 1), _is_true_at(finite, high + 1)
-        if not (can_lower or can_raise):
-            break
-        lower = can_lower and (best - low <= high - best or not can_raise)
-        low, high = (low - 1, high) if lower else (low, high + 1)
-    return np.arange(low, high + 1)
-
-
-def _is_true_at(mask: NDArray[np.bool_], index: int) -> bool:
-    """Whether the index lies within the mask and the mask is true there."""
-    return 0 <= index < mask.size and bool(mask[index])
 
 
 def _flags(best: int, lrs: Array, diverged: NDArray[np.bool_], top: float) -> Iterator[str]:

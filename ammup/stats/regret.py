@@ -18,6 +18,7 @@ from ammup.stats.held_out import SWEPT, HeldOut, Law, Rules
 from ammup.stats.intervals import jackknife_error, t_interval, upper_probability
 from ammup.stats.peak import TUNED, SeedCurves
 from ammup.stats.runs import RUN_COLUMNS, checked_runs
+from ammup.stats.subsets import all_seeds, tuned_lrs
 
 COLUMNS = (
     *("rule", "depth", "predicted", "swept", "log10_error"),
@@ -174,7 +175,10 @@ class _Comparison:
 
     def regret(self, curves: "Mapping[int, _DepthCurves]") -> pd.DataFrame:
         """``Regret.by_depth`` without its intervals."""
-        swept = {depth: one.accuracy.tuned_lr(self.kind) for depth, one in curves.items()}
+        swept = {
+            depth: float(tuned_lrs(one.accuracy, all_seeds(one.accuracy), self.kind)[0])
+            for depth, one in curves.items()
+        }
         tuned = swept[self.base]
         laws = laws_of(self.rules, curves[self.base].accuracy.seeds)
         predicted = {
@@ -222,6 +226,10 @@ class _DepthCurves:
 
     def without(self, seeds: NDArray[np.int64]) -> "_DepthCurves":
         return _DepthCurves(accuracy=self.accuracy.without(seeds), loss=self.loss.without(seeds))
+
+    def tuned_lr(self, kind: str) -> float:
+        """The best learning rate of all seeds."""
+        return float(tuned_lrs(self.accuracy, all_seeds(self.accuracy), kind)[0])
 
     def means(self) -> tuple[Array, Array]:
         """Mean accuracy and mean loss at each learning rate; where a replica diverged, the worst mean of the depth."""

@@ -10,6 +10,7 @@ from ammup.errors import InputError
 RUN_COLUMNS = ("depth", "lr", "seed", "val_accuracy", "diverged")
 # The largest absolute accuracy that is accepted; its square is still finite.
 LARGEST = 1e100
+NO_RUNS = "there are no runs to fit"
 
 
 def checked_runs(runs: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
@@ -23,7 +24,7 @@ def checked_runs(runs: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     if not isinstance(runs, pd.DataFrame):
         raise InputError(f"runs: expected a pandas.DataFrame, not {type(runs).__name__}")
     if runs.empty:
-        raise InputError("there are no runs to fit")
+        raise InputError(NO_RUNS)
     missing = [name for name in columns if name not in runs]
     if missing:
         raise InputError(f"the runs have no column {', '.join(missing)}; they need {', '.join(columns)}")

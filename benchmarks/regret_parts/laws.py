@@ -7,13 +7,14 @@ import numpy as np
 import pandas as pd
 from tracked.search import GRIDS, Grids
 
-from ammup.experiments.analysis import EDGE, MEASURED, MEASURED_LATE, rule_curves, swept_edges
+from ammup.experiments.analysis import EDGE, MEASURED, MEASURED_LATE, edge_rule, rule_curves
 from ammup.experiments.record import SweepRecord
 from ammup.measurement.depth_law import PASSES_PER_STEP, STEPS_PER_MEASUREMENT
 from ammup.measurement.edge_probe import LEAST_FALL
 from ammup.stats.edge import edge_of
 from ammup.stats.held_out import Law, Rules
 from ammup.stats.power_law import fit_power_law
+from ammup.stats.seed_edges import SeedEdges
 from regret_parts import sharpness
 
 PARTS = (0.1, 0.25, 0.5)  # of the steps of a run, at which a probed edge is read
@@ -35,7 +36,7 @@ def rules_of(record: SweepRecord, table: pd.DataFrame) -> Rules:
     if set(draws) == set(record.experiment.grid.depths):
         raw = {depth: float(np.exp(np.mean(np.log(values)))) for depth, values in draws.items()}
         rules |= {"sharpness": raw, "sharpness-fit": fitted(raw)}
-    rules |= {EDGE: partial(swept_edges, record), "edge-fit": partial(fitted_edges, record)}
+    rules |= {EDGE: edge_rule(record), "edge-fit": partial(fitted_edges, edge_rule(record))}
     if GRIDS.is_file() and record.experiment.name in set(Grids.read().experiment.tolist()):
         rules |= {f"edge at {share:.0%}": partial(early_edges, record.experiment.name, share) for share in PARTS}
     return rules
@@ -47,9 +48,9 @@ def fitted(curve: Mapping[int, float]) -> dict[int, float]:
     return {depth: float(law.predict(depth)) for depth in curve}
 
 
-def fitted_edges(record: SweepRecord, seeds: tuple[int, ...]) -> dict[int, float]:
+def fitted_edges(edges: SeedEdges, seeds: tuple[int, ...]) -> dict[int, float]:
     """The power law fitted to the edges of these seeds."""
-    return fitted(swept_edges(record, seeds))
+    return fitted(edges(seeds))
 
 
 def early_edges(name: str, share: float, seeds: tuple[int, ...]) -> dict[int, float]:

@@ -11,12 +11,12 @@ from ammup.errors import InputError
 from ammup.experiments.analysis import (
     MEASURED,
     MEASURED_LATE,
+    edge_rule,
     law_of,
     read_sweep,
     read_sweeps,
     regret_of,
     rule_curves,
-    swept_edges,
     traced_runs,
 )
 from ammup.experiments.experiment import Experiment
@@ -96,7 +96,7 @@ def test_the_rule_of_the_edge_is_estimated_from_the_seeds_that_the_rate_is_tuned
     for seed in (0, 1):
         law = fit_sweep(record.runs[record.runs["seed"] == seed], kind="edge", keep_flagged=True, chance=0.1)
         edges[seed] = {depth: law.lr_star(depth)[0] for depth in law.optima}
-        assert swept_edges(record, (seed,)) == edges[seed]
+        assert edge_rule(record)((seed,)) == edges[seed]
     assert edges[0][12] / edges[0][3] != pytest.approx(edges[1][12] / edges[1][3], rel=0.1)
     found, one = regret_of(record).by_depth, {}
     for seed in (0, 1):
