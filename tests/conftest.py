@@ -2,6 +2,8 @@
 
 import gc
 import os
+from dataclasses import replace
+from functools import lru_cache
 from itertools import count
 from pathlib import Path
 
@@ -54,6 +56,21 @@ def _models_are_left_as_they_were(request: pytest.FixtureRequest) -> None:
     import untouched
 
     untouched.install()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _synthetic_images_once() -> None:
+    """Synthesize the images of each size and seed once in a process, which takes a tenth of a second or more."""
+    from ammup.data import dataset
+
+    synthesize = lru_cache(8)(dataset.synthesize)
+
+    def copied(*arguments: int) -> dataset.Splits:
+        splits = synthesize(*arguments)
+        arrays = {name: (images.copy(), labels.copy()) for name, (images, labels) in splits.arrays.items()}
+        return replace(splits, arrays=arrays)
+
+    dataset.synthesize = copied
 
 
 # Also where another plugin imported torch before; and results do not depend on the machine's number of cores.

@@ -36,6 +36,15 @@ def test_importing_does_not_import_torch() -> None:
     assert loaded.strip() == "[]"
 
 
+def test_workers_and_claims_start_without_scipy_stats() -> None:
+    """It takes half a second, in every worker of a sweep and in every command that fits a law."""
+    modules = "ammup.experiments.block, ammup.claims.claim, ammup.gate.likely_cause, ammup.stats.optimum"
+    loaded = _python(
+        f"import sys, {modules}; print([m for m in ('scipy.stats', 'scipy.optimize') if m in sys.modules])"
+    )
+    assert loaded.strip() == "[]"
+
+
 def test_help_does_not_import_torch() -> None:
     code = (
         "import sys; from click.testing import CliRunner; from ammup.cli import cli;"

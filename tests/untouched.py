@@ -35,7 +35,7 @@ def described(model: nn.Module) -> dict[str, object]:
     """Everything about a model and the global state of torch, NumPy and Python that a measurement must not change."""
     found: dict[str, object] = {
         "random torch": torch.get_rng_state().numpy().tobytes(),
-        "random numpy": repr(np.random.get_state()),  # noqa: NPY002
+        "random numpy": [_content(part) or part for part in np.random.get_state()],  # noqa: NPY002
         "gradient mode": torch.is_grad_enabled(),
         "default dtype": torch.get_default_dtype(),
         "threads": torch.get_num_threads(),

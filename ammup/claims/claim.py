@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy import stats
+from scipy.special import ndtr
 
 from ammup.arrays import Array
 from ammup.claims.definition import digest
@@ -214,7 +214,7 @@ class Finding:
             low = max(low, stated.high + below)
         else:
             high = min(high, stated.low - above)
-        below_high, below_low = (stats.norm.cdf((end - last.value) / last.se) for end in (high, low))
+        below_high, below_low = (ndtr((end - last.value) / last.se) for end in (high, low))
         return float(1 - max(below_high - below_low, 0.0))
 
     @property

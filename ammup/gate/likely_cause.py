@@ -4,7 +4,6 @@ from collections.abc import Mapping
 
 import numpy as np
 from scipy.special import logsumexp
-from scipy.stats import multivariate_normal
 
 from ammup.gate.fault_features import Features
 from ammup.gate.fault_patterns import NO_PATTERN, PATTERNS, Pattern
@@ -76,6 +75,8 @@ def _percent(probability: float) -> str:
 
 def _log_likelihood(pattern: Pattern, features: Features) -> float:
     """Log of the probability of the facts and of the density of the features, a mixture over sizes of the fault."""
+    from scipy.stats import multivariate_normal  # half a second, and needed only after a failed check
+
     use = np.isfinite(features.values)
     values, errors = features.values[use], features.covariance[np.ix_(use, use)]
     densities = [

@@ -4,7 +4,7 @@ from bisect import bisect_left
 from collections.abc import Callable
 
 import numpy as np
-from scipy import special, stats
+from scipy import special
 
 from ammup.gate.allowed import Allowed
 from ammup.gate.curve import Curve
@@ -40,7 +40,7 @@ def seeds_needed(curve: Curve, allowed: Allowed, comparison: SlopeComparison | N
     criteria = [(_slope_error(curve, allowed, comparison), allowed.margin)]
     if allowed.max_depth_drift is not None:
         _, (low, high) = slope_drift(curve)
-        se = (high - low) / 2 / stats.norm.ppf(upper_probability(curve.power_law.level))
+        se = (high - low) / 2 / special.ndtri(upper_probability(curve.power_law.level))
         criteria.append((_scaled(se, curve.draws), allowed.max_depth_drift))
     if curve.draws < 2 or not all(np.isfinite(error(curve.draws)[0]) for error, _ in criteria):
         return curve.draws

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy.special import ndtr
 
 from ammup.arrays import Array
 from ammup.errors import InputError
@@ -96,7 +96,7 @@ class Estimate:
         low, high = self.interval(alpha)
         largest = (region.high - (high - self.value) - centre) / self.se
         smallest = (region.low + (self.value - low) - centre) / self.se
-        return max(0.0, float(stats.norm.cdf(largest) - stats.norm.cdf(smallest)))
+        return max(0.0, float(ndtr(largest) - ndtr(smallest)))
 
 
 def jackknife(rows: Array, statistic: Callable[[Array], float]) -> Estimate:

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
 
 from ammup.arrays import Array
 from ammup.stats.intervals import t_quantile
@@ -154,9 +153,22 @@ def of_means(rows: Array, statistic: Callable[[Array], float], *, bias: float) -
     triple = np.einsum("i,j,k,ij,ik,jk->", weights, weights, weights, covariance, covariance, covariance, optimize=True)
     third = 3 * float(weights @ towards**2) + n * float(triple)
     linear = columns @ weights
-    measured = float(stats.skew(linear, bias=False)) if n > 2 else 0.0
+    measured = _sample_skewness(linear) if n > 2 else 0.0
     third = float(limited(third, measured, variance, n))
     return _from_cumulants(variance=variance, third=third, curvature=-second, bias=bias)
+
+
+def _sample_skewness(values: Array) -> float:
+    """The unbiased skewness of a sample, scipy.stats.skew(bias=False); NaN if all values are equal.
+
+    Importing scipy.stats takes half a second, which every worker of a sweep and every command would need.
+    """
+    n, mean = values.size, values.mean()
+    deviations = values - mean
+    second, third = np.mean(deviations**2), np.mean(deviations**2 * deviations)
+    if second <= (np.finfo(np.float64).resolution * mean) ** 2:  # scipy's criterion for equal values
+        return float("nan")
+    return float(np.sqrt((n - 1) * n) / (n - 2) * third / second**1.5)
 
 
 def limited(third: Array | float, measured: Array | float, variance: Array | float, n: int) -> Array:

@@ -8,6 +8,7 @@ from ammup.stats.equivalence import jackknife
 from ammup.stats.skewness import (
     SYMMETRIC,
     Skewness,
+    _sample_skewness,
     of_log_lr_star,
     of_log_means,
     of_means,
@@ -26,6 +27,14 @@ def _orthogonal_rows(cvs: np.ndarray, n: int = 64) -> np.ndarray:
     rng = np.random.default_rng(0)
     q, _ = np.linalg.qr(np.column_stack([np.ones(n), rng.standard_normal((n, len(cvs)))]))
     return np.asarray(1 + q[:, 1:] * np.sqrt(n - 1) * cvs)
+
+
+def test_the_skewness_of_a_sample_is_that_of_scipy() -> None:
+    rng = np.random.default_rng(0)
+    for n in (3, 8, 100):
+        values = rng.lognormal(size=n)
+        assert _sample_skewness(values) == pytest.approx(float(stats.skew(values, bias=False)), rel=1e-13)
+    assert np.isnan(_sample_skewness(np.full(5, 0.1)))
 
 
 def test_without_skewness_the_quantiles_and_the_interval_are_those_of_student_s_t() -> None:
