@@ -4,17 +4,18 @@ Axes: B batch, C channel, P position (one or two axes), K offset of the kernel's
 """
 
 from collections.abc import Sequence
-from typing import cast
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils import skip_init
 
 from ammup.architecture.architecture import PADDINGS
 from ammup.architecture.kernels import Kernel, kernel_offsets, kernel_sides, lists_offsets
 from ammup.errors import InputError, check_known
+
+M = TypeVar("M", bound=nn.Module)
 
 
 class SupportConv(nn.Module):
@@ -73,7 +74,18 @@ class SupportConv(nn.Module):
 
 def linear(in_features: int, out_features: int) -> nn.Linear:
     """A dense layer without bias, with an uninitialized weight."""
-    return cast(nn.Linear, skip_init(nn.Linear, in_features, out_features, bias=False))  # type: ignore[no-untyped-call]
+    return _uninitialized(nn.Linear, in_features, out_features, bias=False)
+
+
+def _uninitialized(layer: type[M], *arguments: Any, **options: Any) -> M:
+    """A layer whose weights are allocated and not drawn.
+
+    torch.nn.utils.skip_init does the same with a method that imports SymPy, which takes half a second in a new process.
+    """
+    module = layer(*arguments, device="meta", **options)
+    for name, weight in list(module.named_parameters(recurse=False)):
+        setattr(module, name, nn.Parameter(torch.empty(weight.shape, dtype=weight.dtype, device="cpu")))
+    return module
 
 
 WEIGHT_LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, SupportConv)
@@ -123,7 +135,7 @@ def conv(
     even = any(dilation * (side - 1) % 2 for side in sides)
     if even and stride != 1:
         raise InputError(f"kernel={kernel} with stride={stride} has no symmetric padding; use odd sides")
-    convolution = skip_init(  # type: ignore[no-untyped-call]
+    convolution: nn.Module = _uninitialized(
         layer,
         in_channels,
         out_channels,
@@ -135,7 +147,7 @@ def conv(
         dilation=dilation,
         bias=False,
     )
-    return cast(nn.Module, convolution)
+    return convolution
 
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "linear": nn.Identity}

@@ -12,6 +12,7 @@ import psutil
 import pytest
 import torch
 from waiting import wait_until
+from worker_jobs import die, die_once, square, thread_settings
 
 from ammup.errors import InputError
 from ammup.experiments.pool import InProcess, LocalPool, usable_cores, worker_pool
@@ -19,25 +20,9 @@ from ammup.experiments.pool import InProcess, LocalPool, usable_cores, worker_po
 kills = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL here")
 
 
-def _square(x: int) -> int:
-    return x * x
-
-
-def _die_once(marker: str) -> str:
-    """Kill the process, as if it were out of memory, unless the marker exists."""
-    if not Path(marker).exists():
-        Path(marker).touch()
-        os.kill(os.getpid(), signal.SIGKILL)
-    return marker
-
-
-def _die(_job: int) -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
 def test_a_single_worker_is_the_current_process_with_one_thread() -> None:
     with worker_pool(None, 1) as pool:
-        assert sorted(pool.map_unordered(_square, range(5))) == [0, 1, 4, 9, 16]
+        assert sorted(pool.map_unordered(square, range(5))) == [0, 1, 4, 9, 16]
         assert pool.call(os.getpid) == os.getpid()
         assert pool.call(torch.get_num_threads) == 1
 
@@ -51,22 +36,22 @@ def test_an_executor_of_the_caller_is_used_and_not_closed() -> None:
     with ThreadPoolExecutor(2) as executor:
         with worker_pool(executor, 8) as pool:
             assert pool.call(threading.get_ident) != threading.get_ident()
-            assert sorted(pool.map_unordered(_square, range(5))) == [0, 1, 4, 9, 16]
-        assert executor.submit(_square, 3).result() == 9
+            assert sorted(pool.map_unordered(square, range(5))) == [0, 1, 4, 9, 16]
+        assert executor.submit(square, 3).result() == 9
 
 
 @kills
 def test_the_job_of_a_killed_worker_is_run_again(tmp_path: Path) -> None:
     markers = [str(tmp_path / name) for name in "ab"]
     with worker_pool(None, 2) as pool:
-        assert sorted(pool.map_unordered(_die_once, markers)) == markers
-        assert pool.call(_die_once, str(tmp_path / "c")) == str(tmp_path / "c")
+        assert sorted(pool.map_unordered(die_once, markers)) == markers
+        assert pool.call(die_once, str(tmp_path / "c")) == str(tmp_path / "c")
 
 
 @kills
 def test_workers_that_crash_repeatedly_are_reported() -> None:
     with worker_pool(None, 2) as pool, pytest.raises(InputError, match=r"crashed repeatedly.*--workers"):
-        list(pool.map_unordered(_die, range(4)))
+        list(pool.map_unordered(die, [0]))  # one worker after another
 
 
 def test_killing_a_pool_ends_its_workers_and_no_other_process() -> None:
@@ -95,13 +80,9 @@ def test_starting_a_worker_does_not_set_the_start_method_of_this_process() -> No
         pool.kill()
 
 
-def _thread_settings() -> tuple[int, str]:
-    return torch.get_num_threads(), os.environ.get("THP_MEM_ALLOC_ENABLE", "")
-
-
 def test_workers_have_one_thread() -> None:
     with LocalPool(1) as pool:
-        assert pool.submit(_thread_settings).result() == (1, "1")
+        assert pool.submit(thread_settings).result() == (1, "1")
 
 
 def test_usable_cores_is_between_one_and_all() -> None:

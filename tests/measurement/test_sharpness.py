@@ -42,7 +42,7 @@ def _complete(model: nn.Module, inputs: Any, targets: Tensor, loss: str, matrix:
 
     w = _flat(weights)
     if matrix == "hessian":
-        return torch.autograd.functional.hessian(lambda v: value(outputs(v)), w).numpy()
+        return torch.autograd.functional.hessian(lambda v: value(outputs(v)), w, vectorize=True).numpy()
     z = outputs(w).detach()
     J = torch.autograd.functional.jacobian(outputs, w).reshape(z.numel(), -1)
     H = torch.autograd.functional.hessian(value, z).reshape(z.numel(), z.numel())
