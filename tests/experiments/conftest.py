@@ -9,6 +9,7 @@ from stores import new_store
 
 from ammup.experiments.experiment import Experiment
 from ammup.experiments.record import SweepRecord
+from ammup.experiments.sweep import run_sweep
 
 SMALL = """
 name = "small"
@@ -20,9 +21,15 @@ training = {batch_size = 64}
 """
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def small() -> Experiment:
     return Experiment.from_toml(SMALL)
+
+
+@pytest.fixture(scope="session")
+def swept(small: Experiment, tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
+    """The runs of the sweep in this process, which other ways to run it are compared with."""
+    return run_sweep(small, store=tmp_path_factory.mktemp("swept") / "runs.db", workers=1)
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """S̄ along short runs, and η* by formula, which a sweep stores in addition to its grid."""
 
+import shutil
 import sqlite3
 from pathlib import Path
 
@@ -34,12 +35,17 @@ def _experiment(*changes: str) -> Experiment:
     return Experiment.from_toml(SMALL, changes=[SHORT, *changes])
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Path:
-    """A store with the finished sweep."""
-    path = tmp_path / "runs.db"
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("finished") / "runs.db"
     run_sweep(_experiment(), store=path, workers=1, progress=False)
     return path
+
+
+@pytest.fixture
+def store(finished: Path, tmp_path: Path) -> Path:
+    """A store with the finished sweep, which the test may change."""
+    return Path(shutil.copy(finished, tmp_path / "runs.db"))
 
 
 def test_more_seeds_are_measured_at_initialization_than_along_short_runs(store: Path) -> None:

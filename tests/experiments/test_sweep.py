@@ -26,8 +26,7 @@ def _values(runs: pd.DataFrame) -> pd.DataFrame:
     return runs[VALUES]
 
 
-def test_a_sweep_gives_the_runs_of_train_replicas(small: Experiment, tmp_path: Path) -> None:
-    runs = run_sweep(small, store=tmp_path / "runs.db", workers=1)
+def test_a_sweep_gives_the_runs_of_train_replicas(small: Experiment, swept: pd.DataFrame) -> None:
     data = ammup.load_data("synthetic", image_size=8, train=512, validation=128)
     lrs = small.grid.learning_rates
     for depth in (2, 3):
@@ -40,25 +39,25 @@ def test_a_sweep_gives_the_runs_of_train_replicas(small: Experiment, tmp_path: P
             batch_size=64,
             strategy="loop",
         )
-        actual = runs[runs["depth"] == depth]
+        actual = swept[swept["depth"] == depth]
         for name in ("lr", "seed", "val_accuracy", "val_loss", "train_loss", "diverged", "steps"):
             np.testing.assert_array_equal(actual[name], [getattr(run, name) for run in expected], err_msg=name)
-    assert runs["diverged"].tolist() == [False, False, False, True] * 4
+    assert swept["diverged"].tolist() == [False, False, False, True] * 4
 
 
 @pytest.mark.slow
-def test_results_are_bit_identical_with_one_and_two_processes(small: Experiment, tmp_path: Path) -> None:
-    one = run_sweep(small, store=tmp_path / "one.db", workers=1)
+def test_results_are_bit_identical_with_one_and_two_processes(
+    small: Experiment, swept: pd.DataFrame, tmp_path: Path
+) -> None:
     two = run_sweep(small, store=tmp_path / "two.db", workers=2)
-    pd.testing.assert_frame_equal(_values(one), _values(two), check_exact=True)
+    pd.testing.assert_frame_equal(_values(swept), _values(two), check_exact=True)
     assert set(two["threads"]) == {1}
 
 
-def test_a_sweep_runs_on_any_executor(small: Experiment, tmp_path: Path) -> None:
-    one = run_sweep(small, store=tmp_path / "one.db", workers=1)
+def test_a_sweep_runs_on_any_executor(small: Experiment, swept: pd.DataFrame, tmp_path: Path) -> None:
     with ThreadPoolExecutor(1) as executor:
         other = run_sweep(small, store=tmp_path / "other.db", executor=executor)
-    pd.testing.assert_frame_equal(_values(one), _values(other), check_exact=True)
+    pd.testing.assert_frame_equal(_values(swept), _values(other), check_exact=True)
 
 
 class _SimultaneousExecutor(Executor):
@@ -86,12 +85,11 @@ def test_simultaneous_results_of_64_workers_are_all_stored(small: Experiment, tm
     pd.testing.assert_frame_equal(_values(simultaneous), _values(expected), check_exact=True)
 
 
-def test_strategies_agree(small: Experiment, tmp_path: Path) -> None:
-    one = run_sweep(small, store=tmp_path / "one.db", workers=1)
+def test_strategies_agree(small: Experiment, swept: pd.DataFrame, tmp_path: Path) -> None:
     other = run_sweep(replace(small, strategy="stacked"), store=tmp_path / "other.db", workers=1)
     assert set(other["strategy"]) == {"stacked"}
-    np.testing.assert_allclose(one["val_loss"], other["val_loss"], rtol=1e-3)
-    assert one["diverged"].tolist() == other["diverged"].tolist()
+    np.testing.assert_allclose(swept["val_loss"], other["val_loss"], rtol=1e-3)
+    assert swept["diverged"].tolist() == other["diverged"].tolist()
 
 
 def test_only_missing_cells_are_run(small: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,9 +145,12 @@ def test_every_row_has_its_provenance(small: Experiment, tmp_path: Path, monkeyp
         ["git", "rev-parse", "HEAD"], cwd=tmp_path, check=True, capture_output=True, text=True
     ).stdout.strip()
     monkeypatch.chdir(tmp_path)
-    clean = run_sweep(small, store="runs.db", workers=1).iloc[0]
+    one_cell = ["grid.depths=[2]", "grid.lrs=[0.03]"]
+    clean = run_sweep(
+        Experiment.from_toml(small.to_toml(), changes=[*one_cell, "grid.seeds=1"]), store="runs.db", workers=1
+    ).iloc[0]
     (tmp_path / "nets.py").write_text("x = 2")
-    grown = Experiment.from_toml(small.to_toml(), changes=["grid.seeds=[2]"])
+    grown = Experiment.from_toml(small.to_toml(), changes=[*one_cell, "grid.seeds=[2]"])
     dirty = run_sweep(grown, store="runs.db", workers=1).iloc[0]
     assert clean["commit"] == dirty["commit"] == commit
     assert (clean["dirty"], dirty["dirty"]) == (False, True)
@@ -203,7 +204,7 @@ def test_an_experiment_that_cannot_be_run_is_reported(
 
 
 def test_a_factory_of_the_user_runs_in_the_workers(
-    small: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small: Experiment, swept: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "my_nets.py").write_text(
         "import ammup\n\ndef net(depth, seed, channels):\n    return ammup.cnn(depth, width=channels, seed=seed)\n"
@@ -212,9 +213,8 @@ def test_a_factory_of_the_user_runs_in_the_workers(
     monkeypatch.syspath_prepend(str(tmp_path))
     model = "model={factory='my_nets:net', arguments={channels=4}}"
     mine = Experiment.from_toml(small.to_toml(), changes=[model])
-    theirs = run_sweep(small, store="a.db", workers=1)
     ours = run_sweep(mine, store="b.db", workers=2)
-    np.testing.assert_array_equal(ours["val_loss"], theirs["val_loss"])
+    np.testing.assert_array_equal(ours["val_loss"], swept["val_loss"])
 
 
 @pytest.mark.slow
