@@ -134,14 +134,20 @@ def test_the_rule_measured_late_is_a_row_and_never_the_recommendation() -> None:
 # Interruption
 
 
+DROPPING, TWO_SEEDS = partial(NET, dropout=0.3), {"data": BATCHES, "seeds": 2, **SHORT}
+
+
+@pytest.fixture(scope="module")
+def complete() -> LateCurve:
+    """A measurement that is not interrupted."""
+    return late_curve(DROPPING, [2, 3], **TWO_SEEDS)
+
+
 @pytest.mark.parametrize(("run", "killed_at"), [(0, 0), (0, 5), (1, 7), (2, 4)])
 def test_a_killed_measurement_continues_where_it_stopped(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: int, killed_at: int
+    complete: LateCurve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: int, killed_at: int
 ) -> None:
-    state = tmp_path / "late.json"
-    net = partial(NET, dropout=0.3)
-    arguments = {"data": BATCHES, "seeds": 2, **SHORT}
-    complete = late_curve(net, [2, 3], **arguments)
+    state, net, arguments = tmp_path / "late.json", DROPPING, TWO_SEEDS
     loss, done = late_run.SgdRun._loss, []
 
     def dying(*given: object) -> torch.Tensor:

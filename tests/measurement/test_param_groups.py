@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -44,9 +45,10 @@ def test_every_trainable_parameter_once(name: str, rule: str) -> None:
 
 
 def test_every_trainable_parameter_once_by_unit() -> None:
-    for name in ("resnet18", "mobilenet_v3_small"):
+    resnet = partial(models.ResNet, models.resnet.BasicBlock, [1, 1, 1, 1])
+    for factory in (resnet, models.mobilenet_v3_small):
         torch.manual_seed(0)
-        model = getattr(models, name)(weights=None)
+        model = factory()
         next(model.parameters()).requires_grad_(False)
         x = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
         groups = ammup.param_groups(model, 0.1, rule="per-unit", inputs=x, targets=Y, loss="mse")
@@ -54,7 +56,7 @@ def test_every_trainable_parameter_once_by_unit() -> None:
         names = [group["name"] for group in groups]
         assert names[-1] == "rest"
         assert set(names[:-1]) <= set(ammup.depth_units(model))
-        if name == "resnet18":
+        if factory is resnet:
             assert names[:-1] == list(ammup.depth_units(model))
             assert [p is q for p, q in zip(groups[-1]["params"], model.fc.parameters(), strict=True)] == [True, True]
 
