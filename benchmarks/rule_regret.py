@@ -38,7 +38,7 @@ from regret_parts.laws import price_of, rules_of
 
 from ammup.experiments.analysis import read_sweeps
 from ammup.experiments.record import SweepRecord
-from ammup.experiments.sweep_file import FORMAT
+from ammup.experiments.record_file import FORMAT
 from ammup.stats.regret import SWEPT, transfer_regret
 
 SWEEPS = Path(__file__).parents[1] / "baselines" / "sweeps"

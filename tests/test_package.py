@@ -1,5 +1,6 @@
 """What holds for the package as a whole."""
 
+import json
 import subprocess
 import sys
 
@@ -82,6 +83,56 @@ def test_a_wrong_name_is_reported_before_anything_heavy_is_imported(command: str
         f"print(result.exit_code, [m for m in {HEAVY} if m in sys.modules])"
     )
     assert _python(code).strip() == "2 []"
+
+
+INVALID = (
+    ("exponent cnn --set wrong=1", "cnn has no argument 'wrong'; expected one of: activation,"),
+    ("exponent mlp --set kernel=3", "mlp has no argument 'kernel'"),
+    ("exponent cnn --set kernel=abc", "kernel='abc' must be a positive int"),
+    ("exponent cnn --set groups=3", "groups=3 must divide the channels, 128 and 128"),
+    ("exponent resnet --set dropout=abc", "the factory failed at depth 2: TypeError"),
+    ("exponent cnn --depths 4", "depths=(4,) has 1 entries; give at least 2"),
+    ("exponent cnn --data empty", "empty has no training images"),
+    ("exponent cnn --data text.npz", "text.npz is not an .npz file with keys train_images"),
+    ("check cnn --expected -1.5 --set wrong=1", "cnn has no argument 'wrong'"),
+    ("transfer cnn --lr 0.1 --from 2 --to 4 --set wrong=1", "cnn has no argument 'wrong'"),
+    ("transfer cnn --lr 0.1 --from 2 --to 4 --edges text.db", "text.db is damaged or not a store of ammup"),
+    ("fit text.db", "text.db is damaged or not a store of ammup"),
+    ("fit text.json", "text.json cannot be read"),
+    ("report text.db -o page.html", "text.db is damaged or not a store of ammup"),
+    ("sweep empty.toml --store runs.db", "empty.toml: grid: depths=() has 0 entries"),
+    ("sweep cnn-relu-cifar10 --store runs.db --set wrong=1", "cnn-relu-cifar10: wrong: unknown setting"),
+    ("sweep cnn-relu-cifar10 --store text.db", "text.db is damaged or not a store of ammup"),
+)
+
+
+@pytest.fixture(scope="module")
+def outputs(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[list[str], str]]:
+    """(Modules that are imported, output) after each of these commands, in one process."""
+    folder = tmp_path_factory.mktemp("invalid")
+    for name in ("text.db", "text.json", "text.npz"):
+        (folder / name).write_text('{"a":')
+    (folder / "empty").mkdir()
+    (folder / "empty.toml").write_text(
+        'name = "t"\nmodel = {factory = "cnn"}\ndata = {source = "synthetic"}\ngrid = {depths = [], lrs = [0.1]}\n'
+    )
+    code = (
+        "import json, sys; from click.testing import CliRunner; from ammup.cli import cli;"
+        f"runs = [(CliRunner().invoke(cli, command.split()), [*sys.modules]) for command in {[*dict(INVALID)]!r}];"
+        "print(json.dumps([(result.output, modules) for result, modules in runs]))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], cwd=folder, check=True, capture_output=True, text=True)
+    heavy = {"torch", "pandas", "scipy", "matplotlib"}
+    return [(sorted(heavy & set(modules)), output) for output, modules in json.loads(run.stdout)]
+
+
+@pytest.mark.parametrize("case", range(len(INVALID)), ids=[*dict(INVALID)])
+def test_invalid_input_is_reported_before_torch_pandas_and_scipy_are_imported(
+    case: int, outputs: list[tuple[list[str], str]]
+) -> None:
+    modules, output = outputs[case]
+    assert modules == []
+    assert INVALID[case][1] in output
 
 
 @pytest.mark.parametrize("name", [n for n in ammup.__all__ if n != "__version__"])

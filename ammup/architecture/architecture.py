@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ammup.architecture.kernels import DENSE, Kernel, Offsets, kernel_offsets
+from ammup.architecture.kernels import DENSE, PADDINGS, Kernel, Offsets, kernel_offsets
 from ammup.arrays import Array
 from ammup.errors import InputError, check_known
 
@@ -17,7 +17,6 @@ FAMILIES = ("mlp", "cnn", "resnet")
 ACTIVATIONS = ("relu", "gelu", "linear")
 GAINS = ("forward", "derivative", "paper")
 READOUTS = ("mean-field", "he")
-PADDINGS = ("circular", "zero")
 HEADS = ("pool", "field")
 SCALED = ("all", "last")
 

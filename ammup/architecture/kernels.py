@@ -4,10 +4,12 @@ from collections.abc import Sequence
 from itertools import product
 from typing import TypeGuard
 
-from ammup.errors import InputError
+from ammup.errors import InputError, check_known
 
 Offsets = tuple[tuple[int, ...], ...]
 Kernel = int | tuple[int, ...] | Sequence[int | tuple[int, ...]]
+
+PADDINGS = ("circular", "zero")
 
 DENSE: Offsets = ((),)
 
@@ -44,6 +46,32 @@ def kernel_sides(kernel: object, dims: int) -> tuple[int, ...]:
         allowed = f"a positive int, a tuple of {dims} positive ints, or a list of offsets"
         raise InputError(f"kernel={kernel!r} must be {allowed}")
     return sides
+
+
+def check_convolution(
+    in_channels: int,
+    out_channels: int,
+    *,
+    dims: int,
+    kernel: Kernel,
+    padding: str,
+    stride: int,
+    groups: int,
+    dilation: int,
+) -> None:
+    """Raise InputError for a convolution that cannot be built; the arguments are those of ammup.models.layers.conv."""
+    check_known("padding", padding, PADDINGS)
+    if in_channels % groups or out_channels % groups:
+        raise InputError(f"groups={groups} must divide the channels, {in_channels} and {out_channels}")
+    if lists_offsets(kernel):
+        if stride != 1 or dilation != 1:
+            raise InputError("a kernel given as offsets requires stride=1 and dilation=1; dilate the offsets instead")
+        return
+    sides = kernel_sides(kernel, dims)
+    if padding == "zero" and any(side % 2 == 0 for side in sides):
+        raise InputError(f"kernel={kernel} has no centre under padding='zero'; use odd sides or a list of offsets")
+    if stride != 1 and any(dilation * (side - 1) % 2 for side in sides):
+        raise InputError(f"kernel={kernel} with stride={stride} has no symmetric padding; use odd sides")
 
 
 def _checked_offsets(kernel: Sequence[object], dims: int) -> Offsets:

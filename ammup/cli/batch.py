@@ -113,13 +113,27 @@ class BatchOptions:
                 words += [f"--{option.name.replace('_', '-')}", str(value)]
         return words
 
-    def check(self, family: str) -> None:
-        """Raise InputError for a wrong name of a family or of a data set, before PyTorch is imported."""
-        from ammup.data.names import check_source_name
-        from ammup.models.names import check_factory_name
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The arguments of the factory that were given."""
+        return self.settings if self.width is None else {"width": self.width, **self.settings}
+
+    def check(self, family: str, depths: tuple[int, ...] = ()) -> None:
+        """Raise InputError for wrong names, arguments of a family, depths and data, before PyTorch is imported."""
+        from ammup.data.names import check_source_files, check_source_name
+        from ammup.models.names import FAMILY_NAMES, FAMILY_WIDTH, check_factory_name
 
         check_factory_name(family)
         check_source_name(self.data)
+        check_source_files(self.data)
+        if depths:
+            from ammup.stats.depths import checked_depths
+
+            checked = checked_depths(depths, at_least=2)
+            if family in FAMILY_NAMES:
+                from ammup.architecture.families import check_arguments
+
+                check_arguments(family, sorted(checked), {"width": FAMILY_WIDTH, **self.arguments})
 
     def load(self, family: str, *, progress: bool) -> "Batch":
         """Load the images and import the factory.
@@ -139,10 +153,9 @@ class BatchOptions:
         size = synthetic_size if self.image_size is None and self.data == "synthetic" else self.image_size
         images = load_data(self.data, image_size=size, progress=progress)
         inputs, classes = images.batch(self.batch_size or min(32, len(images.train_images)))
-        arguments = self.settings if self.width is None else {"width": self.width, **self.settings}
         labels = self.labels or ("data" if self.loss == "cross_entropy" else "drawn")
         return Batch(
-            factory=named_factory(family, arguments, image_shape=images.image_shape, classes=len(images.classes)),
+            factory=named_factory(family, self.arguments, image_shape=images.image_shape, classes=len(images.classes)),
             spec=MeasurementSpec(
                 inputs=inputs,
                 targets=classes if labels == "data" else None,

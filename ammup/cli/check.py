@@ -86,7 +86,7 @@ def check(
     if baseline is None and record:
         raise InputError("--record was given without --baseline FILE; add the file to record")
     _check_writable(plot, baseline, junit)
-    batch.check(family)
+    batch.check(family, depths)
     from ammup.gate.allowed import Allowed, Draws
     from ammup.gate.depth_baseline import read_baseline
     from ammup.gate.law_check import BaselineFile, check_law

@@ -55,7 +55,7 @@ def depth(family: str, depths: tuple[int, ...], convention: str, shape: tuple[in
     from ammup.models.depth import CONVENTIONS, check_depths_differ, structure_of
     from ammup.models.factory import build_model, family_factory
     from ammup.models.published import depth_arguments
-    from ammup.stats.power_law import checked_depths
+    from ammup.stats.depths import checked_depths
 
     check_known("convention", convention, CONVENTIONS)
     example = None if shape is None else torch.zeros(2, *shape)

@@ -52,7 +52,7 @@ def exponent(
     """  # noqa: D301  (click reads the \b)
     if plot is not None:
         check_new_figure(plot)
-    batch.check(family)
+    batch.check(family, depths)
     from ammup.measurement.depth_exponent import measure_depth_law
 
     loaded = batch.load(family, progress=not as_json)

@@ -4,6 +4,9 @@ from pathlib import Path
 
 from ammup.errors import InputError
 
+# Records up to this size are parsed before pandas is imported, and again when they are used.
+MAX_CHECKED_BYTES = 2 << 20
+
 
 def check_new_file(path: Path, *, suffixes: tuple[str, ...]) -> None:
     """Raise InputError unless ``path`` has one of the suffixes, does not exist yet and lies in an existing folder."""
@@ -20,11 +23,21 @@ def check_sweeps(path: Path) -> None:
         from ammup.experiments.database import check_is_file
 
         check_is_file(path)
+        check_store(path)
         return
-    try:
-        path.open("rb").close()
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error}") from error
+    if not path.is_file() or path.stat().st_size <= MAX_CHECKED_BYTES:  # parsing a large file twice would take longer
+        from ammup.experiments.record_file import read_content
+
+        read_content(path)
+
+
+def check_store(path: Path) -> None:
+    """Raise InputError if an existing file is not a store, before PyTorch is imported."""
+    from ammup.experiments.database import Database, has_header
+    from ammup.experiments.migrations import MIGRATIONS
+
+    if path.is_file() and path.stat().st_size and not has_header(path):
+        Database(path, migrations=MIGRATIONS, mode="read").close()  # raises
 
 
 def check_folder(path: Path) -> None:
@@ -34,7 +47,7 @@ def check_folder(path: Path) -> None:
 
 
 def check_new_figure(path: Path) -> None:
-    """The checks of :func:`check_new_file` for a figure, with the suffixes that matplotlib supports."""
-    from ammup.report.plots import formats
+    """The checks of :func:`check_new_file` for a figure, with the suffixes of the formats that matplotlib can write."""
+    from matplotlib.backend_bases import FigureCanvasBase
 
-    check_new_file(path, suffixes=formats())
+    check_new_file(path, suffixes=tuple(f".{name}" for name in sorted(FigureCanvasBase.get_supported_filetypes())))

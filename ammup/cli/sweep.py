@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ammup.cli.files import check_store
 from ammup.errors import InputError
 from ammup.progress import announce, heartbeat
 
@@ -107,6 +108,7 @@ def sweep(
         from ammup.experiments.shipped import read_text
 
         read_text(experiment)  # raises for a missing file before pandas and PyTorch are imported
+    check_store(store)
     if not (status or as_json):
         announce(f"ammup sweep: loading PyTorch and {experiment}")
     from ammup.experiments.files import read_experiments

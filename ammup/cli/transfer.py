@@ -81,11 +81,11 @@ def transfer(
             "depth"
         )
     measuring.edges.check()
-    batch.check(family)
+    depths = tuple(sorted({from_depth, *to_depths}))
+    batch.check(family, depths)
     from ammup.measurement.depth_exponent import measure_depth_law
 
     loaded = batch.load(family, progress=not as_json)
-    depths = tuple(sorted({from_depth, *to_depths}))
     law = measure_depth_law(loaded.factory, depths, loaded.spec, seeds=seeds, progress=not as_json)
     curves: dict[str, Measured | None] = {
         "sharpness": measuring.sharpness.measure(loaded, depths, progress=not as_json),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ammup.cli.batch import Batch, parse_depths
+from ammup.cli.files import check_sweeps
 from ammup.transfer.setting import OPTIMIZERS, SCHEDULES, TrainingSetting
 
 if TYPE_CHECKING:  # imported when a verb runs, so that --help stays fast
@@ -148,6 +149,8 @@ class EdgeOptions:
             raise InputError(
                 f"--edge-experiment {self.edge_experiment} names an experiment of --edges; add --edges FILE"
             )
+        if self.edge_file is not None:
+            check_sweeps(self.edge_file)
 
     def measure(self, loaded: Batch, depths: tuple[int, ...], lr: float, *, progress: bool) -> "Measured | None":
         """The edges of a sweep, those of short runs, or None."""

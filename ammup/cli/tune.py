@@ -234,7 +234,7 @@ def _measured(
     """The laws of a model at initialization, or none without --model."""
     if model is None:
         return ()
-    batch.check(model)
+    batch.check(model, tuple(depths) if len(depths) > 1 else ())
     from ammup.measurement.depth_exponent import measure_depth_law
 
     loaded = batch.load(model, progress=progress)

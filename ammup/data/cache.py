@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from platformdirs import user_cache_path
 
 from ammup.atomic import write_atomically
+from ammup.data.files import SPLITS
 from ammup.data.selection import Rows
 from ammup.errors import InputError
 from ammup.format import brief_fields
@@ -27,7 +28,6 @@ Images = NDArray[np.uint8]
 Labels = NDArray[np.int64]
 Reader = Callable[[Path], tuple[str, ...]]  # writes the arrays to a folder and returns the class names
 
-SPLITS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
 CACHE_VERSION = 2
 # The file that lists the classes of a cached source, and the size and checksum of each array file.
 MANIFEST = "contents.json"

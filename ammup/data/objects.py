@@ -10,8 +10,9 @@ from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset, RandomSampler, SequentialSampler, TensorDataset
 from torch.utils.data.dataloader import default_collate
 
-from ammup.data.cache import SPLITS, Splits
+from ammup.data.cache import Splits
 from ammup.data.datasets import Items, read_stream
+from ammup.data.files import SPLITS
 from ammup.data.items import Columns, find_columns, input_batch, label_batch
 from ammup.data.readers import resized
 from ammup.data.selection import Rows

@@ -7,7 +7,7 @@ import os
 import warnings
 import zipfile
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,13 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from ammup.data.cache import SPLITS, Images, Labels, Splits, cache_folder, content_key, load_or_decode
+from ammup.data.cache import Images, Labels, Splits, cache_folder, content_key, load_or_decode
+from ammup.data.files import SPLITS, check_archive, check_folder, image_files, not_an_archive
 from ammup.errors import InputError
 from ammup.progress import tracked
 
-# Number of classes of the sources with a name, which folders of the same name have as well.
-CLASSES = {"synthetic": 10, "cifar10": 10, "cifar100": 100}
-SUFFIXES = (".jpg", ".jpeg", ".png")
 # Exceptions that numpy and zipfile raise for a damaged file: MemoryError if a header declares an impossible shape,
 # RuntimeError if a flag declares encryption or an unsupported compression.
 _ARCHIVE = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError)
@@ -64,6 +62,7 @@ def read_npz(path: Path, image_size: int | None, progress: bool) -> Splits:
         InputError: the file is damaged or has other keys, its unpacked size exceeds the memory, or its arrays have
             another shape or dtype.
     """
+    check_archive(path)
 
     def read(folder: Path) -> tuple[str, ...]:
         n_classes = 0
@@ -79,9 +78,7 @@ def read_npz(path: Path, image_size: int | None, progress: bool) -> Splits:
         except InputError:
             raise
         except _DAMAGED as error:
-            # For a file that is not an archive, numpy's message recommends allow_pickle=True.
-            reason = "not a zip archive" if "pickled" in str(error) else error
-            raise InputError(f"{path} is not an .npz file with keys train_images, train_labels, …: {reason}") from error
+            raise not_an_archive(path, error) from error
         return tuple(str(i) for i in range(n_classes))
 
     return load_or_decode(content_key([path], path.parent), image_size, read)
@@ -122,10 +119,9 @@ def read_folder(root: Path, image_size: int | None, progress: bool) -> Splits:
         InputError: there are no training images, another split has a class without training images, an image cannot be
             read, or images differ in size without ``image_size``.
     """
-    files = {split: _image_files(root, names) for split, names in SPLITS.items()}
+    check_folder(root)
+    files = {split: image_files(root, names) for split, names in SPLITS.items()}
     classes = tuple(sorted({path.parent.name for path in files["train"]}))
-    if not classes:
-        raise InputError(f"{root} has no training images; expected {root}/train/<class>/*.jpg|jpeg|png")
     untrained = {path.parent.name for paths in files.values() for path in paths} - set(classes)
     if untrained:
         raise InputError(f"{root}: classes {sorted(untrained)[:5]} have no training images")
@@ -138,20 +134,6 @@ def read_folder(root: Path, image_size: int | None, progress: bool) -> Splits:
         return classes
 
     return load_or_decode(content_key([p for paths in files.values() for p in paths], root), image_size, read)
-
-
-def _image_files(root: Path, names: Iterable[str]) -> list[Path]:
-    """The image files in the first existing folder of these names, sorted."""
-    folder = next((root / name for name in names if (root / name).is_dir()), None)
-    if folder is None:
-        return []
-    return sorted(
-        Path(entry.path)
-        for class_folder in folder.iterdir()
-        if class_folder.is_dir()
-        for entry in os.scandir(class_folder)
-        if entry.name.lower().endswith(SUFFIXES)
-    )
 
 
 def _write(

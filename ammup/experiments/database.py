@@ -30,6 +30,13 @@ def check_is_file(path: Path) -> None:
         raise InputError(f"{path} does not exist; `ammup sweep EXPERIMENT.toml --store {path}` creates it")
 
 
+def has_header(path: Path) -> bool:
+    """Whether a file begins as a store does: with SQLite's format and the application id."""
+    with path.open("rb") as file:
+        header = file.read(72)
+    return header.startswith(b"SQLite format 3\0") and header[68:] == APPLICATION_ID.to_bytes(4, "big")
+
+
 class Database:
     """An open SQLite file.
 

@@ -12,8 +12,7 @@ from typing import Any, ClassVar
 import tomli_w
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from ammup.data.names import NAMES
-from ammup.data.readers import CLASSES
+from ammup.data.names import CLASSES, NAMES
 from ammup.errors import InputError, check_known
 from ammup.experiments.changes import apply_change, name_suffix
 from ammup.experiments.grid import Grid

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ammup.errors import InputError
-from ammup.stats.power_law import checked_depths
+from ammup.stats.depths import checked_depths
 from ammup.training.runs import check_grid, seed_numbers
 
 # A larger grid is rejected as a mistake, because the keys of its cells would not fit in memory.

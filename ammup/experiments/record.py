@@ -9,8 +9,8 @@ import pandas as pd
 
 from ammup.errors import InputError
 from ammup.experiments.experiment import Experiment
+from ammup.experiments.record_file import FORMAT, read_content
 from ammup.experiments.sweep_file import (
-    FORMAT,
     LEFT_OUT_COLUMNS,
     MEASUREMENT_COLUMNS,
     RUN_COLUMNS,
@@ -20,7 +20,6 @@ from ammup.experiments.sweep_file import (
     to_columns,
 )
 from ammup.format import brief_repr, count_text
-from ammup.parsing import parse_json
 from ammup.validation import validated
 
 
@@ -86,14 +85,7 @@ class SweepRecord:
         Raises:
             InputError: the file cannot be read, is not a record of a sweep, or is damaged.
         """
-        try:
-            content = parse_json(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise InputError(f"{path} cannot be read: {error}") from error
-        if not isinstance(content, dict) or content.get("format") != FORMAT:
-            raise InputError(
-                f"{path} is not a record of a sweep (format {FORMAT!r}); `ammup fit RUNS.db --export X.json` writes one"
-            )
+        content = read_content(path)
         try:
             return cls._from_file(validated(SweepFile, content))
         except InputError as error:

@@ -9,7 +9,6 @@ from pydantic import Field, Strict, model_validator
 
 from ammup.validation import StoredModel
 
-FORMAT = "ammup sweep 1"
 RUN_COLUMNS = ("depth", "seed", "lr", "val_accuracy", "val_loss", "diverged")
 LEFT_OUT_COLUMNS = ("depth", "seed", "lr", "steps")
 MEASUREMENT_COLUMNS = ("depth", "lr", "seed", "step", "S_bar")

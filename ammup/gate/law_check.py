@@ -21,7 +21,7 @@ from ammup.measurement.depth_exponent import measure_depth_law
 from ammup.measurement.depth_law import DepthLaw
 from ammup.measurement.specification import MeasurementSpec
 from ammup.models.factory import Factory
-from ammup.stats.power_law import checked_depths
+from ammup.stats.depths import checked_depths
 
 
 def check_law(

@@ -26,7 +26,7 @@ from ammup.measurement.updates import measure_draws, prepared_for_draws
 from ammup.models.depth import Forward, check_depths_differ
 from ammup.models.factory import Factory, architecture_of, build_model, takes_seed
 from ammup.progress import tracked
-from ammup.stats.power_law import checked_depths
+from ammup.stats.depths import checked_depths
 from ammup.training.runs import seed_numbers
 
 MEASURES = ("updates", "sharpness")

@@ -18,8 +18,8 @@ from ammup.measurement.loss import Loss
 from ammup.models.depth import Forward
 from ammup.models.factory import Factory, build_model
 from ammup.progress import tracked
+from ammup.stats.depths import checked_depths
 from ammup.stats.edge import NO_RISE, Edge, edge_errors, edge_of
-from ammup.stats.power_law import checked_depths
 from ammup.training.runs import seed_numbers
 
 STEP = 2.0  # factor between neighbouring learning rates

@@ -22,7 +22,7 @@ from ammup.measurement.short_run import Observe, record_S_bar
 from ammup.models.depth import Forward
 from ammup.models.factory import Factory, build_model
 from ammup.progress import tracked
-from ammup.stats.power_law import checked_depths
+from ammup.stats.depths import checked_depths
 from ammup.training.runs import seed_numbers
 
 # ``train(model, observe)``: the user's own loop, which calls ``observe(step, inputs, targets)`` before each step.

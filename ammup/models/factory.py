@@ -10,10 +10,11 @@ import torch
 from torch import nn
 
 from ammup.architecture.architecture import Architecture
+from ammup.architecture.families import DEFAULTS, FIELDS
 from ammup.errors import InputError
 from ammup.models.device import usable_device
 from ammup.models.families import cnn, mlp, resnet
-from ammup.models.names import FAMILY_NAMES, check_family_name, imported, is_published
+from ammup.models.names import FAMILY_NAMES, FAMILY_WIDTH, check_family_name, imported, is_published
 from ammup.models.published import published_factory, published_sizes
 from ammup.models.readings import CONSTANTS
 from ammup.models.streams import seeded
@@ -21,11 +22,6 @@ from ammup.models.streams import seeded
 Factory = Callable[..., nn.Module]
 
 FAMILIES: Mapping[str, Factory] = dict(zip(FAMILY_NAMES, (mlp, cnn, resnet), strict=True))
-FAMILY_WIDTH = 128
-_FIELDS = {
-    "in_channels": "in_features",
-    "out_channels": "out_features",
-}  # argument of a family -> field of Architecture
 
 
 def named_factory(name: str, arguments: Mapping[str, Any], *, image_shape: tuple[int, ...], classes: int) -> Factory:
@@ -88,12 +84,7 @@ def architecture_of(factory: Factory, depth: int) -> Architecture | None:
     if family is None:
         return None
     given.pop("seed", None)
-    defaults = {
-        parameter.name: parameter.default
-        for parameter in inspect.signature(function).parameters.values()
-        if parameter.kind is parameter.KEYWORD_ONLY and parameter.name != "seed"
-    }
-    fields = {_FIELDS.get(name, name): value for name, value in {**defaults, **given}.items()}
+    fields = {FIELDS.get(name, name): value for name, value in {**DEFAULTS[family], **given}.items()}
     return Architecture(family=family, depth=depth, **fields)
 
 

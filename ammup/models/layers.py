@@ -11,9 +11,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ammup.architecture.architecture import PADDINGS
-from ammup.architecture.kernels import Kernel, kernel_offsets, kernel_sides, lists_offsets
-from ammup.errors import InputError, check_known
+from ammup.architecture.kernels import Kernel, check_convolution, kernel_offsets, kernel_sides, lists_offsets
+from ammup.errors import check_known
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -120,21 +119,22 @@ def conv(
         InputError: ``groups`` does not divide the channels, or the kernel does not support the padding, stride or
             dilation.
     """
-    check_known("padding", padding, PADDINGS)
-    if in_channels % groups or out_channels % groups:
-        raise InputError(f"groups={groups} must divide the channels, {in_channels} and {out_channels}")
+    check_convolution(
+        in_channels,
+        out_channels,
+        dims=dims,
+        kernel=kernel,
+        padding=padding,
+        stride=stride,
+        groups=groups,
+        dilation=dilation,
+    )
     if lists_offsets(kernel):
-        if stride != 1 or dilation != 1:
-            raise InputError("a kernel given as offsets requires stride=1 and dilation=1; dilate the offsets instead")
         return SupportConv(in_channels, out_channels, kernel_offsets(kernel, dims), padding=padding, groups=groups)
     sides = kernel_sides(kernel, dims)
-    if padding == "zero" and any(side % 2 == 0 for side in sides):
-        raise InputError(f"kernel={kernel} has no centre under padding='zero'; use odd sides or a list of offsets")
     layer = (nn.Conv1d, nn.Conv2d)[dims - 1]
     pads = tuple(dilation * (side - 1) // 2 for side in sides)
     even = any(dilation * (side - 1) % 2 for side in sides)
-    if even and stride != 1:
-        raise InputError(f"kernel={kernel} with stride={stride} has no symmetric padding; use odd sides")
     convolution: nn.Module = _uninitialized(
         layer,
         in_channels,

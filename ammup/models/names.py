@@ -7,6 +7,7 @@ from typing import Any, cast
 from ammup.errors import InputError
 
 FAMILY_NAMES = ("mlp", "cnn", "resnet")
+FAMILY_WIDTH = 128  # of a family that is given by name
 PACKAGES = {"torchvision": "torchvision", "timm": "timm", "hf": "transformers"}
 
 

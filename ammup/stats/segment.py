@@ -2,12 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from ammup.errors import InputError
-from ammup.stats.power_law import checked_depths, fit_power_law
+from ammup.stats.depths import checked_depths
+
+if TYPE_CHECKING:  # imported when a prediction is made
+    import pandas as pd
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +32,7 @@ class Segment:
         if both:
             raise InputError(f"depths {both} are both anchors and predicted; a predicted depth must not be an anchor")
 
-    def predictions(self, lr_star: Mapping[int, float]) -> pd.DataFrame:
+    def predictions(self, lr_star: Mapping[int, float]) -> "pd.DataFrame":
         """Predictions of the line through the anchors, with log10 errors.
 
         Args:
@@ -42,6 +45,10 @@ class Segment:
         Raises:
             InputError: an anchor has no η*.
         """
+        import pandas as pd
+
+        from ammup.stats.power_law import fit_power_law
+
         missing = [depth for depth in self.anchors if depth not in lr_star]
         if missing:
             raise InputError(f"the anchors {missing} of a segment have no optimum")

@@ -11,7 +11,7 @@ from ammup.architecture.architecture import FAMILIES, Activation, Architecture
 from ammup.architecture.kernels import Kernel
 from ammup.arrays import Array
 from ammup.errors import InputError, check_known
-from ammup.stats.power_law import checked_depths
+from ammup.stats.depths import checked_depths
 from ammup.theory.activations import CLOSED_FORMS
 from ammup.theory.loss_gradient import LossGradient
 from ammup.theory.mean_moment import mean_unit_moments

@@ -23,7 +23,7 @@ from numpy.typing import ArrayLike
 from ammup.architecture.architecture import FAMILIES
 from ammup.arrays import Array
 from ammup.errors import InputError, check_known, checked_integer
-from ammup.stats.power_law import checked_depths
+from ammup.stats.depths import checked_depths
 
 Node = TypeVar("Node", bound=Hashable)
 

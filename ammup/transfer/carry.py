@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from ammup.errors import UnreliableTransfer, checked_integer
-from ammup.stats.power_law import checked_depths
+from ammup.stats.depths import checked_depths
 from ammup.transfer.curve_shape import CurveShape, TransferWarning, sharpness_warnings
 from ammup.transfer.measured_curve import Measured
 from ammup.transfer.recommendation import plausible_range, recommend

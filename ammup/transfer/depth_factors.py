@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ammup.errors import InputError, checked_integer
-from ammup.stats.power_law import checked_depths
+from ammup.stats.depths import checked_depths
 
 
 def overlap_sum(depth: int) -> int:

@@ -11,8 +11,9 @@ import pandas as pd
 from ammup.arrays import Array
 from ammup.errors import InputError
 from ammup.format import brief_repr, range_text
+from ammup.stats.depths import checked_depths
 from ammup.stats.intervals import t_interval, upper_probability, welch_df
-from ammup.stats.power_law import checked_depths, fit_points
+from ammup.stats.power_law import fit_points
 
 NEEDED = ("depth", "lr_star", "se_log10")
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ammup.errors import InputError, checked_integer
 from ammup.measurement.depth_law import DepthLaw
-from ammup.stats.power_law import checked_depths
+from ammup.stats.depths import checked_depths
 from ammup.tuning.answer import Tuned
 from ammup.tuning.attempt import Limits
 from ammup.tuning.conclusion import conclude
