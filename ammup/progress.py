@@ -3,13 +3,21 @@
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import TypeVar
 
 from rich.console import Console
-from rich.progress import track
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+    track,
+)
 
 T = TypeVar("T")
 
@@ -45,30 +53,62 @@ def announce(text: str) -> None:
     _LOG.write(lambda: text)
 
 
-def tracked(steps: Iterable[T], description: str, total: int, *, show: bool) -> Iterable[T]:
+def tracked(
+    steps: Iterable[T], description: str, total: int, *, show: bool, costs: Sequence[float] | None = None
+) -> Iterable[T]:
     """The steps, with their progress on standard error.
 
     In a terminal, the progress is shown as a bar, which is removed at the end. Otherwise, a plain line is written at
     the start and then at most every 30 seconds, also during a long step.
+
+    Args:
+        steps: the steps, of which each is taken when the one before has finished.
+        description: what is done.
+        total: number of steps.
+        show: whether the progress is shown.
+        costs: relative duration of each step, such as the depth of a net, for the bar and the remaining time; None if
+            all steps take equally long.
     """
     if not show:
         return steps
     console = Console(stderr=True)
-    if console.is_terminal:
+    if not console.is_terminal:
+        return _logged(steps, description, total, [1.0] * total if costs is None else costs)
+    if costs is None:
         return track(steps, description, total, console=console, transient=True)
-    return _logged(steps, description, total)
+    return _with_bar(steps, description, costs, console)
 
 
-def _logged(steps: Iterable[T], description: str, total: int) -> Iterator[T]:
-    start, done = time.monotonic(), 0
+def _with_bar(steps: Iterable[T], description: str, costs: Sequence[float], console: Console) -> Iterator[T]:
+    """A bar like that of rich's ``track``, which advances by the cost of each step."""
+    with Progress(*_columns(), console=console, transient=True) as progress:
+        task = progress.add_task(description, total=sum(costs))
+        for step, cost in zip(steps, costs, strict=True):
+            yield step
+            progress.advance(task, cost)
+
+
+def _columns() -> tuple[ProgressColumn, ...]:
+    """The columns of rich's ``track``."""
+    return (
+        TextColumn("[progress.description]{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(show_speed=False),
+        TimeRemainingColumn(elapsed_when_finished=True),
+    )
+
+
+def _logged(steps: Iterable[T], description: str, total: int, costs: Sequence[float]) -> Iterator[T]:
+    start, done, spent, complete = time.monotonic(), 0, 0.0, sum(costs)
 
     def line() -> str:
-        times = f", {time_left(time.monotonic() - start, done, total - done)}" if done else ""
+        times = f", {time_left(time.monotonic() - start, spent, complete - spent)}" if done else ""
         return f"{description}: {done} of {total}{times}"
 
     with heartbeat(line):
         for step in steps:
             yield step
+            spent += costs[done] if done < len(costs) else 0.0  # a total of 0 stands for an unknown number
             done += 1
 
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 
 import pytest
 
@@ -99,6 +100,37 @@ def test_a_reader_that_has_gone_does_not_end_the_operation(monkeypatch: pytest.M
 def test_the_remaining_time_is_proportional_to_the_remaining_work() -> None:
     assert time_left(60, 2, 4) == "0:01:00 elapsed, about 0:02:00 remaining"
     assert time_left(3, 0, 4) == "0:00:03 elapsed, about ? remaining"
+
+
+COSTS = [2, 2, 4, 12]  # of nets of these depths
+
+
+def test_the_remaining_time_counts_each_step_by_its_cost(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines, clock = [], itertools.count()
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.delenv("FORCE_COLOR", raising=False)
+    monkeypatch.setattr(progress, "heartbeat", lambda line: lines.append(line) or nullcontext())
+    monkeypatch.setattr(progress.time, "monotonic", lambda: 10.0 * next(clock))
+    steps = iter(tracked(COSTS, "measuring", 4, show=True, costs=COSTS))
+    assert [next(steps) for _ in range(3)] == [2, 2, 4]  # two are finished: a fifth of the work
+    assert lines[0]() == "measuring: 2 of 4, 0:00:10 elapsed, about 0:00:40 remaining"
+    assert list(steps) == [12]
+    assert lines[0]() == "measuring: 4 of 4, 0:00:20 elapsed, about 0:00:00 remaining"
+
+
+def test_the_bar_advances_by_the_cost_of_each_step(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    steps = iter(tracked(COSTS, "measuring", 4, show=True, costs=COSTS))
+    assert [next(steps) for _ in range(3)] == [2, 2, 4]
+    time.sleep(0.3)  # the bar is drawn ten times a second
+    shown = capsys.readouterr().err
+    assert "20%" in shown
+    assert "50%" not in shown
+    assert list(steps) == [12]
+    assert "100%" in capsys.readouterr().err
 
 
 def test_nothing_is_computed_before_it_is_asked_for() -> None:

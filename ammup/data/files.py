@@ -48,6 +48,7 @@ def _images(root: Path, names: Iterable[str]) -> Iterator[Path]:
         return
     for class_folder in folder.iterdir():
         if class_folder.is_dir():
-            for entry in os.scandir(class_folder):
-                if entry.name.lower().endswith(SUFFIXES):
-                    yield Path(entry.path)
+            with os.scandir(class_folder) as entries:
+                for entry in entries:
+                    if entry.name.lower().endswith(SUFFIXES):
+                        yield Path(entry.path)

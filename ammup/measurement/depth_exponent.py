@@ -126,7 +126,8 @@ def measure_depth_law(
         return _sharpness_law(factory, numbers, nets, level=level, progress=progress)
     moments: dict[int, list[UpdateMoments]] = {depth: [] for depth in wanted}
     blocks = [(depth, block) for depth in wanted for block in _blocks(numbers, nets[depth].stack)]
-    for depth, block in tracked(blocks, "measuring", len(blocks), show=progress):
+    costs = [depth * len(block) for depth, block in blocks]
+    for depth, block in tracked(blocks, "measuring", len(blocks), show=progress, costs=costs):
         models = [build_model(factory, depth, seed, spec.device) for seed in block]
         moments[depth] += measure_draws(models, nets[depth].spec, streams=[(depth, seed) for seed in block])
     table = pd.DataFrame(
@@ -175,7 +176,7 @@ def _sharpness_law(
     """The depth law of the edge of stability, from one draw after another."""
     rows = []
     draws = [(depth, seed) for depth in nets for seed in seeds]
-    for depth, seed in tracked(draws, "measuring", len(draws), show=progress):
+    for depth, seed in tracked(draws, "measuring", len(draws), show=progress, costs=[depth for depth, _ in draws]):
         spec = nets[depth].spec
         model = build_model(factory, depth, seed, spec.device)
         sharpness = SharpnessMeasurement(model=model, spec=spec, stream=(depth, seed)).by_method()

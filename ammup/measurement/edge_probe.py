@@ -170,7 +170,7 @@ def probe_edges(
         raise InputError(f"seeds={seeds!r}: at least one seed is needed")
     rows: list[tuple[float, ...]] = []
     chance, start = {}, lr
-    for depth in tracked(wanted, "probing edges", len(wanted), show=progress):
+    for depth in tracked(wanted, "probing edges", len(wanted), show=progress, costs=wanted):
         prober = _Prober(run=run, build=partial(build_model, factory, depth, device=device), depth=depth, seeds=numbers)
         found = prober.surround(start)
         rows += [row for part in found.values() for row in part]

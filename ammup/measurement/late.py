@@ -1,7 +1,7 @@
 """`late_curve`: η*(L) measured along a short run instead of at initialization."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -168,9 +168,9 @@ def late_curve(
         state=LateState.opened(None if state is None else Path(state), settings),
     )
     rows = []
-    keys: Iterable[tuple[int, int]] = [(depth, seed) for depth in wanted for seed in numbers]
+    keys = [(depth, seed) for depth in wanted for seed in numbers]
     shown = progress and train is not None  # the library's own loop has a bar for each run
-    for depth, seed in tracked(keys, "short runs", len(wanted) * len(numbers), show=shown):
+    for depth, seed in tracked(keys, "short runs", len(keys), show=shown, costs=[depth for depth, _ in keys]):
         S_bar = runner.run_of(build_model(factory, depth, seed, device), (depth, seed))
         rows += [{"depth": depth, "seed": seed, "step": step, "S_bar": s} for step, s in S_bar.items()]
     runner.state.finish()

@@ -27,7 +27,7 @@ COMMANDS = [
     ("exponent --image-size 0", "Invalid value for '--image-size': 0 is not in the range x>=1."),
     ("exponent --loss l1", "Invalid value for '--loss': 'l1' is not one of 'cross_entropy', 'mse'."),
     ("exponent --set foo", "Invalid value for '--set': 'foo' is not of the form NAME=VALUE"),
-    ("exponent --set foo=1 --width 4", "the factory failed at depth 2: TypeError:"),
+    ("exponent --set foo=1 --width 4", "cnn has no argument 'foo'; expected one of: activation,"),
     ("exponent --set padding=reflect --width 4", "unknown padding='reflect'; expected one of: circular, zero"),
     ("exponent --device tpu --width 4", "device 'tpu' cannot be used: Expected one of cpu, cuda, ipu, xpu, mkldnn,"),
     ("exponent --device cuda --width 4", "device 'cuda' cannot be used: Found no NVIDIA driver on your system. Please"),
@@ -46,7 +46,7 @@ COMMANDS = [
     ("exponent --foo", "No such option"),
     (
         "exponent mlp --set dims=2 --depths 2,3",
-        "the factory failed at depth 2: TypeError:",
+        "mlp has no argument 'dims'; expected one of: activation,",
     ),
     # models that the command line cannot use as they are
     (
