@@ -62,7 +62,7 @@ _READING = (
 )  # fmt: skip
 _SPENDING = (
     click.option("--probes", type=click.IntRange(0), default=3, show_default=True,
-                 help="Most short runs at the target."),
+                 help="Most short runs at the target; they only lower the answer."),
     click.option("--max-runs", type=click.IntRange(1), help="End after this number of runs."),
     click.option("--max-steps", type=click.IntRange(1), help="End after this number of steps of all runs."),
     click.option("--probe-steps", type=click.IntRange(1), help="Steps of a short run.  [default: half of --steps]"),
@@ -73,7 +73,7 @@ _SPENDING = (
     click.option("--lr-range", nargs=2, type=float, default=(1e-4, 10.0), show_default=True,
                  help="Where the base is searched without --lr."),
     click.option("--precision", type=float, default=1.5, show_default=True,
-                 help="End if the answer is known to this factor."),
+                 help="End if the edge at the target is known to this factor."),
 )  # fmt: skip
 _RUNNING = (
     click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Runs at the same time."),

@@ -65,6 +65,6 @@ def _loss_line(tuned: Tuned) -> str:
 def _next_line(tuned: Tuned) -> str:
     more = tuned.next_run
     return (
-        f"one more probe (depth {more.depth}, lr {more.lr:.3g}, {more.steps} steps) would narrow the interval from "
+        f"one more probe (depth {more.depth}, lr {more.lr:.3g}, {more.steps} steps) would narrow the edge there from "
         f"a factor of {more.factor:.2f} to about {more.factor_after:.2f}"
     )

@@ -40,7 +40,7 @@ class NextRun:
         depth: depth of the run.
         lr: its learning rate.
         steps: its steps.
-        factor: the interval of the answer reaches this factor to both sides now.
+        factor: the interval of the edge at the target reaches this factor to both sides now.
         factor_after: expected factor after the run.
     """
 
@@ -62,7 +62,7 @@ class Tuned:
         base_depth: that depth.
         base_edge: the edge at the base depth after ``probe_steps`` steps.
         edge: the edge at the target depth after as many steps.
-        safety: answer.lr / edge.lr, which is that of the base.
+        safety: answer.lr / edge.lr.
         prediction: the ratio of the learning rates that was predicted without training at the target.
         probes: probes at the target that say something.
         loss: expected relative loss of accuracy against a full grid at the target.

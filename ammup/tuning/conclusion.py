@@ -3,27 +3,16 @@
 import math
 from collections.abc import Iterator
 
-from ammup.errors import InputError
 from ammup.format import count_text
 from ammup.stats.intervals import t_quantile
-from ammup.tuning.answer import Estimate, NextRun, Tuned
+from ammup.tuning.answer import NextRun, Tuned
+from ammup.tuning.base_rate import base_rate, estimate
 from ammup.tuning.evidence import Evidence
 from ammup.tuning.expected_loss import expected_loss
-from ammup.tuning.plan import (
-    BASE_SD,
-    FINE,
-    SAFETY,
-    SAFETY_SD,
-    Plan,
-    answer_sd,
-    base_edge,
-    probes_made,
-    quality,
-    rounded,
-    target_ratio,
-)
+from ammup.tuning.plan import BASE_SD, Plan, base_edge, quality, rounded
 from ammup.tuning.prediction import Prediction
 from ammup.tuning.settings import RunSetting, SettingChange, decay_advice
+from ammup.tuning.target import TargetEdge, target_edge, target_rate
 
 # A neighbour of the tuned rate is called better if its score exceeds that of the tuned rate by this share.
 BETTER = 0.02
@@ -43,77 +32,41 @@ def conclude(
     Raises:
         InputError: no complete run at the base ended well although no tuned rate was given.
     """
-    base, made = _base(plan, evidence), probes_made(plan, evidence)
-    edge, ratio = base_edge(plan, evidence, plan.base), target_ratio(plan, evidence, prediction)
-    trained = evidence.trained(plan.target, others=plan.depths)
-    lr = base.lr * 10**ratio.mean
+    base, edge = base_rate(plan, evidence), target_edge(plan, evidence, prediction)
     z = t_quantile((1 + plan.options.level) / 2, math.inf)
-    sd = answer_sd(plan, evidence, ratio.sd, made)
-    probed = f"prediction ({prediction.rule}) and {count_text(made, 'probe')}" if made else "prediction only"
+    answer = target_rate(base, edge, prediction, z)
+    made = count_text(edge.probes, "probe")
+    probed = f"prediction ({prediction.rule}) and {made}" if edge.probes else "prediction only"
     at_base = count_text(len(evidence.tests(plan.base, others=plan.depths)), "run")
     return Tuned(
         target=plan.target,
-        answer=_estimate(math.log10(lr), z * sd, f"{base.lr:g} × edge ratio {10**ratio.mean:.3g} ({probed})"),
+        answer=answer,
         base=base,
         base_depth=plan.base,
-        base_edge=_estimate(edge.mean, z * edge.sd, f"{at_base} after {plan.probe_steps} steps"),
-        edge=_estimate(edge.mean + ratio.mean, z * math.hypot(ratio.sd, edge.sd), probed),
-        safety=base.lr / 10**edge.mean,
+        base_edge=estimate(edge.base, z * edge.base_sd, f"{at_base} after {plan.probe_steps} steps"),
+        edge=estimate(edge.mean, z * edge.sd, probed),
+        safety=answer.lr / 10**edge.mean,
         prediction=prediction,
-        probes=made,
-        loss=expected_loss(made if trained else 0, prediction.rule, settings[1]),
-        next_run=_next_run(plan, evidence, prediction, z),
+        probes=edge.probes,
+        loss=expected_loss(prediction.rule, settings[1]),
+        next_run=_next_run(plan, edge, z),
         probe_steps=plan.probe_steps,
         steps=plan.steps,
         level=plan.options.level,
         runs=evidence.runs,
-        notes=(*notes, *_notes(plan, evidence, lr), *change.notes, *_advice(settings, base.lr, lr)),
+        notes=(*notes, *_notes(plan, evidence, answer.lr), *change.notes, *_advice(settings, base.lr, answer.lr)),
     )
 
 
-def _next_run(plan: Plan, evidence: Evidence, prediction: Prediction, z: float) -> NextRun:
+def _next_run(plan: Plan, edge: TargetEdge, z: float) -> NextRun:
     """What one more probe would buy."""
-    made = probes_made(plan, evidence)
-    edge, ratio = base_edge(plan, evidence, plan.base), target_ratio(plan, evidence, prediction)
+    after = math.hypot(edge.ratio.sd_after_one(edge.probes % plan.options.seeds), edge.base_sd)
     return NextRun(
         depth=plan.target,
-        lr=rounded(10 ** (edge.mean + ratio.median)),
+        lr=rounded(10 ** (edge.base + edge.ratio.median)),
         steps=plan.probe_steps,
-        factor=10 ** (z * answer_sd(plan, evidence, ratio.sd, made)),
-        factor_after=10 ** (z * answer_sd(plan, evidence, ratio.sd_after_one(made % plan.options.seeds), made + 1)),
-    )
-
-
-def _estimate(centre: float, half: float, source: str) -> Estimate:
-    """An estimate from log10 of a learning rate and of half the width of its interval."""
-    return Estimate(lr=rounded(10**centre), interval=_interval(centre, half), source=source)
-
-
-def _interval(centre: float, half: float) -> tuple[float, float]:
-    return rounded(10 ** (centre - half)), rounded(10 ** (centre + half))
-
-
-def _base(plan: Plan, evidence: Evidence) -> Estimate:
-    """The tuned learning rate of the base."""
-    if plan.lr is not None:
-        return Estimate(lr=plan.lr, interval=(plan.lr, plan.lr), source=f"given for depth {plan.base}, taken as exact")
-    complete = [run for run in evidence.complete(plan.base) if math.isfinite(quality(run))]
-    if not complete:
-        raise InputError(
-            f"no complete run at the base depth {plan.base} ended well; allow more runs, or give the tuned rate",
-            python="pass lr=",
-            option="pass --lr",
-        )
-    best = max(complete, key=quality)
-    by = "score" if best.score is not None else "training loss"
-    edge = base_edge(plan, evidence, plan.base)
-    usual, usual_sd = edge.mean - SAFETY, math.hypot(SAFETY_SD, edge.sd)
-    weight = usual_sd**2 / (usual_sd**2 + FINE**2)
-    return _estimate(
-        weight * math.log10(best.lr) + (1 - weight) * usual,
-        t_quantile((1 + plan.options.level) / 2, math.inf) * FINE * math.sqrt(weight),
-        f"best {by} of {count_text(len(complete), 'complete run')}, {best.lr:g}, and {10**-SAFETY:.2g} of the edge, as "
-        "in stored sweeps",
+        factor=10 ** (z * edge.sd),
+        factor_after=10 ** (z * after),
     )
 
 
@@ -121,7 +74,7 @@ def _notes(plan: Plan, evidence: Evidence, lr: float) -> Iterator[str]:
     """What limits the trust in the answer."""
     attempts, trained = len(evidence.falls(plan.target)), evidence.trained(plan.target, others=plan.depths)
     if not attempts:
-        yield f"nothing was trained at depth {plan.target}: the interval is that of the prediction"
+        yield f"nothing was trained at depth {plan.target}, so no probe shows that it trains at the answer"
     elif not trained:
         yield (
             f"none of {count_text(attempts, 'probe')} at depth {plan.target} trained within {plan.probe_steps} steps: "
@@ -162,7 +115,7 @@ def _advice(settings: tuple[RunSetting, RunSetting], base_lr: float, lr: float) 
     if target.unstated == RunSetting().unstated:
         yield "the training setting was not stated; rules for plain SGD were used for the prediction"
     elif target.adaptive:
-        yield f"no stored sweep was trained with {target.optimizer}, so the interval rests on the probes alone"
+        yield f"no stored sweep was trained with {target.optimizer}, and the interval is a guess"
     elif target.momentum or target.schedule not in (None, "constant"):
         yield "the expected loss comes from plain SGD at a constant rate, not from your setting"
     advice = decay_advice(target, base_lr, lr)

@@ -36,11 +36,13 @@ class TuneOptions:
     """How the runs are made and compared.
 
     Attributes:
-        probe_steps: steps of a short run; None is half of a complete run. Shorter probes cost less and predict worse.
+        probe_steps: steps of a short run; None is half of a complete run. Shorter probes cost less, and find edges that
+            are further from those of complete runs.
         seeds: short runs use this number of seeds in turn, the same ones at all depths.
         check: if the tuned learning rate is given, also train the base with half and with twice this rate.
         lr_range: learning rates between which the base is searched if no tuned one is given.
-        precision: end early if the interval of the answer reaches at most this factor to both sides.
+        precision: end early if the edge at the target is known to this factor; probes also end when it is clear
+            whether the edge lowers the answer.
         level: confidence level of the intervals.
         workers: number of runs at the same time.
         time_limit: the longest time without a report of a run, in seconds.

@@ -1,4 +1,4 @@
-"""Which runs to make next: at the base depths first, then probes at the target depth.
+"""Which runs to make next at the base depths; `ammup.tuning.target` places the probes at the target depth.
 
 Every function looks at all runs that were made so far. A command that was killed therefore continues where it ended.
 
@@ -9,12 +9,11 @@ cheap: all seeds at all rates of a grid, so that the edge is interpolated and ha
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from ammup.stats.noisy_bisection import Threshold
 from ammup.tuning.evidence import Evidence
 from ammup.tuning.options import TuneOptions
-from ammup.tuning.prediction import Prediction
 from ammup.tuning.progress import RunRequest, TuningRun
 
 # Standard deviation, in decades, of the edge of one seed: between the two seeds of the stored sweeps, 0.16 after a
@@ -27,8 +26,6 @@ BASE_SD, MOST = 0.12, 6
 COARSE = 1.0  # decades between the learning rates of the first search
 FINE = 0.25  # decades between the learning rates of complete runs at the base depth
 BELOW, LOWEST = 2, 8  # the complete runs start at BELOW · FINE below the edge, and reach at most LOWEST · FINE below
-# Error of the ratio of two edges after a share of a run, as a ratio of tuned rates, beyond the scatter of seeds.
-CARRY_SD = ((0.125, 0.3), (0.25, 0.2), (0.5, 0.1))
 
 SCAN, EDGE, TUNED, PROBE = "search", "edge", "complete run", "probe"
 
@@ -149,60 +146,6 @@ def quality(run: TuningRun) -> float:
         return -math.inf
     value = run.score if run.score is not None else -run.loss_at(run.steps)
     return value if math.isfinite(value) else -math.inf
-
-
-def target_ratio(plan: Plan, evidence: Evidence, prediction: Prediction) -> Threshold:
-    """The distribution of log10 of edge(target) / edge(base): the prediction, and the probes at the target."""
-    prior = Threshold.normal(prediction.log_ratio, prediction.sd, between=NOISE, within=WITHIN)
-    edge = base_edge(plan, evidence, plan.base).mean
-    tests = evidence.tests(plan.target, others=plan.depths)
-    return prior.after([replace(test, place=test.place - edge) for test in tests])
-
-
-def carry_sd(share: float) -> float:
-    """The error, in decades, of edges after this share of a run, interpolated between those that were measured."""
-    shares, errors = zip(*CARRY_SD, strict=True)
-    if share >= shares[-1]:
-        return errors[-1]
-    if share <= shares[0]:
-        return errors[0]
-    place = next(k for k, upper in enumerate(shares) if share <= upper)
-    weight = math.log(share / shares[place - 1]) / math.log(shares[place] / shares[place - 1])
-    return errors[place - 1] + weight * (errors[place] - errors[place - 1])
-
-
-def answer_sd(plan: Plan, evidence: Evidence, ratio_sd: float, probes: int) -> float:
-    """The standard deviation of log10 of the answer.
-
-    Without probes, it is that of the prediction. With probes, the errors of the base's edge and of carrying edges
-    after a part of a run are added.
-    """
-    if probes == 0:
-        return ratio_sd
-    base = base_edge(plan, evidence, plan.base).sd
-    return math.sqrt(ratio_sd**2 + base**2 + carry_sd(plan.probe_steps / plan.steps) ** 2)
-
-
-def probes_made(plan: Plan, evidence: Evidence) -> int:
-    """The number of probes at the target that say something."""
-    return len(evidence.tests(plan.target, others=plan.depths))
-
-
-def probes(plan: Plan, evidence: Evidence, prediction: Prediction) -> list[RunRequest]:
-    """The next probe at the target, at the median of its edge or below; none if the answer is certain enough."""
-    made, attempts = probes_made(plan, evidence), len(evidence.falls(plan.target))
-    if attempts >= plan.probes:
-        return []
-    ratio = target_ratio(plan, evidence, prediction)
-    sd = answer_sd(plan, evidence, ratio.sd, made)
-    if made and 1.96 * sd <= math.log10(plan.options.precision):
-        return []
-    edge = base_edge(plan, evidence, plan.base).mean
-    count = min(plan.options.workers, plan.probes - attempts)
-    places = ratio.places(count)
-    if attempts > made:  # probes that did not train, and so do not move the median
-        places = tuple(ratio.quantile(0.5 ** (attempts - made + number)) for number in range(1, count + 1))
-    return plan.short(evidence, plan.target, tuple(10 ** (edge + place) for place in places), PROBE)
 
 
 Stage = Callable[[Plan, Evidence], list[RunRequest]]

@@ -12,13 +12,14 @@ from ammup.tuning.conclusion import conclude
 from ammup.tuning.evidence import Evidence
 from ammup.tuning.function import FunctionTrainer
 from ammup.tuning.options import TuneBudget, TuneOptions
-from ammup.tuning.plan import BASE_STAGES, Plan, base_edge, probes
+from ammup.tuning.plan import BASE_STAGES, Plan, base_edge
 from ammup.tuning.prediction import Prediction, predict
 from ammup.tuning.progress import Progress, RunRequest
 from ammup.tuning.runner import Runner, display, running_pool
 from ammup.tuning.session import Trainer
 from ammup.tuning.settings import RunSetting, SettingChange, setting_change
 from ammup.tuning.stored_runs import StoredRuns
+from ammup.tuning.target import probes
 
 PROBE_SHARE = 0.5  # of a complete run
 Train = Callable[..., Iterator[Progress]]

@@ -49,7 +49,7 @@ def test_the_costs_and_the_notes_are_shown(tuned: Tuned) -> None:
     text = _text(tuned)
     (row,) = (line.split("│") for line in text.splitlines() if line.startswith("│     8 │"))
     assert [cell.strip() for cell in row[1:6]] == ["8", "probe", "1", "20", "1.0"]
-    assert "would narrow the interval from a factor of" in text
+    assert "would narrow the edge there from a factor of" in text
     assert "note: first" in text
     assert "note: every probe at depth 8 trained" in text
     assert "note: the training setting was not stated" in text
@@ -60,6 +60,6 @@ def test_what_adamw_needs_is_noted() -> None:
     change = setting_change(base, RunSetting(**{**vars(base), "batch_size": 256}))
     text = _text(_tuned(base, change))
     assert "note: no stored sweep was trained with adamw" in text
-    assert "expected loss of accuracy against a full grid: not known; no stored sweep was trained with adamw" in text
+    assert "replay of one small vision transformer with AdamW" in text
     assert "keeps the time scale of the base" in text
     assert "batch size 64 → 256: factor 2, square-root scaling" in text

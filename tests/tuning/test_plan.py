@@ -11,11 +11,9 @@ from tuning_runs import run_at
 import ammup
 from ammup.tuning.evidence import Evidence
 from ammup.tuning.options import TuneOptions
-from ammup.tuning.plan import Plan, answer_sd, base_edge, carry_sd, check, edges, probes, search, target_ratio, tuned
-from ammup.tuning.prediction import Prediction, predict
+from ammup.tuning.plan import Plan, base_edge, check, edges, search, tuned
+from ammup.tuning.prediction import predict
 from ammup.tuning.settings import RunSetting
-
-PREDICTION = Prediction(log_ratio=-0.5, sd=0.3, rule="L^-1", reason="")
 
 
 def _plan(**changes: object) -> Plan:
@@ -71,51 +69,6 @@ def test_complete_runs_without_a_tuned_rate_go_on_until_the_best_lies_inside() -
     complete = sorted(run.lr for run in runs if run.until == 20)
     nearest = min(complete, key=lambda lr: abs(math.log10(lr / best)))
     assert complete[0] < nearest < complete[-1]
-
-
-def test_probes_are_placed_at_the_median_of_the_targets_edge_and_end() -> None:
-    plan = _plan()
-    base = [run_at(lr, 1.0) for lr in (0.1, 0.2)]
-    (first,) = probes(plan, _evidence(*base), PREDICTION)
-    edge = base_edge(plan, _evidence(*base), 2).mean
-    assert math.log10(first.lr) == pytest.approx(edge - 0.5, abs=0.01)
-    assert (first.depth, first.until, first.seed) == (8, 10, 0)
-    lower = [*base, replace(run_at(first.lr, math.nan, depth=8, outcome="diverged"), until=10)]
-    (second,) = probes(plan, _evidence(*lower), PREDICTION)
-    assert second.lr < first.lr
-    assert second.seed == 1
-    higher = [*base, replace(run_at(first.lr, 1.0, depth=8), until=10)]
-    assert probes(plan, _evidence(*higher), PREDICTION)[0].lr > first.lr
-    three = [*base, *(replace(run_at(lr, 1.0, depth=8), until=10) for lr in (0.1, 0.2, 0.3))]
-    assert probes(plan, _evidence(*three), PREDICTION) == []
-    assert probes(_plan(probes=0), _evidence(*base), PREDICTION) == []
-
-
-def test_a_probe_that_did_not_start_moves_the_next_one_down_and_the_answer_not_at_all() -> None:
-    plan = _plan()
-    base = [run_at(lr, 1.0) for lr in (0.1, 0.2)]
-    (first,) = probes(plan, _evidence(*base), PREDICTION)
-    flat = _evidence(*base, replace(run_at(first.lr, 2.0, depth=8), until=10))
-    assert probes(plan, flat, PREDICTION)[0].lr < first.lr
-    assert target_ratio(plan, flat, PREDICTION).mean == pytest.approx(-0.5, abs=1e-6)
-
-
-def test_an_answer_that_is_certain_enough_needs_no_more_probes() -> None:
-    plan = _plan(options=TuneOptions(precision=100.0))
-    evidence = _evidence(run_at(0.1, 1.0), replace(run_at(0.05, 1.0, depth=8), until=10))
-    assert probes(plan, evidence, PREDICTION) == []
-
-
-def test_the_error_of_the_answer_without_probes_is_that_of_the_prediction() -> None:
-    plan, evidence = _plan(), _evidence(run_at(0.1, 1.0))
-    assert answer_sd(plan, evidence, 0.3, 0) == 0.3
-    base = base_edge(plan, evidence, 2).sd
-    assert answer_sd(plan, evidence, 0.3, 1) == pytest.approx(math.sqrt(0.3**2 + base**2 + 0.1**2))
-
-
-def test_shorter_probes_carry_worse() -> None:
-    assert [carry_sd(share) for share in (0.1, 0.125, 0.25, 0.5, 1.0)] == [0.3, 0.3, 0.2, 0.1, 0.1]
-    assert carry_sd(2**-2.5) == pytest.approx(0.25)
 
 
 def test_without_a_measurement_the_prediction_is_the_fixed_rule() -> None:

@@ -26,8 +26,8 @@ def tuned(store: Path) -> ammup.Tuned:
     return ammup.tune(train_mlp, **TRAINING, store=store, options=QUIET)
 
 
-def test_the_answer_is_the_tuned_rate_times_the_ratio_of_the_edges(tuned: ammup.Tuned) -> None:
-    assert tuned.lr == pytest.approx(0.2 * tuned.edge.lr / tuned.base_edge.lr, rel=0.02)
+def test_the_answer_is_the_predicted_rate_or_half_of_the_edge(tuned: ammup.Tuned) -> None:
+    assert tuned.lr == pytest.approx(min(0.2 / 4, tuned.edge.lr / 2), rel=0.02)  # L^-1
     assert tuned.safety == pytest.approx(tuned.lr / tuned.edge.lr, rel=0.02)
     low, high = tuned.interval
     assert low < tuned.lr < high
@@ -60,7 +60,7 @@ def test_more_probes_continue_from_the_stored_runs(tuned: ammup.Tuned, store: Pa
     options = TuneOptions(progress=False, check=False, precision=1.0001)
     more = ammup.tune(train_mlp, **TRAINING, store=store, options=options, budget=TuneBudget(probes=5))
     assert more.runs[: len(tuned.runs)] == tuned.runs
-    assert more.probes == 5
+    assert more.probes >= tuned.probes
     assert more.next_run.factor <= tuned.next_run.factor
 
 

@@ -23,6 +23,8 @@ def rates(family: Family, seed: int, target: int, *, trials: tuple[int, ...]) ->
         yield f"ammup, {probes} probes", tuned.lr, tuned.spent_steps
         if probes == 0:
             source, base_steps = tuned.base.lr, tuned.spent_steps
+        else:
+            yield f"edge ratio, {probes} probes", source * tuned.edge.lr / tuned.base_edge.lr, tuned.spent_steps
     for rule, exponent in EXPONENTS.items():
         yield rule, source * (target / family.depths[0]) ** exponent, base_steps
     yield f"{BLIND:g}, blind", BLIND, 0
