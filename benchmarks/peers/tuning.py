@@ -12,7 +12,7 @@ users' recipes on test images that no method sees: lost is the accuracy below th
 to it. The full grid, which chooses the smoothed optimum of the first seed, also loses by this measure.
 
 * ammup, n probes: `ammup.tune` without a tuned rate: base and target included, with at most n probes.
-* edge ratio, n probes: the base's rate times the ratio of the edges of `ammup, n probes`, instead of the predicted ratio.
+* edge ratio, n probes: the base's rate times the ratio of the edges of `ammup, n probes`, not the predicted ratio.
 * constant, L^-1/2, L^-1, L^-3/2: the same base runs, no run at the target.
 * 0.1, blind: no run at all.
 * TPE + Hyperband, TPE + halving: Optuna, n trials at the target, the base's rate enqueued first; base runs included.
