@@ -13,7 +13,7 @@ from ammup.tuning.settings import RunSetting
     [
         ("L^-1", RunSetting(), SGD),
         ("L^-1", RunSetting(optimizer="sgd", momentum=0.9), SGD),
-        ("L^-1/2", RunSetting(optimizer="adamw"), ADAMW),
+        ("L^-1", RunSetting(optimizer="adamw"), ADAMW),
     ],
 )
 def test_it_is_that_of_the_rule_and_the_optimizer(rule: str, setting: RunSetting, replayed: ExpectedLoss) -> None:
@@ -24,7 +24,7 @@ def test_it_is_that_of_the_rule_and_the_optimizer(rule: str, setting: RunSetting
     ("rule", "setting", "reason"),
     [
         ("measured", RunSetting(), "the rule measured was not replayed with sgd"),
-        ("L^-1/2", RunSetting(optimizer="adam"), "the rule L^-1/2 was not replayed with adam"),
+        ("L^-1", RunSetting(optimizer="adam"), "the rule L^-1 was not replayed with adam"),
     ],
 )
 def test_it_is_not_known_where_nothing_was_replayed(rule: str, setting: RunSetting, reason: str) -> None:

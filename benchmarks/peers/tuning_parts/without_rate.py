@@ -128,9 +128,8 @@ WITHOUT_RATE: dict[str, Callable[[Recipe, nn.Module, int], Training]] = {
 }  # fmt: skip
 # Complete trainings that a method which tunes the rate spends, together with the final one, at about 10 trials.
 EQUAL = 11
+LONGER = f", {EQUAL} times as long"
 # The kind of a run: (optimizer, length in complete trainings).
 WITHOUT_RATE_RUNS = {
-    f"{name}{label}": (name, trainings)
-    for label, trainings in (("", 1), (f", {EQUAL} times as long", EQUAL))
-    for name in WITHOUT_RATE
+    f"{name}{label}": (name, trainings) for label, trainings in (("", 1), (LONGER, EQUAL)) for name in WITHOUT_RATE
 }
