@@ -30,10 +30,13 @@ def measured(claim: Claim, root: int) -> dict[str, object]:
     """The result of one claim with one root: the estimate, its standard error and the CPU seconds.
 
     The number of looks is added if it is not 1, the verdict if it is not that of the baseline, and the reasons of an
-    alarm, with which the test of the claim would fail.
+    alarm, with which the test of the claim would fail. A measurement that raises an error has no estimate.
     """
     start = time.process_time()
-    (comparison,) = measure([claim], root=root)
+    try:
+        (comparison,) = measure([claim], root=root)
+    except Exception as error:  # with which the test of the claim fails as well
+        return {"alarms": [f"{type(error).__name__}: {error}"], "cpu": round(time.process_time() - start, 1)}
     new, reasons = comparison.new, alarms(comparison)
     return {
         "value": float(f"{new.estimate:.6g}"),

@@ -57,8 +57,12 @@ def record_of(finding: Finding, *, seconds: float, reason: str = "") -> ClaimRec
     )
 
 
-def _sample(finding: Finding) -> Sample:
-    seeds, estimate = finding.claim.sample(finding.root)
+def _sample(finding: Finding) -> Sample | None:
+    """The sample, or None if its few draws are outside of the domain of its statistic, such as a logarithm."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        seeds, estimate = finding.claim.sample(finding.root)
+    if not np.isfinite(estimate):
+        return None
     allowed = sample_margin(finding.estimate, estimate, len(seeds))
     return Sample(seeds=(seeds[0], seeds[-1]), estimate=estimate, allowed=allowed)
 

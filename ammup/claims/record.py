@@ -56,8 +56,8 @@ class ClaimRecord(StoredModel):
         column_means: means of the first columns of the rows.
         column_errors: standard errors of these means.
         seeds: first and last seed.
-        sample: estimate from the first few draws. Records of earlier versions have no sample, and may also lack other
-            fields that have a default.
+        sample: estimate from the first few draws; None if it is not finite. Records of earlier versions have no sample,
+            and may also lack other fields that have a default.
         key: digest of the definition of the claim.
         reason: why the claim was measured again.
     """

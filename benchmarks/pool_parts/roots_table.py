@@ -62,7 +62,8 @@ def _scatter(results: Mapping[str, Any], roots: list[str]) -> str:
     ratios = []
     for one in results.values():
         # Values after different numbers of looks have different errors.
-        first = [one["roots"][root] for root in roots if "looks" not in one["roots"][root]]
+        settled = [one["roots"][root] for root in roots if "looks" not in one["roots"][root]]
+        first = [result for result in settled if "value" in result]
         if len(first) >= 3:
             errors = np.mean([result["se"] ** 2 for result in first]) ** 0.5
             ratios.append(np.std([result["value"] for result in first], ddof=1) / errors)

@@ -109,6 +109,22 @@ def test_a_record_contains_all_of_a_finding(checkout: Path) -> None:
     assert record.sample.seeds == (2 * SEEDS_PER_ROOT, 2 * SEEDS_PER_ROOT + 3)
     assert record.sample.estimate == claim.statistic(claim.rows(claim.seeds(2, 1)[:4]))
     assert record.sample.allowed == pytest.approx(0.1 * finding.estimate.se * (20 / 4) ** 0.5)
+
+
+def test_a_record_has_no_sample_if_four_draws_are_outside_of_the_domain_of_the_statistic() -> None:
+    """The mean of the first four rows is 0.2, that of all rows about 0.95."""
+    claim = replace(
+        IDENTITY,
+        id="law.noise",
+        rows=lambda seeds: np.array([[0.2 if seed < 4 else 1 + 0.01 * (seed % 7)] for seed in seeds]),
+        statistic=lambda rows: float(np.log(rows.mean() - 0.4)),
+        stated=Region.around(0, 10),
+        n=60,
+        exact=False,
+    )
+    record = record_of(examine(claim), seconds=0)
+    assert np.isfinite(record.estimate)
+    assert record.sample is None
     assert record.column_means == pytest.approx((0.0, 1.0, 2.0))
     assert record.column_errors == pytest.approx((finding.estimate.se, 0.0, 0.0))
     assert (record.reason, record.provenance.seconds) == ("because", 1.3)
