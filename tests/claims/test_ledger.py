@@ -109,6 +109,10 @@ def test_a_record_contains_all_of_a_finding(checkout: Path) -> None:
     assert record.sample.seeds == (2 * SEEDS_PER_ROOT, 2 * SEEDS_PER_ROOT + 3)
     assert record.sample.estimate == claim.statistic(claim.rows(claim.seeds(2, 1)[:4]))
     assert record.sample.allowed == pytest.approx(0.1 * finding.estimate.se * (20 / 4) ** 0.5)
+    assert record.column_means == pytest.approx((0.0, 1.0, 2.0))
+    assert record.column_errors == pytest.approx((finding.estimate.se, 0.0, 0.0))
+    assert (record.reason, record.provenance.seconds) == ("because", 1.3)
+    assert record.provenance.commit == git(checkout, "rev-parse", "HEAD")
 
 
 def test_a_record_has_no_sample_if_four_draws_are_outside_of_the_domain_of_the_statistic() -> None:
@@ -125,10 +129,6 @@ def test_a_record_has_no_sample_if_four_draws_are_outside_of_the_domain_of_the_s
     record = record_of(examine(claim), seconds=0)
     assert np.isfinite(record.estimate)
     assert record.sample is None
-    assert record.column_means == pytest.approx((0.0, 1.0, 2.0))
-    assert record.column_errors == pytest.approx((finding.estimate.se, 0.0, 0.0))
-    assert (record.reason, record.provenance.seconds) == ("because", 1.3)
-    assert record.provenance.commit == git(checkout, "rev-parse", "HEAD")
 
 
 def test_an_exact_claim_without_a_law_has_neither_a_law_nor_an_error_rate(checkout: Path) -> None:
