@@ -65,7 +65,9 @@ MEASUREMENT_FAULTS: dict[str, Fault] = {
         "law.plain-dense", "measurement.moments:UpdateMoments.S_bar", "self.S.mean()", "self.S[-1]"
     ),
     "dropout mask redrawn between the passes of one method": fault(
-        "theorem-3.dropout", _TANGENTS, 'seeded("masks", stream)', 'seeded("other masks", stream)'
+        "theorem-3.dropout", _TANGENTS, 'seeded("masks", stream)', 'seeded("other masks", stream)',
+        "the comparison of the two passes (`measurement.jvp_error`) rejects the result, and the method \"difference\" "
+        "measures the right value",
     ),
     "dropout mask redrawn between passes": Fault(
         claim="theorem-3.dropout",
@@ -74,13 +76,16 @@ MEASUREMENT_FAULTS: dict[str, Fault] = {
             Edit(where="ammup.measurement.difference:Difference.outputs_at", old='seeded("masks", self.stream)',
                  new='seeded("other masks", self.stream)'),
         ),
+        remark="it changes η* by about the same factor at both depths; as for the other faults of dropout, a law "
+        "would be needed",
     ),
     "second moments of an average of the labels": fault(
         "lemma-2.sum", _RESIDUALS, "label = (y if drawn else y[None]) / n_terms",
         "label = (y.mean(0, keepdim=True) if drawn else y[None]) / n_terms",
     ),
     "control variate added in place of subtracted": fault(
-        "law.plain-dense", "stats.equivalence:controlled", "values - slope", "values + slope"
+        "law.plain-dense", "stats.equivalence:controlled", "values - slope", "values + slope",
+        "it increases the standard error and not the mean; the comparison of the same seeds detects it",
     ),
     "expectation of the control variate forgotten": fault(
         "law.plain-dense", "stats.equivalence:controlled", "slope * (control - expected)", "slope * control"
@@ -95,6 +100,8 @@ MEASUREMENT_FAULTS: dict[str, Fault] = {
     "standard error ten times too small": fault(
         "law.field-2d-zero", "stats.equivalence:jackknife", "se=float(jackknife_error(parts))",
         "se=float(jackknife_error(parts)) / 10",
+        "the estimates are right and the intervals too short: `tests/stats/test_equivalence.py` detects it, and so "
+        "does the scatter over the seed roots above",
     ),
     "a sharpness of the loss summed instead of averaged": fault(
         "sharpness.law-plain", "measurement.loss_curvature:Outputs.n_terms", "z = self.tensors[0]", "return 1"

@@ -117,6 +117,7 @@ def test_a_fault_below_the_goal_is_listed_with_its_remark() -> None:
     assert "| S not squared |" in detected
     assert "| dilation ignored |" in others
     assert FAULTS["dilation ignored"].remark in others
+    assert FAULTS["dilation ignored"].remark
     assert "94.0%" in others
 
 
