@@ -19,9 +19,10 @@ from ammup.stats.verdicts import HOLDS, INCONCLUSIVE
 from power_parts.edits import planted
 from power_parts.fault import Fault
 
-# Further real roots are measured if the earlier ones took at most that many CPU seconds in total.
-CHEAP_SECONDS = 3.0
-REAL_ROOTS = 3
+# Further real roots are measured if the earlier ones took at most that many CPU seconds in total: first the seconds for
+# faults that every root settles in the first look, then those for the others, of which the probability is less certain.
+CHEAP_SECONDS, UNSETTLED_SECONDS = 3.0, 20.0
+REAL_ROOTS, UNSETTLED_ROOTS = 3, 10
 # Rows that vary less, relative to their mean, differ by rounding errors only.
 SMALLEST_SPREAD = 1e-5
 
@@ -35,6 +36,7 @@ class Roots:
         values: the estimates.
         baseline: whether the comparison with the estimate from the same seeds, of root 0, detects the fault as well.
         rows: of all roots.
+        settled: whether the first look of each root settled the claim.
         error: the error that the measurement raised, or "".
     """
 
@@ -42,6 +44,7 @@ class Roots:
     values: list[float] = field(default_factory=list)
     baseline: bool = False
     rows: list[Array] = field(default_factory=list)
+    settled: bool = True
     error: str = ""
 
 
@@ -71,12 +74,13 @@ def measured(fault: Fault, record: ClaimRecord, *, roots: int, seed: int) -> dic
     }
 
 
-def real_roots(claim: Claim, record: ClaimRecord, count: int = REAL_ROOTS) -> Roots:
+def real_roots(claim: Claim, record: ClaimRecord) -> Roots:
     """Examine the claim with the roots 0, 1, …; one root of an exact claim, and fewer roots of an expensive one."""
     results = Roots()
     start = time.process_time()
-    for root in range(1 if claim.exact else count):
-        if root and time.process_time() - start > CHEAP_SECONDS:
+    for root in range(1 if claim.exact else UNSETTLED_ROOTS):
+        most, seconds = (REAL_ROOTS, CHEAP_SECONDS) if results.settled else (UNSETTLED_ROOTS, UNSETTLED_SECONDS)
+        if root and (root >= most or time.process_time() - start > seconds):
             break
         try:
             _add_root(results, claim, record, root)
@@ -100,6 +104,7 @@ def _add_root(results: Roots, claim: Claim, record: ClaimRecord, root: int) -> N
     results.caught.append(is_alarm(finding, record))
     results.values.append(finding.estimate.value)
     results.rows.append(max(remembered.values(), key=len))
+    results.settled &= finding.looks == 1
     if root == 0:
         results.baseline = bool(compare(record_of(finding, seconds=0), record).problems)
 
@@ -118,4 +123,5 @@ def synthetic_roots(claim: Claim, record: ClaimRecord, rows: list[Array], roots:
         return {}
     population = Population.from_rows(flat)
     alarms = synthetic_alarms(claim, record, population, roots, seed)
-    return {"rows": len(flat), "source": population.source, "roots": roots, "alarms": int(alarms["alarm"].sum())}
+    return {"rows": len(flat), "source": population.source, "roots": roots,
+            **{f"{name}s": int(alarms[name].sum()) for name in ("alarm", "second")}}  # fmt: skip

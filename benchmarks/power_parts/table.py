@@ -40,7 +40,9 @@ def power_table(results: Mapping[str, Any]) -> str:
         groups[is_detected(result)].append(name)
     same_seeds = sum(results[name]["baseline"] for name in groups[False])
     cpu = sum(result["cpu"] for result in results.values())
+    missing = len(FAULTS) - len(results)
     lines = [
+        *([f"{missing} of {len(FAULTS)} faults are not measured yet.", ""] if missing else []),
         f"{len(groups[True])} of {len(results)} faults are detected by the named claim with a probability of at least "
         f"{GOAL:.0%}. Of the other {len(groups[False])}, {same_seeds} change the estimate of the claim from the same "
         f"seeds, so that its comparison with the baseline fails. The measurement took {cpu / 60:.0f} CPU minutes.",

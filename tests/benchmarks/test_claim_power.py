@@ -81,7 +81,7 @@ def test_a_cheap_fault_is_detected_with_every_root(name: str) -> None:
 def test_nothing_is_detected_without_a_fault(name: str) -> None:
     claim, record = claim_named(CLAIMS, name), baselines.read()[name]
     with planted([]):
-        real = real_roots(claim, record, count=2)
+        real = real_roots(claim, record)
     assert not any(real.caught)
     assert not real.error
     # Another processor may round differently, which is far below the error of the estimate.
