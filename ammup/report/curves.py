@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.patheffects import AbstractPathEffect, withStroke
+from matplotlib.ticker import NullLocator
 from numpy.typing import NDArray
 
 from ammup import colours
@@ -21,6 +22,9 @@ from ammup.stats.optimum import SweepLaw
 # The largest number of seeds whose points are drawn. More points cannot be distinguished, and make the SVG too large
 # for a browser.
 MAX_SEEDS = 20
+# The largest number of axes with minor ticks. In smaller axes they are too close to each other, and take half of the
+# time in which a figure is drawn.
+MAX_MINOR_TICKS = 9
 
 
 def plot_accuracies(law: SweepLaw, runs: pd.DataFrame, *, title: str = "") -> Figure:
@@ -36,8 +40,11 @@ def plot_accuracies(law: SweepLaw, runs: pd.DataFrame, *, title: str = "") -> Fi
     rows = math.ceil(count / columns)
     figure = Figure(figsize=(1.2 + 3.2 * columns, 1.2 + 2.3 * rows), layout="constrained")
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flat
+    by_depth = dict(iter(runs.groupby("depth")))
     for axes, depth in zip(grid, law.optima, strict=False):
-        draw_accuracy(axes, law, depth, runs[runs["depth"] == depth])
+        draw_accuracy(axes, law, depth, by_depth[depth])
+    if count > MAX_MINOR_TICKS:
+        grid[0].xaxis.set_minor_locator(NullLocator())  # the axes share it
     grid[0].set_xlim(runs["lr"].min() / 1.5, runs["lr"].max() * 1.5)  # a wide interval does not widen the axes
     for axes in grid[count - columns : count]:
         axes.tick_params(labelbottom=True)

@@ -15,7 +15,7 @@ from ammup.report.curves import plot_accuracies, plot_heatmap
 from ammup.report.page import Picture, SweepSection, report_page
 from ammup.report.panel import plot_panel
 from ammup.report.tunings import tuning_sections
-from ammup.stats.optimum import SweepLaw
+from ammup.stats.optimum import SweepLaw, refitted
 
 # The rules that a panel shows: predictions from theory and from measurements, without the rules of thumb.
 PANEL_RULES = ("am-mup", "finite-depth", "pathsum", "measured", "measured-late")
@@ -61,7 +61,7 @@ def sweep_section(record: SweepRecord, *, name: str) -> SweepSection:
         regret=regret_of(record) if several_depths and not record.searched else None,
         pictures=_pictures(law, record, name=name),
         provenance=record.provenance,
-        edge=law_of(record, kind="edge"),
+        edge=refitted(law, kind="edge", segments=experiment.segments),
     )
 
 

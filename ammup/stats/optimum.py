@@ -1,7 +1,7 @@
 """How the best learning rate of a sweep falls with depth, with its uncertainty."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -140,7 +140,20 @@ def fit_sweep(
     check_known("optimum", kind, OPTIMA)
     curves = curves_of(runs, left_out=left_out)
     chance = min(one.lowest for one in curves.values()) if chance is None else _checked_chance(chance)
-    optima = _optima(curves, chance)
+    law = SweepLaw(optima=_optima(curves, chance), kind=kind, chance=chance, used=(), power_law=None, predictions={})
+    return refitted(law, kind=kind, keep_flagged=keep_flagged, segments=segments, level=level)
+
+
+def refitted(
+    law: SweepLaw,
+    *,
+    kind: str,
+    keep_flagged: bool = False,
+    segments: Sequence[Segment] = (),
+    level: float = 0.95,
+) -> SweepLaw:
+    """The law of another kind of optimum of the same sweep; the arguments are those of :func:`fit_sweep`."""
+    optima = law.optima
     used = tuple(depth for depth, optimum in optima.items() if keep_flagged or not optimum.flags_of(kind))
     points = {depth: optima[depth].lr_star(kind) for depth in used}
     line = None
@@ -152,7 +165,7 @@ def fit_sweep(
     predictions = {
         segment: segment.predictions(lr_star) if set(segment.anchors) <= set(lr_star) else None for segment in segments
     }
-    return SweepLaw(optima=optima, kind=kind, chance=chance, used=used, power_law=line, predictions=predictions)
+    return replace(law, kind=kind, used=used, power_law=line, predictions=predictions)
 
 
 def curves_of(runs: pd.DataFrame, *, left_out: pd.DataFrame | None = None) -> dict[int, SeedCurves]:

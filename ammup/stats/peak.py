@@ -119,6 +119,17 @@ class SeedCurves:
     def from_runs(cls, runs: pd.DataFrame, *, left_out: pd.DataFrame | None = None) -> "SeedCurves":
         """The curves of a table of runs; arguments as in :func:`optimum_of`."""
         others = pd.DataFrame(columns=["lr", "seed"]) if left_out is None else left_out
+        shape = _grid_shape(runs) if others.empty else None
+        if shape is not None:  # a complete grid is not sorted again
+            accuracy, diverged = (runs[name].to_numpy().reshape(shape) for name in ("val_accuracy", "diverged"))
+            return cls(
+                seeds=runs["seed"].to_numpy()[:: shape[1]].astype(np.int64),
+                lrs=runs["lr"].to_numpy()[: shape[1]].astype(np.float64),
+                accuracy=accuracy.astype(np.float64),
+                diverged=diverged.astype(bool),
+                complete=True,
+                searched=False,
+            )
         lrs, place = np.unique(np.concatenate([runs["lr"], others["lr"]]).astype(np.float64), return_inverse=True)
         seeds, row = np.unique(np.concatenate([runs["seed"], others["seed"]]), return_inverse=True)
         accuracy = np.full((len(seeds), len(lrs)), np.nan)
@@ -195,6 +206,18 @@ class SeedCurves:
             raise InputError(ALL_DIVERGED)
         used = counted == counted.max() if self.searched else counted > 0
         return np.where(used, np.nansum(accuracy, axis=0) / np.maximum(counted, 1), -np.inf)
+
+
+def _grid_shape(runs: pd.DataFrame) -> tuple[int, int] | None:
+    """(Number of seeds, number of learning rates) of a complete grid sorted by seed and learning rate, else None."""
+    seed, lr = runs["seed"].to_numpy(), runs["lr"].to_numpy()
+    points = int(np.argmax(seed != seed[0])) or seed.size
+    if seed.size % points:
+        return None
+    seeds, lrs = seed.reshape(-1, points), lr.reshape(-1, points)
+    equal = (seeds == seeds[:, :1]).all() and (lrs == lrs[0]).all()
+    ascending = (np.diff(seeds[:, 0]) > 0).all() and (np.diff(lrs[0]) > 0).all()
+    return (len(seeds), points) if equal and ascending else None
 
 
 def _mean_argmax(u: Array, accuracy: Array) -> tuple[float, float]:

@@ -49,6 +49,14 @@ def _check_values(runs: pd.DataFrame) -> None:
         raise InputError("the runs contain learning rates that are not positive and finite")
     if not (runs["val_accuracy"].dropna().abs() <= LARGEST).all():
         raise InputError(f"the runs contain a val_accuracy beyond ±{LARGEST:g}")
+    if _ascending(runs):
+        return
     cells = runs.duplicated(["depth", "lr", "seed"])
     if cells.any():
         raise InputError(f"{int(cells.sum())} runs repeat the depth, learning rate and seed of another run")
+
+
+def _ascending(runs: pd.DataFrame) -> bool:
+    """Whether the runs are sorted by depth, seed and learning rate, as a store returns them, without repetition."""
+    depth, seed, lr = (np.diff(runs[name].to_numpy()) for name in ("depth", "seed", "lr"))
+    return bool(((depth > 0) | ((depth == 0) & ((seed > 0) | ((seed == 0) & (lr > 0))))).all())

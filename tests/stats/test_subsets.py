@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from ammup.errors import InputError
-from ammup.stats.optimum import curves_of, fit_sweep
+from ammup.stats.optimum import curves_of, fit_sweep, refitted
 from ammup.stats.peak import SeedCurves
 from ammup.stats.seed_edges import SeedEdges
 from ammup.stats.subsets import mean_accuracies, trained, tuned_lrs
@@ -101,3 +101,30 @@ def test_edges_of_no_runs_and_of_diverged_runs_are_reported() -> None:
         edges((3,))
     with pytest.raises(InputError, match="every learning rate of a depth diverged"):
         edges((1,))
+
+
+@pytest.mark.parametrize("missing", [0.0, 0.3])
+def test_curves_do_not_depend_on_the_order_of_the_runs(missing: float) -> None:
+    """Sorted runs of a complete grid are not sorted again."""
+    runs = _runs(3, 0.2, missing, 1000, points=6)
+    shuffled = runs.sample(frac=1, random_state=0)
+    for one, other in zip(curves_of(runs).values(), curves_of(shuffled).values(), strict=True):
+        assert (one.complete, one.searched) == (other.complete, other.searched) == (missing == 0, False)
+        for name in ("seeds", "lrs", "accuracy", "diverged"):
+            np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+            assert getattr(one, name).dtype == getattr(other, name).dtype
+
+
+def test_a_repeated_run_is_reported_in_any_order() -> None:
+    runs = _runs(3, 0.0, 0.0, 1000, points=6)
+    for repeated in (pd.concat([runs, runs[:1]]), runs.loc[runs.index.repeat(np.where(runs.index == 7, 2, 1))]):
+        with pytest.raises(InputError, match="1 runs repeat the depth, learning rate and seed of another run"):
+            curves_of(repeated)
+
+
+def test_the_law_of_another_optimum_is_that_of_a_new_fit() -> None:
+    runs, segments = _runs(4, 0.05, 0.0, 1000, points=13), ()
+    for kind in ("smoothed", "argmax", "edge"):
+        law = refitted(fit_sweep(runs, chance=0.1), kind=kind, keep_flagged=True, segments=segments)
+        expected = fit_sweep(runs, chance=0.1, kind=kind, keep_flagged=True, segments=segments)
+        assert law.to_dict() == expected.to_dict()
