@@ -81,16 +81,17 @@ METER = """
 import resource, subprocess, sys, time
 start = time.perf_counter()
 subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, check=True)
-print(time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(time.perf_counter() - start, used.ru_utime + used.ru_stime, used.ru_maxrss)
 """
 
 
-def measured(*arguments: object) -> tuple[float, float]:
-    """(Seconds, GB of peak memory) of a command."""
+def measured(*arguments: object) -> tuple[float, float, float]:
+    """(Seconds, CPU seconds, GB of peak memory) of a command."""
     command = [sys.executable, "-m", "ammup", *(str(argument) for argument in arguments)]
     meter = subprocess.run([sys.executable, "-c", METER, *command], stdout=subprocess.PIPE, text=True, check=True)
-    seconds, memory = (float(word) for word in meter.stdout.split())
-    return seconds, memory * (1 if sys.platform == "darwin" else 1024) / 1e9
+    seconds, cpu_seconds, memory = (float(word) for word in meter.stdout.split())
+    return seconds, cpu_seconds, memory * (1 if sys.platform == "darwin" else 1024) / 1e9
 
 
 class _StopAtFirstCell(Executor):
@@ -128,8 +129,8 @@ def main() -> None:
             "ammup sweep --status": ("sweep", toml, "--store", store, "--status"),
             "ammup report": ("report", store, "-o", Path(folder) / "page.html"),
         }.items():
-            seconds, memory = measured(*command)
-            print(f"{name:<28} {seconds:6.2f} s {memory:6.2f} GB", flush=True)
+            seconds, cpu_seconds, memory = measured(*command)
+            print(f"{name:<28} {seconds:6.2f} s {cpu_seconds:6.2f} CPU s {memory:6.2f} GB", flush=True)
         grid = experiment("grid of 100,000 cells", 100_000 // (DEPTHS * POINTS))
         print(f"{'100,000 cells, until the first':<28} {seconds_to_first_cell(grid, Path(folder) / 'new.db'):6.2f} s")
 

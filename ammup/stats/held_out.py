@@ -5,6 +5,7 @@ Axes: S seed, P learning rate (ascending).
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import chain, combinations
 from math import comb
 
@@ -39,7 +40,12 @@ def splits(seeds: Sequence[int]) -> list[tuple[tuple[int, ...], tuple[int, ...]]
         >>> splits([0, 1, 2])[:2]
         [((0,), (1, 2)), ((1,), (0, 2))]
     """
-    n = len(seeds)
+    return [_division(seeds, set(chosen)) for chosen in _chosen(len(seeds))]
+
+
+@lru_cache(8)  # every jackknife replicate has the same number of seeds
+def _chosen(n: int) -> tuple[tuple[int, ...], ...]:
+    """The places of the seeds to choose on, for each division of ``n`` seeds."""
     sizes = sorted({n // 2, n - n // 2} - {0, n})
     every: Iterable[tuple[int, ...]] = chain.from_iterable(combinations(range(n), size) for size in sizes)
     total = sum(comb(n, size) for size in sizes)
@@ -48,7 +54,7 @@ def splits(seeds: Sequence[int]) -> list[tuple[tuple[int, ...], tuple[int, ...]]
     elif total > MOST_SPLITS:
         places = set(np.random.default_rng(0).choice(total, MOST_SPLITS, replace=False).tolist())
         every = (chosen for place, chosen in enumerate(every) if place in places)
-    return [_division(seeds, set(chosen)) for chosen in every]
+    return tuple(every)
 
 
 def _division(seeds: Sequence[int], chosen: set[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:

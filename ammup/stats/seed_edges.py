@@ -28,12 +28,16 @@ class SeedEdges:
         curves: the curves by depth.
         chance: accuracy of a random guess, or None for the lowest mean accuracy of the chosen seeds.
         positions: log10 of the edge of each seed by depth, [S], NaN without a fall; empty if ``chance`` is None.
+        seeds: the seeds of all depths, ascending.
+        places: the index of each seed of a depth in ``seeds``, by depth, [S].
         simple: the depths at which every seed has a run at every learning rate, and no seed diverged at one of them.
     """
 
     curves: Mapping[int, SeedCurves]
     chance: float | None
     positions: Mapping[int, Array]
+    seeds: NDArray[np.int64]
+    places: Mapping[int, NDArray[np.intp]]
     simple: frozenset[int]
 
     __repr__ = brief_fields
@@ -43,7 +47,9 @@ class SeedEdges:
         """The edges of these curves."""
         positions = {} if chance is None else {depth: _positions(one, chance) for depth, one in curves.items()}
         simple = frozenset(depth for depth, one in curves.items() if _is_simple(one))
-        return cls(curves=curves, chance=chance, positions=positions, simple=simple)
+        seeds = np.unique(np.concatenate([one.seeds for one in curves.values()]))
+        places = {depth: np.searchsorted(seeds, one.seeds) for depth, one in curves.items()}
+        return cls(curves=curves, chance=chance, positions=positions, seeds=seeds, places=places, simple=simple)
 
     def __call__(self, seeds: Sequence[int]) -> dict[int, float]:
         """The edge by depth of these seeds, flagged or not, as ``fit_sweep(kind="edge")`` finds it in their runs.
@@ -51,8 +57,8 @@ class SeedEdges:
         Raises:
             InputError: these seeds have no runs, or every learning rate of a depth has a diverged replica.
         """
-        chosen = np.array(seeds)
-        members = {depth: np.isin(one.seeds, chosen) for depth, one in self.curves.items()}
+        chosen = np.isin(self.seeds, np.array(seeds))
+        members = {depth: chosen[place] for depth, place in self.places.items()}
         members = {depth: member for depth, member in members.items() if member.any()}
         if not members:
             raise InputError(NO_RUNS)
