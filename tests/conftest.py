@@ -26,10 +26,26 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
-    """Claims one by one, for most of them are in one file; everything else file by file, as pyproject.toml says."""
-    from xdist.scheduler import LoadScheduling
+    """File by file, and claims one by one, for most of them are in one file; in the order of tests/schedule.py."""
+    import schedule
+    from xdist.scheduler import LoadScopeScheduling
 
-    return LoadScheduling(config, log) if config.option.markexpr == "statistical" else None
+    class LongestFirst(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return schedule.scope(nodeid)
+
+    if config.option.dist != "loadscope":
+        return None
+    config.option.loadscopereorder = False  # in the order of collection
+    return LongestFirst(config, log)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    import schedule
+
+    place = {nodeid: number for number, nodeid in enumerate(schedule.sort(item.nodeid for item in items))}
+    items.sort(key=lambda item: place[item.nodeid])
 
 
 _trace = torch.fx.Tracer.trace
