@@ -230,8 +230,13 @@ class Difference:
             else:
                 w.data.add_(d, alpha=epsilon)
         record = partial(_record, outputs)
-        # With gradients enabled, as in training, because some modules use other kernels without (such as attention).
-        with torch.enable_grad(), seeded("masks", self.stream), observed_units(self.model, self.units, record):
+        # The user's code and attention may compute something else without gradients; other modules need less memory.
+        recorded = not self.constant or has_attention(self.model)
+        with (
+            torch.set_grad_enabled(recorded),
+            seeded("masks", self.stream),
+            observed_units(self.model, self.units, record),
+        ):
             call_model(self.model, self.inputs, self.spec.forward)
         return [outputs[unit] for unit in self.units]
 
@@ -269,6 +274,11 @@ def call_model(model: nn.Module, inputs: Any, forward: Forward | None) -> Any:
         raise
     except Exception as error:  # the user's forward may raise anything
         raise cannot_be_run(model, inputs, error) from error
+
+
+def has_attention(model: nn.Module) -> bool:
+    """Whether the model has a module of torch with other kernels if no gradients are recorded."""
+    return any(isinstance(m, nn.MultiheadAttention | nn.TransformerEncoderLayer) for m in model.modules())
 
 
 def trainable(model: nn.Module) -> Weights:
