@@ -99,8 +99,11 @@ class Difference:
         self.units = checked_units(model, units)
         self.weights = trainable(model)
         spec.check_factors(self.weights)
-        self.constant = constant_weights(model) if spec.forward is None else []
-        self.state = ModelState(model, constant=self.constant)
+        constant = constant_weights(model) if spec.forward is None else []
+        self.state = ModelState(model, constant=constant)
+        self._constant = {id(w) for w in constant}
+        # The user's code and attention may compute something else without gradients; other modules need less memory.
+        self._record_gradients = not constant or _has_attention(model)
         self._moved: Weights = {}  # memory of the changed constant weights
         like = next(iter(self.weights.values()))
         self.inputs = spec.inputs_on(like)
@@ -220,20 +223,17 @@ class Difference:
         """Every unit's output at the weights plus ε times the direction."""
         outputs: dict[str, Tensor] = {}
         self.state.restore()
-        constant = {id(w) for w in self.constant}
         for name, d in direction.items():
             w = self.weights[name]
-            if id(w) in constant:
+            if id(w) in self._constant:
                 if name not in self._moved:
                     self._moved[name] = torch.empty_like(w.detach())
                 w.data = torch.add(w.detach(), d, alpha=epsilon, out=self._moved[name])  # the state restores the data
             else:
                 w.data.add_(d, alpha=epsilon)
         record = partial(_record, outputs)
-        # The user's code and attention may compute something else without gradients; other modules need less memory.
-        recorded = not self.constant or has_attention(self.model)
         with (
-            torch.set_grad_enabled(recorded),
+            torch.set_grad_enabled(self._record_gradients),
             seeded("masks", self.stream),
             observed_units(self.model, self.units, record),
         ):
@@ -276,7 +276,7 @@ def call_model(model: nn.Module, inputs: Any, forward: Forward | None) -> Any:
         raise cannot_be_run(model, inputs, error) from error
 
 
-def has_attention(model: nn.Module) -> bool:
+def _has_attention(model: nn.Module) -> bool:
     """Whether the model has a module of torch with other kernels if no gradients are recorded."""
     return any(isinstance(m, nn.MultiheadAttention | nn.TransformerEncoderLayer) for m in model.modules())
 

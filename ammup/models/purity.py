@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
-from ammup.models.tensor_state import LAZY
+from ammup.models.tensor_state import has_memory
 
 # Packages whose modules are pure functions of weights and inputs; benchmarks/zoo.py checks those of torchvision.
 PURE_MODULES = ("torch.nn.modules.", "torchvision.models.", "torchvision.ops.", "ammup.models.")
@@ -49,7 +49,7 @@ def _reason_of_shared_memory(model: nn.Module) -> str:
     """
     spans = []
     for name, tensor in chain(model.named_parameters(), model.named_buffers()):
-        if _has_memory(tensor) and tensor.numel():
+        if _is_plain(tensor) and tensor.numel():
             last = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
             spans.append((tensor.data_ptr(), tensor.data_ptr() + last * tensor.element_size(), name))
     for (_, last, name), (start, _, other) in pairwise(sorted(spans)):
@@ -58,13 +58,12 @@ def _reason_of_shared_memory(model: nn.Module) -> str:
     return ""
 
 
-def _has_memory(tensor: Tensor) -> bool:
-    plain = tensor.layout is torch.strided and not (tensor.is_meta or tensor.is_nested or isinstance(tensor, LAZY))
-    return plain and not is_traceable_wrapper_subclass(tensor)
+def _is_plain(tensor: Tensor) -> bool:
+    return has_memory(tensor) and not is_traceable_wrapper_subclass(tensor)
 
 
 def _owns_memory(tensor: Tensor) -> bool:
-    return _has_memory(tensor) and tensor.untyped_storage().nbytes() == tensor.nbytes
+    return _is_plain(tensor) and tensor.untyped_storage().nbytes() == tensor.nbytes
 
 
 def _quoted(name: str) -> str:

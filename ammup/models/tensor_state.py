@@ -20,8 +20,7 @@ class TensorState:
         self.gradient = tensor.grad if tensor.is_leaf else None
         tables = [(name, getattr(tensor, name)) for name in HOOKS if hasattr(tensor, name)]
         self.hooks = [(name, hooks, list((hooks or {}).items())) for name, hooks in tables]
-        plain = tensor.layout is torch.strided and not (tensor.is_meta or tensor.is_nested or isinstance(tensor, LAZY))
-        self.original = tensor.detach() if plain else None
+        self.original = tensor.detach() if has_memory(tensor) else None
         # The version counter is restored as well. Otherwise, an autograd graph that the user built before would raise
         # an error, although the data of the tensor are restored.
         countable = not (isinstance(tensor, LAZY) or tensor.is_inference())
@@ -50,6 +49,11 @@ class TensorState:
                 restore_dict(hooks, contents)
         if self.version is not None:
             self.version.__exit__()
+
+
+def has_memory(tensor: Tensor) -> bool:
+    """Whether the elements of a tensor are in one block of memory that can be read."""
+    return tensor.layout is torch.strided and not (tensor.is_meta or tensor.is_nested or isinstance(tensor, LAZY))
 
 
 class StorageState:

@@ -175,10 +175,7 @@ class _Comparison:
 
     def regret(self, curves: "Mapping[int, _DepthCurves]") -> pd.DataFrame:
         """``Regret.by_depth`` without its intervals."""
-        swept = {
-            depth: float(tuned_lrs(one.accuracy, all_seeds(one.accuracy), self.kind)[0])
-            for depth, one in curves.items()
-        }
+        swept = {depth: one.tuned_lr(self.kind) for depth, one in curves.items()}
         tuned = swept[self.base]
         laws = laws_of(self.rules, curves[self.base].accuracy.seeds)
         predicted = {

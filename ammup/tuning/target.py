@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from ammup.stats.noisy_bisection import Threshold
 from ammup.tuning.answer import Estimate
-from ammup.tuning.base_rate import base_rate, interval
+from ammup.tuning.base_rate import base_rate, estimate, interval
 from ammup.tuning.evidence import Evidence
 from ammup.tuning.plan import NOISE, PROBE, WITHIN, Plan, base_edge, rounded
 from ammup.tuning.prediction import NORMAL, Prediction
@@ -75,7 +75,7 @@ def target_rate(base: Estimate, edge: TargetEdge, prediction: Prediction, z: flo
     ratio = f"{base.lr:g} × {10**prediction.log_ratio:.3g} ({prediction.rule})"
     if predicted > edge.limit:
         source = f"{LARGEST_SHARE:g} of the edge, because {ratio} is more"
-        return Estimate(lr=rounded(10**edge.limit), interval=interval(edge.limit, z * edge.sd), source=source)
+        return estimate(edge.limit, z * edge.sd, source)
     low, high = interval(predicted, z * prediction.sd)
     if edge.probes:
         high = max(min(high, rounded(10 ** (edge.mean + z * edge.sd))), rounded(10**predicted))
